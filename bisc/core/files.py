@@ -1,0 +1,97 @@
+"""Files that are whole or absent: everything is written beside its place and moved there in one step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bisc.core.errors import InputError, one_line
+
+PARTIAL = ".partial-"
+"""Names that begin so are unfinished work; `remove_partial` clears them, readers never see them."""
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to; it becomes `target` when the block ends well and vanishes otherwise.
+
+    The scratch name keeps the target's suffixes, since image writers choose the format by them.
+
+    Raises:
+        InputError: If the folder cannot be made or written.
+    """
+    make_folder(target.parent)
+    scratch = target.parent / f"{PARTIAL}{os.getpid()}-{target.name}"
+    try:
+        yield scratch
+        _flush(scratch)
+        os.replace(scratch, target)
+    except OSError as error:
+        raise InputError(
+            target, f"cannot be written ({error.strerror or error})", mend="free space or choose another folder"
+        ) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Like `atomic_file`, for a whole folder; an older `target` is replaced."""
+    make_folder(target.parent)
+    scratch = target.parent / f"{PARTIAL}{os.getpid()}-{target.name}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(scratch, target)
+    except OSError as error:
+        raise InputError(
+            target, f"cannot be written ({error.strerror or error})", mend="free space or choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_bytes(target, text.encode("utf-8"))
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Write a binary file whole or not at all."""
+    with atomic_file(target) as scratch:
+        scratch.write_bytes(data)
+
+
+def make_folder(folder: Path) -> Path:
+    """Make `folder` and its parents.
+
+    Raises:
+        InputError: If that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            folder, f"cannot be made ({one_line(error.strerror or str(error))})", mend="choose a folder you may write"
+        ) from error
+    return folder
+
+
+def remove_partial(folder: Path) -> None:
+    """Clear what an interrupted run left half-written directly under `folder`."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Bring the bytes to the disk before the name changes, so a power cut cannot leave an empty file in place."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

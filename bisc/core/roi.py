@@ -1,0 +1,85 @@
+"""Axis-aligned boxes of voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bisc.core.geometry import IntTriple, as_int_triple
+
+
+@dataclass(frozen=True)
+class Box:
+    """Voxels from `start_zyx` up to, not including, `stop_zyx`. A box may reach beyond its grid until clipped."""
+
+    start_zyx: IntTriple
+    stop_zyx: IntTriple
+
+    def __post_init__(self) -> None:
+        if any(b <= a for a, b in zip(self.start_zyx, self.stop_zyx, strict=True)):
+            raise ValueError(f"empty box: start {self.start_zyx}, stop {self.stop_zyx}")
+
+    @classmethod
+    def of_mask(cls, mask: npt.NDArray[np.generic]) -> Box | None:
+        """The smallest box around the non-zero voxels, or None for an empty mask."""
+        start, stop = [], []
+        for axis in range(3):
+            others = tuple(a for a in range(3) if a != axis)
+            hit = np.flatnonzero(mask.any(axis=others))
+            if hit.size == 0:
+                return None
+            start.append(int(hit[0]))
+            stop.append(int(hit[-1]) + 1)
+        return cls((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+    @classmethod
+    def of_shape(cls, shape_zyx: IntTriple) -> Box:
+        """The whole grid."""
+        return cls((0, 0, 0), shape_zyx)
+
+    @property
+    def shape_zyx(self) -> IntTriple:
+        """Edge lengths in voxels."""
+        return as_int_triple(np.subtract(self.stop_zyx, self.start_zyx))
+
+    def to_slices(self) -> tuple[slice, slice, slice]:
+        """Slices that cut this box out of an array; the box must not begin before voxel 0."""
+        if min(self.start_zyx) < 0:
+            raise ValueError(f"box begins outside the grid: {self.start_zyx}; clip it first")
+        z, y, x = (slice(a, b) for a, b in zip(self.start_zyx, self.stop_zyx, strict=True))
+        return z, y, x
+
+    def shifted(self, by_zyx: IntTriple) -> Box:
+        """The box moved by whole voxels."""
+        return Box(
+            as_int_triple(np.add(self.start_zyx, by_zyx)), as_int_triple(np.add(self.stop_zyx, by_zyx))
+        )
+
+    def padded(self, by_zyx: IntTriple) -> Box:
+        """The box grown by `by_zyx` voxels at both ends."""
+        return Box(
+            as_int_triple(np.subtract(self.start_zyx, by_zyx)), as_int_triple(np.add(self.stop_zyx, by_zyx))
+        )
+
+    def clipped(self, shape_zyx: IntTriple) -> Box | None:
+        """The part inside a grid of `shape_zyx` voxels, or None where they do not meet."""
+        start = np.maximum(self.start_zyx, 0)
+        stop = np.minimum(self.stop_zyx, shape_zyx)
+        if (stop <= start).any():
+            return None
+        return Box(as_int_triple(start), as_int_triple(stop))
+
+    def contains(self, other: Box) -> bool:
+        """Whether every voxel of `other` lies inside."""
+        return all(a <= b for a, b in zip(self.start_zyx, other.start_zyx, strict=True)) and all(
+            a >= b for a, b in zip(self.stop_zyx, other.stop_zyx, strict=True)
+        )
+
+    def union(self, other: Box) -> Box:
+        """The smallest box around both."""
+        return Box(
+            as_int_triple(np.minimum(self.start_zyx, other.start_zyx)),
+            as_int_triple(np.maximum(self.stop_zyx, other.stop_zyx)),
+        )

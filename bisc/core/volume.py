@@ -1,0 +1,67 @@
+"""Voxels together with their geometry: canonical inside, and able to return to the grid they were stored on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bisc.core.geometry import AxisOrder, Geometry, canonical_axis_order
+from bisc.core.roi import Box
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An array in canonical (z, y, x) LPS order with its geometry.
+
+    Attributes:
+        array: (z, y, x) voxels.
+        geometry: The canonical grid; `geometry.shape_zyx == array.shape`.
+
+    Raises:
+        ValueError: If array and geometry disagree in size.
+    """
+
+    array: Array
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.geometry.shape_zyx:
+            raise ValueError(f"array is {self.array.shape} but its geometry {self.geometry.shape_zyx} (z, y, x)")
+
+    def with_array(self, array: Array) -> Volume:
+        """Another array of the same shape on this grid."""
+        return Volume(array, self.geometry)
+
+    def cropped(self, box: Box) -> Volume:
+        """The part inside `box` (which must lie inside the grid), as a view."""
+        return Volume(self.array[box.to_slices()], self.geometry.cropped(box.start_zyx, box.shape_zyx))
+
+
+@dataclass(frozen=True)
+class NativeGrid:
+    """The grid a file stores, kept exactly as read, and the axis order that makes it canonical."""
+
+    geometry: Geometry
+    order: AxisOrder
+
+    @classmethod
+    def of(cls, stored: Geometry) -> NativeGrid:
+        """The native grid of a stored geometry."""
+        return cls(stored, canonical_axis_order(stored))
+
+    @property
+    def canonical(self) -> Geometry:
+        """The same grid in LPS (z, y, x) order."""
+        return self.order.apply_to_geometry(self.geometry)
+
+    def to_canonical(self, stored: Array) -> Volume:
+        """A stored (z, y, x) array as a canonical volume (a view, nothing is copied)."""
+        return Volume(self.order.apply(stored), self.canonical)
+
+    def to_stored(self, canonical: Array) -> Array:
+        """A canonical array back in the file's own axis order, contiguous."""
+        return np.ascontiguousarray(self.order.inverse().apply(canonical))

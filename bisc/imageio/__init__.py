@@ -1,0 +1,16 @@
+"""Files to volumes and back: NIfTI, NRRD, MHA and DICOM series through SimpleITK."""
+
+from bisc.imageio.case import CaseImage, check_same_grid
+from bisc.imageio.read import IMAGE_SUFFIXES, image_suffix, read_image, read_labels, read_stored_geometry
+from bisc.imageio.write import write_image
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "CaseImage",
+    "check_same_grid",
+    "image_suffix",
+    "read_image",
+    "read_labels",
+    "read_stored_geometry",
+    "write_image",
+]

@@ -1,0 +1,49 @@
+"""An image as read: canonical voxels and the exact grid of its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bisc.core.errors import InputError
+from bisc.core.geometry import GRID_TOLERANCE_MM
+from bisc.core.volume import NativeGrid, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class CaseImage:
+    """One file or DICOM series.
+
+    Attributes:
+        path: Where it was read from.
+        volume: Canonical (z, y, x) LPS voxels; a view of the stored array.
+        native: The stored grid, to write results on.
+    """
+
+    path: Path
+    volume: Volume
+    native: NativeGrid
+
+
+def check_same_grid(image: CaseImage, labels: CaseImage, tolerance_mm: float = GRID_TOLERANCE_MM) -> None:
+    """Refuse an image and a label map that lie on different grids.
+
+    Raises:
+        InputError: Naming both files and both grids.
+    """
+    ours, theirs = image.native.geometry, labels.native.geometry
+    if ours.is_same_grid(theirs, tolerance_mm):
+        return
+    if ours.shape_zyx == theirs.shape_zyx:
+        apart = float(np.linalg.norm(ours.corners() - theirs.corners(), axis=1).max())
+        how = f"its corners lie up to {apart:.4g} mm from the image's (tolerance {tolerance_mm} mm)"
+    else:
+        how = "another size"
+    raise InputError(
+        labels.path,
+        f"{how}: {theirs.describe()}",
+        f"the grid of {image.path}: {ours.describe()}",
+        "resample the label map onto its image",
+    )

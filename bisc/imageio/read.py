@@ -1,0 +1,140 @@
+"""Reading images and label maps, with every fault of a file told in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from bisc.core.errors import InputError, one_line
+from bisc.core.geometry import Geometry
+from bisc.core.labels import CYST, KIDNEY
+from bisc.core.volume import NativeGrid, Volume
+from bisc.imageio.case import CaseImage
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+HU_LIMITS = (-32768, 32767)
+
+
+def image_suffix(path: Path) -> str | None:
+    """The image suffix of a file name (`.nii.gz`, ...), or None where it has none of `IMAGE_SUFFIXES`."""
+    name = path.name.lower()
+    return next((s for s in IMAGE_SUFFIXES if name.endswith(s)), None)
+
+
+def read_image(path: Path) -> CaseImage:
+    """Read a CT image (a file, or a folder with one DICOM series) as int16 HU.
+
+    Returns:
+        The image with a canonical int16 (z, y, x) volume.
+
+    Raises:
+        InputError: If it cannot be read, is not one 3-D scalar image, or holds NaN or infinite voxels.
+    """
+    image = _read(path)
+    stored = sitk.GetArrayViewFromImage(image)
+    native = NativeGrid.of(_geometry(image, path))
+    return CaseImage(path, native.to_canonical(_as_hu(stored, path)), native)
+
+
+def read_labels(path: Path) -> CaseImage:
+    """Read a label map as uint8 with 0 background, 1 kidney, 2 tumour; cysts (3) become kidney.
+
+    Raises:
+        InputError: As `read_image`, and if a value other than 0, 1, 2 or 3 occurs.
+    """
+    image = _read(path)
+    stored = sitk.GetArrayViewFromImage(image)
+    native = NativeGrid.of(_geometry(image, path))
+    return CaseImage(path, native.to_canonical(_as_labels(stored, path)), native)
+
+
+def read_stored_geometry(path: Path) -> Geometry:
+    """The stored grid of a file from its header alone.
+
+    Raises:
+        InputError: If the header cannot be read.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if reader.GetDimension() != 3:
+        raise InputError(path, f"{reader.GetDimension()} dimensions", "a 3-D image")
+    return _make_geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), path)
+
+
+def _read(path: Path) -> sitk.Image:
+    if not path.exists():
+        raise InputError(path, "does not exist", "an image file or a DICOM series folder")
+    try:
+        image = _read_dicom_series(path) if path.is_dir() else sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        image = image[:, :, :, 0]
+    if image.GetDimension() != 3:
+        raise InputError(path, f"{image.GetDimension()} dimensions", "a 3-D image", "split it into volumes")
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(path, f"{image.GetNumberOfComponentsPerPixel()} values per voxel", "one value (HU)")
+    return image
+
+
+def _read_dicom_series(folder: Path) -> sitk.Image:
+    ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(ids) != 1:
+        raise InputError(
+            folder, f"{len(ids)} DICOM series", "exactly one", "put each series into a folder of its own"
+        )
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), ids[0]))
+    return reader.Execute()
+
+
+def _geometry(image: sitk.Image, path: Path) -> Geometry:
+    return _make_geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path)
+
+
+def _make_geometry(
+    size: tuple[int, ...], spacing: tuple[float, ...], origin: tuple[float, ...], direction: tuple[float, ...], path: Path
+) -> Geometry:
+    try:
+        return Geometry(
+            (size[2], size[1], size[0]),
+            (spacing[2], spacing[1], spacing[0]),
+            (origin[0], origin[1], origin[2]),
+            tuple(direction),
+        )
+    except ValueError as error:
+        raise InputError(path, f"unusable geometry ({error})", "positive sizes and spacings, orthogonal axes") from error
+
+
+def _as_hu(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int16]:
+    if np.issubdtype(stored.dtype, np.floating):
+        bad = int(stored.size - np.count_nonzero(np.isfinite(stored)))
+        if bad:
+            raise InputError(path, f"{bad} voxels are NaN or infinite", "finite HU", "repair the export")
+        return np.clip(np.rint(stored), *HU_LIMITS).astype(np.int16)
+    if stored.dtype == np.int16:
+        return stored.astype(np.int16)  # the view dies with its image: own the voxels
+    return np.clip(stored, *HU_LIMITS).astype(np.int16)
+
+
+def _as_labels(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.uint8]:
+    low, high = stored.min(), stored.max()
+    labels = stored.astype(np.uint8) if 0 <= low and high <= CYST else np.zeros((0,), np.uint8)
+    if labels.size == 0 or (np.issubdtype(stored.dtype, np.floating) and not np.array_equal(labels, stored)):
+        some = ", ".join(f"{v:g}" for v in np.unique(stored)[:8].astype(float))
+        raise InputError(path, f"label values {some}", "0 background, 1 kidney, 2 tumour (3 cyst)", "remap them")
+    if high == CYST:
+        labels[labels == CYST] = KIDNEY
+    return labels
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = one_line(str(error)).rsplit("ERROR:", 1)[-1].strip()[-200:]
+    return InputError(path, f"cannot be read ({reason})", "a NIfTI, NRRD, MHA or DICOM image", "export it again")

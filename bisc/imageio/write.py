@@ -1,0 +1,44 @@
+"""Writing arrays on a native grid, header identical to the file they came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from bisc.core.errors import WorkError, one_line
+from bisc.core.files import atomic_file
+from bisc.core.geometry import Geometry
+from bisc.core.volume import NativeGrid
+
+
+def write_image(path: Path, canonical: npt.NDArray[np.generic], native: NativeGrid, compress: bool = True) -> None:
+    """Write a canonical (z, y, x) array in the native grid's own axis order, whole or not at all.
+
+    Args:
+        path: Target; the suffix chooses the format.
+        canonical: (z, y, x) array on `native.canonical`; a trailing axis becomes vector components.
+        native: The grid to write on; its size, spacing, origin and direction are kept exactly.
+        compress: Compress formats that can be (`.nii.gz` always is).
+
+    Raises:
+        WorkError: If ITK cannot write the file.
+    """
+    if canonical.shape[:3] != native.canonical.shape_zyx:
+        raise ValueError(f"array is {canonical.shape}, its grid {native.canonical.shape_zyx} (z, y, x)")
+    image = sitk.GetImageFromArray(native.to_stored(canonical), isVector=canonical.ndim == 4)
+    set_geometry(image, native.geometry)
+    with atomic_file(path) as scratch:
+        try:
+            sitk.WriteImage(image, str(scratch), useCompression=compress, compressionLevel=1)
+        except RuntimeError as error:
+            raise WorkError(f"{path}: cannot be written ({one_line(str(error))[-200:]})") from error
+
+
+def set_geometry(image: sitk.Image, geometry: Geometry) -> None:
+    """Give an ITK image a geometry's spacing, origin and direction."""
+    image.SetSpacing(geometry.spacing_mm_zyx[::-1])
+    image.SetOrigin(geometry.origin_mm_xyz)
+    image.SetDirection(geometry.direction)

@@ -1,0 +1,1 @@
+"""Overlap, surface, lesions, cases, aggregate."""

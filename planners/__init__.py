@@ -1,0 +1,1 @@
+"""Fingerprint, spacing, ROI, memory, planner."""

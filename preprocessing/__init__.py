@@ -1,0 +1,1 @@
+"""Crop, resample, normalise, edges, cache."""

@@ -1,0 +1,1 @@
+"""Splits, sampler, augmentation, loop, rough, fine."""
