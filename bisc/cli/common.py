@@ -1,0 +1,86 @@
+"""What every command shares: the parser's habits, exit statuses, one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from bisc._version import __version__
+from bisc.core.errors import BiscError, InputError, one_line
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def make_parser(prog: str, purpose: str, example: str) -> argparse.ArgumentParser:
+    """A parser whose --help ends in an example that can be pasted."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=purpose,
+        epilog=f"example:\n{example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """`-np N`: how many cases are worked on at a time."""
+    parser.add_argument(
+        "-np",
+        dest="n_workers",
+        type=positive_int,
+        default=min(8, os.cpu_count() or 1),
+        metavar="N",
+        help="cases worked on at a time; 1 runs in this process (default: %(default)s)",
+    )
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return value
+
+
+def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] | None) -> int:
+    """Parse and run; returns 0, 1 (work failed), 2 (usage or bad input) or 130 (interrupted).
+
+    Errors of the package are printed as one line. Anything else is a defect of ours: one line too, with the
+    traceback where BISC_DEBUG is set.
+    """
+    args = parser.parse_args(argv)
+    try:
+        return run(args)
+    except InputError as error:
+        return _say(parser, str(error), BAD_INPUT)
+    except BiscError as error:
+        return _say(parser, str(error), FAILED)
+    except KeyboardInterrupt:
+        return _say(parser, "interrupted; finished work is kept, run the same command again to go on", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return OK
+    except Exception as error:  # noqa: BLE001 - the last line of defence of a command
+        if os.environ.get("BISC_DEBUG"):
+            traceback.print_exc()
+        return _say(
+            parser, one_line(f"unexpected {type(error).__name__}: {error} (set BISC_DEBUG=1 for the traceback)"), FAILED
+        )
+
+
+def complain(parser_or_prog: argparse.ArgumentParser | str, message: str) -> None:
+    """One line on stderr, in the form 'bisc_x: error: ...'."""
+    prog = parser_or_prog if isinstance(parser_or_prog, str) else parser_or_prog.prog
+    print(f"{prog}: error: {message}", file=sys.stderr)
+
+
+def _say(parser: argparse.ArgumentParser, message: str, status: int) -> int:
+    complain(parser, message)
+    return status

@@ -1,0 +1,58 @@
+"""Where raw data, caches and results lie, and which data set or model is meant."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisc.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The three roots: `BISC_RAW`, `BISC_PREPROCESSED`, `BISC_RESULTS`, or folders under `BISC_HOME`."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+    @classmethod
+    def from_environment(cls) -> Folders:
+        """Read the variables; nothing must be set (default home: ./bisc_data)."""
+        home = Path(os.environ.get("BISC_HOME") or "bisc_data")
+        return cls(
+            Path(os.environ.get("BISC_RAW") or home / "raw"),
+            Path(os.environ.get("BISC_PREPROCESSED") or home / "preprocessed"),
+            Path(os.environ.get("BISC_RESULTS") or home / "results"),
+        )
+
+
+def find_dataset(root: Path, name: str | None, marker: str, what: str, mend: str) -> Path:
+    """The folder `name` under `root`, or `name` as a path; without a name, the only candidate under `root`.
+
+    Args:
+        root: The folder that holds data sets.
+        name: A name, a path, or None.
+        marker: A glob, relative to a candidate, that shows a folder to be one ("plan.json").
+        what: What is looked for, in words.
+        mend: The command that makes one.
+
+    Raises:
+        InputError: If there is none, or, without a name, several; the candidates are listed.
+    """
+    candidates = sorted(p for p in root.iterdir() if is_candidate(p, marker)) if root.is_dir() else []
+    listing = ", ".join(p.name for p in candidates) or "none"
+    if name is None:
+        if len(candidates) == 1:
+            return candidates[0]
+        raise InputError(root, f"{len(candidates)} {what}s ({listing})", "exactly one where -d is left out", mend)
+    for folder in (root / name, Path(name)):
+        if is_candidate(folder, marker):
+            return folder
+    raise InputError(name, f"no {what} of this name under {root} (there: {listing}), nor at this path", "", mend)
+
+
+def is_candidate(folder: Path, marker: str) -> bool:
+    """Whether `folder` holds something that matches `marker`."""
+    return folder.is_dir() and not folder.name.startswith(".") and next(folder.glob(marker), None) is not None
