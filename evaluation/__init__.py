@@ -1,1 +1,1 @@
-"""Overlap, surface, lesions, cases, aggregate."""
+"""How good a segmentation is: overlap, surfaces, volumes and tumours found, per case and over cases."""

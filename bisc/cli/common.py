@@ -71,7 +71,9 @@ def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] |
         if os.environ.get("BISC_DEBUG"):
             traceback.print_exc()
         return _say(
-            parser, one_line(f"unexpected {type(error).__name__}: {error} (set BISC_DEBUG=1 for the traceback)"), FAILED
+            parser,
+            one_line(f"unexpected {type(error).__name__}: {error} (set BISC_DEBUG=1 for the traceback)"),
+            FAILED,
         )
 
 

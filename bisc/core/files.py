@@ -28,10 +28,12 @@ def atomic_file(target: Path) -> Iterator[Path]:
     try:
         yield scratch
         _flush(scratch)
-        os.replace(scratch, target)
+        scratch.replace(target)
     except OSError as error:
         raise InputError(
-            target, f"cannot be written ({error.strerror or error})", mend="free space or choose another folder"
+            target,
+            f"cannot be written ({error.strerror or error})",
+            mend="free space or choose another folder",
         ) from error
     finally:
         scratch.unlink(missing_ok=True)
@@ -47,10 +49,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     try:
         yield scratch
         shutil.rmtree(target, ignore_errors=True)
-        os.replace(scratch, target)
+        scratch.replace(target)
     except OSError as error:
         raise InputError(
-            target, f"cannot be written ({error.strerror or error})", mend="free space or choose another folder"
+            target,
+            f"cannot be written ({error.strerror or error})",
+            mend="free space or choose another folder",
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -77,7 +81,9 @@ def make_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            folder, f"cannot be made ({one_line(error.strerror or str(error))})", mend="choose a folder you may write"
+            folder,
+            f"cannot be made ({one_line(error.strerror or str(error))})",
+            mend="choose a folder you may write",
         ) from error
     return folder
 

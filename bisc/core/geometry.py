@@ -40,7 +40,7 @@ class Geometry:
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
-        if len(self.shape_zyx) != 3 or min(self.shape_zyx) < 1:
+        if np.shape(self.shape_zyx) != (3,) or min(self.shape_zyx) < 1:
             raise ValueError(f"shape_zyx must be three positive numbers, got {self.shape_zyx}")
         spacing = np.asarray(self.spacing_mm_zyx, dtype=float)
         if spacing.shape != (3,) or not np.isfinite(spacing).all() or (spacing <= 0).any():

@@ -6,10 +6,11 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from bisc.core.errors import BiscError, InputError, WorkError, one_line
+from bisc.core.errors import BiscError, WorkError, one_line
 from bisc.core.progress import track
 
 Job = TypeVar("Job")
@@ -25,14 +26,20 @@ class Outcome(Generic[Job, Result]):
     error: BiscError | None
 
 
-def process_pool(n_workers: int) -> ProcessPoolExecutor | None:
+@contextmanager
+def process_pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
     """A spawn-safe pool of `n_workers` processes; None, meaning 'in this process', for 1.
 
     Spawn, not fork: threads of torch and OpenMP do not survive a fork.
     """
     if n_workers <= 1:
-        return None
-    return ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"))
+        yield None
+        return
+    pool = ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def run_cases(
@@ -71,13 +78,6 @@ def run_cases(
     return [outcomes[i] for i in range(len(jobs))]
 
 
-def failures(outcomes: Sequence[Outcome[Job, Result]]) -> Iterator[tuple[Job, BiscError]]:
-    """The jobs that failed, each with its error."""
-    for outcome in outcomes:
-        if outcome.error is not None:
-            yield outcome.job, outcome.error
-
-
 def _attempt(work: Callable[[Job], Result], job: Job, name: Callable[[Job], str]) -> Outcome[Job, Result]:
     try:
         return Outcome(job, work(job), None)
@@ -93,8 +93,5 @@ def _attempt(work: Callable[[Job], Result], job: Job, name: Callable[[Job], str]
 
 def _died(name: str) -> WorkError:
     return WorkError(
-        f"{name}: its worker process died, most often for want of memory; run again with -np 1 (finished cases are kept)"
+        f"{name}: its worker process died, most often for want of memory; run again with -np 1 (finished cases stay)"
     )
-
-
-__all__ = ["InputError", "Outcome", "failures", "process_pool", "run_cases"]

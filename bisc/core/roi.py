@@ -53,15 +53,11 @@ class Box:
 
     def shifted(self, by_zyx: IntTriple) -> Box:
         """The box moved by whole voxels."""
-        return Box(
-            as_int_triple(np.add(self.start_zyx, by_zyx)), as_int_triple(np.add(self.stop_zyx, by_zyx))
-        )
+        return Box(as_int_triple(np.add(self.start_zyx, by_zyx)), as_int_triple(np.add(self.stop_zyx, by_zyx)))
 
     def padded(self, by_zyx: IntTriple) -> Box:
         """The box grown by `by_zyx` voxels at both ends."""
-        return Box(
-            as_int_triple(np.subtract(self.start_zyx, by_zyx)), as_int_triple(np.add(self.stop_zyx, by_zyx))
-        )
+        return Box(as_int_triple(np.subtract(self.start_zyx, by_zyx)), as_int_triple(np.add(self.stop_zyx, by_zyx)))
 
     def clipped(self, shape_zyx: IntTriple) -> Box | None:
         """The part inside a grid of `shape_zyx` voxels, or None where they do not meet."""

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import Geometry
 from bisc.core.labels import CYST, KIDNEY
-from bisc.core.volume import NativeGrid, Volume
+from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -87,9 +87,7 @@ def _read(path: Path) -> sitk.Image:
 def _read_dicom_series(folder: Path) -> sitk.Image:
     ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if len(ids) != 1:
-        raise InputError(
-            folder, f"{len(ids)} DICOM series", "exactly one", "put each series into a folder of its own"
-        )
+        raise InputError(folder, f"{len(ids)} DICOM series", "exactly one", "put each series into a folder of its own")
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), ids[0]))
     return reader.Execute()
@@ -100,7 +98,11 @@ def _geometry(image: sitk.Image, path: Path) -> Geometry:
 
 
 def _make_geometry(
-    size: tuple[int, ...], spacing: tuple[float, ...], origin: tuple[float, ...], direction: tuple[float, ...], path: Path
+    size: tuple[int, ...],
+    spacing: tuple[float, ...],
+    origin: tuple[float, ...],
+    direction: tuple[float, ...],
+    path: Path,
 ) -> Geometry:
     try:
         return Geometry(
@@ -110,7 +112,9 @@ def _make_geometry(
             tuple(direction),
         )
     except ValueError as error:
-        raise InputError(path, f"unusable geometry ({error})", "positive sizes and spacings, orthogonal axes") from error
+        raise InputError(
+            path, f"unusable geometry ({error})", "positive sizes and spacings, orthogonal axes"
+        ) from error
 
 
 def _as_hu(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int16]:
@@ -120,13 +124,13 @@ def _as_hu(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int16]
             raise InputError(path, f"{bad} voxels are NaN or infinite", "finite HU", "repair the export")
         return np.clip(np.rint(stored), *HU_LIMITS).astype(np.int16)
     if stored.dtype == np.int16:
-        return stored.astype(np.int16)  # the view dies with its image: own the voxels
-    return np.clip(stored, *HU_LIMITS).astype(np.int16)
+        return np.array(stored, dtype=np.int16)  # the view dies with its image: own the voxels
+    return np.asarray(np.clip(stored, *HU_LIMITS), dtype=np.int16)
 
 
 def _as_labels(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.uint8]:
     low, high = stored.min(), stored.max()
-    labels = stored.astype(np.uint8) if 0 <= low and high <= CYST else np.zeros((0,), np.uint8)
+    labels = stored.astype(np.uint8) if low >= 0 and high <= CYST else np.zeros((0,), np.uint8)
     if labels.size == 0 or (np.issubdtype(stored.dtype, np.floating) and not np.array_equal(labels, stored)):
         some = ", ".join(f"{v:g}" for v in np.unique(stored)[:8].astype(float))
         raise InputError(path, f"label values {some}", "0 background, 1 kidney, 2 tumour (3 cyst)", "remap them")

@@ -1,0 +1,16 @@
+"""Losses of one branch by name, and their sum over the three branches."""
+
+from bisc.losses.branch import LOSS_NAMES, LossName, balanced_ce, ce, dice_ce, loss_by_name
+from bisc.losses.branches import BranchTargets, SCUNetLoss, unpack_targets
+
+__all__ = [
+    "LOSS_NAMES",
+    "BranchTargets",
+    "LossName",
+    "SCUNetLoss",
+    "balanced_ce",
+    "ce",
+    "dice_ce",
+    "loss_by_name",
+    "unpack_targets",
+]

@@ -1,0 +1,5 @@
+"""SC-UNet and the files its weights live in."""
+
+from bisc.network.sc_unet import DIVISOR, Branches, Norm, SCUNet, count_parameters
+
+__all__ = ["DIVISOR", "Branches", "Norm", "SCUNet", "count_parameters"]

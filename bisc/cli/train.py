@@ -1,0 +1,92 @@
+"""bisc_train: one stage on one fold or on all of them, then the fold's validation through the cascade."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from bisc.cli.common import OK, make_parser, positive_int, run_command
+from bisc.core.errors import InputError
+from bisc.core.paths import Folders, find_dataset
+from bisc.losses import LOSS_NAMES
+from bisc.planners.dataset import load_plan, load_splits
+from bisc.report.validation import finish_fold
+from bisc.trainers.device import PRECISIONS, choose_device
+from bisc.trainers.presets import PRESETS, preset_by_name
+from bisc.trainers.settings import DEFAULT_SEED, run_settings
+from bisc.trainers.stages import TRAINERS
+
+PROG = "bisc_train"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's parser."""
+    presets = "; ".join(f"{p.name}: {p.purpose}" for p in PRESETS.values())
+    parser = make_parser(PROG, "Train one stage on one fold.", f"  {PROG} rough 0\n  {PROG} fine 0")
+    parser.add_argument("stage", choices=sorted(TRAINERS), help="rough finds the kidneys, fine segments their ROIs")
+    parser.add_argument("fold", help="fold number, or all")
+    parser.add_argument("-d", dest="dataset", metavar="NAME", help="a preprocessed data set (default: the only one)")
+    parser.add_argument("--loss", choices=LOSS_NAMES, help="default: the preset's")
+    parser.add_argument("--loss-threshold", type=float, metavar="T", help="T of the balanced loss, 0 <= T < 1")
+    parser.add_argument("--preset", default="paper", help=f"default: paper. {presets}")
+    parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the preset's")
+    parser.add_argument("--iterations", type=positive_int, metavar="N", help="steps an epoch (default: the preset's)")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: the best the device has")
+    parser.add_argument("--workers", type=int, default=None, metavar="N", help="loader processes (default: 0 on a CPU)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="default: %(default)s")
+    parser.add_argument("--continue", dest="resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--no-validation", action="store_true", help="leave out the validation through the cascade")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, then validate."""
+    folders = Folders.from_environment()
+    preprocessed = find_dataset(
+        folders.preprocessed, args.dataset, "plan.json", "preprocessed data set", "run bisc_plan_and_preprocess first"
+    )
+    plan = load_plan(preprocessed)
+    results = folders.results / preprocessed.resolve().name
+    device = choose_device(args.device, args.precision)
+    if args.loss_threshold is not None and not 0.0 <= args.loss_threshold < 1.0:
+        raise InputError("--loss-threshold", str(args.loss_threshold), "0 <= T < 1")
+    for fold in _folds(args.fold, preprocessed):
+        settings = run_settings(
+            plan,
+            args.stage,
+            fold,
+            preset_by_name(args.preset),
+            device.precision,
+            loss=args.loss,
+            loss_threshold=args.loss_threshold,
+            epochs=args.epochs,
+            iterations=args.iterations,
+            seed=args.seed,
+        )
+        workers = args.workers if args.workers is not None else 0 if device.kind == "cpu" else 4
+        folder = TRAINERS[args.stage](settings, preprocessed, results, device, workers).run(resume=args.resume)
+        if not args.no_validation:
+            for line in finish_fold(args.stage, fold, preprocessed, results, folders.raw, device.device):
+                print(line)
+        print(f"{args.stage} fold {fold}: {folder}")
+    return OK
+
+
+def _folds(text: str, preprocessed: Path) -> list[int]:
+    n = len(load_splits(preprocessed).folds)
+    if text == "all":
+        return list(range(n))
+    if not text.isdigit() or int(text) >= n:
+        raise InputError(f"fold {text}", "is not in splits.json", f"0 to {n - 1}, or all")
+    return [int(text)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    return run_command(build_parser(), run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,27 @@
+"""How a voxel's label and both edge maps share one byte in the caches."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+LABEL_MASK: Final = 0b0011
+KIDNEY_EDGE_BIT: Final = 0b0100
+TUMOR_EDGE_BIT: Final = 0b1000
+
+
+def pack_targets(
+    labels: npt.NDArray[np.uint8], kidney_edge: npt.NDArray[np.bool_], tumor_edge: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.uint8]:
+    """One uint8 per voxel: label in the two low bits, kidney edge in bit 2, tumour edge in bit 3."""
+    packed = labels.astype(np.uint8)
+    packed[kidney_edge] |= np.uint8(KIDNEY_EDGE_BIT)
+    packed[tumor_edge] |= np.uint8(TUMOR_EDGE_BIT)
+    return packed
+
+
+def labels_of(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The labels 0, 1, 2 of packed targets."""
+    return packed & np.uint8(LABEL_MASK)

@@ -1,0 +1,136 @@
+"""SC-UNet, the paper's figure 2: a 3D U-Net whose last up-sampling group exists three times.
+
+Shapes are written for an input of Z x Y x X voxels and f base features, as (channels, z, y, x). The batch axis comes
+first and is left out. Z, Y and X must be divisible by 8.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bisc.core.labels import N_CLASSES
+
+Norm = Literal["batch", "instance"]
+DIVISOR: Final = 8
+"""Three poolings halve each axis three times."""
+N_EDGE_CLASSES: Final = 2
+
+
+class Branches(NamedTuple):
+    """Logits of the three branches, each (batch, channels, z, y, x)."""
+
+    region: Tensor
+    """background, kidney, tumour"""
+    kidney_edge: Tensor
+    """background, outline of the organ (kidney with tumour)"""
+    tumor_edge: Tensor
+    """background, outline of the tumour"""
+
+
+class SCUNet(nn.Module):
+    """Shared trunk, three branches.
+
+    Args:
+        base_features: Width f of the first level; it doubles at each deeper one (32 is the paper's class).
+        norm: 'batch' folds into the convolutions at inference and wants batches of 4 or more; 'instance' learns at
+            any batch size.
+    """
+
+    def __init__(self, base_features: int = 32, norm: Norm = "instance") -> None:
+        super().__init__()
+        f = base_features
+        self.down_1 = _conv_pair(1, f, norm)
+        self.down_2 = _conv_pair(f, 2 * f, norm)
+        self.down_3 = _conv_pair(2 * f, 4 * f, norm)
+        self.bottom = _conv_pair(4 * f, 8 * f, norm)
+        self.pool = nn.MaxPool3d(2)
+        self.up_1 = UpGroup(8 * f, 4 * f, norm)
+        self.up_2 = UpGroup(4 * f, 2 * f, norm)
+        self.region = Branch(2 * f, f, N_CLASSES, norm)
+        self.kidney_edge = Branch(2 * f, f, N_EDGE_CLASSES, norm)
+        self.tumor_edge = Branch(2 * f, f, N_EDGE_CLASSES, norm)
+        self.apply(_kaiming)
+
+    def forward(self, image: Tensor) -> Branches:
+        """All three branches' logits of a normalised (batch, 1, z, y, x) image."""
+        y_up_2, y_down_1 = self.trunk(image)
+        return Branches(
+            self.region(y_up_2, y_down_1),
+            self.kidney_edge(y_up_2, y_down_1),
+            self.tumor_edge(y_up_2, y_down_1),
+        )
+
+    def forward_region(self, image: Tensor) -> Tensor:
+        """The region branch alone: (batch, 3, z, y, x) logits; what prediction needs."""
+        return self.region(*self.trunk(image))  # type: ignore[no-any-return]
+
+    def trunk(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What the branches share: (y_up 2, y_down 1)."""
+        y_down_1 = self.down_1(image)  # (f, Z, Y, X)
+        y_down_2 = self.down_2(self.pool(y_down_1))  # (2f, Z/2, Y/2, X/2)
+        y_down_3 = self.down_3(self.pool(y_down_2))  # (4f, Z/4, Y/4, X/4)
+        y_bottom = self.bottom(self.pool(y_down_3))  # (8f, Z/8, Y/8, X/8)
+        y_up_1 = self.up_1(y_bottom, y_down_3)  # (4f, Z/4, Y/4, X/4)
+        y_up_2 = self.up_2(y_up_1, y_down_2)  # (2f, Z/2, Y/2, X/2)
+        return y_up_2, y_down_1
+
+
+class UpGroup(nn.Module):
+    """2x2x2 up-convolution, concatenation with the matching y_down, two convolutions."""
+
+    def __init__(self, in_features: int, out_features: int, norm: Norm) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose3d(in_features, out_features, kernel_size=2, stride=2)
+        self.convs = _conv_pair(2 * out_features, out_features, norm)
+
+    def forward(self, below: Tensor, y_down: Tensor) -> Tensor:
+        """(2c, z, y, x) from below and (c, 2z, 2y, 2x) from the encoder give (c, 2z, 2y, 2x)."""
+        return self.convs(torch.cat((self.up(below), y_down), dim=1))  # type: ignore[no-any-return]
+
+
+class Branch(nn.Module):
+    """One copy of the last up-sampling group with its own 1x1x1 classifier."""
+
+    def __init__(self, in_features: int, features: int, n_classes: int, norm: Norm) -> None:
+        super().__init__()
+        self.group = UpGroup(in_features, features, norm)
+        self.classify = nn.Conv3d(features, n_classes, kernel_size=1)
+
+    def forward(self, y_up_2: Tensor, y_down_1: Tensor) -> Tensor:
+        """(2f, Z/2, Y/2, X/2) and (f, Z, Y, X) give (n_classes, Z, Y, X) logits."""
+        return self.classify(self.group(y_up_2, y_down_1))  # type: ignore[no-any-return]
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def _conv_pair(in_features: int, out_features: int, norm: Norm) -> nn.Sequential:
+    """Two times 3x3x3 convolution, norm, ReLU."""
+    return nn.Sequential(
+        # The norm that follows has a bias of its own.
+        nn.Conv3d(in_features, out_features, kernel_size=3, padding=1, bias=False),
+        _norm(norm, out_features),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(out_features, out_features, kernel_size=3, padding=1, bias=False),
+        _norm(norm, out_features),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _norm(norm: Norm, features: int) -> nn.Module:
+    if norm == "batch":
+        return nn.BatchNorm3d(features)
+    return nn.InstanceNorm3d(features, affine=True)
+
+
+def _kaiming(module: nn.Module) -> None:
+    """Kaiming start; PyTorch's own default learnt nothing in 350 steps at batch 2 (docs/method.md)."""
+    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,140 @@
+"""Tables of a report: what they hold, how numbers are written, and the rough-against-fine summary."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from bisc.report.style import METRIC_NAMES, STAGE_NAMES
+
+Scores = Mapping[str, Mapping[str, float]]
+"""Per stage ("rough", "fine") the values by metric name ("dice_kidney", "dice_tumor", ...)."""
+Cell = object
+"""Text, a number or None; see `format_cell`."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a page.
+
+    Attributes:
+        title: Its heading.
+        columns: Column heads.
+        rows: One sequence of cells a row, as long as `columns`; the first cell heads its row.
+        note: A remark below it, or "".
+
+    Raises:
+        ValueError: If a row is longer or shorter than `columns`.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table {self.title!r}: a row of {len(row)} cells under {len(self.columns)} columns")
+
+    @classmethod
+    def from_frame(cls, title: str, frame: pd.DataFrame, note: str = "") -> Table:
+        """A data frame's columns and rows (its index is left out: reset it first where it matters)."""
+        rows = [tuple(row) for row in frame.itertuples(index=False, name=None)]
+        return cls(title, tuple(map(str, frame.columns)), rows, note)
+
+
+def format_cell(value: Cell) -> str:
+    """A cell as plain text: whole numbers as they are, others with three digits or so, a dash for gaps."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return "–"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, numbers.Integral):
+        return str(int(value))
+    if isinstance(value, numbers.Real):
+        return _format_real(float(value))
+    return str(value)
+
+
+def _format_real(value: float) -> str:
+    if not math.isfinite(value):
+        return "–"
+    digits = 3 if abs(value) <= 1 else 2 if abs(value) < 10 else 1
+    return f"{value:.{digits}f}"
+
+
+def table_html(table: Table) -> str:
+    """The `<table>` element, in a box that scrolls sideways on a narrow screen."""
+    numeric = [_is_numeric([row[i] for row in table.rows]) for i in range(len(table.columns))]
+    kind = ['class="num"' if n else "" for n in numeric]
+    head = "".join(f'<th scope="col" {k}>{escape(str(c))}</th>' for k, c in zip(kind, table.columns, strict=True))
+    body = []
+    for row in table.rows:
+        cells = [f'<th scope="row">{escape(format_cell(row[0]))}</th>'] if row else []
+        cells += [f"<td {kind[i]}>{escape(format_cell(row[i]))}</td>" for i in range(1, len(row))]
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    rows = "".join(body)
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _is_numeric(cells: Sequence[Cell]) -> bool:
+    """Whether a column goes to the right: numbers, gaps, texts that begin with a digit ("0.95 ± 0.02")."""
+    texts = [format_cell(cell) for cell in cells]
+    return bool(texts) and all(t[:1].isdigit() or t == "–" or (t[:1] in "-+−" and t[1:2].isdigit()) for t in texts)
+
+
+def summary_table(scores: Sequence[Scores], title: str = "Rough against fine") -> Table:
+    """Mean ± standard deviation and median of the Dice values of all cases, one row a stage.
+
+    Args:
+        scores: One a case; values that are missing or NaN are left out of their metric, and the note says how
+            many cases counted.
+        title: The table's heading.
+
+    Returns:
+        A row for "rough", one for "fine", and one for the gain in the cases that have both.
+    """
+    metrics = ("dice_kidney", "dice_tumor")
+    columns = ["Stage"]
+    for metric in metrics:
+        columns += [METRIC_NAMES[metric], "median"]
+    rows: list[list[Cell]] = []
+    for stage in ("rough", "fine"):
+        row: list[Cell] = [STAGE_NAMES[stage]]
+        for metric in metrics:
+            row += _mean_and_median(_values(scores, stage, metric))
+        rows.append(row)
+    gain: list[Cell] = ["Gain"]
+    for metric in metrics:
+        paired = [
+            (s["rough"][metric], s["fine"][metric])
+            for s in scores
+            if _has(s, "rough", metric) and _has(s, "fine", metric)
+        ]
+        gains = np.array([fine - rough for rough, fine in paired])
+        gain += [f"{gains.mean():+.3f}", f"{np.median(gains):+.3f}"] if gains.size else [None, None]
+    counted = ", ".join(f"{METRIC_NAMES[m].removeprefix('Dice ')} {len(_values(scores, 'fine', m))}" for m in metrics)
+    note = f"Mean ± standard deviation over cases ({counted}). Kidney includes its tumour, as in KiTS19."
+    return Table(title, columns, [*rows, gain], note)
+
+
+def _has(scores: Scores, stage: str, metric: str) -> bool:
+    return math.isfinite(scores.get(stage, {}).get(metric, math.nan))
+
+
+def _values(scores: Sequence[Scores], stage: str, metric: str) -> list[float]:
+    return [s[stage][metric] for s in scores if _has(s, stage, metric)]
+
+
+def _mean_and_median(values: Sequence[float]) -> list[Cell]:
+    if not values:
+        return [None, None]
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return [f"{np.mean(values):.3f} ±\u00a0{spread:.3f}", f"{np.median(values):.3f}"]

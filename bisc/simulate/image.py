@@ -1,0 +1,123 @@
+"""From a label map in patient coordinates to a noisy CT image."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from bisc.core.labels import TUMOR
+from bisc.simulate.bowel import paint_bowel, paint_colon
+from bisc.simulate.frame import Field, Frame, Slices, Upsampler
+from bisc.simulate.organs import paint_organs
+from bisc.simulate.patient import Patient, stream
+from bisc.simulate.scanner import HU_HIGH, HU_LOW, NoiseSource, noise_level
+from bisc.simulate.scene import Scene
+from bisc.simulate.shapes import Canvas
+from bisc.simulate.tissue import Tissue, make_tissue
+from bisc.simulate.trunk import paint_trunk
+from bisc.simulate.vessels import paint_vessels
+
+WORKING_MM = (2.5, 1.45, 1.45)
+"""The anatomy around the labels is painted no finer than this (z, y, x) and upsampled."""
+
+
+def render(
+    patient: Patient, labels: npt.NDArray[np.uint8], frame: Frame, seed: int, index: int
+) -> npt.NDArray[np.int16]:
+    """Simulate the scan of a patient with these labels.
+
+    Args:
+        patient: Tissues and scanner.
+        labels: (z, y, x) 0/1/2.
+        frame: Its voxels in the patient frame.
+        seed, index: Name the random streams.
+
+    Returns:
+        (z, y, x) HU.
+    """
+    coarse = frame.coarser(WORKING_MM)
+    small = labels[np.ix_(*frame.nearest(coarse))]
+    scene = Scene.prepare(patient, small, coarse, stream(seed, index, "body"))
+    tissue = make_tissue(patient, small, coarse, stream(seed, index, "tissue"))
+    paint_trunk(scene)
+    paint_bowel(scene)
+    paint_colon(scene)
+    paint_organs(scene)
+    paint_vessels(scene, tissue)
+    if tissue is not None:
+        Canvas(scene.canvas.hu[tissue.box], coarse.cut(tissue.box)).blend(tissue.sinus, tissue.sinus_hu)
+    _blur(scene.canvas.hu, coarse, patient.scanner.blur_mm)
+    noise = NoiseSource(patient.scanner, frame.shape_zyx, frame.spacing_mm_zyx, stream(seed, index, "noise"))
+    return _develop(scene, tissue, labels, frame, noise)
+
+
+def _blur(hu: Field, frame: Frame, blur_mm: float) -> None:
+    """The point spread function in plane, and a little of the neighbouring slices' tissue, in place."""
+    for axis, sigma in zip((0, 1, 2), (0.32, *(blur_mm / s for s in frame.spacing_mm_zyx[1:])), strict=True):
+        ndimage.gaussian_filter1d(hu, sigma, axis=axis, output=hu, truncate=3.0)
+
+
+def _develop(
+    scene: Scene, tissue: Tissue | None, labels: npt.NDArray[np.uint8], frame: Frame, noise: NoiseSource
+) -> npt.NDArray[np.int16]:
+    """Slice by slice on the final grid: surroundings, labelled tissue with soft edges, noise."""
+    scanner = scene.patient.scanner
+    up = Upsampler(scene.canvas.frame, frame)
+    inner = None if tissue is None else _Inner(tissue, scene.canvas.frame, labels, frame, scanner.blur_mm)
+    image = np.empty(frame.shape_zyx, np.int16)
+    level = noise_level(scene.skin_mm, 0.75 * scene.patient.front_mm, scanner.noise_hu)
+    for k in range(frame.z.size):
+        plane = np.array(up.slice(scene.canvas.hu, k))
+        if inner is not None:
+            inner.overlay(plane, k)
+        plane += noise.next_slice() * up.slice(level, k)
+        image[k] = np.clip(np.rint(plane), HU_LOW, HU_HIGH)
+    return image
+
+
+class _Inner:
+    """Lays kidneys and tumours over a slice with the label map's own sharp outline, softened by the scanner."""
+
+    def __init__(
+        self, tissue: Tissue, coarse: Frame, labels: npt.NDArray[np.uint8], frame: Frame, blur_mm: float
+    ) -> None:
+        part = coarse.cut(tissue.box)
+        low = [a[0] - s / 2 for a, s in zip(part.axes, part.spacing_mm_zyx, strict=True)]
+        high = [a[-1] + s / 2 for a, s in zip(part.axes, part.spacing_mm_zyx, strict=True)]
+        cut = frame.slices(low, high)
+        if cut is None:
+            raise ValueError("the labelled box lies outside the grid")
+        self._cut: Slices = cut
+        self._up = Upsampler(part, frame.cut(cut))
+        self._tissue, self._labels = tissue, labels[cut]
+        self._sigma = [max(blur_mm / s, 0.35) for s in frame.spacing_mm_zyx[1:]]
+
+    def overlay(self, plane: Field, k: int) -> None:
+        """Change the (y, x) slice `k` in place."""
+        rows, columns = self._cut[1:]
+        k -= self._cut[0].start
+        if not 0 <= k < self._labels.shape[0]:
+            return
+        labels = self._soft(k)
+        if labels is None:
+            return
+        organ, tumor = labels
+        part = plane[rows, columns]
+        inside = self._up.slice(self._tissue.kidney, k)
+        share = tumor / np.maximum(organ, np.float32(1e-3))
+        inside = inside + share * (self._up.slice(self._tissue.tumor, k) - inside)
+        part += organ * (inside - part)
+
+    def _soft(self, k: int) -> tuple[Field, Field] | None:
+        """Coverage by kidney-or-tumour and by tumour, blurred in plane and mixed with the neighbouring slices."""
+        near = self._labels[max(k - 1, 0) : k + 2]
+        if not near.any():
+            return None
+        weights = np.array([0.07, 0.86, 0.07], np.float32)[1 if k == 0 else 0 :][: len(near)]
+        weights = weights / weights.sum()
+        both = []
+        for mask in (near > 0, near == TUMOR):
+            mixed = sum(w * m.astype(np.float32) for w, m in zip(weights, mask, strict=True))
+            both.append(ndimage.gaussian_filter(np.asarray(mixed, np.float32), self._sigma, truncate=3.0))
+        return both[0], both[1]

@@ -1,0 +1,184 @@
+"""The cross-validation of a trained data set: its folds joined, its losses and decision rules compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pandas as pd
+
+from bisc.core.errors import InputError
+from bisc.evaluation.aggregate import (
+    mean_and_std,
+    merge_reports,
+    read_report,
+    summarise_folds,
+    table1,
+    write_report,
+    write_with_summary,
+)
+from bisc.evaluation.tables import write_table
+
+REPORT: Final = "validation/report.csv"
+DECISIONS: Final = ("argmax", "calibrated")
+TRAIN: Final = "run bisc_train fine 0 first"
+
+
+class RunFacts(msgspec.Struct, frozen=True):
+    """What of a run's run.json is needed here; its other keys are its own affair."""
+
+    fold: int
+    loss: str
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One validated training run of the fine stage."""
+
+    folder: Path
+    facts: RunFacts
+
+    @property
+    def report_path(self) -> Path:
+        """The report of its validation cases."""
+        return self.folder / REPORT
+
+    def decision_path(self, decision: str) -> Path:
+        """The report under one of the `DECISIONS`."""
+        return self.folder / "validation" / f"report_{decision}.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """What a cross-validation shows.
+
+    Attributes:
+        report: Every fold's rows with the column `fold` at the end.
+        losses: Table 1, where runs of two losses or more share a fold.
+        losses_title: Which folds it rests on; empty without a table.
+        decisions: Dice under both decision rules, where every fold has both reports.
+        notes: What a reader should know, each one line.
+    """
+
+    report: pd.DataFrame
+    losses: pd.DataFrame | None
+    losses_title: str
+    decisions: pd.DataFrame | None
+    notes: tuple[str, ...]
+
+
+def evaluate_cross_validation(results_folder: Path) -> CrossValidation:
+    """Gather the validation reports of a data set's fine stage.
+
+    Args:
+        results_folder: RESULTS/NAME, with fine/fold_K/{run.json,validation/report.csv}; runs moved aside
+            lie in fine/previous/*/ with the same files and serve the comparison of losses alone.
+
+    Raises:
+        InputError: If no fold has a report, or a report or run.json is unusable.
+    """
+    fine = results_folder / "fine"
+    current = [Run(folder, _facts(folder)) for folder in _validated(fine.glob("fold_*"))]
+    if not current:
+        raise InputError(fine, "no fold with validation/report.csv", "at least one", TRAIN)
+    previous, left_out = _usable(_validated(fine.glob("previous/*")))
+    report = _merged({run.facts.fold: run.report_path for run in current})
+    losses, title = _compare_losses(current, previous)
+    notes = (*_notes(fine, current, report), *left_out)
+    return CrossValidation(report, losses, title, _compare_decisions(current), notes)
+
+
+def write_cross_validation(result: CrossValidation, report_path: Path) -> list[Path]:
+    """Write the report and, beside it, its summary, the folds' and what tables there are; returns paths."""
+    folds = report_path.with_name(f"{report_path.stem}_folds.csv")
+    written = write_with_summary(report_path, result.report)
+    write_report(folds, summarise_folds(result.report))
+    written.append(folds)
+    if result.losses is not None:
+        written += write_table(report_path.with_name("table1"), result.losses, result.losses_title)
+    if result.decisions is not None:
+        title = "Decision rules: mean(std) over the cases of all folds."
+        written += write_table(report_path.with_name("decisions"), result.decisions, title)
+    return written
+
+
+def _validated(folders: Iterable[Path]) -> list[Path]:
+    return sorted(folder for folder in folders if (folder / REPORT).is_file())
+
+
+def _usable(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """The runs among older `folders`, and a note for each whose run.json cannot be used: they are a mere extra."""
+    runs, notes = [], []
+    for folder in folders:
+        try:
+            runs.append(Run(folder, _facts(folder)))
+        except InputError as error:
+            notes.append(f"left out of the comparison: {error}")
+    return runs, notes
+
+
+def _facts(folder: Path) -> RunFacts:
+    path = folder / "run.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunFacts)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(path, str(error), 'keys "fold" and "loss"', "train this fold again") from error
+
+
+def _compare_losses(current: Sequence[Run], previous: Sequence[Run]) -> tuple[pd.DataFrame | None, str]:
+    """Table 1 over the folds that all losses have, and its title.
+
+    Of several runs with one loss and fold a current one wins, then the newest.
+    """
+    chosen: dict[str, dict[int, Run]] = {}
+    for run in [*sorted(previous, key=_time), *current]:
+        chosen.setdefault(run.facts.loss, {})[run.facts.fold] = run
+    if len(chosen) < 2:
+        return None, ""
+    folds = sorted(set.intersection(*(set(runs) for runs in chosen.values())))
+    if not folds:
+        return None, ""
+    reports = {loss: _merged({fold: runs[fold].report_path for fold in folds}) for loss, runs in chosen.items()}
+    cases = {frozenset(report["case"]) for report in reports.values()}
+    n = str(len(next(iter(cases)))) if len(cases) == 1 else "not the same for each loss"
+    listing = ", ".join(str(fold) for fold in folds)
+    title = f"Table 1. The dice coefficient of kidney and renal tumors; folds: {listing}; cases: {n}."
+    return table1(reports), title
+
+
+def _compare_decisions(runs: Sequence[Run]) -> pd.DataFrame | None:
+    """Dice under each decision rule, or None where a fold lacks one of the reports."""
+    if not all(run.decision_path(decision).is_file() for run in runs for decision in DECISIONS):
+        return None
+    rows: list[dict[str, str | int]] = []
+    for decision in DECISIONS:
+        report = _merged({run.facts.fold: run.decision_path(decision) for run in runs})
+        dice = {f"{name}(std)": mean_and_std(report, name) for name in ("dice_kidney", "dice_tumor", "dice_composite")}
+        rows.append({"decision": decision, **dice, "n": len(report)})
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def _merged(paths: Mapping[int, Path]) -> pd.DataFrame:
+    return merge_reports([(fold, read_report(paths[fold])) for fold in sorted(paths)])
+
+
+def _notes(fine: Path, current: Sequence[Run], report: pd.DataFrame) -> tuple[str, ...]:
+    notes = []
+    open_folds = sorted(p.name for p in fine.glob("fold_*") if p.is_dir() and not (p / REPORT).is_file())
+    if open_folds:
+        notes.append(f"not validated yet and left out: {', '.join(open_folds)}")
+    losses = sorted({run.facts.loss for run in current})
+    if len(losses) > 1:
+        notes.append(f"the folds differ in their loss ({', '.join(losses)}): the overall report mixes them")
+    twice = sorted(set(report.loc[report["case"].duplicated(), "case"]))
+    if twice:
+        notes.append(f"{len(twice)} cases are in several folds ({', '.join(twice[:3])}): were the splits changed?")
+    return tuple(notes)
+
+
+def _time(run: Run) -> float:
+    return run.report_path.stat().st_mtime

@@ -1,0 +1,127 @@
+"""Measure a data set case by case, and bring fingerprint, plan and splits to disk; what is still right is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisc.core.errors import BiscError, InputError
+from bisc.core.files import write_text
+from bisc.core.jsonfile import Document, load_json, save_json, to_json
+from bisc.core.parallel import run_cases
+from bisc.imageio.dataset import RawCase
+from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerprint, measure_case, source_stamp
+from bisc.planners.plan import Plan
+from bisc.planners.planner import explain, make_plan
+from bisc.planners.splits import Splits, make_splits
+
+MEND = "run bisc_plan_and_preprocess"
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """Measure one case unless `record` already holds its measurement."""
+
+    case: RawCase
+    record: Path
+    again: bool
+
+
+class MeasuredCase(Document, frozen=True):
+    """A case's measurement with the stamp of the files it was taken from."""
+
+    stamp: str
+    fingerprint: CaseFingerprint
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The fingerprint of the usable cases, and what was wrong with the others."""
+
+    fingerprint: Fingerprint
+    faults: tuple[tuple[str, BiscError], ...]
+
+
+def measure_dataset(
+    name: str, cases: Sequence[RawCase], folder: Path, executor: Executor | None, again: bool = False
+) -> Measured:
+    """Measure every case, several at a time; finished measurements under `folder/fingerprint` are kept.
+
+    Args:
+        name: The data set's name.
+        cases: Its cases.
+        folder: The data set's folder of preprocessed files.
+        executor: Any executor, or None for this process.
+        again: Read every case again (`--verify`).
+
+    Raises:
+        InputError: If no case is usable.
+    """
+    jobs = [MeasureJob(case, folder / "fingerprint" / f"{case.name}.json", again) for case in cases]
+    outcomes = run_cases(measure_job, jobs, executor, "fingerprint", lambda job: job.case.name)
+    found = [o.result for o in outcomes if o.result is not None]
+    faults = tuple((o.job.case.name, o.error) for o in outcomes if o.error is not None)
+    if not found:
+        raise InputError(name, f"no usable case; the first fault: {faults[0][1]}")
+    return Measured(Fingerprint(schema_version=SCHEMA_VERSION, dataset=name, cases=found), faults)
+
+
+def measure_job(job: MeasureJob) -> CaseFingerprint:
+    """The measurement of one case, from its record where that is still right."""
+    stamp = source_stamp(job.case.image, job.case.labels)
+    if not job.again:
+        try:
+            known = load_json(job.record, MeasuredCase, "")
+            if known.stamp == stamp:
+                return known.fingerprint
+        except BiscError:
+            pass  # missing or from another version: measure
+    fingerprint = measure_case(job.case)
+    save_json(job.record, MeasuredCase(stamp=stamp, fingerprint=fingerprint))
+    return fingerprint
+
+
+def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float) -> Plan:
+    """Write fingerprint.json, plan.json, plan.txt and splits.json under `folder`, and return the plan.
+
+    A plan made from the same fingerprint for the same memory stays, so that a person's own changes to it do; splits
+    stay while the cases are the same.
+    """
+    unchanged = _text(folder / "fingerprint.json") == to_json(fingerprint)
+    save_json(folder / "fingerprint.json", fingerprint)
+    plan = load_plan(folder) if unchanged and (folder / "plan.json").exists() else None
+    if plan is None or plan.memory_gb != memory_gb:
+        plan = make_plan(fingerprint, memory_gb)
+        save_json(folder / "plan.json", plan)
+    write_text(folder / "plan.txt", explain(plan))
+    splits = make_splits({c.name: c.tumor_ml for c in fingerprint.cases})
+    if _cases_of(folder) != {c.name for c in fingerprint.cases}:
+        save_json(folder / "splits.json", splits)
+    return plan
+
+
+def load_plan(folder: Path) -> Plan:
+    """`plan.json` of a data set.
+
+    Raises:
+        InputError: If it is missing or has a missing, unknown or wrongly typed key.
+    """
+    return load_json(folder / "plan.json", Plan, MEND)
+
+
+def load_splits(folder: Path) -> Splits:
+    """`splits.json` of a data set; raises as `load_plan`."""
+    return load_json(folder / "splits.json", Splits, MEND)
+
+
+def _cases_of(folder: Path) -> set[str]:
+    try:
+        return {name for fold in load_splits(folder).folds for name in fold.val}
+    except BiscError:
+        return set()
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""

@@ -1,0 +1,101 @@
+"""What a data set looks like: per case its grid, kidneys, tumour and foreground HU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from bisc.core.jsonfile import Document
+from bisc.core.labels import MIN_KIDNEY_ML, TUMOR
+from bisc.core.volume import Volume
+from bisc.imageio import check_same_grid, read_image, read_labels
+from bisc.imageio.dataset import RawCase
+from bisc.preprocessing.components import connected_components
+
+SCHEMA_VERSION = 1
+N_QUANTILES = 1001
+"""A case's foreground HU are kept as this many evenly spaced quantiles: enough for 0.5 and 99.5 %, small on disk."""
+MAX_KIDNEYS = 2
+
+
+class KidneyMeasure(Document, frozen=True):
+    """One kidney with its tumour: a 26-connected component of label > 0."""
+
+    volume_ml: float
+    extent_mm_zyx: tuple[float, float, float]
+
+
+class CaseFingerprint(Document, frozen=True):
+    """One case. HU quantiles are None where the case has no image."""
+
+    name: str
+    shape_zyx: tuple[int, int, int]
+    spacing_mm_zyx: tuple[float, float, float]
+    kidneys: list[KidneyMeasure]
+    n_components: int
+    tumor_ml: float
+    hu_quantiles: list[int] | None
+
+
+class Fingerprint(Document, frozen=True):
+    """The whole data set, cases sorted by name."""
+
+    schema_version: int
+    dataset: str
+    cases: list[CaseFingerprint]
+
+
+def measure_labels(name: str, labels: Volume, hu_quantiles: list[int] | None = None) -> CaseFingerprint:
+    """Measure a canonical label map (0 background, 1 kidney, 2 tumour).
+
+    Kidneys are the largest components of label > 0 of at least `MIN_KIDNEY_ML`, two at most.
+    """
+    ml = labels.geometry.voxel_volume_ml
+    components = connected_components(labels.array > 0)
+    kidneys = [
+        KidneyMeasure(
+            volume_ml=round(c.n_voxels * ml, 3),
+            extent_mm_zyx=_extent(c.box.shape_zyx, labels.geometry.spacing_mm_zyx),
+        )
+        for c in components[:MAX_KIDNEYS]
+        if c.n_voxels * ml >= MIN_KIDNEY_ML
+    ]
+    return CaseFingerprint(
+        name=name,
+        shape_zyx=labels.geometry.shape_zyx,
+        spacing_mm_zyx=labels.geometry.spacing_mm_zyx,
+        kidneys=kidneys,
+        n_components=len(components),
+        tumor_ml=round(float(np.count_nonzero(labels.array == TUMOR)) * ml, 3),
+        hu_quantiles=hu_quantiles,
+    )
+
+
+def measure_case(case: RawCase) -> CaseFingerprint:
+    """Read and measure one case.
+
+    Raises:
+        InputError: If a file cannot be used, or image and label map lie on different grids.
+    """
+    labels = read_labels(case.labels)
+    quantiles = None
+    if case.image is not None:
+        image = read_image(case.image)
+        check_same_grid(image, labels)
+        foreground = image.volume.array[labels.volume.array > 0]
+        if foreground.size:
+            levels = np.quantile(foreground, np.linspace(0, 1, N_QUANTILES))
+            quantiles = [int(v) for v in np.rint(levels)]
+    return measure_labels(case.name, labels.volume, quantiles)
+
+
+def source_stamp(*paths: Path | None) -> str:
+    """What shows that a source file changed: its size and modification time."""
+    stats = [p.stat() for p in paths if p is not None]
+    return " ".join(f"{s.st_size}:{s.st_mtime_ns}" for s in stats)
+
+
+def _extent(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> tuple[float, float, float]:
+    z, y, x = (round(n * s, 4) for n, s in zip(shape, spacing, strict=True))
+    return z, y, x

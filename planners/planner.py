@@ -1,0 +1,172 @@
+"""From a fingerprint to a plan: pure functions, each value with its reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from bisc.core.errors import InputError
+from bisc.core.geometry import IntTriple
+from bisc.planners.fingerprint import Fingerprint
+from bisc.planners.memory import Sizes, largest_that_fits, norm_for
+from bisc.planners.plan import PLAN_SCHEMA_VERSION, Plan, StagePlan
+from bisc.planners.rois import roi_sides
+from bisc.planners.spacing import target_spacing
+from bisc.preprocessing.crop import MULTIPLE_PX, RoiRule, next_multiple
+from bisc.preprocessing.normalise import Intensity
+
+DEFAULT_MEMORY_GB: Final = 12.0
+"""The paper's card."""
+ROUGH_IN_PLANE_PX: Final = 128
+ROUGH_MIN_DEPTH: Final = 32
+ROUGH_MAX_DEPTH: Final = 64
+FINE_MIN_PATCH: Final = (32, 96, 96)
+CLIP_PERCENTILES: Final = (0.5, 99.5)
+ROI_MARGIN_MM: Final = 6.0
+"""One and a half rough voxels of a 500 mm field of view: what a rough border may be off."""
+MIN_FOUND_KIDNEY_ML: Final = 5.0
+CT_DEFAULT: Final = Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0)
+"""Used only where a data set has no images (a plan from label maps alone)."""
+
+
+def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB) -> Plan:
+    """The plan that a fingerprint and a memory target determine.
+
+    Args:
+        fingerprint: The measured data set.
+        memory_gb: Target for the peak of a training step, in GiB.
+
+    Raises:
+        InputError: If no case has a kidney of plausible size.
+    """
+    cases = fingerprint.cases
+    spacing = target_spacing([c.spacing_mm_zyx for c in cases])
+    kidneys = [k for c in cases for k in c.kidneys]
+    if not kidneys:
+        raise InputError(
+            fingerprint.dataset,
+            "no kidney of 5 ml or more in any label map",
+            "labels 1 (kidney) and 2 (tumour)",
+        )
+    sides = roi_sides([k.extent_mm_zyx[1:] for k in kidneys], spacing)
+    rough = _rough_sizes(fingerprint, spacing[0], memory_gb)
+    fine = _fine_sizes(fingerprint, spacing, sides[0], memory_gb)
+    intensity, intensity_reason = _intensity(fingerprint)
+    reasons = {
+        "target_spacing_mm_zyx": f"median per axis of {len(cases)} cases",
+        "rough_in_plane_px": "the paper's 128 x 128 for the whole field of view",
+        "intensity": intensity_reason,
+        "roi.sides_px": _sides_reason(len(kidneys), sides, spacing[2]),
+        "roi.margin_mm": "what a rough border may be off: about one and a half rough voxels",
+        "roi.min_kidney_ml": "the smallest volume a kidney is told from a speck by",
+        "rough": _sizes_reason(rough, memory_gb, "whole field of view in plane, patches cropped in z"),
+        "fine": _sizes_reason(fine, memory_gb, f"begins at the median kidney's depth and the ROI side {sides[0]}"),
+        "norm": "batch norm from batches of 4 on (it folds at inference), instance norm below (it learns at 1 or 2)",
+    }
+    return Plan(
+        schema_version=PLAN_SCHEMA_VERSION,
+        dataset=fingerprint.dataset,
+        n_cases=len(cases),
+        target_spacing_mm_zyx=spacing,
+        rough_in_plane_px=ROUGH_IN_PLANE_PX,
+        intensity=intensity,
+        roi=RoiRule(
+            sides_px=sides,
+            multiple_px=MULTIPLE_PX,
+            margin_mm=ROI_MARGIN_MM,
+            min_kidney_ml=MIN_FOUND_KIDNEY_ML,
+        ),
+        rough=_stage(rough),
+        fine=_stage(fine),
+        memory_gb=memory_gb,
+        label_note="0 background, 1 kidney, 2 tumour; 3 (cyst, KiTS21/23) counts as kidney, KiTS19's convention",
+        reasons=reasons,
+    )
+
+
+def explain(plan: Plan) -> str:
+    """The plan in words, for `plan.txt` and `--explain`."""
+    z, y, x = plan.target_spacing_mm_zyx
+    i = plan.intensity
+    lines = [
+        f"Plan for {plan.dataset}: {plan.n_cases} cases, memory target {plan.memory_gb:g} GB",
+        "",
+        f"Target spacing {x:g} x {y:g} x {z:g} mm (x, y, z): {plan.reasons['target_spacing_mm_zyx']}.",
+        f"Intensities clipped to {i.clip_low_hu:g}..{i.clip_high_hu:g} HU, minus {i.mean_hu:g}, over {i.std_hu:g}: "
+        f"{plan.reasons['intensity']}.",
+        f"ROI sides {', '.join(map(str, plan.roi.sides_px))} px, edges multiples of {plan.roi.multiple_px}: "
+        f"{plan.reasons['roi.sides_px']}.",
+        f"ROI margin {plan.roi.margin_mm:g} mm: {plan.reasons['roi.margin_mm']}.",
+        f"Smallest kidney {plan.roi.min_kidney_ml:g} ml: {plan.reasons['roi.min_kidney_ml']}.",
+        f"Rough stage on {plan.rough_in_plane_px} px in plane: {_stage_words(plan.rough)}; {plan.reasons['rough']}.",
+        f"Fine stage at target spacing: {_stage_words(plan.fine)}; {plan.reasons['fine']}.",
+        f"Norm: {plan.reasons['norm']}.",
+        f"Labels: {plan.label_note}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rough_sizes(fingerprint: Fingerprint, spacing_z: float, memory_gb: float) -> Sizes:
+    depths = [c.shape_zyx[0] * c.spacing_mm_zyx[0] / spacing_z for c in fingerprint.cases]
+    depth = min(ROUGH_MAX_DEPTH, next_multiple(float(np.median(depths))))
+    in_plane = (ROUGH_IN_PLANE_PX, ROUGH_IN_PLANE_PX)
+    return largest_that_fits(
+        (depth, *in_plane), (min(depth, ROUGH_MIN_DEPTH), *in_plane), memory_gb, (spacing_z, 1.0, 1.0)
+    )
+
+
+def _fine_sizes(fingerprint: Fingerprint, spacing: tuple[float, float, float], side: int, memory_gb: float) -> Sizes:
+    depths = [k.extent_mm_zyx[0] / spacing[0] for c in fingerprint.cases for k in c.kidneys]
+    start = (next_multiple(float(np.median(depths))), side, side)
+    minimum: IntTriple = tuple(min(a, b) for a, b in zip(start, FINE_MIN_PATCH, strict=True))  # type: ignore[assignment]
+    return largest_that_fits(start, minimum, memory_gb, spacing)
+
+
+def _stage(sizes: Sizes) -> StagePlan:
+    return StagePlan(
+        patch_size_zyx=sizes.patch_size_zyx,
+        batch_size=sizes.batch_size,
+        base_features=sizes.base_features,
+        norm=norm_for(sizes.batch_size),
+        estimated_memory_gb=round(sizes.memory_gb, 2),
+    )
+
+
+def _intensity(fingerprint: Fingerprint) -> tuple[Intensity, str]:
+    pooled = [q for c in fingerprint.cases if c.hu_quantiles is not None for q in c.hu_quantiles]
+    if not pooled:
+        return CT_DEFAULT, "no image in the data set: a default for contrast-enhanced CT"
+    values = np.asarray(pooled, dtype=float)
+    low, high = np.percentile(values, CLIP_PERCENTILES)
+    inside = np.clip(values, low, high)
+    intensity = Intensity(
+        clip_low_hu=round(float(low), 2),
+        clip_high_hu=round(float(high), 2),
+        mean_hu=round(float(inside.mean()), 3),
+        std_hu=round(max(float(inside.std()), 1.0), 3),
+    )
+    return (
+        intensity,
+        "0.5 and 99.5 % percentile, mean and deviation of kidney and tumour voxels, each case weighing the same",
+    )
+
+
+def _sides_reason(n_kidneys: int, sides: list[int], spacing_x: float) -> str:
+    return (
+        f"95 % and 97.5 % percentile of the larger in-plane extent of {n_kidneys} kidneys at {spacing_x:g} mm, "
+        f"rounded up to multiples of {MULTIPLE_PX}; a kidney above {sides[-1]} px gets the next multiple"
+    )
+
+
+def _sizes_reason(sizes: Sizes, memory_gb: float, start: str) -> str:
+    fits = "fits" if sizes.memory_gb <= memory_gb else "the smallest there is; it does NOT fit"
+    return f"{start}; {sizes.memory_gb:.1f} GB estimated, {fits} the target of {memory_gb:g} GB"
+
+
+def _stage_words(stage: StagePlan) -> str:
+    z, y, x = stage.patch_size_zyx
+    return (
+        f"patch {x} x {y} x {z} (x, y, z), batch {stage.batch_size}, {stage.base_features} base features, "
+        f"{stage.norm} norm"
+    )

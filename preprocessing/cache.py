@@ -1,0 +1,194 @@
+"""Caches of both stages: normalised regions with packed targets, one folder a case, whole or absent.
+
+A region is what a stage crops training patches from: the whole rough grid, or one kidney's ROI with room to jitter.
+The store is memory-mapped .npy (float16 image, uint8 targets): docs/method.md has the measurement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from bisc.core.errors import BiscError
+from bisc.core.files import atomic_folder
+from bisc.core.geometry import Geometry, IntTriple, Triple
+from bisc.core.jsonfile import Document, load_json, save_json
+from bisc.core.labels import KIDNEY, TUMOR
+from bisc.core.targets import labels_of
+from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels
+from bisc.imageio.dataset import RawCase
+from bisc.preprocessing.crop import RoiRule, find_kidneys, map_box, roi_box
+from bisc.preprocessing.edges import targets_of
+from bisc.preprocessing.normalise import Intensity, normalise
+from bisc.preprocessing.resample import resample, resample_labels, rough_grid
+
+CACHE_FORMAT: Final = 1
+JITTER_MM: Final = (9.0, 9.0, 9.0)
+"""How far (z, y, x) a cached ROI reaches beyond the label's own: training shifts it as a rough mask would."""
+MAX_POINTS: Final = 2000
+"""Voxels remembered per class and region, for foreground oversampling."""
+STAGES: Final = ("rough", "fine")
+Stage = Literal["rough", "fine"]
+
+
+class CacheSettings(Document, frozen=True):
+    """All that the caches depend on besides the source files."""
+
+    target_spacing_mm_zyx: Triple
+    rough_in_plane_px: int
+    intensity: Intensity
+    roi: RoiRule
+
+
+class RegionRecord(Document, frozen=True):
+    """One cached region: its size and how many voxels of each class it holds."""
+
+    shape_zyx: IntTriple
+    spacing_mm_zyx: Triple
+    kidney_voxels: int
+    tumor_voxels: int
+
+
+class CaseRecord(Document, frozen=True):
+    """`case.json` of one cached case; `key` changes with its sources and settings."""
+
+    name: str
+    key: str
+    regions: list[RegionRecord]
+
+
+@dataclass(frozen=True)
+class CacheJob:
+    """Cache one case under `root/{rough,fine}/NAME`."""
+
+    case: RawCase
+    settings: CacheSettings
+    root: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A cached region, memory-mapped.
+
+    Attributes:
+        image: (z, y, x) float16, normalised.
+        targets: (z, y, x) uint8, packed as in bisc.core.targets.
+        kidney_points: (n, 3) int16 voxels (z, y, x) of label 1.
+        tumor_points: (n, 3) int16 voxels of label 2.
+    """
+
+    image: npt.NDArray[np.float16]
+    targets: npt.NDArray[np.uint8]
+    kidney_points: npt.NDArray[np.int16]
+    tumor_points: npt.NDArray[np.int16]
+
+
+def cache_case(job: CacheJob) -> bool:
+    """Make what is missing or stale of one case's caches.
+
+    Returns:
+        Whether anything had to be made.
+
+    Raises:
+        InputError: If the case's files cannot be used.
+    """
+    key = cache_key(job)
+    stale = [stage for stage in STAGES if not is_fresh(job.root / stage / job.case.name, key)]
+    if not stale:
+        return False
+    assert job.case.image is not None  # find_raw_dataset lets no such case through
+    image, labels = read_image(job.case.image), read_labels(job.case.labels)
+    check_same_grid(image, labels)
+    for stage in stale:
+        grids = _rough_regions(image, job) if stage == "rough" else _fine_regions(labels, job)
+        _write(job.root / stage / job.case.name, job, key, image, labels, grids)
+    return True
+
+
+def load_regions(folder: Path) -> list[Region]:
+    """The regions of one cached case.
+
+    Raises:
+        InputError: If the cache is missing or damaged.
+    """
+    record = load_json(folder / "case.json", CaseRecord, "run bisc_plan_and_preprocess again")
+    return [
+        Region(*(np.load(folder / f"region_{i}_{part}.npy", mmap_mode="r") for part in PARTS))
+        for i in range(len(record.regions))
+    ]
+
+
+PARTS: Final = ("image", "targets", "kidney_points", "tumor_points")
+
+
+def cache_key(job: CacheJob) -> str:
+    """Changes with the cache format, the settings and the source files' size or time."""
+    stamps = [(p.stat().st_size, p.stat().st_mtime_ns) for p in (job.case.image, job.case.labels) if p is not None]
+    text = f"{CACHE_FORMAT} {JITTER_MM} {stamps} ".encode() + msgspec.json.encode(job.settings)
+    return hashlib.sha256(text).hexdigest()
+
+
+def is_fresh(folder: Path, key: str) -> bool:
+    """Whether a case's cache exists and was made from the same sources with the same settings."""
+    try:
+        return load_json(folder / "case.json", CaseRecord, "").key == key
+    except BiscError:
+        return False
+
+
+def _rough_regions(image: CaseImage, job: CacheJob) -> list[Geometry]:
+    settings = job.settings
+    return [rough_grid(image.volume.geometry, settings.target_spacing_mm_zyx[0], settings.rough_in_plane_px)]
+
+
+def _fine_regions(labels: CaseImage, job: CacheJob) -> list[Geometry]:
+    """One grid per kidney of the label map: its ROI at target spacing, with room to jitter."""
+    volume, rule = labels.volume, job.settings.roi
+    target = volume.geometry.resampled(job.settings.target_spacing_mm_zyx)
+    room = np.ceil(np.divide(JITTER_MM, target.spacing_mm_zyx)).astype(int)
+    regions = []
+    for kidney in find_kidneys(volume.array > 0, volume.geometry, rule.min_kidney_ml):
+        roi = roi_box(map_box(kidney.box, volume.geometry, target), target, rule)
+        around = roi.padded((int(room[0]), int(room[1]), int(room[2])))
+        regions.append(target.cropped(around.start_zyx, around.shape_zyx))
+    return regions
+
+
+def _write(folder: Path, job: CacheJob, key: str, image: CaseImage, labels: CaseImage, grids: list[Geometry]) -> None:
+    with atomic_folder(folder) as scratch:
+        records = []
+        for i, grid in enumerate(grids):
+            hu = resample(image.volume, grid)
+            targets = targets_of(resample_labels(labels.volume, grid))
+            region: tuple[npt.NDArray[Any], ...] = (
+                normalise(hu, job.settings.intensity).astype(np.float16),
+                targets,
+                _points(targets, KIDNEY, i),
+                _points(targets, TUMOR, i),
+            )
+            for part, array in zip(PARTS, region, strict=True):
+                np.save(scratch / f"region_{i}_{part}.npy", array)
+            counts = np.bincount(labels_of(targets).ravel(), minlength=3)
+            records.append(
+                RegionRecord(
+                    shape_zyx=grid.shape_zyx,
+                    spacing_mm_zyx=grid.spacing_mm_zyx,
+                    kidney_voxels=int(counts[KIDNEY]),
+                    tumor_voxels=int(counts[TUMOR]),
+                )
+            )
+        save_json(scratch / "case.json", CaseRecord(name=job.case.name, key=key, regions=records))
+
+
+def _points(targets: npt.NDArray[np.uint8], label: int, seed: int) -> npt.NDArray[np.int16]:
+    """Up to `MAX_POINTS` voxels of a label, drawn with a fixed seed."""
+    flat = np.flatnonzero(labels_of(targets) == label)
+    if flat.size > MAX_POINTS:
+        flat = np.sort(np.random.default_rng(seed).choice(flat, MAX_POINTS, replace=False))
+    return np.stack(np.unravel_index(flat, targets.shape), axis=1).astype(np.int16)

@@ -1,0 +1,136 @@
+"""Resampling between canonical grids of one patient, never touching more voxels than the target needs.
+
+Source and target share orientation (both canonical), so axes match one to one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from bisc.core.geometry import Geometry, as_int_triple
+from bisc.core.labels import KIDNEY, TUMOR
+from bisc.core.roi import Box
+from bisc.core.volume import Volume
+
+AIR_HU: Final = -1024
+REACH_VOXELS: Final = 2
+"""Source voxels kept around the target's extent, for the interpolator's neighbours."""
+FULL: Final = 1000
+"""A voxel wholly inside a region, in the thousandths that label fractions are resampled in."""
+Interpolation = Literal["linear", "nearest"]
+
+
+def rough_grid(native: Geometry, spacing_z_mm: float, in_plane_px: int) -> Geometry:
+    """The rough stage's grid: the whole field of view on `in_plane_px` x `in_plane_px`, z at the plan's spacing."""
+    n_slices = max(1, round(native.extent_mm_zyx[0] / spacing_z_mm))
+    _, height, width = native.extent_mm_zyx
+    return native.resampled(
+        (spacing_z_mm, height / in_plane_px, width / in_plane_px), (n_slices, in_plane_px, in_plane_px)
+    )
+
+
+def resample(
+    volume: Volume, grid: Geometry, fill: float = AIR_HU, interpolation: Interpolation = "linear"
+) -> npt.NDArray[np.float32]:
+    """Values of `volume` at the voxels of `grid`.
+
+    Where the target is at least twice as coarse along an axis, source voxels are averaged in whole bins first:
+    point samples of a 512 x 512 slice on 128 x 128 would throw away fifteen of sixteen voxels and keep the noise.
+
+    Args:
+        volume: Source.
+        grid: Target, of the same orientation.
+        fill: Value outside the source.
+        interpolation: 'linear' or 'nearest' (which does not average).
+
+    Returns:
+        float32 array of `grid.shape_zyx`.
+    """
+    box = _needed(volume.geometry, grid)
+    if box is None:
+        return np.full(grid.shape_zyx, fill, dtype=np.float32)
+    part = volume.cropped(box)
+    if part.geometry.is_same_grid(grid, tolerance_mm=1e-4):
+        return part.array.astype(np.float32)
+    image = _to_itk(part)
+    if interpolation == "linear":
+        ratio = np.floor(np.divide(grid.spacing_mm_zyx, part.geometry.spacing_mm_zyx) + 1e-3)
+        factors = as_int_triple(np.minimum(np.maximum(ratio, 1), part.array.shape))
+        if max(factors) > 1:
+            image = sitk.BinShrink(image, factors[::-1])
+    method = sitk.sitkLinear if interpolation == "linear" else sitk.sitkNearestNeighbor
+    out = sitk.Resample(
+        image,
+        grid.shape_zyx[::-1],
+        sitk.Transform(),
+        method,
+        grid.origin_mm_xyz,
+        grid.spacing_mm_zyx[::-1],
+        grid.direction,
+        fill,
+        sitk.sitkFloat32,
+    )
+    values: npt.NDArray[np.float32] = sitk.GetArrayFromImage(out)
+    return values
+
+
+def resample_labels(labels: Volume, grid: Geometry) -> npt.NDArray[np.uint8]:
+    """A label map on another grid: each region (label > 0, label 2) is resampled as a fraction and cut at a half.
+
+    Interpolating regions, not label numbers: halfway between background and tumour lies no kidney.
+    """
+    if labels.geometry.is_same_grid(grid, tolerance_mm=1e-4):
+        return labels.array.astype(np.uint8)
+    out = np.zeros(grid.shape_zyx, dtype=np.uint8)
+    box = Box.of_mask(labels.array)
+    target = None if box is None else _covering(labels.geometry, box, grid)
+    if box is None or target is None:
+        return out
+    part = labels.cropped(box)
+    part_grid = grid.cropped(target.start_zyx, target.shape_zyx)
+    # Fractions in thousandths of int16: float32 copies of a label map cost four times the memory traffic.
+    organ = resample(part.with_array((part.array > 0) * np.int16(FULL)), part_grid, fill=0.0)
+    tumor = resample(part.with_array((part.array == TUMOR) * np.int16(FULL)), part_grid, fill=0.0)
+    inside = out[target.to_slices()]
+    inside[organ >= FULL / 2] = KIDNEY
+    inside[(tumor >= FULL / 2) & (organ >= FULL / 2)] = TUMOR
+    return out
+
+
+def resample_channels(
+    channels: npt.NDArray[np.float32], source: Geometry, grid: Geometry, fill: tuple[float, ...]
+) -> npt.NDArray[np.float32]:
+    """(channels, z, y, x) probabilities on another grid, linear, `fill[c]` outside the source."""
+    return np.stack([resample(Volume(c, source), grid, fill=f) for c, f in zip(channels, fill, strict=True)])
+
+
+def _needed(source: Geometry, grid: Geometry) -> Box | None:
+    """Source voxels that `grid` reads from, or None where the two do not meet."""
+    index = source.physical_to_index(grid.corners())
+    # Half a target voxel more on each side, since averaging reads the whole of it.
+    half = np.maximum(1.0, np.divide(grid.spacing_mm_zyx, source.spacing_mm_zyx)) / 2.0
+    start = np.floor(index.min(axis=0) - half).astype(int) - REACH_VOXELS
+    stop = np.ceil(index.max(axis=0) + half).astype(int) + 1 + REACH_VOXELS
+    if source.is_same_grid(grid, tolerance_mm=1e-4):
+        return Box.of_shape(source.shape_zyx)
+    return Box(as_int_triple(start), as_int_triple(stop)).clipped(source.shape_zyx)
+
+
+def _covering(source: Geometry, box: Box, grid: Geometry) -> Box | None:
+    """The voxels of `grid` that `box` of `source` can reach, or None."""
+    index = grid.physical_to_index(source.cropped(box.start_zyx, box.shape_zyx).corners())
+    start = np.floor(index.min(axis=0)).astype(int) - 2
+    stop = np.ceil(index.max(axis=0)).astype(int) + 3
+    return Box(as_int_triple(start), as_int_triple(stop)).clipped(grid.shape_zyx)
+
+
+def _to_itk(volume: Volume) -> sitk.Image:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array))
+    image.SetSpacing(volume.geometry.spacing_mm_zyx[::-1])
+    image.SetOrigin(volume.geometry.origin_mm_xyz)
+    image.SetDirection(volume.geometry.direction)
+    return image

@@ -1,0 +1,78 @@
+"""Where a run computes and in which precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from bisc.core.errors import InputError
+from bisc.trainers.sampler import Batch
+
+PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A torch device and a precision ('fp32', 'bf16', 'fp16')."""
+
+    device: torch.device
+    precision: str
+
+    @property
+    def kind(self) -> str:
+        """'cpu' or 'cuda'."""
+        return self.device.type
+
+    @property
+    def scales_gradients(self) -> bool:
+        """fp16 gradients underflow without scaling."""
+        return self.precision == "fp16"
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Channels last: what mixed-precision convolutions read fastest on CPU and GPU alike."""
+        return torch.contiguous_format if self.precision == "fp32" else torch.channels_last_3d
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Mixed precision for the forward pass; losses stay in float32."""
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        context: AbstractContextManager[None] = torch.autocast(self.kind, dtype, enabled=self.precision != "fp32")
+        return context
+
+    def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A batch's image (batch, 1, z, y, x) and packed targets (batch, z, y, x) on the device."""
+        image = torch.from_numpy(batch.image).to(self.device, non_blocking=True)
+        targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)
+        return image.contiguous(memory_format=self.memory_format), targets
+
+
+def choose_device(name: str | None, precision: str = "auto") -> Device:
+    """The device called `name` (None: CUDA where there is one, else CPU) in the best precision it has.
+
+    Raises:
+        InputError: If the device is not there.
+    """
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError("--device", f"{name!r} is no device", "cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError("--device", f"{name!r} is not supported", "cpu, cuda or cuda:N")
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise InputError("--device", f"{name!r} is not on this machine", "cpu", "leave --device out")
+    if precision == "auto":
+        precision = "bf16" if _has_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
+    return Device(device, precision)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether bf16 is computed by the hardware, not emulated."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,216 @@
+"""The training loop both stages share: steps, validation on fixed patches, log, checkpoints, interruption."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from bisc.core.errors import WorkError
+from bisc.core.progress import track
+from bisc.losses import SCUNetLoss, unpack_targets
+from bisc.network import SCUNet
+from bisc.network.checkpoint import Checkpoint, save_checkpoint
+from bisc.trainers.device import Device
+from bisc.trainers.loader import batches
+from bisc.trainers.log import EpochTimes, write_log
+from bisc.trainers.sampler import Batch, Sampler
+from bisc.trainers.settings import RunSettings
+
+SAVE_EVERY_S: Final = 300.0
+VALIDATION_BATCHES: Final = 12
+GRADIENT_NORM: Final = 12.0
+"""nnU-Net's clip; it only matters for the first steps of the fast presets."""
+CHECKPOINT_LAST, CHECKPOINT_BEST = "checkpoint_last.pt", "checkpoint_best.pt"
+
+
+@dataclass
+class TrainingRun:
+    """One stage of one fold in training.
+
+    Attributes:
+        settings: What determines the run.
+        plan: The plan as plain values; travels in the checkpoint.
+        network: On `device`.
+        train: Sampler of training batches.
+        validation: Sampler of the fixed validation batches.
+        folder: Where log and checkpoints go.
+        device: Where and in which precision to compute.
+        n_workers: Loader processes.
+    """
+
+    settings: RunSettings
+    plan: dict[str, Any]
+    network: SCUNet
+    train: Sampler
+    validation: Sampler
+    folder: Path
+    device: Device
+    n_workers: int
+    state: Checkpoint = field(init=False)
+
+    def __post_init__(self) -> None:
+        s = self.settings
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
+        self.loss = SCUNetLoss(s.loss, s.loss_threshold)
+        self.scaler = torch.amp.GradScaler(self.device.kind, enabled=self.device.scales_gradients)
+        self.state = Checkpoint(settings=to_plain(s), plan=self.plan, network={})
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same settings."""
+        self.network.load_state_dict(checkpoint.network)
+        self.optimizer.load_state_dict(checkpoint.optimizer["adam"])
+        self.scaler.load_state_dict(checkpoint.optimizer["scaler"])
+        self.state = checkpoint
+
+    def run(self) -> None:
+        """Train from the state's step to the end; an interrupt saves the state and is raised again."""
+        s, state = self.settings, self.state
+        fixed = [self.validation.batch(i) for i in range(VALIDATION_BATCHES)]
+        saved_at = time.monotonic()
+        times = EpochTimes()
+        with interruptible() as stop, batches(self.train, state.step, s.total_steps, self.n_workers) as ahead:
+            steps = track(
+                range(state.step, s.total_steps), f"{s.stage} fold {s.fold}", s.total_steps, "step", state.step
+            )
+            for step in steps:
+                with times.waiting():
+                    batch = next(ahead)
+                with times.stepping():
+                    state.epoch_losses.append(self.train_step(batch, step))
+                state.step = step + 1
+                if state.step % s.iterations == 0:
+                    self.end_epoch(fixed, times)
+                    times, saved_at = EpochTimes(), time.monotonic()
+                    steps.set_postfix_str(f"validation {state.rows[-1]['score']:.3f}")
+                elif time.monotonic() - saved_at > SAVE_EVERY_S:
+                    self.save(CHECKPOINT_LAST)
+                    saved_at = time.monotonic()
+                if stop.asked:
+                    self.save(CHECKPOINT_LAST)
+                    raise KeyboardInterrupt
+
+    def train_step(self, batch: Batch, step: int) -> float:
+        """One optimiser step; returns the loss.
+
+        Raises:
+            WorkError: If the loss is not finite.
+        """
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, step)
+        image, targets = self.device.to_device(batch)
+        with self.device.autocast():
+            logits = self.network(image)
+        loss: Tensor = self.loss(logits, unpack_targets(targets))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise WorkError(
+                f"{self.folder}: the loss is {value} at step {step}; lower the rate or use --precision fp32; "
+                f"the last good state is in {CHECKPOINT_LAST}"
+            )
+        return value
+
+    def end_epoch(self, fixed: list[Batch], times: EpochTimes) -> None:
+        """Validate, log, and save the last and, where it is, the best state."""
+        state, s = self.state, self.settings
+        with times.validating():
+            loss, dice_kidney, dice_tumor = self.validate(fixed)
+        row = {
+            "epoch": float(state.step // s.iterations),
+            "step": float(state.step),
+            "learning_rate": learning_rate(s, state.step - 1),
+            "train_loss": float(np.mean(state.epoch_losses)),
+            "val_loss": loss,
+            "dice_kidney": dice_kidney,
+            "dice_tumor": dice_tumor,
+            "score": (dice_kidney + dice_tumor) / 2.0,
+        }
+        state.rows.append(row)
+        state.epoch_losses = []
+        if row["score"] > state.best:
+            state.best = row["score"]
+            self.save(CHECKPOINT_BEST)
+        self.save(CHECKPOINT_LAST)
+        write_log(self.folder, s, state.rows, times)
+
+    @torch.no_grad()
+    def validate(self, fixed: list[Batch]) -> tuple[float, float, float]:
+        """Mean loss, and Dice of kidney (label > 0) and tumour over all voxels of the fixed patches by argmax."""
+        self.network.eval()
+        losses = []
+        counts = np.zeros((2, 3))
+        for batch in fixed:
+            image, packed = self.device.to_device(batch)
+            with self.device.autocast():
+                logits = self.network(image)
+            targets = unpack_targets(packed)
+            losses.append(float(self.loss(logits, targets)))
+            found = logits.region.argmax(dim=1)
+            for i, threshold in enumerate((1, 2)):
+                p, y = found >= threshold, targets.region >= threshold
+                counts[i] += [float((p & y).sum()), float(p.sum()), float(y.sum())]
+        dice = [2 * c[0] / (c[1] + c[2]) if c[1] + c[2] else 1.0 for c in counts]
+        return float(np.mean(losses)), dice[0], dice[1]
+
+    def save(self, name: str) -> None:
+        """Write the present state as `name`."""
+        self.state.network = self.network.state_dict()
+        self.state.optimizer = {"adam": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        save_checkpoint(self.folder / name, self.state)
+
+
+def learning_rate(settings: RunSettings, step: int) -> float:
+    """The rate of a step: constant, or a cosine from the full rate to zero at the run's end."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / settings.total_steps))
+
+
+def to_plain(settings: RunSettings) -> dict[str, Any]:
+    """Settings as plain values (lists for tuples), as they come back from a checkpoint."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
+    return plain
+
+
+@dataclass
+class _Stop:
+    asked: bool = False
+
+
+@contextmanager
+def interruptible() -> Iterator[_Stop]:
+    """SIGINT and SIGTERM ask the loop to stop after the step in hand; a second one ends it at once."""
+    stop = _Stop()
+
+    def ask(signum: int, frame: object) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,85 @@
+"""Presets are data: what a training run takes from a name."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from bisc.core.errors import InputError
+from bisc.core.jsonfile import Document
+
+Schedule = Literal["constant", "cosine"]
+Loss = Literal["balanced_ce", "ce", "dice_ce"]
+
+
+class StageBudget(Document, frozen=True):
+    """How long one stage trains, and caps on the plan's sizes (None: as planned)."""
+
+    epochs: int
+    iterations: int
+    max_batch: int | None = None
+    max_features: int | None = None
+    max_patch_zyx: tuple[int, int, int] | None = None
+
+
+class Preset(Document, frozen=True):
+    """One named way to train."""
+
+    name: str
+    purpose: str
+    loss: Loss
+    loss_threshold: float
+    learning_rate: float
+    schedule: Schedule
+    rough: StageBudget
+    fine: StageBudget
+
+
+DEFAULT_THRESHOLD: Final = 0.0
+"""T of equation 1; docs/losses.md has the sweep."""
+
+PRESETS: Final[dict[str, Preset]] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="paper",
+            purpose="the paper's: balanced cross-entropy, Adam 1e-4, batch 8, 20 epochs of 4000 iterations",
+            loss="balanced_ce",
+            loss_threshold=DEFAULT_THRESHOLD,
+            learning_rate=1e-4,
+            schedule="constant",
+            rough=StageBudget(epochs=20, iterations=4000),
+            fine=StageBudget(epochs=20, iterations=4000),
+        ),
+        Preset(
+            name="demo",
+            purpose="minutes on two CPU cores: a narrow network, Dice + CE, a high rate that falls to zero",
+            loss="dice_ce",
+            loss_threshold=DEFAULT_THRESHOLD,
+            learning_rate=3e-3,
+            schedule="cosine",
+            rough=StageBudget(epochs=10, iterations=30, max_batch=2, max_features=8, max_patch_zyx=(32, 128, 128)),
+            fine=StageBudget(epochs=20, iterations=50, max_batch=2, max_features=8, max_patch_zyx=(32, 64, 64)),
+        ),
+        Preset(
+            name="quick",
+            purpose="a trial run in a minute or two: does everything work?",
+            loss="dice_ce",
+            loss_threshold=DEFAULT_THRESHOLD,
+            learning_rate=3e-3,
+            schedule="cosine",
+            rough=StageBudget(epochs=2, iterations=20, max_batch=2, max_features=8, max_patch_zyx=(16, 128, 128)),
+            fine=StageBudget(epochs=2, iterations=20, max_batch=2, max_features=8, max_patch_zyx=(32, 64, 64)),
+        ),
+    )
+}
+
+
+def preset_by_name(name: str) -> Preset:
+    """The preset called `name`.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if name not in PRESETS:
+        raise InputError("--preset", f"no preset {name!r}", " or ".join(PRESETS))
+    return PRESETS[name]

@@ -1,0 +1,201 @@
+"""Which patch comes next: drawn apart from being cut, so that any step can be replayed by its number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from batchgenerators.augmentations.crop_and_pad_augmentations import crop
+from batchgenerators.augmentations.spatial_transformations import augment_mirroring
+
+from bisc.core.errors import InputError
+from bisc.core.geometry import IntTriple, as_int_triple
+from bisc.core.jsonfile import load_json
+from bisc.core.roi import Box
+from bisc.preprocessing.cache import CaseRecord, Region, load_regions
+
+MIRROR_AXES: Final = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class SamplingPolicy:
+    """How patches are chosen.
+
+    Attributes:
+        p_tumor: Part of the patches that must hold a tumour voxel.
+        p_kidney: Part that must hold a kidney voxel; the rest may lie anywhere.
+        jitter: Cut the region's ends by random amounts first, as a rough mask's errors shift and resize an ROI.
+    """
+
+    p_tumor: float
+    p_kidney: float
+    jitter: bool
+
+
+@dataclass(frozen=True)
+class RegionIndex:
+    """One cached region, before it is opened."""
+
+    folder: Path
+    number: int
+    shape_zyx: IntTriple
+    has_kidney: bool
+    has_tumor: bool
+    room_zyx: IntTriple
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One patch: a region, the window it is cropped from, and the seed of its crop and mirroring."""
+
+    region: RegionIndex
+    window: Box
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a training step sees.
+
+    Attributes:
+        image: (batch, 1, z, y, x) float32.
+        targets: (batch, z, y, x) uint8, packed.
+    """
+
+    image: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Batches by step number; picklable, so that worker processes can make them.
+
+    Attributes:
+        regions: What to sample from.
+        patch_size_zyx: Patch.
+        batch_size: Patches a batch.
+        policy: How patches are chosen.
+        seed: Of the run.
+        air: Value that fills what lies outside a region.
+        mirror: Mirror at random along all three axes.
+    """
+
+    regions: tuple[RegionIndex, ...]
+    patch_size_zyx: IntTriple
+    batch_size: int
+    policy: SamplingPolicy
+    seed: int
+    air: float
+    mirror: bool = True
+
+    def draw(self, step: int) -> list[Pick]:
+        """The picks of one step: a pure function of the seed and the step."""
+        rng = np.random.default_rng((self.seed, step))
+        return [self._pick(rng) for _ in range(self.batch_size)]
+
+    def batch(self, step: int) -> Batch:
+        """Draw and cut one step's batch."""
+        patches = [cut_patch(pick, self.patch_size_zyx, self.air, self.mirror) for pick in self.draw(step)]
+        return Batch(np.stack([p[0] for p in patches]), np.stack([p[1] for p in patches]))
+
+    def _pick(self, rng: np.random.Generator) -> Pick:
+        kind = rng.random()
+        policy = self.policy
+        want_tumor = kind < policy.p_tumor
+        want_kidney = not want_tumor and kind < policy.p_tumor + policy.p_kidney
+        pool = [r for r in self.regions if (r.has_tumor or not want_tumor) and (r.has_kidney or not want_kidney)]
+        region = (pool or self.regions)[int(rng.integers(len(pool or self.regions)))]
+        window = self._jittered(region, rng) if policy.jitter else Box.of_shape(region.shape_zyx)
+        if pool and (want_tumor or want_kidney):
+            opened = open_regions(region.folder)[region.number]
+            points = opened.tumor_points if want_tumor else opened.kidney_points
+            window = self._around(points[int(rng.integers(len(points)))], region.shape_zyx)
+        return Pick(region, window, int(rng.integers(2**31)))
+
+    def _jittered(self, region: RegionIndex, rng: np.random.Generator) -> Box:
+        """Both ends of each axis cut by up to twice the room that was cached around the ROI."""
+        start = rng.integers(0, 2 * np.asarray(region.room_zyx) + 1)
+        stop = np.asarray(region.shape_zyx) - rng.integers(0, 2 * np.asarray(region.room_zyx) + 1)
+        return Box(as_int_triple(start), as_int_triple(np.maximum(stop, start + 1)))
+
+    def _around(self, point: npt.NDArray[np.int16], shape_zyx: IntTriple) -> Box:
+        """The window in which every crop of the patch's size holds `point`."""
+        patch = np.asarray(self.patch_size_zyx)
+        start = np.maximum(point.astype(int) - patch + 1, 0)
+        stop = np.minimum(point.astype(int) + patch, shape_zyx)
+        return Box(as_int_triple(start), as_int_triple(stop))
+
+
+def index_regions(folders: list[Path], room_mm_zyx: tuple[float, float, float]) -> tuple[RegionIndex, ...]:
+    """The regions of cached cases, from their records alone.
+
+    Raises:
+        InputError: If a cache is missing or damaged, or there is no region at all.
+    """
+    indexed = []
+    for folder in folders:
+        record = load_json(folder / "case.json", CaseRecord, "run bisc_plan_and_preprocess again")
+        for number, region in enumerate(record.regions):
+            room = np.ceil(np.divide(room_mm_zyx, region.spacing_mm_zyx))
+            indexed.append(
+                RegionIndex(
+                    folder,
+                    number,
+                    region.shape_zyx,
+                    region.kidney_voxels > 0,
+                    region.tumor_voxels > 0,
+                    as_int_triple(room),
+                )
+            )
+    if not indexed:
+        where = folders[0].parent if folders else Path()
+        raise InputError(where, "no cached region to train on", "cases with kidneys", "check the label maps")
+    return tuple(indexed)
+
+
+def cut_patch(
+    pick: Pick, patch_size_zyx: IntTriple, air: float, mirror: bool
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Random crop and random mirroring of one pick, by batchgenerators.
+
+    Returns:
+        (1, z, y, x) float32 image and (z, y, x) uint8 packed targets of the patch's size; what lies outside the
+        window's region is air and background.
+    """
+    region = open_regions(pick.region.folder)[pick.region.number]
+    window = pick.window.to_slices()
+    with numpy_seed(pick.seed):
+        image, targets = crop(
+            [region.image[window][None]],
+            [region.targets[window][None]],
+            crop_size=patch_size_zyx,
+            margins=(0, 0, 0),
+            crop_type="random",
+            pad_kwargs={"constant_values": air},
+        )
+        if mirror:
+            augment_mirroring(image[0], targets[0], axes=MIRROR_AXES)
+    return image[0].astype(np.float32), targets[0, 0]
+
+
+@contextmanager
+def numpy_seed(seed: int) -> Iterator[None]:
+    """Seed numpy's global generator, which batchgenerators draws from, and restore it afterwards."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+@lru_cache(maxsize=4096)
+def open_regions(folder: Path) -> tuple[Region, ...]:
+    """A case's regions, opened once per process (memory-mapped: no voxel is read yet)."""
+    return tuple(load_regions(folder))

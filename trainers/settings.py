@@ -1,0 +1,86 @@
+"""Everything that determines a training run, in one frozen document."""
+
+from __future__ import annotations
+
+from bisc.core.geometry import IntTriple
+from bisc.core.jsonfile import Document
+from bisc.planners.memory import norm_for
+from bisc.planners.plan import Plan, StagePlan
+from bisc.preprocessing.cache import Stage
+from bisc.trainers.presets import Loss, Preset, Schedule, StageBudget
+
+DEFAULT_SEED = 12345
+
+
+class RunSettings(Document, frozen=True):
+    """What `run.json` and the checkpoint hold: the same settings and caches give the same weights on a CPU."""
+
+    dataset: str
+    stage: Stage
+    fold: int
+    preset: str
+    loss: Loss
+    loss_threshold: float
+    epochs: int
+    iterations: int
+    learning_rate: float
+    schedule: Schedule
+    seed: int
+    precision: str
+    patch_size_zyx: IntTriple
+    batch_size: int
+    base_features: int
+    norm: str
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.epochs * self.iterations
+
+
+def run_settings(
+    plan: Plan,
+    stage: Stage,
+    fold: int,
+    preset: Preset,
+    precision: str,
+    loss: Loss | None = None,
+    loss_threshold: float | None = None,
+    epochs: int | None = None,
+    iterations: int | None = None,
+    seed: int = DEFAULT_SEED,
+) -> RunSettings:
+    """A run's settings from plan, preset and what the user changed (None: the preset's value)."""
+    budget: StageBudget = preset.rough if stage == "rough" else preset.fine
+    sizes = _capped(plan.rough if stage == "rough" else plan.fine, budget)
+    return RunSettings(
+        dataset=plan.dataset,
+        stage=stage,
+        fold=fold,
+        preset=preset.name,
+        loss=loss or preset.loss,
+        loss_threshold=preset.loss_threshold if loss_threshold is None else loss_threshold,
+        epochs=epochs or budget.epochs,
+        iterations=iterations or budget.iterations,
+        learning_rate=preset.learning_rate,
+        schedule=preset.schedule,
+        seed=seed,
+        precision=precision,
+        patch_size_zyx=sizes.patch_size_zyx,
+        batch_size=sizes.batch_size,
+        base_features=sizes.base_features,
+        norm=sizes.norm,
+    )
+
+
+def _capped(stage: StagePlan, budget: StageBudget) -> StagePlan:
+    cap = budget.max_patch_zyx or stage.patch_size_zyx
+    z, y, x = (min(a, b) for a, b in zip(stage.patch_size_zyx, cap, strict=True))
+    batch = min(stage.batch_size, budget.max_batch or stage.batch_size)
+    return StagePlan(
+        patch_size_zyx=(z, y, x),
+        batch_size=batch,
+        base_features=min(stage.base_features, budget.max_features or stage.base_features),
+        norm=stage.norm if batch == stage.batch_size else norm_for(batch),
+        estimated_memory_gb=stage.estimated_memory_gb,
+    )

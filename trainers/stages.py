@@ -1,0 +1,164 @@
+"""RoughTrainer and FineTrainer: what differs between the stages, over one loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import torch
+
+from bisc.core.errors import InputError
+from bisc.core.files import make_folder, remove_partial
+from bisc.core.jsonfile import save_json
+from bisc.network import SCUNet
+from bisc.network.checkpoint import load_checkpoint
+from bisc.planners.dataset import load_plan, load_splits
+from bisc.planners.plan import Plan
+from bisc.planners.splits import Fold
+from bisc.preprocessing.cache import JITTER_MM, Stage
+from bisc.trainers.device import Device
+from bisc.trainers.loop import CHECKPOINT_BEST, CHECKPOINT_LAST, TrainingRun, to_plain
+from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
+from bisc.trainers.settings import RunSettings
+
+PREVIOUS = "previous"
+
+
+@dataclass
+class Trainer:
+    """Trains one stage on one fold.
+
+    Attributes:
+        settings: What determines the run.
+        preprocessed: The data set's folder of plan, splits and caches.
+        results: The data set's folder of results.
+        device: Where to compute.
+        n_workers: Loader processes; 0 loads in this process.
+    """
+
+    stage: ClassVar[Stage]
+    policy: ClassVar[SamplingPolicy]
+    room_mm_zyx: ClassVar[tuple[float, float, float]]
+
+    settings: RunSettings
+    preprocessed: Path
+    results: Path
+    device: Device
+    n_workers: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """RESULTS/NAME/STAGE/fold_K."""
+        return fold_folder(self.results, self.stage, self.settings.fold)
+
+    def run(self, resume: bool = False) -> Path:
+        """Train to the end and return the fold's folder.
+
+        Args:
+            resume: Go on from the last checkpoint where there is one (`--continue`).
+
+        Raises:
+            InputError: If plan, splits, caches or checkpoint are missing or do not fit.
+            KeyboardInterrupt: After SIGINT or SIGTERM, the state saved.
+        """
+        plan, fold = load_plan(self.preprocessed), load_fold(self.preprocessed, self.settings.fold)
+        training = self._training(plan, fold)
+        last = self.folder / CHECKPOINT_LAST
+        if resume and last.exists():
+            checkpoint = load_checkpoint(last)
+            if checkpoint.settings != to_plain(self.settings):
+                raise InputError(
+                    last, _difference(checkpoint.settings, to_plain(self.settings)), "the settings it was begun with"
+                )
+            training.resume(checkpoint)
+        else:
+            set_aside(self.folder)
+        make_folder(self.folder)
+        remove_partial(self.folder)
+        save_json(self.folder / "run.json", self.settings)
+        save_json(self.results / "plan.json", plan)
+        training.run()
+        return self.folder
+
+    def _training(self, plan: Plan, fold: Fold) -> TrainingRun:
+        s = self.settings
+        torch.manual_seed(s.seed + 1000 * s.fold)
+        network = SCUNet(s.base_features, s.norm)  # type: ignore[arg-type]
+        network = network.to(self.device.device, memory_format=self.device.memory_format)  # type: ignore[call-overload]
+        return TrainingRun(
+            settings=s,
+            plan=msgspec.json.decode(msgspec.json.encode(plan)),
+            network=network,
+            train=self.sampler(plan, fold.train, s.seed),
+            # Far from any training step's seed; patches stay the same in every epoch and run.
+            validation=self.sampler(plan, fold.val, s.seed + 10**6),
+            folder=self.folder,
+            device=self.device,
+            n_workers=self.n_workers,
+        )
+
+    def sampler(self, plan: Plan, names: list[str], seed: int) -> Sampler:
+        """Patches of the named cases."""
+        folders = [self.preprocessed / self.stage / name for name in names]
+        return Sampler(
+            regions=index_regions(folders, self.room_mm_zyx),
+            patch_size_zyx=self.settings.patch_size_zyx,
+            batch_size=self.settings.batch_size,
+            policy=self.policy,
+            seed=seed,
+            air=plan.intensity.air,
+        )
+
+
+class RoughTrainer(Trainer):
+    """The rough stage: the whole field of view in plane, patches cropped in z."""
+
+    stage = "rough"
+    policy = SamplingPolicy(p_tumor=0.3, p_kidney=0.5, jitter=False)
+    room_mm_zyx = (0.0, 0.0, 0.0)
+
+
+class FineTrainer(Trainer):
+    """The fine stage: kidney ROIs from the labels, their ends jittered as a rough mask's errors would."""
+
+    stage = "fine"
+    policy = SamplingPolicy(p_tumor=0.4, p_kidney=0.3, jitter=True)
+    room_mm_zyx = JITTER_MM
+
+
+TRAINERS: dict[str, type[Trainer]] = {"rough": RoughTrainer, "fine": FineTrainer}
+
+
+def fold_folder(results: Path, stage: str, fold: int) -> Path:
+    """RESULTS/NAME/STAGE/fold_K."""
+    return results / stage / f"fold_{fold}"
+
+
+def load_fold(preprocessed: Path, fold: int) -> Fold:
+    """One fold of a data set's splits.
+
+    Raises:
+        InputError: If there is no such fold.
+    """
+    folds = load_splits(preprocessed).folds
+    if not 0 <= fold < len(folds):
+        raise InputError(f"fold {fold}", "is not in splits.json", f"0 to {len(folds) - 1}, or all")
+    return folds[fold]
+
+
+def set_aside(folder: Path) -> None:
+    """Move an older run to STAGE/previous/, so that training anew never destroys a model."""
+    if not any((folder / name).exists() for name in (CHECKPOINT_LAST, CHECKPOINT_BEST)):
+        return
+    number = 1
+    while (folder.parent / PREVIOUS / f"{folder.name}_{number}").exists():
+        number += 1
+    make_folder(folder.parent / PREVIOUS)
+    folder.rename(folder.parent / PREVIOUS / f"{folder.name}_{number}")
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    keys = [k for k in new if old.get(k) != new[k]] + [k for k in old if k not in new]
+    return "was begun with other settings: " + ", ".join(f"{k} {old.get(k)} (now {new.get(k)})" for k in keys[:4])
