@@ -102,6 +102,29 @@ def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float) -> Pl
     return plan
 
 
+class Source(Document, frozen=True):
+    """`source.json`: where the raw data set lay when it was planned."""
+
+    folder: str
+
+
+def save_source(folder: Path, raw: Path) -> None:
+    """Remember where a preprocessed data set's raw files are; the fold's validation reads them again."""
+    save_json(folder / "source.json", Source(folder=str(raw.resolve())))
+
+
+def load_source(folder: Path) -> Path:
+    """The raw folder of a preprocessed data set.
+
+    Raises:
+        InputError: If it is not known or no longer there.
+    """
+    raw = Path(load_json(folder / "source.json", Source, MEND).folder)
+    if not raw.is_dir():
+        raise InputError(raw, "the raw data set is no longer there", "its folder", f"{MEND} with its new place")
+    return raw
+
+
 def load_plan(folder: Path) -> Plan:
     """`plan.json` of a data set.
 

@@ -15,7 +15,7 @@ from bisc.core.files import remove_partial, write_text
 from bisc.core.parallel import process_pool, run_cases
 from bisc.core.paths import Folders, find_dataset
 from bisc.imageio.dataset import LAYOUTS, RawCase, find_raw_dataset
-from bisc.planners.dataset import measure_dataset, plan_dataset
+from bisc.planners.dataset import measure_dataset, plan_dataset, save_source
 from bisc.planners.plan import Plan
 from bisc.planners.planner import DEFAULT_MEMORY_GB, explain
 from bisc.preprocessing.cache import STAGES, CacheJob, CacheSettings, cache_case
@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         measured = measure_dataset(dataset.name, dataset.cases, target, pool, again=args.verify)
         faults += measured.faults
         plan = plan_dataset(measured.fingerprint, target, args.memory_gb)
+        save_source(target, raw)
         if args.explain:
             print(explain(plan))
         usable = {c.name for c in measured.fingerprint.cases}

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         workers = args.workers if args.workers is not None else 0 if device.kind == "cpu" else 4
         folder = TRAINERS[args.stage](settings, preprocessed, results, device, workers).run(resume=args.resume)
         if not args.no_validation:
-            for line in finish_fold(args.stage, fold, preprocessed, results, folders.raw, device.device):
+            for line in finish_fold(args.stage, fold, preprocessed, results, device.device):
                 print(line)
         print(f"{args.stage} fold {fold}: {folder}")
     return OK

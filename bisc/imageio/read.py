@@ -122,10 +122,12 @@ def _as_hu(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int16]
         bad = int(stored.size - np.count_nonzero(np.isfinite(stored)))
         if bad:
             raise InputError(path, f"{bad} voxels are NaN or infinite", "finite HU", "repair the export")
-        return np.clip(np.rint(stored), *HU_LIMITS).astype(np.int16)
+        rounded: npt.NDArray[np.int16] = np.clip(np.rint(stored), *HU_LIMITS).astype(np.int16)
+        return rounded
     if stored.dtype == np.int16:
         return np.array(stored, dtype=np.int16)  # the view dies with its image: own the voxels
-    return np.asarray(np.clip(stored, *HU_LIMITS), dtype=np.int16)
+    hu: npt.NDArray[np.int16] = np.clip(stored, *HU_LIMITS).astype(np.int16)
+    return hu
 
 
 def _as_labels(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""The cascade at prediction: model files, sliding, rough, fine, decision, folders of cases."""

@@ -19,7 +19,7 @@ def paint_bowel(scene: Scene) -> None:
     z = scene.canvas.frame.z
     top = min(float(z[-1]) + 10, 75.0)
     bottom = max(float(z[0]) - 10, -260.0)
-    for _ in range(int((top - bottom) * rng.uniform(0.3, 0.55))):
+    for _ in range(int((top - bottom) * rng.uniform(0.45, 0.75))):
         height = rng.uniform(bottom, top)
         place = np.array([height, rng.uniform(-0.95 * p.front_mm + p.fat_mm, -30), rng.uniform(-0.72, 0.8) * width])
         way = rng.normal(size=3) * [0.6, 0.7, 1]

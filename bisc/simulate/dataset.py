@@ -53,7 +53,7 @@ class SimulationSpec:
             raise InputError("--size", size, f"at least {LEAST_SIZE} voxels each way")
 
 
-class SimulationRecord(Document):
+class SimulationRecord(Document, frozen=True):
     """What fixes the voxels of a folder's cases; n and start_index do not."""
 
     version: int

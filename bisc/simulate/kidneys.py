@@ -128,7 +128,7 @@ def _draw_kidney(rng: np.random.Generator, side: int, fused: bool, single: bool)
     centre = (z, rng.normal(-8 if fused else 4, 6), side * (rng.normal(70, 5) - (8 if fused else 0)))
     tilt = rng.normal(-14, 4) if fused else rng.normal(14, 6)
     angles = (float(tilt), float(rng.normal(-10, 5)), float(rng.normal(33, 12)))
-    hilum = (rng.uniform(0.34, 0.5), rng.uniform(0.36, 0.52), rng.uniform(0.7, 0.95))
+    hilum = (rng.uniform(0.34, 0.5), rng.uniform(0.28, 0.42), rng.uniform(0.7, 0.95))
     return Kidney(
         side,
         (float(centre[0]), float(centre[1]), float(centre[2])),
@@ -151,6 +151,7 @@ def _draw_tumor(rng: np.random.Generator, kidney: Kidney, number: int) -> Tumor:
     z, y, x = kidney.point(local)
     if radius > 20:  # there is no room behind the kidney: the large ones grow forwards and sideways
         y = min(y, 22 - 0.45 * radius)
+        x = kidney.side * max(kidney.side * x, 40 + 0.7 * radius)
     semi = radius * np.exp(rng.normal(0, 0.08, 3))
     return Tumor(
         (float(z), float(y), float(x)),

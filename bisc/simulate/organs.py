@@ -7,7 +7,7 @@ import numpy as np
 from bisc.core.geometry import Triple
 from bisc.simulate.frame import Field, Frame, smooth_noise
 from bisc.simulate.scene import Scene
-from bisc.simulate.shapes import Canvas, Shape, ellipsoid_distance, local_axes, rotation, tube_distance
+from bisc.simulate.shapes import Canvas, Shape, ellipsoid_distance, local_axes, rotation, smooth_minimum, tube_distance
 
 GAS, FLUID, CONTRAST = -950.0, 12.0, 330.0
 DIAPHRAGM_MM = 105.0
@@ -42,7 +42,7 @@ def _paint_liver(scene: Scene) -> None:
     tip, shift = rng.uniform(-75, -20), rng.normal(0, 6)
     right = _ellipsoid((45 + shift, -0.2 * p.front_mm, -0.66 * width), (93 - tip / 2, 0.68 * p.front_mm, 0.5 * width))
     left = _ellipsoid((70 + shift, -0.55 * p.front_mm, -8), (40, 0.32 * p.front_mm, 78), tilt=10)
-    bumps = 5 * smooth_noise(rng, scene.canvas.frame.cut(cut), 38.0)
+    bumps = 7 * smooth_noise(rng, scene.canvas.frame.cut(cut), 42.0)
     spine = np.float32(46)
 
     def shape(frame: Frame) -> Field:
@@ -50,7 +50,7 @@ def _paint_liver(scene: Scene) -> None:
         z, y, x = frame.open_zyx
         # Behind, the liver ends in front of the kidney; higher up and at the side it reaches farther back.
         back = 0.6 * (12 + 0.55 * (z - 10) + 0.9 * (-x - 75) - y)
-        return np.asarray(np.minimum(np.minimum(solid, np.hypot(x, y - 5) - spine), back), np.float32)
+        return smooth_minimum(np.minimum(solid, np.hypot(x, y - 5) - spine), back + bumps, 15.0)
 
     field = np.full(scene.canvas.frame.shape_zyx, p.hu.liver, np.float32)
     part = scene.canvas.frame.cut(cut)
@@ -115,16 +115,16 @@ def _paint_pancreas(scene: Scene) -> None:
 def _paint_lungs(scene: Scene) -> None:
     """Air above the diaphragm's domes, lowest at the back and sides; the heart between."""
     rng, p, frame = scene.rng, scene.patient, scene.canvas.frame
-    cut = frame.slices((20, -500, -500), (1e4, 500, 500))
+    cut = frame.slices((-10, -500, -500), (1e4, 500, 500))
     if cut is None:
         return
     part = Canvas(scene.canvas.hu[cut], frame.cut(cut))
     z, y, x = part.frame.open_zyx
     width = p.half_width_mm - p.fat_mm - p.wall_mm
     dome = DIAPHRAGM_MM + rng.normal(0, 8)
-    aside = np.clip((np.abs(x) - 0.5 * width) / (0.5 * width), 0, 1.2)
     behind = np.clip((y - p.depth_centre_mm) / 90, 0, 1.3)
-    floor = dome - np.minimum(60 * aside**2 + 60 * behind**2, 85) - 6 * (x > 0)
+    rim = np.hypot(x / width, (y - p.depth_centre_mm) / (0.5 * (p.front_mm + p.back_mm) - p.fat_mm))
+    floor = dome - (55 * np.clip(2 * rim - 1, 0, 1.2) ** 2 + 30 * behind**2) - 6 * (x > 0)
     middle = np.abs(x) - 38 - 25 * np.clip(-(y + 60) / 60, 0, 1) * (x > 0)  # the mediastinum stays
     lung = np.minimum(np.minimum((z - floor) * 0.6, middle), scene.cavity_mm[cut] - np.float32(2))
     lung = np.minimum(lung, scene.gap_mm[cut] - np.float32(6))

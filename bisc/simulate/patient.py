@@ -93,7 +93,7 @@ def draw_patient(rng: np.random.Generator, view_mm: float | None = None) -> Pati
     fat = float(np.clip(17 + 9 * build + rng.normal(0, 3), 4, 45))
     wall = float(np.clip(rng.normal(13, 2), 8, 18))
     frame = float(np.clip(137 + 6 * rng.normal() + 4 * build, 122, 157))
-    share = float(rng.uniform(0.84, 0.98))
+    share = float(rng.uniform(0.75, 0.98))
     if view_mm is not None:
         fat = float(np.clip(share * view_mm / 2 - frame, 5, 50))
     half_width = frame + fat
@@ -112,15 +112,15 @@ def draw_patient(rng: np.random.Generator, view_mm: float | None = None) -> Pati
 
 
 def _draw_enhancement(rng: np.random.Generator) -> Enhancement:
-    phase = str(rng.choice(["arterial", "nephrographic", "plain"], p=[0.57, 0.37, 0.06]))
+    phase = str(rng.choice(["arterial", "nephrographic", "plain"], p=[0.58, 0.38, 0.04]))
     jitter = rng.normal(size=8)
     if phase == "arterial":
-        cortex, medulla = 150 + 22 * jitter[0], 70 + 14 * jitter[1]
-        aorta, cava, liver, spleen = 290 + 50 * jitter[2], 100 + 20 * jitter[3], 68, 108
+        cortex, medulla = 145 + 22 * jitter[0], 58 + 13 * jitter[1]
+        aorta, cava, liver, spleen = 290 + 50 * jitter[2], 100 + 20 * jitter[3], 65, 108
     elif phase == "nephrographic":
-        cortex = 132 + 17 * jitter[0]
-        medulla = cortex - abs(10 * jitter[1])
-        aorta, cava, liver, spleen = 145 + 15 * jitter[2], 138 + 12 * jitter[3], 100, 114
+        cortex = 125 + 17 * jitter[0]
+        medulla = cortex - abs(20 * jitter[1])
+        aorta, cava, liver, spleen = 145 + 15 * jitter[2], 130 + 12 * jitter[3], 92, 110
     else:
         cortex, medulla = 34 + 3 * jitter[0], 32 + 3 * jitter[1]
         aorta, cava, liver, spleen = 42 + 4 * jitter[2], 40 + 4 * jitter[3], 56, 48
@@ -142,8 +142,8 @@ def _draw_enhancement(rng: np.random.Generator) -> Enhancement:
 def _draw_scanner(rng: np.random.Generator, build: float) -> Scanner:
     return Scanner(
         blur_mm=float(rng.uniform(0.45, 0.8)),
-        noise_hu=float(np.clip(np.exp(rng.normal(np.log(16), 0.4) + 0.12 * build), 7, 40)),
-        noise_peak_per_mm=float(rng.uniform(0.18, 0.38)),
+        noise_hu=float(np.clip(np.exp(rng.normal(np.log(18), 0.38) + 0.12 * build), 7, 40)),
+        noise_peak_per_mm=float(rng.uniform(0.15, 0.28)),
         noise_z=float(rng.uniform(0.0, 0.4)),
         has_table=bool(rng.random() < 0.75),
     )

@@ -17,6 +17,8 @@ Mask = npt.NDArray[np.bool_]
 SINUS_MM = 11.0
 """Hollows narrower than twice this between kidney voxels are renal sinus."""
 CYST_SHARE = 0.12
+LEAST_CONTRAST_HU = 12.0
+SPECK_MM = 3.0
 FACES = ("solid", "necrotic", "homogeneous", "cystic", "alike")
 FACE_SHARES = (0.34, 0.26, 0.18, 0.10, 0.12)
 
@@ -57,9 +59,9 @@ def make_tissue(
     sinus = hull & (inside == 0)
     kidney = _kidney_hu(patient, depth, part, rng)
     _add_cyst(kidney, inside == KIDNEY, part, rng)
-    return Tissue(
-        cut, kidney, _tumor_hu(patient, inside == TUMOR, part, rng), *_sinus(patient, sinus, depth, part, rng)
-    )
+    usual = float(kidney[inside == KIDNEY].mean()) if (inside == KIDNEY).any() else patient.hu.kidney
+    tumor = _tumor_hu(patient, inside == TUMOR, usual, part, rng)
+    return Tissue(cut, kidney, tumor, *_sinus(patient, sinus, depth, part, rng))
 
 
 def _closed(mask: Mask, frame: Frame) -> Mask:
@@ -76,6 +78,9 @@ def _kidney_hu(patient: Patient, depth: Field, frame: Frame, rng: np.random.Gene
     pyramids = np.clip(1.3 * smooth_noise(rng, frame, 7.0) + 0.65, 0, 1)
     medulla = np.clip((depth - thick) / 2.5, 0, 1) * pyramids
     out = hu.cortex + (hu.medulla - hu.cortex) * medulla
+    # Label maps of KiTS19 take in the calyces' ends and threads of sinus fat between the pyramids.
+    calyces = np.clip(1.5 * smooth_noise(rng, frame, (7.0, 4.5, 4.5)) - 1.0, 0, 1) * np.clip((depth - 10) / 5, 0, 1)
+    out += calyces * (float(rng.uniform(-30, 10)) - out)
     return np.asarray(out + 4 * smooth_noise(rng, frame, 5.0), np.float32)
 
 
@@ -106,8 +111,11 @@ def _sinus(patient: Patient, sinus: Mask, depth: Field, frame: Frame, rng: np.ra
     return cover, field
 
 
-def _tumor_hu(patient: Patient, tumors: Mask, frame: Frame, rng: np.random.Generator) -> Field:
-    """Every separate tumour has a face of its own; between them the nearest one's HU goes on."""
+def _tumor_hu(patient: Patient, tumors: Mask, kidney_hu: float, frame: Frame, rng: np.random.Generator) -> Field:
+    """Every separate tumour may have a face of its own; between them the nearest one's HU goes on.
+
+    None is invisible: the mean of each differs from `kidney_hu` by at least `LEAST_CONTRAST_HU`.
+    """
     field = np.zeros(frame.shape_zyx, np.float32)
     parts, count = ndimage.label(tumors)
     if count == 0:
@@ -121,8 +129,15 @@ def _tumor_hu(patient: Patient, tumors: Mask, frame: Frame, rng: np.random.Gener
     for number, cut in enumerate(ndimage.find_objects(parts), start=1):
         own = owner == number
         radius = float(inside[cut].max())
-        field[own] = _face(face, patient, inside / max(radius, 1.0), radius, frame, rng)[own]
-        if radius > 4 and rng.random() < 0.5:
+        if radius < SPECK_MM and count > 1:
+            field[own] = 60.0
+            continue
+        hu = _face(face, patient, inside / max(radius, 1.0), radius, frame, rng)
+        contrast = float(hu[parts == number].mean()) - kidney_hu
+        if abs(contrast) < LEAST_CONTRAST_HU:
+            hu += (LEAST_CONTRAST_HU if contrast > 0 else -LEAST_CONTRAST_HU) - contrast
+        field[own] = hu[own]
+        if rng.random() < 0.5:
             face = str(rng.choice(FACES, p=FACE_SHARES))
     return field
 
@@ -148,12 +163,12 @@ def _face(face: str, patient: Patient, depth: Field, radius: float, frame: Frame
         rim = np.clip(1 - depth * radius / 2.5, 0, 1)
         return np.asarray(14 + 0.8 * tone + (30 if plain else 55) * np.maximum(walls, rim), np.float32)
     if face == "alike":
-        gap = float(rng.choice([-1, 1])) * float(rng.uniform(10, 22))
-        return np.asarray((hu.kidney if not plain else 36) + gap * (0.5 if plain else 1) + 6 * coarse, np.float32)
+        gap = float(rng.choice([-1, 1])) * float(rng.uniform(12, 22))
+        return np.asarray(hu.kidney + gap + 6 * coarse, np.float32)
     if face == "homogeneous":
         return np.asarray((48 if plain else 54) + tone + 4 * coarse + 3 * fine, np.float32)
-    base = (42.0 if plain else float(rng.uniform(46, 80))) + tone
-    spread = 6.0 if plain else 15.0
+    base = 48.0 + 0.5 * tone if plain else float(rng.uniform(46, 80)) + tone
+    spread = 6.0 if plain else 18.0
     out = base + spread * coarse + 0.6 * spread * fine
     if not plain:  # winding vessels in clear cell carcinomas
         out += 60 * np.clip(fine - 1.4, 0, 1.5) * (hu.phase == "arterial")

@@ -24,9 +24,9 @@ def paint_trunk(scene: Scene) -> None:
 def _paint_table(scene: Scene) -> None:
     _, y, x = scene.canvas.frame.open_zyx
     low = scene.patient.back_mm + 9 - (x / 230) ** 2 * 45
-    shell = np.float32(1.6) - np.abs(y - low)
+    shell = np.float32(1.8) - np.minimum(np.abs(y - low), np.abs(y - low - 32 + (x / 230) ** 2 * 25))
     flat = np.minimum(shell, 215 - np.abs(x))
-    scene.canvas.paint(np.broadcast_to(flat, scene.skin_mm.shape), 120.0)
+    scene.canvas.paint(np.broadcast_to(flat, scene.skin_mm.shape), 160.0)
 
 
 def _paint_layers(scene: Scene) -> None:
@@ -79,9 +79,9 @@ def _paint_ribs(scene: Scene) -> None:
         return
     part = Canvas(canvas.hu[top], canvas.frame.cut(top))
     z, y, x = part.frame.open_zyx
-    forward = np.clip((70 - y) / 160, 0, 1.1)  # 0 at the spine, 1 at the front end
+    forward = np.arctan2(np.abs(x), y + 30) / np.float32(np.pi)  # 0 at the spine, 1 at the front
     pitch = 27.0
-    phase = (z + 78 * forward + np.float32(rng.uniform(0, pitch))) / pitch
+    phase = (z + 150 * forward + np.float32(rng.uniform(0, pitch))) / pitch
     number = np.floor(phase)
     up = np.abs(phase - number - 0.5) * pitch
     depth = np.abs(scene.muscle_mm[top] - scene.cavity_mm[top])
@@ -89,9 +89,9 @@ def _paint_ribs(scene: Scene) -> None:
     middle = scene.cavity_mm[top] + middle * np.float32(0.55)
     off = np.sqrt((up / 5.5) ** 2 + (middle / 3.4) ** 2)
     solid = (1 - off) * 3.4
-    solid = np.minimum(solid, 12 * (0.95 - forward) * 10)
+    solid = np.minimum(solid, 120 * (0.68 - forward))
     solid = np.minimum(solid, np.abs(x) - 34)
-    solid = np.minimum(solid, (z + 28 - 90 * forward + 60) * 0.5)
+    solid = np.minimum(solid, (z + 80 - 170 * forward) * 0.5)
     part.paint(solid, 420.0)
     part.paint(solid - np.float32(1.6), 170.0)
 

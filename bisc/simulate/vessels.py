@@ -23,10 +23,8 @@ def paint_vessels(scene: Scene, tissue: Tissue | None) -> None:
 def _paint_trunks(scene: Scene) -> None:
     """Aorta (with a plaque in half of the patients), vena cava, crura of the diaphragm, iliac vessels."""
     rng, hu, canvas = scene.rng, scene.patient.hu, scene.canvas
-    z = np.arange(-300.0, 501.0, 40.0)
+    z = np.arange(FORK_MM, 501.0, 40.0)
     wander = np.cumsum(rng.normal(0, 1.2, (2, z.size)), axis=1)
-    keep = z >= FORK_MM - 1
-    z, wander = z[keep], wander[:, keep]
     radius = float(rng.uniform(8, 11.5))
     aorta = np.stack([z, AORTA_YX[0] + 0.3 * wander[0], AORTA_YX[1] + wander[1]], axis=1)
     cava = np.stack([z, CAVA_YX[0] - 0.1 * np.clip(z, 0, 80), CAVA_YX[1] - 0.05 * np.clip(z, 0, 80)], axis=1)
@@ -59,7 +57,7 @@ def _paint_renal(scene: Scene, tissue: Tissue) -> None:
             (-5.0, CAVA_YX, 4.6, scene.patient.hu.cava),
             (4.0, AORTA_YX, 2.8, scene.patient.hu.aorta),
         ):
-            middle = start + [offset, -2 * np.sign(offset), 0]
+            middle = start + np.array([offset, -2 * np.sign(offset), 0])
             trunk = np.array([z + 12 + offset, sy, sx])
             front = np.array([z + 12 + offset, -43.0, 5.0])  # the left vein passes before the aorta
             path = [trunk, front, middle, hilum] if offset < 0 and side > 0 else [trunk, middle, hilum]
@@ -70,10 +68,10 @@ def _paint_mesentery(scene: Scene) -> None:
     """Short pieces of vessel all over the fat in the front of the cavity; most run along the body."""
     rng, p = scene.rng, scene.patient
     low, high = max(float(scene.canvas.frame.z[0]), -230.0), min(float(scene.canvas.frame.z[-1]), 80.0)
-    for _ in range(int(max(high - low, 0) * 0.35)):
+    for _ in range(int(max(high - low, 0) * 0.8)):
         centre = np.array([rng.uniform(low, high), rng.uniform(-0.8 * p.front_mm, -38), rng.normal(0, 50)])
         half = rng.normal(size=3) * [1.6, 1, 1]
         half *= rng.uniform(6, 22) / np.linalg.norm(half)
         hu = 0.85 * p.hu.aorta if rng.random() < 0.35 else p.hu.cava
-        radius = float(rng.uniform(1.0, 2.6))
+        radius = float(rng.uniform(0.8, 2.4))
         scene.canvas.tube(np.stack([centre - half, centre + rng.normal(0, 3, 3), centre + half]), radius, float(hu))

@@ -1,0 +1,41 @@
+"""bisc_export: one archive of a trained cascade, for bisc_predict -m."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from bisc.cli.common import OK, make_parser, run_command
+from bisc.core.paths import Folders, find_dataset
+from bisc.inference.model import export_model
+
+PROG = "bisc_export"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's parser."""
+    parser = make_parser(PROG, "Pack a trained cascade into one file.", f"  {PROG} -d KiTS19 -o kits19.zip")
+    parser.add_argument("-d", dest="dataset", metavar="NAME", help="trained data set (default: the only one)")
+    parser.add_argument("-o", dest="out", type=Path, required=True, metavar="MODEL.zip", help="archive to write")
+    parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to pack (default: all)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pack."""
+    results = find_dataset(
+        Folders.from_environment().results, args.dataset, "fine/fold_*/checkpoint_last.pt", "trained model", "train one"
+    )
+    n = export_model(results, args.folds, args.out)
+    print(f"{n} checkpoints of {results.name} in {args.out}")
+    return OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    return run_command(build_parser(), run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,57 @@
+"""bisc_predict: masks and predictions.csv of files, folders and DICOM series."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from bisc.cli.common import BAD_INPUT, OK, complain, make_parser, run_command
+from bisc.core.paths import Folders, find_dataset
+from bisc.imageio.inputs import KINDS, find_inputs
+from bisc.inference.decision import DECISIONS, DEFAULT_DECISION
+from bisc.inference.model import load_model
+from bisc.inference.predictor import FAILED, PredictOptions, predict_cases
+from bisc.trainers.device import choose_device
+
+PROG = "bisc_predict"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's parser."""
+    parser = make_parser(PROG, "Segment kidneys and kidney tumours.", f"  {PROG} -i in/ -o out/")
+    parser.add_argument("-i", dest="source", type=Path, required=True, metavar="IN", help=KINDS)
+    parser.add_argument("-o", dest="out", type=Path, required=True, metavar="OUT", help="folder of the masks")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("-d", dest="dataset", metavar="NAME", help="trained data set (default: the only one)")
+    model.add_argument("-m", dest="model", type=Path, metavar="MODEL.zip", help="archive of bisc_export")
+    parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to average (default: all)")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    parser.add_argument("--save-probabilities", action="store_true", help="also write CASE_probabilities.npz")
+    parser.add_argument("--save-rough", action="store_true", help="also write the rough stage's masks (OUT/rough/)")
+    parser.add_argument("--decision", choices=DECISIONS, default=DEFAULT_DECISION, help="default: %(default)s")
+    parser.add_argument("--continue", dest="resume", action="store_true", help="keep the cases already done in OUT")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict every case; failed ones are listed and the others go on."""
+    cases = find_inputs(args.source)
+    source = args.model or find_dataset(
+        Folders.from_environment().results, args.dataset, "fine/fold_*/checkpoint_last.pt", "trained model", "train one"
+    )
+    model = load_model(source, args.folds, choose_device(args.device, "fp32").device)
+    options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume)
+    rows = predict_cases(cases, model, args.out, options, lambda line: complain(PROG, line))
+    failed = sum(row.status == FAILED for row in rows)
+    print(f"{len(rows) - failed} of {len(rows)} cases predicted; see {args.out / 'predictions.csv'}")
+    return BAD_INPUT if failed else OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    return run_command(build_parser(), run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

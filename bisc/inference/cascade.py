@@ -1,0 +1,168 @@
+"""The cascade over one patient: rough on the whole field of view, ROIs, fine on each ROI, back to the native grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bisc.core.geometry import Geometry, as_int_triple
+from bisc.core.roi import Box
+from bisc.core.volume import Volume
+from bisc.inference.decision import Decision, Offsets, decide, offsets_of
+from bisc.inference.forward import softmax_volume
+from bisc.inference.model import FoldNetwork, Model
+from bisc.planners.plan import Plan
+from bisc.preprocessing.crop import Kidney, find_kidneys, map_box, roi_box
+from bisc.preprocessing.normalise import normalise
+from bisc.preprocessing.resample import resample, resample_channels, rough_grid
+
+Status = Literal["ok", "one_kidney", "no_kidney"]
+Probabilities = npt.NDArray[np.float32]
+BACKGROUND_FILL = (1.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class RoughResult:
+    """(classes, z, y, x) softmax on the rough grid."""
+
+    probabilities: Probabilities
+    grid: Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class RoiResult:
+    """One kidney's ROI.
+
+    Attributes:
+        kidney: The rough mask's kidney, voxels of the target grid.
+        grid: The ROI's grid at target spacing.
+        probabilities: (classes, z, y, x) softmax on it.
+    """
+
+    kidney: Kidney
+    grid: Geometry
+    probabilities: Probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class NativeRoi:
+    """A ROI's softmax on the image's own voxels: `box` of the native canonical grid."""
+
+    box: Box
+    probabilities: Probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class CascadeResult:
+    """What the cascade found in one image.
+
+    Attributes:
+        image: The image's canonical volume.
+        rough: The rough stage's softmax.
+        rois: One per kidney, the larger first.
+        native: The ROIs' softmax on the image's grid; overlaps hold the mean of both.
+    """
+
+    image: Volume
+    rough: RoughResult
+    rois: tuple[RoiResult, ...]
+    native: tuple[NativeRoi, ...]
+
+    @property
+    def status(self) -> Status:
+        """'ok' for two kidneys; one found region may be a solitary or a fused kidney; none is a result too."""
+        if not self.rois:
+            return "no_kidney"
+        return "one_kidney" if len(self.rois) == 1 else "ok"
+
+    def labels(self, offsets: Offsets) -> npt.NDArray[np.uint8]:
+        """(z, y, x) labels on the image's grid; voxels outside all ROIs are background."""
+        out = np.zeros(self.image.geometry.shape_zyx, dtype=np.uint8)
+        for roi in self.native:
+            part = out[roi.box.to_slices()]
+            np.maximum(part, decide(roi.probabilities, offsets), out=part)
+        return out
+
+
+def run_cascade(image: Volume, model: Model, decision: Decision) -> CascadeResult:
+    """Both stages on one canonical HU image.
+
+    Args:
+        image: (z, y, x) HU.
+        model: Plan and networks.
+        decision: How the rough stage's labels are decided; the fine stage's are decided from the result.
+    """
+    rough = run_rough(image, model.plan, model.rough, model)
+    kidneys, target = locate(rough, image.geometry, model.plan, offsets_of(model.rough, decision))
+    rois = []
+    for kidney in kidneys:
+        box = roi_box(kidney.box, target, model.plan.roi)
+        grid = target.cropped(box.start_zyx, box.shape_zyx)
+        hu = normalise(resample(image, grid), model.plan.intensity)
+        softmax = softmax_volume(model.fine, hu, model.plan.intensity.air, model.device, slide=False)
+        rois.append(RoiResult(kidney, grid, softmax))
+    native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
+    return CascadeResult(image, rough, tuple(rois), tuple(native))
+
+
+def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork], model: Model) -> RoughResult:
+    """The rough stage alone."""
+    grid = rough_grid(image.geometry, plan.target_spacing_mm_zyx[0], plan.rough_in_plane_px)
+    hu = normalise(resample(image, grid), plan.intensity)
+    return RoughResult(softmax_volume(networks, hu, plan.intensity.air, model.device, slide=True), grid)
+
+
+def locate(rough: RoughResult, native: Geometry, plan: Plan, offsets: Offsets) -> tuple[list[Kidney], Geometry]:
+    """The kidneys of the rough result on the image's grid at target spacing, and that grid."""
+    target = native.resampled(plan.target_spacing_mm_zyx)
+    return find_kidneys(upsample_labels(rough, target, offsets) > 0, target, plan.roi.min_kidney_ml), target
+
+
+def upsample_labels(rough: RoughResult, grid: Geometry, offsets: Offsets) -> npt.NDArray[np.uint8]:
+    """The rough labels on a finer grid of the patient: probabilities are interpolated, then decided.
+
+    Only the foreground's box, grown by two rough voxels, is ever interpolated.
+    """
+    labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
+    around = Box.of_mask(decide(rough.probabilities, offsets))
+    if around is None:
+        return labels
+    box = map_box(around.padded((2, 2, 2)), rough.grid, grid).clipped(grid.shape_zyx)
+    if box is None:
+        return labels
+    part = grid.cropped(box.start_zyx, box.shape_zyx)
+    fine = resample_channels(rough.probabilities, rough.grid, part, BACKGROUND_FILL)
+    labels[box.to_slices()] = decide(fine, offsets)
+    return labels
+
+
+def _to_native(roi: RoiResult, native: Geometry) -> NativeRoi:
+    """Probabilities, not labels, go back to the native grid; the ROI may reach beyond it."""
+    box = map_box(Box.of_shape(roi.grid.shape_zyx), roi.grid, native).clipped(native.shape_zyx)
+    assert box is not None  # a ROI is centred on voxels of the image
+    grid = native.cropped(box.start_zyx, box.shape_zyx)
+    return NativeRoi(box, resample_channels(roi.probabilities, roi.grid, grid, BACKGROUND_FILL))
+
+
+def _average_overlaps(rois: list[NativeRoi]) -> list[NativeRoi]:
+    """Where two ROIs meet, both hold the mean of their softmax."""
+    for i, a in enumerate(rois):
+        for b in rois[i + 1 :]:
+            start = np.maximum(a.box.start_zyx, b.box.start_zyx)
+            stop = np.minimum(a.box.stop_zyx, b.box.stop_zyx)
+            if (stop <= start).any():
+                continue
+            shared = Box(as_int_triple(start), as_int_triple(stop))
+            ours, theirs = (_inside(r, shared) for r in (a, b))
+            ours[...] = theirs[...] = (ours + theirs) / 2.0
+    return rois
+
+
+def _inside(roi: NativeRoi, box: Box) -> Probabilities:
+    z, y, x = roi.box.start_zyx
+    zz, yy, xx = box.shifted((-z, -y, -x)).to_slices()
+    return roi.probabilities[:, zz, yy, xx]

@@ -1,0 +1,113 @@
+"""From probabilities to labels, by a rule that is explicit.
+
+'argmax' is the paper's. A balanced loss trains as if all classes were equally frequent, so its argmax over-segments;
+'calibrated' adds one offset per class to the log probabilities, fitted on a fold's validation cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bisc.core.labels import N_CLASSES
+from bisc.inference.model import FoldNetwork
+
+Decision = Literal["argmax", "calibrated"]
+DECISIONS: Final[tuple[Decision, ...]] = ("argmax", "calibrated")
+DEFAULT_DECISION: Final[Decision] = "calibrated"
+"""Measured better than argmax for every loss (docs/losses.md)."""
+Offsets = tuple[float, ...]
+NO_OFFSETS: Final[Offsets] = (0.0,) * N_CLASSES
+
+
+def decide(probabilities: npt.NDArray[np.float32], offsets: Offsets) -> npt.NDArray[np.uint8]:
+    """Labels of (classes, z, y, x) probabilities: argmax of log p + offset (computed as p * exp(offset))."""
+    if offsets == NO_OFFSETS:
+        plain: npt.NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
+        return plain
+    weights = np.exp(np.asarray(offsets, dtype=np.float32))
+    best = probabilities[0] * weights[0]
+    labels = np.zeros(best.shape, dtype=np.uint8)
+    for c in range(1, len(offsets)):
+        score = probabilities[c] * weights[c]
+        higher = score > best
+        labels[higher] = c
+        best = np.where(higher, score, best)
+    return labels
+
+
+def offsets_of(networks: Sequence[FoldNetwork], decision: Decision) -> Offsets:
+    """The offsets a decision uses: none for argmax; the folds' mean for calibrated (folds without any count as 0)."""
+    if decision == "argmax":
+        return NO_OFFSETS
+    fitted = np.mean([n.offsets or NO_OFFSETS for n in networks], axis=0)
+    return tuple(float(b) for b in fitted)
+
+
+class OffsetFit:
+    """Fits offsets to a sample of voxels: case by case in, the best mean Dice out.
+
+    Dice is a ratio of sums, so a uniform sample of a case's voxels estimates it without bias worth mentioning.
+    """
+
+    MAX_VOXELS: Final = 200_000
+    GRID: Final = tuple(np.linspace(-5.0, 3.0, 17))
+    STEPS: Final = (0.25, 0.1)
+
+    def __init__(self) -> None:
+        self.cases: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]] = []
+
+    def add(self, probabilities: Sequence[npt.NDArray[np.float32]], labels: Sequence[npt.NDArray[np.uint8]]) -> None:
+        """One case: (classes, z, y, x) probabilities and (z, y, x) reference labels of its regions."""
+        p = np.concatenate([a.reshape(N_CLASSES, -1) for a in probabilities], axis=1)
+        y = np.concatenate([a.ravel() for a in labels])
+        if y.size > self.MAX_VOXELS:
+            picks = np.random.default_rng(len(self.cases)).choice(y.size, self.MAX_VOXELS, replace=False)
+            p, y = p[:, picks], y[picks]
+        self.cases.append((np.log(np.maximum(p, 1e-7)), y))
+
+    def fit(self) -> Offsets:
+        """Offsets (background's is 0) with the best mean over cases of (Dice kidney + Dice tumour) / 2.
+
+        A coarse grid, then coordinate steps; the offsets nearest to none win ties, so that a network that is already
+        calibrated keeps its argmax.
+        """
+        best, score = NO_OFFSETS, self.score(NO_OFFSETS)
+        for kidney in self.GRID:
+            for tumor in self.GRID:
+                best, score = self._better((0.0, float(kidney), float(tumor)), best, score)
+        for step in self.STEPS:
+            improved = True
+            while improved:
+                before = best
+                for dk, dt in ((step, 0), (-step, 0), (0, step), (0, -step)):
+                    best, score = self._better((0.0, best[1] + dk, best[2] + dt), best, score)
+                improved = best != before
+        return tuple(round(b, 4) for b in best)
+
+    def score(self, offsets: Offsets) -> float:
+        """Mean over cases of the composite Dice."""
+        return float(np.mean([self._composite(p, y, offsets) for p, y in self.cases])) if self.cases else 0.0
+
+    def _better(self, candidate: Offsets, best: Offsets, score: float) -> tuple[Offsets, float]:
+        new = self.score(candidate)
+        nearer = np.abs(candidate).sum() < np.abs(best).sum()
+        if new > score + 1e-6 or (nearer and new >= score - 1e-9):
+            return candidate, new
+        return best, score
+
+    @staticmethod
+    def _composite(log_p: npt.NDArray[np.float32], y: npt.NDArray[np.uint8], offsets: Offsets) -> float:
+        kidney, tumor = log_p[1] + np.float32(offsets[1]), log_p[2] + np.float32(offsets[2])
+        background = log_p[0] + np.float32(offsets[0])
+        found_tumor = (tumor > kidney) & (tumor > background)
+        found = found_tumor | (kidney > background)
+        return (_dice(found, y > 0) + _dice(found_tumor, y == 2)) / 2.0
+
+
+def _dice(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
+    total = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2.0 * np.count_nonzero(a & b) / total if total else 1.0

@@ -1,0 +1,173 @@
+"""A trained cascade: plan and the networks of one or several folds, from a results folder or an exported archive."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from bisc.core.errors import InputError
+from bisc.core.files import atomic_file
+from bisc.core.jsonfile import parse_json
+from bisc.network import SCUNet
+from bisc.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bisc.planners.plan import Plan
+
+CHECKPOINT: Final = "checkpoint_last.pt"
+"""The last state, not the best: the best was chosen on the fold's validation cases, which are reported on."""
+STAGES: Final = ("rough", "fine")
+_MEMBER = re.compile(r"(rough|fine)/fold_(\d+)/" + re.escape(CHECKPOINT))
+MEND: Final = "train it (bisc_train), or name another model with -d or -m"
+
+
+@dataclass(frozen=True, eq=False)
+class FoldNetwork:
+    """One fold's network of one stage, ready to predict.
+
+    Attributes:
+        fold: Its number.
+        network: In eval mode, on the device.
+        depth: Slices of a training patch: windows of this depth slide along z.
+        offsets: Logit offsets per class for the calibrated decision; None where none were fitted.
+    """
+
+    fold: int
+    network: SCUNet
+    depth: int
+    offsets: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A cascade. Folds of a stage are averaged."""
+
+    name: str
+    plan: Plan
+    rough: tuple[FoldNetwork, ...]
+    fine: tuple[FoldNetwork, ...]
+    device: torch.device
+
+
+def load_model(source: Path, folds: Sequence[int] | None, device: torch.device) -> Model:
+    """A model from RESULTS/NAME or from an archive that bisc_export wrote.
+
+    Args:
+        source: Folder or .zip; archive members are read in place by exact name, nothing is unpacked.
+        folds: Folds to average; None takes all that are there.
+        device: Where to predict.
+
+    Raises:
+        InputError: If the plan, a stage or an asked fold is missing, or a checkpoint does not fit its settings.
+    """
+    files = _Zip(source) if source.is_file() else _Folder(source)
+    plan = parse_json(files.read("plan.json"), Plan, f"{source}: plan.json", MEND)
+    stages = {stage: _stage(files, stage, folds, device) for stage in STAGES}
+    return Model(source.stem, plan, stages["rough"], stages["fine"], device)
+
+
+def load_stage(source: Path, stage: str, folds: Sequence[int] | None, device: torch.device) -> tuple[FoldNetwork, ...]:
+    """One stage alone; arguments and errors as `load_model`."""
+    return _stage(_Folder(source), stage, folds, device)
+
+
+def export_model(results: Path, folds: Sequence[int] | None, target: Path) -> int:
+    """Pack plan and weights (no optimiser state) of a results folder into a .zip for `bisc_predict -m`.
+
+    Returns:
+        The number of checkpoints packed.
+
+    Raises:
+        InputError: As `load_model`.
+    """
+    files = _Folder(results)
+    parse_json(files.read("plan.json"), Plan, results / "plan.json", MEND)
+    members = [m for stage in STAGES for m in _members(files, stage, folds)]
+    with atomic_file(target) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("plan.json", files.read("plan.json"))
+        for _, member in members:
+            lean = scratch.with_name(scratch.name + ".pt")
+            checkpoint = files.checkpoint(member)
+            checkpoint.optimizer = {}
+            try:
+                save_checkpoint(lean, checkpoint)
+                archive.writestr(member, lean.read_bytes())
+            finally:
+                lean.unlink(missing_ok=True)
+    return len(members)
+
+
+class _Folder:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self) -> list[str]:
+        return sorted(p.relative_to(self.root).as_posix() for p in self.root.glob(f"*/fold_*/{CHECKPOINT}"))
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self.root / name).read_bytes()
+        except OSError as error:
+            raise InputError(self.root / name, error.strerror or str(error), "a trained model", MEND) from error
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        return load_checkpoint(self.root / name)
+
+
+class _Zip:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            self.archive = zipfile.ZipFile(root)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise InputError(root, f"no usable archive ({error})", "a .zip of bisc_export", MEND) from error
+
+    def names(self) -> list[str]:
+        return sorted(self.archive.namelist())
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self.archive.read(name)
+        except (KeyError, zipfile.BadZipFile, OSError) as error:
+            raise InputError(self.root, f"{name} is missing or damaged", "a .zip of bisc_export", MEND) from error
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        return load_checkpoint(io.BytesIO(self.read(name)), f"{self.root}: {name}")
+
+
+def _members(files: _Folder | _Zip, stage: str, folds: Sequence[int] | None) -> list[tuple[int, str]]:
+    found = {int(m[2]): m[0] for m in map(_MEMBER.fullmatch, files.names()) if m and m[1] == stage}
+    if not found:
+        raise InputError(files.root, f"no trained {stage} stage", f"{stage}/fold_K/{CHECKPOINT}", MEND)
+    missing = [k for k in folds or () if k not in found]
+    if missing:
+        raise InputError(
+            files.root, f"no {stage} fold {missing[0]}", f"one of {', '.join(map(str, sorted(found)))}", "change -f"
+        )
+    return [(k, found[k]) for k in (sorted(found) if folds is None else folds)]
+
+
+def _stage(
+    files: _Folder | _Zip, stage: str, folds: Sequence[int] | None, device: torch.device
+) -> tuple[FoldNetwork, ...]:
+    return tuple(
+        _network(files.checkpoint(member), fold, f"{files.root}: {member}", device)
+        for fold, member in _members(files, stage, folds)
+    )
+
+
+def _network(checkpoint: Checkpoint, fold: int, name: str, device: torch.device) -> FoldNetwork:
+    settings = checkpoint.settings
+    try:
+        network = SCUNet(settings["base_features"], settings["norm"])
+        network.load_state_dict(checkpoint.network)
+        depth = int(settings["patch_size_zyx"][0])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise InputError(name, "weights do not fit their settings", "an unchanged checkpoint", MEND) from error
+    offsets = None if checkpoint.offsets is None else tuple(float(b) for b in checkpoint.offsets)
+    return FoldNetwork(fold, network.to(device).eval(), depth, offsets)

@@ -1,0 +1,214 @@
+"""Files in, masks and predictions.csv out; one bad file never ends the others' run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bisc.core.errors import BiscError, InputError, WorkError, one_line
+from bisc.core.files import atomic_file, make_folder, remove_partial, write_text
+from bisc.core.labels import TUMOR
+from bisc.core.progress import track
+from bisc.imageio import CaseImage, read_image, write_image
+from bisc.imageio.inputs import InputCase
+from bisc.inference.cascade import CascadeResult, run_cascade, upsample_labels
+from bisc.inference.decision import Decision, offsets_of
+from bisc.inference.model import Model
+
+FAILED: Final = "failed"
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """One row of predictions.csv.
+
+    Attributes:
+        case: Name.
+        status: ok, no_kidney, one_kidney (one region found: solitary or fused) or failed.
+        seconds: Reading, both stages and writing.
+        rois: JSON list, one per kidney: its side, and first and last voxel (x, y, z) of the ROI in canonical LPS
+            order on the image's own grid.
+        kidney_ml: Volume of label > 0.
+        tumor_ml: Volume of label 2.
+        error: What went wrong, in one line.
+    """
+
+    case: str
+    status: str
+    seconds: float
+    rois: str = "[]"
+    kidney_ml: float | None = None
+    tumor_ml: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to predict.
+
+    Attributes:
+        decision: 'argmax' or 'calibrated'.
+        save_probabilities: Also write CASE_probabilities.npz.
+        save_rough: Also write the rough stage's labels, as rough/CASE.nii.gz.
+        resume: Keep what a finished earlier run of the same folder holds.
+    """
+
+    decision: Decision
+    save_probabilities: bool = False
+    save_rough: bool = False
+    resume: bool = False
+
+
+def predict_cases(
+    cases: Sequence[InputCase],
+    model: Model,
+    out: Path,
+    options: PredictOptions,
+    complain: Callable[[str], None],
+) -> list[PredictionRow]:
+    """Predict every case into `out`.
+
+    Args:
+        cases: What to predict.
+        model: The cascade.
+        out: Folder of CASE.nii.gz and predictions.csv, which is brought up to date after every case.
+        options: How.
+        complain: Takes one line per failed case.
+
+    Returns:
+        One row per case, in their order.
+
+    Raises:
+        InputError: If `out` cannot be written, or would overwrite an input.
+    """
+    make_folder(out)
+    remove_partial(out)
+    for case in cases:
+        if case.path.resolve() == _target(out, case).resolve():
+            raise InputError(case.path, "would be overwritten by its own prediction", "an output folder of its own")
+    known = {row.case: row for row in read_rows(out / "predictions.csv")} if options.resume else {}
+    rows: list[PredictionRow] = []
+    for case in track(cases, "predict"):
+        old = known.get(case.name)
+        if old is not None and old.status != FAILED and _target(out, case).exists():
+            rows.append(old)
+            continue
+        row = _predict_or_fail(case, model, out, options)
+        if row.error:
+            complain(row.error)
+        rows.append(row)
+        write_text(out / "predictions.csv", rows_csv(rows))
+    write_text(out / "predictions.csv", rows_csv(rows))
+    return rows
+
+
+def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptions) -> PredictionRow:
+    """Read, run the cascade, write one case.
+
+    Raises:
+        InputError: If the image cannot be used.
+    """
+    begin = time.perf_counter()
+    image = read_image(case.path)
+    result = run_cascade(image.volume, model, options.decision)
+    labels = result.labels(offsets_of(model.fine, options.decision))
+    if options.save_rough:
+        rough = upsample_labels(result.rough, image.volume.geometry, offsets_of(model.rough, options.decision))
+        write_image(out / "rough" / f"{case.name}.nii.gz", rough, image.native)
+    if options.save_probabilities:
+        save_probabilities(out / f"{case.name}_probabilities.npz", result)
+    write_image(_target(out, case), labels, image.native)
+    return _row(case, image, result, labels, time.perf_counter() - begin)
+
+
+def save_probabilities(path: Path, result: CascadeResult) -> None:
+    """`roi_K` (classes, z, y, x) float16 softmax on canonical voxels, and `start_K`, the (z, y, x) of its first one."""
+    arrays = {}
+    for i, roi in enumerate(result.native):
+        arrays[f"roi_{i}"] = roi.probabilities.astype(np.float16)
+        arrays[f"start_{i}"] = np.asarray(roi.box.start_zyx)
+    with atomic_file(path) as scratch:
+        np.savez_compressed(scratch, **arrays)  # type: ignore[arg-type]
+
+
+def rows_csv(rows: Sequence[PredictionRow]) -> str:
+    """predictions.csv's text."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(f.name for f in fields(PredictionRow))
+    for row in rows:
+        writer.writerow("" if value is None else value for value in asdict(row).values())
+    return table.getvalue()
+
+
+def read_rows(path: Path) -> list[PredictionRow]:
+    """Rows of an earlier predictions.csv; none where there is no such file.
+
+    Raises:
+        InputError: If the file is of another form.
+    """
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        try:
+            return [
+                PredictionRow(
+                    r["case"],
+                    r["status"],
+                    float(r["seconds"]),
+                    r["rois"],
+                    float(r["kidney_ml"]) if r["kidney_ml"] else None,
+                    float(r["tumor_ml"]) if r["tumor_ml"] else None,
+                    r["error"],
+                )
+                for r in csv.DictReader(file)
+            ]
+        except (KeyError, ValueError) as error:
+            raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
+
+
+def _predict_or_fail(case: InputCase, model: Model, out: Path, options: PredictOptions) -> PredictionRow:
+    begin = time.perf_counter()
+    try:
+        return predict_case(case, model, out, options)
+    except BiscError as error:
+        message = str(error)
+    except (MemoryError, RuntimeError) as error:
+        message = str(WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}")))
+    _target(out, case).unlink(missing_ok=True)
+    return PredictionRow(case.name, FAILED, round(time.perf_counter() - begin, 2), error=message)
+
+
+def _row(
+    case: InputCase, image: CaseImage, result: CascadeResult, labels: npt.NDArray[np.uint8], seconds: float
+) -> PredictionRow:
+    ml = image.volume.geometry.voxel_volume_ml
+    rois = [
+        {
+            "side": roi.kidney.side,
+            "first_xyz": list(native.box.start_zyx[::-1]),
+            "last_xyz": [stop - 1 for stop in native.box.stop_zyx[::-1]],
+        }
+        for roi, native in zip(result.rois, result.native, strict=True)
+    ]
+    return PredictionRow(
+        case.name,
+        result.status,
+        round(seconds, 2),
+        json.dumps(rois),
+        round(np.count_nonzero(labels) * ml, 3),
+        round(np.count_nonzero(labels == TUMOR) * ml, 3),
+    )
+
+
+def _target(out: Path, case: InputCase) -> Path:
+    return out / f"{case.name}.nii.gz"

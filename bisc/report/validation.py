@@ -1,0 +1,132 @@
+"""What ends a fold's training: offsets fitted on its validation cases, and their scores through the real cascade."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bisc.core.files import make_folder
+from bisc.core.progress import track
+from bisc.core.targets import labels_of
+from bisc.core.volume import Volume
+from bisc.evaluation.aggregate import to_frame, write_with_summary
+from bisc.evaluation.cases import CaseScores, score_arrays
+from bisc.imageio import read_image, read_labels, write_image
+from bisc.imageio.dataset import RawCase, find_raw_dataset
+from bisc.inference.cascade import run_cascade
+from bisc.inference.decision import DECISIONS, DEFAULT_DECISION, NO_OFFSETS, Decision, OffsetFit, Offsets, offsets_of
+from bisc.inference.forward import softmax_volume
+from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
+from bisc.network.checkpoint import load_checkpoint, save_checkpoint
+from bisc.planners.dataset import load_plan, load_source
+from bisc.preprocessing.cache import load_regions
+from bisc.preprocessing.resample import resample_labels
+from bisc.trainers.stages import fold_folder, load_fold
+
+
+@dataclass(frozen=True)
+class FoldCase:
+    """One validation case with its reference."""
+
+    raw: RawCase
+
+    def read(self) -> tuple[Volume, Volume]:
+        """Canonical image and reference labels."""
+        assert self.raw.image is not None  # only cases with images are ever split
+        return read_image(self.raw.image).volume, read_labels(self.raw.labels).volume
+
+
+def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device: torch.device) -> list[str]:
+    """Fit the stage's offsets, store them in its last checkpoint, and validate the fold.
+
+    The rough stage is scored on its own grid; the fine stage through the whole cascade, fed by the rough stage's
+    ROIs, never by the labels'.
+
+    Returns:
+        Lines for the user.
+
+    Raises:
+        InputError: For the fine stage, if the fold's rough stage is not trained.
+    """
+    names = load_fold(preprocessed, fold).val
+    folder = fold_folder(results, stage, fold)
+    if stage == "rough":
+        return finish_rough(names, fold, preprocessed, results, folder, device)
+    return finish_fine(_cases(preprocessed, names), fold, results, folder, device)
+
+
+def finish_rough(
+    names: list[str], fold: int, preprocessed: Path, results: Path, folder: Path, device: torch.device
+) -> list[str]:
+    """Offsets from the cached rough volumes, and Dice on the rough grid under both decisions."""
+    networks = load_stage(results, "rough", [fold], device)
+    air = load_plan(preprocessed).intensity.air
+    fit = OffsetFit()
+    for name in track(names, "calibrate rough"):
+        for region in load_regions(preprocessed / "rough" / name):
+            softmax = softmax_volume(networks, region.image.astype(np.float32), air, device, slide=True)
+            fit.add([softmax], [labels_of(region.targets)])
+    offsets = fit.fit()
+    store_offsets(folder, offsets)
+    plain, calibrated = fit.score(NO_OFFSETS), fit.score(offsets)
+    return [f"rough fold {fold}: composite Dice on its own grid {plain:.3f} argmax, {calibrated:.3f} calibrated"]
+
+
+def finish_fine(cases: list[FoldCase], fold: int, results: Path, folder: Path, device: torch.device) -> list[str]:
+    """Offsets from the cascade's ROIs, then report.csv of the default decision and one report per decision."""
+    model = load_model(results, [fold], device)
+    store_offsets(folder, _fit_fine(cases, model))
+    model = load_model(results, [fold], device)
+    target = make_folder(folder / "validation")
+    lines = []
+    for decision in DECISIONS:
+        scores = list(_score(cases, model, decision, target if decision == DEFAULT_DECISION else None))
+        frame = to_frame(scores)
+        write_with_summary(target / f"report_{decision}.csv", frame)
+        if decision == DEFAULT_DECISION:
+            write_with_summary(target / "report.csv", frame)
+        kidney, tumor = frame["dice_kidney"].mean(), frame["dice_tumor"].mean()
+        lines.append(f"fine fold {fold}, {decision}: Dice kidney {kidney:.3f}, tumour {tumor:.3f} ({len(frame)} cases)")
+    return lines
+
+
+def store_offsets(folder: Path, offsets: Offsets) -> None:
+    """Keep fitted offsets with the weights they were fitted to."""
+    checkpoint = load_checkpoint(folder / CHECKPOINT)
+    checkpoint.offsets = list(offsets)
+    save_checkpoint(folder / CHECKPOINT, checkpoint)
+
+
+def _fit_fine(cases: list[FoldCase], model: Model) -> Offsets:
+    fit = OffsetFit()
+    for case in track(cases, "calibrate fine"):
+        image, reference = case.read()
+        rois = run_cascade(image, model, DEFAULT_DECISION).rois
+        if rois:
+            fit.add([r.probabilities for r in rois], [resample_labels(reference, r.grid) for r in rois])
+    return fit.fit() if fit.cases else NO_OFFSETS
+
+
+def _score(cases: list[FoldCase], model: Model, decision: Decision, masks: Path | None) -> Iterator[CaseScores]:
+    for case in track(cases, f"validate {decision}"):
+        image, reference = case.read()
+        labels = run_cascade(image, model, decision).labels(offsets_of(model.fine, decision))
+        if masks is not None:
+            native = read_labels(case.raw.labels).native
+            write_image(masks / f"{case.raw.name}.nii.gz", labels, native)
+        yield score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
+
+
+def _cases(preprocessed: Path, names: list[str]) -> list[FoldCase]:
+    by_name = {case.name: case for case in find_raw_dataset(load_source(preprocessed)).cases}
+    return [FoldCase(by_name[name]) for name in names if name in by_name]
+
+
+def _uint8(volume: Volume) -> npt.NDArray[np.uint8]:
+    array: npt.NDArray[np.uint8] = volume.array
+    return array
