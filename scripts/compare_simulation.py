@@ -92,7 +92,7 @@ def view(hu: Image, labels: npt.NDArray[np.uint8], spacing: tuple[float, float, 
     rows = np.clip(rows.astype(int), 0, labels.shape[0] - 1)[::-1]
     axial = np.stack([np.clip(hu[k], 0, 255).astype(np.uint8)] * 3, axis=-1)
     return np.concatenate(
-        [axial[60:], contours(hu[k], labels[k])[60:], contours(hu[rows, row], labels[rows, row])[:230]], axis=0
+        [axial[60:], contours(hu[k], labels[k])[60:], contours(hu[rows, row], labels[rows, row])[:370]], axis=0
     )[::2, ::2]
 
 
@@ -102,7 +102,7 @@ def contours(hu: Image, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     for value, colour in ((1, (0, 140, 255)), (2, (255, 40, 40))):
         mask = labels == value
         out[mask & ~ndimage.binary_erosion(mask, iterations=2)] = colour
-    pad = np.zeros((max(0, 230 - out.shape[0]), *out.shape[1:]), np.uint8)
+    pad = np.zeros((max(0, 370 - out.shape[0]), *out.shape[1:]), np.uint8)
     return np.concatenate([out, pad], axis=0)
 
 

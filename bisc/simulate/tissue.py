@@ -166,9 +166,9 @@ def _face(face: str, patient: Patient, depth: Field, radius: float, frame: Frame
         gap = float(rng.choice([-1, 1])) * float(rng.uniform(12, 22))
         return np.asarray(hu.kidney + gap + 6 * coarse, np.float32)
     if face == "homogeneous":
-        return np.asarray((48 if plain else 54) + tone + 4 * coarse + 3 * fine, np.float32)
+        return np.asarray((48 if plain else 54) + tone + 7 * coarse + 5 * fine, np.float32)
     base = 48.0 + 0.5 * tone if plain else float(rng.uniform(46, 80)) + tone
-    spread = 6.0 if plain else 18.0
+    spread = 6.0 if plain else 21.0
     out = base + spread * coarse + 0.6 * spread * fine
     if not plain:  # winding vessels in clear cell carcinomas
         out += 60 * np.clip(fine - 1.4, 0, 1.5) * (hu.phase == "arterial")
