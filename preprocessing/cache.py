@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.errors import BiscError
+from bisc.core.errors import BiscError, InputError
 from bisc.core.files import atomic_folder
 from bisc.core.geometry import Geometry, IntTriple, Triple
 from bisc.core.jsonfile import Document, load_json, save_json
@@ -28,11 +28,13 @@ from bisc.preprocessing.edges import targets_of
 from bisc.preprocessing.normalise import Intensity, normalise
 from bisc.preprocessing.resample import resample, resample_labels, rough_grid
 
-CACHE_FORMAT: Final = 1
+CACHE_FORMAT: Final = 2
 JITTER_MM: Final = (9.0, 9.0, 9.0)
 """How far (z, y, x) a cached ROI reaches beyond the label's own: training shifts it as a rough mask would."""
+MEND: Final = "run bisc_plan_and_preprocess again"
 MAX_POINTS: Final = 2000
 """Voxels remembered per class and region, for foreground oversampling."""
+PARTS: Final = ("image", "targets", "kidney_points", "tumor_points")
 STAGES: Final = ("rough", "fine")
 Stage = Literal["rough", "fine"]
 
@@ -117,14 +119,8 @@ def load_regions(folder: Path) -> list[Region]:
     Raises:
         InputError: If the cache is missing or damaged.
     """
-    record = load_json(folder / "case.json", CaseRecord, "run bisc_plan_and_preprocess again")
-    return [
-        Region(*(np.load(folder / f"region_{i}_{part}.npy", mmap_mode="r") for part in PARTS))
-        for i in range(len(record.regions))
-    ]
-
-
-PARTS: Final = ("image", "targets", "kidney_points", "tumor_points")
+    record = load_json(folder / "case.json", CaseRecord, MEND)
+    return [Region(*(_load(folder / f"region_{i}_{part}.npy") for part in PARTS)) for i in range(len(record.regions))]
 
 
 def cache_key(job: CacheJob) -> str:
@@ -140,6 +136,14 @@ def is_fresh(folder: Path, key: str) -> bool:
         return load_json(folder / "case.json", CaseRecord, "").key == key
     except BiscError:
         return False
+
+
+def _load(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    except (OSError, ValueError, EOFError) as error:
+        mend = f"delete {path.parent} and {MEND}"
+        raise InputError(path, f"cannot be read ({error})", "a whole .npy file", mend) from error
 
 
 def _rough_regions(image: CaseImage, job: CacheJob) -> list[Geometry]:

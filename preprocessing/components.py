@@ -48,8 +48,8 @@ def label_components(
     if around is None:
         return [], np.zeros((0, 0, 0), np.int32), None
     numbered = np.empty(around.shape_zyx, np.int32)
-    n = ndimage.label(mask[around.to_slices()], structure=CONNECT_26, output=numbered)
-    sizes = np.bincount(numbered.ravel(), minlength=n + 1)
+    ndimage.label(mask[around.to_slices()], structure=CONNECT_26, output=numbered)
+    sizes = np.bincount(numbered.ravel())
     components = []
     for label, slices in enumerate(ndimage.find_objects(numbered), start=1):
         start = (slices[0].start, slices[1].start, slices[2].start)

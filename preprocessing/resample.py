@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from bisc.core.geometry import Geometry, as_int_triple
+from bisc.core.geometry import Geometry, IntTriple, as_int_triple
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.roi import Box
 from bisc.core.volume import Volume
@@ -40,11 +40,13 @@ def resample(
 
     Where the target is at least twice as coarse along an axis, source voxels are averaged in whole bins first:
     point samples of a 512 x 512 slice on 128 x 128 would throw away fifteen of sixteen voxels and keep the noise.
+    Bins are counted from the source's first voxel, whatever part is asked for, so that an image and its labels share
+    them; a last bin that the source does not fill is filled up with its border value.
 
     Args:
         volume: Source.
         grid: Target, of the same orientation.
-        fill: Value outside the source.
+        fill: Value where a target voxel's centre lies outside the source's outer faces.
         interpolation: 'linear' or 'nearest' (which does not average).
 
     Returns:
@@ -53,15 +55,14 @@ def resample(
     box = _needed(volume.geometry, grid)
     if box is None:
         return np.full(grid.shape_zyx, fill, dtype=np.float32)
-    part = volume.cropped(box)
+    factors = _bin_factors(volume.geometry, grid) if interpolation == "linear" else (1, 1, 1)
+    part = volume.cropped(_of_whole_bins(box, factors, volume.geometry))
     if part.geometry.is_same_grid(grid, tolerance_mm=1e-4):
         return part.array.astype(np.float32)
-    image = _to_itk(part)
-    if interpolation == "linear":
-        ratio = np.floor(np.divide(grid.spacing_mm_zyx, part.geometry.spacing_mm_zyx) + 1e-3)
-        factors = as_int_triple(np.minimum(np.maximum(ratio, 1), part.array.shape))
-        if max(factors) > 1:
-            image = sitk.BinShrink(image, factors[::-1])
+    filled = _filled_up(part, factors)
+    image = _to_itk(filled)
+    if max(factors) > 1:
+        image = sitk.BinShrink(image, factors[::-1])
     method = sitk.sitkLinear if interpolation == "linear" else sitk.sitkNearestNeighbor
     out = sitk.Resample(
         image,
@@ -75,6 +76,8 @@ def resample(
         sitk.sitkFloat32,
     )
     values: npt.NDArray[np.float32] = sitk.GetArrayFromImage(out)
+    if filled is not part:
+        _fill_outside(values, grid, part.geometry, fill)
     return values
 
 
@@ -90,7 +93,7 @@ def resample_labels(labels: Volume, grid: Geometry) -> npt.NDArray[np.uint8]:
     target = None if box is None else _covering(labels.geometry, box, grid)
     if box is None or target is None:
         return out
-    part = labels.cropped(box)
+    part = labels.cropped(_with_rim(box, labels.geometry, grid))
     part_grid = grid.cropped(target.start_zyx, target.shape_zyx)
     # Fractions in thousandths of int16: float32 copies of a label map cost four times the memory traffic.
     organ = resample(part.with_array((part.array > 0) * np.int16(FULL)), part_grid, fill=0.0)
@@ -118,6 +121,46 @@ def _needed(source: Geometry, grid: Geometry) -> Box | None:
     if source.is_same_grid(grid, tolerance_mm=1e-4):
         return Box.of_shape(source.shape_zyx)
     return Box(as_int_triple(start), as_int_triple(stop)).clipped(source.shape_zyx)
+
+
+def _bin_factors(source: Geometry, grid: Geometry) -> IntTriple:
+    """How many voxels of `source` per axis are averaged into one before `grid` is interpolated."""
+    ratio = np.divide(grid.spacing_mm_zyx, source.spacing_mm_zyx)
+    return as_int_triple(np.maximum(1, np.floor(ratio + 1e-3)))
+
+
+def _of_whole_bins(box: Box, factors: IntTriple, source: Geometry) -> Box:
+    """`box`, which lies inside `source`, grown to whole bins as far as the source reaches."""
+    start = np.subtract(box.start_zyx, np.mod(box.start_zyx, factors))
+    stop = np.add(box.stop_zyx, np.mod(np.negative(box.stop_zyx), factors))
+    return Box(as_int_triple(start), as_int_triple(np.minimum(stop, source.shape_zyx)))
+
+
+def _filled_up(part: Volume, factors: IntTriple) -> Volume:
+    """`part`, its far ends repeated until whole bins fill it (BinShrink drops the rest); itself where they do."""
+    lacking = [-n % factor for n, factor in zip(part.array.shape, factors, strict=True)]
+    if not any(lacking):
+        return part
+    array = np.pad(part.array, [(0, n) for n in lacking], mode="edge")
+    return Volume(array, part.geometry.cropped((0, 0, 0), as_int_triple(array.shape)))
+
+
+def _fill_outside(values: npt.NDArray[np.float32], grid: Geometry, source: Geometry, fill: float) -> None:
+    """Set the voxels of `grid` whose centres lie beyond the outer faces of `source`, in place."""
+    first = source.physical_to_index(grid.index_to_physical((0, 0, 0)))
+    step = np.divide(grid.spacing_mm_zyx, source.spacing_mm_zyx)
+    for axis in range(3):
+        index = first[axis] + step[axis] * np.arange(grid.shape_zyx[axis])
+        outside = (index < -0.5) | (index > source.shape_zyx[axis] - 0.5)
+        np.moveaxis(values, axis, 0)[outside] = fill
+
+
+def _with_rim(box: Box, source: Geometry, grid: Geometry) -> Box:
+    """`box` of `source` with background around it, one bin or more, as far as the source reaches."""
+    factors = _bin_factors(source, grid)
+    inside = box.padded(factors).clipped(source.shape_zyx)
+    assert inside is not None  # the box itself lies inside
+    return _of_whole_bins(inside, factors, source)
 
 
 def _covering(source: Geometry, box: Box, grid: Geometry) -> Box | None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from bisc.core.errors import InputError
+from bisc.core.geometry import IntTriple
 from bisc.trainers.sampler import Batch
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
+
+
+BROKEN_BF16_DEPTH: Final = 2
+N_LEVELS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,17 @@ class Device:
     def memory_format(self) -> torch.memory_format:
         """Channels last: what mixed-precision convolutions read fastest on CPU and GPU alike."""
         return torch.contiguous_format if self.precision == "fp32" else torch.channels_last_3d
+
+    def for_patch(self, patch_size_zyx: IntTriple) -> Device:
+        """This device in a precision that trains patches of this size rightly.
+
+        On a CPU the bf16 weight gradient of a 3x3x3 convolution is garbage, NaN or worse, where its input is exactly
+        two slices deep (measured, docs/method.md): the bottom group of a patch of 16 slices.
+        """
+        depths = {patch_size_zyx[0] // 2**level for level in range(N_LEVELS)}
+        if self.kind == "cpu" and self.precision == "bf16" and BROKEN_BF16_DEPTH in depths:
+            return replace(self, precision="fp32")
+        return self
 
     def autocast(self) -> AbstractContextManager[None]:
         """Mixed precision for the forward pass; losses stay in float32."""
@@ -75,4 +91,6 @@ def _has_bf16(device: torch.device) -> bool:
     """Whether bf16 is computed by the hardware, not emulated."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    # Private, and not in every torch of setup.cfg's range: where they are missing, fp32 is the safe answer.
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe() for probe in probes if probe is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -44,12 +45,15 @@ def batches(
     try:
         yield _ahead(pool, start, stop, AHEAD_PER_WORKER * n_workers, wait_s)
     finally:
+        workers = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:  # the interpreter waits for them at its end: one that is stuck would never let it go
+            worker.kill()
 
 
 def _ahead(pool: ProcessPoolExecutor, start: int, stop: int, depth: int, wait_s: float) -> Iterator[Batch]:
     waiting: deque[tuple[int, Future[Batch]]] = deque()
-    step = start
+    step = number = start
     try:
         while waiting or step < stop:
             while step < stop and len(waiting) < depth:
@@ -70,6 +74,7 @@ def _keep(sampler: Sampler) -> None:
     """Runs once in each worker: batches are then asked for by number alone."""
     global _sampler
     _sampler = sampler
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the training loop answers it
 
 
 def _make(step: int) -> Batch:

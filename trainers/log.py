@@ -51,16 +51,28 @@ class EpochTimes:
         self.validation_s += time.perf_counter() - begin
 
 
-def write_log(folder: Path, settings: RunSettings, rows: list[dict[str, float]], times: EpochTimes) -> None:
-    """Bring the log up to the last row; times of earlier epochs are kept from the file (they are in no checkpoint)."""
+def write_log(folder: Path, settings: RunSettings, rows: list[dict[str, float]], times: EpochTimes | None) -> None:
+    """Bring the log up to the last row; times of earlier epochs are kept from the file (they are in no checkpoint).
+
+    Args:
+        folder: The run's.
+        settings: The run's.
+        rows: One per epoch.
+        times: Of the last row's epoch; None keeps what the file says of it too.
+    """
     path = folder / "log.csv"
     table = pd.DataFrame(rows)
-    steps = max(times.n_steps, 1)
-    now = (times.step_s / steps, times.wait_s / steps, times.validation_s)
     old = pd.read_csv(path) if path.exists() else pd.DataFrame({"epoch": []})
-    for column, value in zip(TIME_COLUMNS, now, strict=True):
+    for column in TIME_COLUMNS:
         known = dict(zip(old["epoch"], old.get(column, pd.Series(dtype=float)), strict=False))
-        table[column] = [known.get(epoch) for epoch in table["epoch"][:-1]] + [value]
+        table[column] = pd.Series([known.get(epoch) for epoch in table["epoch"]], dtype=float)
+    if times is not None:
+        steps = max(times.n_steps, 1)
+        table.loc[table.index[-1], list(TIME_COLUMNS)] = [
+            times.step_s / steps,
+            times.wait_s / steps,
+            times.validation_s,
+        ]
     table = table.astype({"epoch": int, "step": int})
     with atomic_file(path) as scratch:
         table.to_csv(scratch, index=False, float_format="%.6g")

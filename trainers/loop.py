@@ -32,6 +32,8 @@ SAVE_EVERY_S: Final = 300.0
 VALIDATION_BATCHES: Final = 12
 GRADIENT_NORM: Final = 12.0
 """nnU-Net's clip; it only matters for the first steps of the fast presets."""
+WARM_UP_STEPS: Final = 40
+"""Full rate at once left the rough stage at 'all background' for 240 steps (docs/method.md)."""
 CHECKPOINT_LAST, CHECKPOINT_BEST = "checkpoint_last.pt", "checkpoint_best.pt"
 
 
@@ -77,6 +79,8 @@ class TrainingRun:
     def run(self) -> None:
         """Train from the state's step to the end; an interrupt saves the state and is raised again."""
         s, state = self.settings, self.state
+        if state.rows:  # the run may have been cut off between its checkpoint and its log
+            write_log(self.folder, s, state.rows, None)
         fixed = [self.validation.batch(i) for i in range(VALIDATION_BATCHES)]
         saved_at = time.monotonic()
         times = EpochTimes()
@@ -178,10 +182,11 @@ class TrainingRun:
 
 
 def learning_rate(settings: RunSettings, step: int) -> float:
-    """The rate of a step: constant, or a cosine from the full rate to zero at the run's end."""
+    """The rate of a step: constant, or a linear rise over the first steps and a cosine to zero at the run's end."""
     if settings.schedule == "constant":
         return settings.learning_rate
-    return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / settings.total_steps))
+    rise = min(1.0, (step + 1) / WARM_UP_STEPS)
+    return settings.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * step / settings.total_steps))
 
 
 def to_plain(settings: RunSettings) -> dict[str, Any]:

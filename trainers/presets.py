@@ -12,8 +12,9 @@ Loss = Literal["balanced_ce", "ce", "dice_ce"]
 
 
 class StageBudget(Document, frozen=True):
-    """How long one stage trains, and caps on the plan's sizes (None: as planned)."""
+    """By which loss and how long one stage trains, and caps on the plan's sizes (None: as planned)."""
 
+    loss: Loss
     epochs: int
     iterations: int
     max_batch: int | None = None
@@ -26,10 +27,11 @@ class Preset(Document, frozen=True):
 
     name: str
     purpose: str
-    loss: Loss
     loss_threshold: float
     learning_rate: float
     schedule: Schedule
+    mirror_axes: tuple[int, ...]
+    """Axes (0 z, 1 y, 2 x) mirrored at random."""
     rough: StageBudget
     fine: StageBudget
 
@@ -43,32 +45,40 @@ PRESETS: Final[dict[str, Preset]] = {
         Preset(
             name="paper",
             purpose="the paper's: balanced cross-entropy, Adam 1e-4, batch 8, 20 epochs of 4000 iterations",
-            loss="balanced_ce",
             loss_threshold=DEFAULT_THRESHOLD,
             learning_rate=1e-4,
             schedule="constant",
-            rough=StageBudget(epochs=20, iterations=4000),
-            fine=StageBudget(epochs=20, iterations=4000),
+            mirror_axes=(0, 1, 2),
+            rough=StageBudget(loss="balanced_ce", epochs=20, iterations=4000),
+            fine=StageBudget(loss="balanced_ce", epochs=20, iterations=4000),
         ),
         Preset(
             name="demo",
-            purpose="minutes on two CPU cores: a narrow network, Dice + CE, a high rate that falls to zero",
-            loss="dice_ce",
+            purpose="minutes on two CPU cores: a narrow network, balanced CE, then Dice + CE, a rate falling to zero",
             loss_threshold=DEFAULT_THRESHOLD,
             learning_rate=3e-3,
             schedule="cosine",
-            rough=StageBudget(epochs=10, iterations=30, max_batch=2, max_features=8, max_patch_zyx=(32, 128, 128)),
-            fine=StageBudget(epochs=20, iterations=50, max_batch=2, max_features=8, max_patch_zyx=(32, 64, 64)),
+            mirror_axes=(2,),
+            rough=StageBudget(
+                loss="balanced_ce", epochs=10, iterations=30, max_batch=1, max_features=8, max_patch_zyx=(32, 128, 128)
+            ),
+            fine=StageBudget(
+                loss="dice_ce", epochs=15, iterations=100, max_batch=2, max_features=8, max_patch_zyx=(32, 64, 64)
+            ),
         ),
         Preset(
             name="quick",
             purpose="a trial run in a minute or two: does everything work?",
-            loss="dice_ce",
             loss_threshold=DEFAULT_THRESHOLD,
             learning_rate=3e-3,
             schedule="cosine",
-            rough=StageBudget(epochs=2, iterations=20, max_batch=2, max_features=8, max_patch_zyx=(16, 128, 128)),
-            fine=StageBudget(epochs=2, iterations=20, max_batch=2, max_features=8, max_patch_zyx=(32, 64, 64)),
+            mirror_axes=(2,),
+            rough=StageBudget(
+                loss="balanced_ce", epochs=2, iterations=40, max_batch=1, max_features=8, max_patch_zyx=(32, 128, 128)
+            ),
+            fine=StageBudget(
+                loss="dice_ce", epochs=2, iterations=40, max_batch=2, max_features=8, max_patch_zyx=(32, 64, 64)
+            ),
         ),
     )
 }

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +18,6 @@ from bisc.core.geometry import IntTriple, as_int_triple
 from bisc.core.jsonfile import load_json
 from bisc.core.roi import Box
 from bisc.preprocessing.cache import CaseRecord, Region, load_regions
-
-MIRROR_AXES: Final = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class Sampler:
         policy: How patches are chosen.
         seed: Of the run.
         air: Value that fills what lies outside a region.
-        mirror: Mirror at random along all three axes.
+        mirror_axes: Axes (0 z, 1 y, 2 x) mirrored at random.
     """
 
     regions: tuple[RegionIndex, ...]
@@ -92,7 +89,7 @@ class Sampler:
     policy: SamplingPolicy
     seed: int
     air: float
-    mirror: bool = True
+    mirror_axes: tuple[int, ...] = (0, 1, 2)
 
     def draw(self, step: int) -> list[Pick]:
         """The picks of one step: a pure function of the seed and the step."""
@@ -101,7 +98,7 @@ class Sampler:
 
     def batch(self, step: int) -> Batch:
         """Draw and cut one step's batch."""
-        patches = [cut_patch(pick, self.patch_size_zyx, self.air, self.mirror) for pick in self.draw(step)]
+        patches = [cut_patch(pick, self.patch_size_zyx, self.air, self.mirror_axes) for pick in self.draw(step)]
         return Batch(np.stack([p[0] for p in patches]), np.stack([p[1] for p in patches]))
 
     def _pick(self, rng: np.random.Generator) -> Pick:
@@ -160,7 +157,7 @@ def index_regions(folders: list[Path], room_mm_zyx: tuple[float, float, float]) 
 
 
 def cut_patch(
-    pick: Pick, patch_size_zyx: IntTriple, air: float, mirror: bool
+    pick: Pick, patch_size_zyx: IntTriple, air: float, mirror_axes: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Random crop and random mirroring of one pick, by batchgenerators.
 
@@ -179,8 +176,7 @@ def cut_patch(
             crop_type="random",
             pad_kwargs={"constant_values": air},
         )
-        if mirror:
-            augment_mirroring(image[0], targets[0], axes=MIRROR_AXES)
+        augment_mirroring(image[0], targets[0], axes=mirror_axes)
     return image[0].astype(np.float32), targets[0, 0]
 
 

@@ -25,6 +25,7 @@ class RunSettings(Document, frozen=True):
     iterations: int
     learning_rate: float
     schedule: Schedule
+    mirror_axes: tuple[int, ...]
     seed: int
     precision: str
     patch_size_zyx: IntTriple
@@ -58,12 +59,13 @@ def run_settings(
         stage=stage,
         fold=fold,
         preset=preset.name,
-        loss=loss or preset.loss,
+        loss=loss or budget.loss,
         loss_threshold=preset.loss_threshold if loss_threshold is None else loss_threshold,
         epochs=epochs or budget.epochs,
         iterations=iterations or budget.iterations,
         learning_rate=preset.learning_rate,
         schedule=preset.schedule,
+        mirror_axes=preset.mirror_axes,
         seed=seed,
         precision=precision,
         patch_size_zyx=sizes.patch_size_zyx,

@@ -13,7 +13,7 @@ from bisc.core.errors import InputError
 from bisc.core.files import make_folder, remove_partial
 from bisc.core.jsonfile import save_json
 from bisc.network import SCUNet
-from bisc.network.checkpoint import load_checkpoint
+from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts
 from bisc.planners.dataset import load_plan, load_splits
 from bisc.planners.plan import Plan
 from bisc.planners.splits import Fold
@@ -24,6 +24,7 @@ from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 from bisc.trainers.settings import RunSettings
 
 PREVIOUS = "previous"
+TRAIN_ANEW = "go on with those, or leave --continue out to train anew"
 
 
 @dataclass
@@ -67,12 +68,7 @@ class Trainer:
         training = self._training(plan, fold)
         last = self.folder / CHECKPOINT_LAST
         if resume and last.exists():
-            checkpoint = load_checkpoint(last)
-            if checkpoint.settings != to_plain(self.settings):
-                raise InputError(
-                    last, _difference(checkpoint.settings, to_plain(self.settings)), "the settings it was begun with"
-                )
-            training.resume(checkpoint)
+            training.resume(self._resumable(last, plan))
         else:
             set_aside(self.folder)
         make_folder(self.folder)
@@ -81,6 +77,22 @@ class Trainer:
         save_json(self.results / "plan.json", plan)
         training.run()
         return self.folder
+
+    def _resumable(self, last: Path, plan: Plan) -> Checkpoint:
+        checkpoint = load_checkpoint(last)
+        settings = to_plain(self.settings)
+        if checkpoint.settings != settings:
+            raise InputError(
+                last, _difference(checkpoint.settings, settings), "the settings it was begun with", TRAIN_ANEW
+            )
+        conflicts = plan_conflicts(checkpoint, msgspec.to_builtins(plan))
+        if conflicts:
+            raise InputError(
+                last, f"was begun with another plan: {conflicts}", "the plan it was begun with", TRAIN_ANEW
+            )
+        if not checkpoint.optimizer:
+            raise InputError(last, "holds no optimiser state", "a checkpoint that was not exported", TRAIN_ANEW)
+        return checkpoint
 
     def _training(self, plan: Plan, fold: Fold) -> TrainingRun:
         s = self.settings
@@ -109,6 +121,7 @@ class Trainer:
             policy=self.policy,
             seed=seed,
             air=plan.intensity.air,
+            mirror_axes=self.settings.mirror_axes,
         )
 
 

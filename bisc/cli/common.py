@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import traceback
@@ -49,6 +50,22 @@ def positive_int(text: str) -> int:
     return value
 
 
+def non_negative_int(text: str) -> int:
+    """An argparse type: a whole number of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    value = float(text)
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
 def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] | None) -> int:
     """Parse and run; returns 0, 1 (work failed), 2 (usage or bad input) or 130 (interrupted).
 
@@ -63,7 +80,10 @@ def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] |
     except BiscError as error:
         return _say(parser, str(error), FAILED)
     except KeyboardInterrupt:
-        return _say(parser, "interrupted; finished work is kept, run the same command again to go on", INTERRUPTED)
+        again = "the same command again"
+        if "--continue" in parser.format_usage():
+            again += " with --continue"
+        return _say(parser, f"interrupted; finished work is kept, run {again} to go on", INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         return OK

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-from bisc.cli.common import BAD_INPUT, OK, add_workers, complain, make_parser, run_command
+from bisc.cli.common import BAD_INPUT, OK, add_workers, complain, make_parser, positive_float, run_command
 from bisc.core.errors import BiscError
 from bisc.core.files import remove_partial, write_text
 from bisc.core.parallel import process_pool, run_cases
@@ -37,7 +37,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--only-plan", action="store_true", help="no caches; label maps without images will do")
     parser.add_argument("--explain", action="store_true", help="print why the plan chose each value")
     parser.add_argument(
-        "--memory-gb", type=float, default=DEFAULT_MEMORY_GB, metavar="G", help="training memory (default: %(default)s)"
+        "--memory-gb",
+        type=positive_float,
+        default=DEFAULT_MEMORY_GB,
+        metavar="G",
+        help="training memory (default: %(default)s)",
     )
     add_workers(parser)
     return parser

@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bisc.cli.common import BAD_INPUT, OK, complain, make_parser, run_command
+from bisc.cli.common import BAD_INPUT, FAILED, OK, complain, make_parser, run_command
+from bisc.core.errors import BiscError, InputError
 from bisc.core.paths import Folders, find_dataset
 from bisc.imageio.inputs import KINDS, find_inputs
 from bisc.inference.decision import DECISIONS, DEFAULT_DECISION
 from bisc.inference.model import load_model
-from bisc.inference.predictor import FAILED, PredictOptions, predict_cases
+from bisc.inference.predictor import PredictOptions, predict_cases
 from bisc.trainers.device import choose_device
 
 PROG = "bisc_predict"
@@ -42,10 +43,17 @@ def run(args: argparse.Namespace) -> int:
     )
     model = load_model(source, args.folds, choose_device(args.device, "fp32").device)
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume)
-    rows = predict_cases(cases, model, args.out, options, lambda line: complain(PROG, line))
-    failed = sum(row.status == FAILED for row in rows)
-    print(f"{len(rows) - failed} of {len(rows)} cases predicted; see {args.out / 'predictions.csv'}")
-    return BAD_INPUT if failed else OK
+    errors: list[BiscError] = []
+
+    def note(error: BiscError) -> None:
+        complain(PROG, str(error))
+        errors.append(error)
+
+    rows = predict_cases(cases, model, args.out, options, note)
+    print(f"{len(rows) - len(errors)} of {len(rows)} cases predicted; see {args.out / 'predictions.csv'}")
+    if any(isinstance(error, InputError) for error in errors):
+        return BAD_INPUT
+    return FAILED if errors else OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:

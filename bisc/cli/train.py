@@ -6,12 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bisc.cli.common import OK, make_parser, positive_int, run_command
+import msgspec
+
+from bisc.cli.common import OK, make_parser, non_negative_int, positive_int, run_command
 from bisc.core.errors import InputError
 from bisc.core.paths import Folders, find_dataset
 from bisc.losses import LOSS_NAMES
 from bisc.planners.dataset import load_plan, load_splits
-from bisc.report.validation import finish_fold
+from bisc.report.validation import check_rough, finish_fold
 from bisc.trainers.device import PRECISIONS, choose_device
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, run_settings
@@ -34,8 +36,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--iterations", type=positive_int, metavar="N", help="steps an epoch (default: the preset's)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: the best the device has")
-    parser.add_argument("--workers", type=int, default=None, metavar="N", help="loader processes (default: 0 on a CPU)")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="default: %(default)s")
+    parser.add_argument(
+        "--workers", type=non_negative_int, metavar="N", help="loader processes (default: 0 on a CPU, else 4)"
+    )
+    parser.add_argument("--seed", type=non_negative_int, default=DEFAULT_SEED, help="default: %(default)s")
     parser.add_argument("--continue", dest="resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--no-validation", action="store_true", help="leave out the validation through the cascade")
     return parser
@@ -52,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device, args.precision)
     if args.loss_threshold is not None and not 0.0 <= args.loss_threshold < 1.0:
         raise InputError("--loss-threshold", str(args.loss_threshold), "0 <= T < 1")
-    for fold in _folds(args.fold, preprocessed):
+    folds = _folds(args.fold, preprocessed)
+    if args.stage == "fine" and not args.no_validation:
+        check_rough(folds, plan, results)
+    for fold in folds:
         settings = run_settings(
             plan,
             args.stage,
@@ -65,8 +72,10 @@ def run(args: argparse.Namespace) -> int:
             iterations=args.iterations,
             seed=args.seed,
         )
+        fitting = device.for_patch(settings.patch_size_zyx)
+        settings = msgspec.structs.replace(settings, precision=fitting.precision)
         workers = args.workers if args.workers is not None else 0 if device.kind == "cpu" else 4
-        folder = TRAINERS[args.stage](settings, preprocessed, results, device, workers).run(resume=args.resume)
+        folder = TRAINERS[args.stage](settings, preprocessed, results, fitting, workers).run(resume=args.resume)
         if not args.no_validation:
             for line in finish_fold(args.stage, fold, preprocessed, results, device.device):
                 print(line)
@@ -78,7 +87,7 @@ def _folds(text: str, preprocessed: Path) -> list[int]:
     n = len(load_splits(preprocessed).folds)
     if text == "all":
         return list(range(n))
-    if not text.isdigit() or int(text) >= n:
+    if not text.isdecimal() or int(text) >= n:
         raise InputError(f"fold {text}", "is not in splits.json", f"0 to {n - 1}, or all")
     return [int(text)]
 

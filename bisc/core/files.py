@@ -45,8 +45,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     make_folder(target.parent)
     scratch = target.parent / f"{PARTIAL}{os.getpid()}-{target.name}"
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
     try:
+        scratch.mkdir()
         yield scratch
         shutil.rmtree(target, ignore_errors=True)
         scratch.replace(target)
@@ -99,5 +99,5 @@ def remove_partial(folder: Path) -> None:
 
 def _flush(path: Path) -> None:
     """Bring the bytes to the disk before the name changes, so a power cut cannot leave an empty file in place."""
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # Windows flushes only what is open for writing
         os.fsync(file.fileno())

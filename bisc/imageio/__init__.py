@@ -1,5 +1,7 @@
 """Files to volumes and back: NIfTI, NRRD, MHA and DICOM series through SimpleITK."""
 
+import SimpleITK as sitk
+
 from bisc.imageio.case import CaseImage, check_same_grid
 from bisc.imageio.read import IMAGE_SUFFIXES, image_suffix, read_image, read_labels, read_stored_geometry
 from bisc.imageio.write import write_image
@@ -14,3 +16,6 @@ __all__ = [
     "read_stored_geometry",
     "write_image",
 ]
+
+# ITK writes warnings of several lines straight to stderr; what matters of them is raised as an error here.
+sitk.ProcessObject.SetGlobalWarningDisplay(False)

@@ -13,8 +13,10 @@ from bisc.core.geometry import Geometry
 from bisc.core.labels import CYST, KIDNEY
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
+from bisc.imageio.whole import check_even_slices, check_whole_nifti
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
 HU_LIMITS = (-32768, 32767)
 
 
@@ -31,7 +33,8 @@ def read_image(path: Path) -> CaseImage:
         The image with a canonical int16 (z, y, x) volume.
 
     Raises:
-        InputError: If it cannot be read, is not one 3-D scalar image, or holds NaN or infinite voxels.
+        InputError: If it cannot be read, ends too early, lacks a slice, is not one 3-D scalar image, or holds NaN or
+            infinite voxels.
     """
     image = _read(path)
     stored = sitk.GetArrayViewFromImage(image)
@@ -75,6 +78,8 @@ def _read(path: Path) -> sitk.Image:
         image = _read_dicom_series(path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise _unreadable(path, error) from error
+    if image_suffix(path) in NIFTI_SUFFIXES:
+        check_whole_nifti(path, image)
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[:, :, :, 0]
     if image.GetDimension() != 3:
@@ -89,8 +94,13 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
     if len(ids) != 1:
         raise InputError(folder, f"{len(ids)} DICOM series", "exactly one", "put each series into a folder of its own")
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), ids[0]))
-    return reader.Execute()
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), ids[0])
+    reader.SetFileNames(names)
+    reader.MetaDataDictionaryArrayUpdateOn()
+    image = reader.Execute()
+    if image.HasMetaDataKey("ITK_non_uniform_sampling_deviation"):
+        check_even_slices(folder, reader, len(names))
+    return image
 
 
 def _geometry(image: sitk.Image, path: Path) -> Geometry:

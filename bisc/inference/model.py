@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import torch
 
 from bisc.core.errors import InputError
 from bisc.core.files import atomic_file
 from bisc.core.jsonfile import parse_json
 from bisc.network import SCUNet
-from bisc.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.planners.plan import Plan
 
 CHECKPOINT: Final = "checkpoint_last.pt"
@@ -66,14 +68,15 @@ def load_model(source: Path, folds: Sequence[int] | None, device: torch.device) 
         InputError: If the plan, a stage or an asked fold is missing, or a checkpoint does not fit its settings.
     """
     files = _Zip(source) if source.is_file() else _Folder(source)
-    plan = parse_json(files.read("plan.json"), Plan, f"{source}: plan.json", MEND)
-    stages = {stage: _stage(files, stage, folds, device) for stage in STAGES}
+    plan = _plan(files)
+    stages = {stage: _stage(files, stage, folds, device, plan) for stage in STAGES}
     return Model(source.stem, plan, stages["rough"], stages["fine"], device)
 
 
 def load_stage(source: Path, stage: str, folds: Sequence[int] | None, device: torch.device) -> tuple[FoldNetwork, ...]:
     """One stage alone; arguments and errors as `load_model`."""
-    return _stage(_Folder(source), stage, folds, device)
+    files = _Folder(source)
+    return _stage(files, stage, folds, device, _plan(files))
 
 
 def export_model(results: Path, folds: Sequence[int] | None, target: Path) -> int:
@@ -86,7 +89,7 @@ def export_model(results: Path, folds: Sequence[int] | None, target: Path) -> in
         InputError: As `load_model`.
     """
     files = _Folder(results)
-    parse_json(files.read("plan.json"), Plan, results / "plan.json", MEND)
+    _plan(files)
     members = [m for stage in STAGES for m in _members(files, stage, folds)]
     with atomic_file(target) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("plan.json", files.read("plan.json"))
@@ -133,11 +136,15 @@ class _Zip:
     def read(self, name: str) -> bytes:
         try:
             return self.archive.read(name)
-        except (KeyError, zipfile.BadZipFile, OSError) as error:
+        except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise InputError(self.root, f"{name} is missing or damaged", "a .zip of bisc_export", MEND) from error
 
     def checkpoint(self, name: str) -> Checkpoint:
         return load_checkpoint(io.BytesIO(self.read(name)), f"{self.root}: {name}")
+
+
+def _plan(files: _Folder | _Zip) -> Plan:
+    return parse_json(files.read("plan.json"), Plan, files.root / "plan.json", MEND)
 
 
 def _members(files: _Folder | _Zip, stage: str, folds: Sequence[int] | None) -> list[tuple[int, str]]:
@@ -153,21 +160,24 @@ def _members(files: _Folder | _Zip, stage: str, folds: Sequence[int] | None) -> 
 
 
 def _stage(
-    files: _Folder | _Zip, stage: str, folds: Sequence[int] | None, device: torch.device
+    files: _Folder | _Zip, stage: str, folds: Sequence[int] | None, device: torch.device, plan: Plan
 ) -> tuple[FoldNetwork, ...]:
     return tuple(
-        _network(files.checkpoint(member), fold, f"{files.root}: {member}", device)
+        _network(files.checkpoint(member), fold, f"{files.root / member}", device, plan)
         for fold, member in _members(files, stage, folds)
     )
 
 
-def _network(checkpoint: Checkpoint, fold: int, name: str, device: torch.device) -> FoldNetwork:
+def _network(checkpoint: Checkpoint, fold: int, name: str, device: torch.device, plan: Plan) -> FoldNetwork:
+    conflicts = plan_conflicts(checkpoint, msgspec.to_builtins(plan))
+    if conflicts:
+        raise InputError(name, f"was trained with another plan: {conflicts}", "one plan for all networks", MEND)
     settings = checkpoint.settings
     try:
         network = SCUNet(settings["base_features"], settings["norm"])
         network.load_state_dict(checkpoint.network)
         depth = int(settings["patch_size_zyx"][0])
-    except (KeyError, RuntimeError, TypeError) as error:
+    except (KeyError, IndexError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(name, "weights do not fit their settings", "an unchanged checkpoint", MEND) from error
     offsets = None if checkpoint.offsets is None else tuple(float(b) for b in checkpoint.offsets)
     return FoldNetwork(fold, network.to(device).eval(), depth, offsets)

@@ -73,7 +73,7 @@ def predict_cases(
     model: Model,
     out: Path,
     options: PredictOptions,
-    complain: Callable[[str], None],
+    complain: Callable[[BiscError], None],
 ) -> list[PredictionRow]:
     """Predict every case into `out`.
 
@@ -82,7 +82,7 @@ def predict_cases(
         model: The cascade.
         out: Folder of CASE.nii.gz and predictions.csv, which is brought up to date after every case.
         options: How.
-        complain: Takes one line per failed case.
+        complain: Takes the error of each failed case.
 
     Returns:
         One row per case, in their order.
@@ -98,16 +98,12 @@ def predict_cases(
     known = {row.case: row for row in read_rows(out / "predictions.csv")} if options.resume else {}
     rows: list[PredictionRow] = []
     for case in track(cases, "predict"):
-        old = known.get(case.name)
-        if old is not None and old.status != FAILED and _target(out, case).exists():
-            rows.append(old)
-            continue
-        row = _predict_or_fail(case, model, out, options)
-        if row.error:
-            complain(row.error)
+        row = known.get(case.name)
+        if row is None or row.status == FAILED or not all(path.exists() for path in _wanted(out, case, options)):
+            row = _predict_or_fail(case, model, out, options, complain)
+            known[case.name] = row
+            write_text(out / "predictions.csv", rows_csv([known[name] for name in sorted(known)]))
         rows.append(row)
-        write_text(out / "predictions.csv", rows_csv(rows))
-    write_text(out / "predictions.csv", rows_csv(rows))
     return rows
 
 
@@ -123,9 +119,9 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
     labels = result.labels(offsets_of(model.fine, options.decision))
     if options.save_rough:
         rough = upsample_labels(result.rough, image.volume.geometry, offsets_of(model.rough, options.decision))
-        write_image(out / "rough" / f"{case.name}.nii.gz", rough, image.native)
+        write_image(_rough_target(out, case), rough, image.native)
     if options.save_probabilities:
-        save_probabilities(out / f"{case.name}_probabilities.npz", result)
+        save_probabilities(_probabilities_target(out, case), result)
     write_image(_target(out, case), labels, image.native)
     return _row(case, image, result, labels, time.perf_counter() - begin)
 
@@ -172,20 +168,25 @@ def read_rows(path: Path) -> list[PredictionRow]:
                 )
                 for r in csv.DictReader(file)
             ]
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
 
 
-def _predict_or_fail(case: InputCase, model: Model, out: Path, options: PredictOptions) -> PredictionRow:
+def _predict_or_fail(
+    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Callable[[BiscError], None]
+) -> PredictionRow:
     begin = time.perf_counter()
+    fault: BiscError
     try:
         return predict_case(case, model, out, options)
     except BiscError as error:
-        message = str(error)
-    except (MemoryError, RuntimeError) as error:
-        message = str(WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}")))
-    _target(out, case).unlink(missing_ok=True)
-    return PredictionRow(case.name, FAILED, round(time.perf_counter() - begin, 2), error=message)
+        fault = error
+    except Exception as error:  # noqa: BLE001 - one broken case must not end the others
+        fault = WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}"))
+    for path in (_target(out, case), _rough_target(out, case), _probabilities_target(out, case)):
+        path.unlink(missing_ok=True)  # an older run's result beside a row that says 'failed' would be taken for its own
+    complain(fault)
+    return PredictionRow(case.name, FAILED, round(time.perf_counter() - begin, 2), error=str(fault))
 
 
 def _row(
@@ -212,3 +213,17 @@ def _row(
 
 def _target(out: Path, case: InputCase) -> Path:
     return out / f"{case.name}.nii.gz"
+
+
+def _wanted(out: Path, case: InputCase, options: PredictOptions) -> list[Path]:
+    """The files a finished case has."""
+    rough = [_rough_target(out, case)] if options.save_rough else []
+    return [_target(out, case), *rough, *([_probabilities_target(out, case)] if options.save_probabilities else [])]
+
+
+def _rough_target(out: Path, case: InputCase) -> Path:
+    return out / "rough" / f"{case.name}.nii.gz"
+
+
+def _probabilities_target(out: Path, case: InputCase) -> Path:
+    return out / f"{case.name}_probabilities.npz"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-import pickle
 import sys
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -16,6 +17,8 @@ from bisc.core.errors import InputError, one_line
 from bisc.core.files import write_bytes
 
 CHECKPOINT_FORMAT: Final = 1
+INPUT_KEYS: Final = ("target_spacing_mm_zyx", "rough_in_plane_px", "intensity")
+"""What of a plan decides how an image looks to the network."""
 
 
 @dataclass
@@ -62,16 +65,32 @@ def load_checkpoint(source: Path | BinaryIO, name: Path | str | None = None) -> 
     shown = str(name or source)
     mend = "train again, or go on from another checkpoint"
     try:
-        raw = torch.load(source, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = one_line(str(error)).split(". ")[0][:200]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's words on odd pickles; what matters of them is an error below
+            raw = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch stumbles over foreign bytes in a dozen ways: IndexError, AssertionError, ...
+        reason = one_line(str(error) or type(error).__name__).split(". ")[0][:200]
         raise InputError(shown, f"no usable checkpoint ({reason})", "a checkpoint of bisc_train", mend) from error
     if not isinstance(raw, dict) or raw.pop("format", None) != CHECKPOINT_FORMAT:
         raise InputError(shown, "another format", f"a bisc_train checkpoint of format {CHECKPOINT_FORMAT}", mend)
     try:
-        return Checkpoint(**raw)
+        checkpoint = Checkpoint(**raw)
     except TypeError as error:
         raise InputError(shown, one_line(str(error)), "the keys of a checkpoint", mend) from error
+    if not all(isinstance(getattr(checkpoint, key), dict) for key in ("settings", "plan", "network", "optimizer")):
+        raise InputError(shown, "values of another kind", "the values of a checkpoint", mend)
+    return checkpoint
+
+
+def plan_conflicts(checkpoint: Checkpoint, plan: Mapping[str, Any]) -> str:
+    """Where `plan` would show the network other images than it was trained on, in words; empty where it would not."""
+    differing = [key for key in INPUT_KEYS if not _equal(checkpoint.plan.get(key), plan.get(key))]
+    return ", ".join(f"{key} {checkpoint.plan.get(key)} (now {plan.get(key)})" for key in differing)
+
+
+def _equal(a: object, b: object) -> bool:
+    """Equality of plain values; a list equals a tuple of the same values, since JSON knows but one of them."""
+    return bool(_canonical(a) == _canonical(b))
 
 
 def _canonical(value: Any) -> Any:
@@ -88,4 +107,8 @@ def _canonical(value: Any) -> Any:
         return {_canonical(k): _canonical(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_canonical(v) for v in value]
-    return value
+    if isinstance(value, float):  # numpy's floats are floats too, but weights_only=True refuses to load them
+        return float(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    raise TypeError(f"a checkpoint holds tensors and plain values, not {type(value).__name__}")

@@ -68,7 +68,14 @@ class SCUNet(nn.Module):
         return self.region(*self.trunk(image))  # type: ignore[no-any-return]
 
     def trunk(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """What the branches share: (y_up 2, y_down 1)."""
+        """What the branches share: (y_up 2, y_down 1).
+
+        Raises:
+            ValueError: If a spatial axis is not divisible by 8.
+        """
+        size = tuple(image.shape[2:])
+        if any(n % DIVISOR for n in size):
+            raise ValueError(f"an image of {size} voxels (z, y, x); each axis must be divisible by {DIVISOR}")
         y_down_1 = self.down_1(image)  # (f, Z, Y, X)
         y_down_2 = self.down_2(self.pool(y_down_1))  # (2f, Z/2, Y/2, X/2)
         y_down_3 = self.down_3(self.pool(y_down_2))  # (4f, Z/4, Y/4, X/4)

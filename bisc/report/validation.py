@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from bisc.core.errors import InputError
 from bisc.core.files import make_folder
 from bisc.core.progress import track
 from bisc.core.targets import labels_of
@@ -22,8 +24,9 @@ from bisc.inference.cascade import run_cascade
 from bisc.inference.decision import DECISIONS, DEFAULT_DECISION, NO_OFFSETS, Decision, OffsetFit, Offsets, offsets_of
 from bisc.inference.forward import softmax_volume
 from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
-from bisc.network.checkpoint import load_checkpoint, save_checkpoint
+from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.planners.dataset import load_plan, load_source
+from bisc.planners.plan import Plan
 from bisc.preprocessing.cache import load_regions
 from bisc.preprocessing.resample import resample_labels
 from bisc.trainers.stages import fold_folder, load_fold
@@ -58,6 +61,22 @@ def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device
     if stage == "rough":
         return finish_rough(names, fold, preprocessed, results, folder, device)
     return finish_fine(_cases(preprocessed, names), fold, results, folder, device)
+
+
+def check_rough(folds: Sequence[int], plan: Plan, results: Path) -> None:
+    """Know before the fine stage trains, not after, that its validation will find the rough stage it needs.
+
+    Raises:
+        InputError: If a fold's rough stage is not trained, or was trained with another plan.
+    """
+    for fold in folds:
+        path = fold_folder(results, "rough", fold) / CHECKPOINT
+        mend = f"run bisc_train rough {fold} first, or leave the validation out with --no-validation"
+        if not path.exists():
+            raise InputError(path, "not there, and the fine stage is validated through it", "the rough stage", mend)
+        conflicts = plan_conflicts(load_checkpoint(path), msgspec.to_builtins(plan))
+        if conflicts:
+            raise InputError(path, f"was trained with another plan: {conflicts}", "the present plan", mend)
 
 
 def finish_rough(

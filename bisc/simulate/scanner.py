@@ -42,7 +42,7 @@ class NoiseSource:
     def next_slice(self) -> Field:
         """A (y, x) slice of unit standard deviation, correlated with the slice before it."""
         white = self._rng.standard_normal((self._rows, self._columns), dtype=np.float32)
-        new = fft.irfft2(fft.rfft2(white) * self._gain, s=white.shape).astype(np.float32)
+        new: Field = fft.irfft2(fft.rfft2(white) * self._gain, s=white.shape).astype(np.float32)
         if self._last is not None:
             new = self._keep * self._last + self._fresh * new
         self._last = new

@@ -1,0 +1,1 @@
+"""Measurements behind decisions; each is one command."""

@@ -1,0 +1,194 @@
+"""What is found in a folder: images to predict, and training cases in both layouts with their faults."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bisc.core.errors import InputError
+from bisc.imageio.dataset import RawDataset, find_raw_dataset
+from bisc.imageio.inputs import find_inputs
+from bisc.imageio.read import image_suffix
+
+
+def touch(*paths: Path) -> None:
+    """Empty files: names alone decide here."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def found(source: Path) -> list[tuple[str, str]]:
+    """Case name and path below `source` of every input."""
+    return [(case.name, str(case.path.relative_to(source))) for case in find_inputs(source)]
+
+
+def names(dataset: RawDataset) -> list[str]:
+    return [case.name for case in dataset.cases]
+
+
+def copy_series(dicom: Path, target: Path) -> Path:
+    """Three slices of the real series."""
+    target.mkdir(parents=True)
+    for path in sorted(dicom.iterdir())[:3]:
+        shutil.copy(path, target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def dicom(shared_folder: Path) -> Path:
+    return shared_folder / "ct" / "ts_dicom_no_kidney"
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("a.nii.gz", ".nii.gz"), ("A.NII.GZ", ".nii.gz"), ("a.b.nrrd", ".nrrd"), ("a.mhd", ".mhd"), ("a.gz", None)],
+)
+def test_image_suffix(name: str, suffix: str | None) -> None:
+    """By name, whatever the case; a lone .gz is no image."""
+    assert image_suffix(Path(name)) == suffix
+
+
+def test_files_and_nnunet_names(tmp_path: Path) -> None:
+    """Every format; nnU-Net's channel number is no part of the case; notes and hidden files are passed over."""
+    for name in ("b.nii.gz", "a.nrrd", "case_00003_0000.nii.gz", "case_00000.mha", "notes.txt", ".hidden.nii.gz"):
+        touch(tmp_path / name)
+    assert found(tmp_path) == [
+        ("a", "a.nrrd"),
+        ("b", "b.nii.gz"),
+        ("case_00000", "case_00000.mha"),
+        ("case_00003", "case_00003_0000.nii.gz"),
+    ]
+
+
+def test_one_file(tmp_path: Path) -> None:
+    """A file by itself is one case."""
+    touch(tmp_path / "case_7_0000.nii.gz")
+    (case,) = find_inputs(tmp_path / "case_7_0000.nii.gz")
+    assert (case.name, case.path) == ("case_7", tmp_path / "case_7_0000.nii.gz")
+
+
+def test_kits19_case_folders(tmp_path: Path) -> None:
+    """A data set of case folders, or one such folder; segmentations are not predicted, unfinished folders ignored."""
+    for case in ("case_00001", "case_00000"):
+        touch(tmp_path / case / "imaging.nii.gz", tmp_path / case / "segmentation.nii.gz")
+    touch(tmp_path / "case_00002" / "segmentation.nii.gz", tmp_path / ".partial-1-case_00003" / "imaging.nii.gz")
+    assert found(tmp_path) == [
+        ("case_00000", "case_00000/imaging.nii.gz"),
+        ("case_00001", "case_00001/imaging.nii.gz"),
+    ]
+    (one,) = find_inputs(tmp_path / "case_00001")
+    assert (one.name, one.path.name) == ("case_00001", "imaging.nii.gz")
+
+
+def test_dicom_series_folders(tmp_path: Path, dicom: Path) -> None:
+    """A folder of series folders, and one series by itself."""
+    copy_series(dicom, tmp_path / "patient_b")
+    copy_series(dicom, tmp_path / "patient_a")
+    (tmp_path / "empty").mkdir()
+    assert found(tmp_path) == [("patient_a", "patient_a"), ("patient_b", "patient_b")]
+    (one,) = find_inputs(tmp_path / "patient_a")
+    assert (one.name, one.path) == ("patient_a", tmp_path / "patient_a")
+
+
+def test_files_and_folders_mix(tmp_path: Path, dicom: Path) -> None:
+    """A file, a case folder and a series beside each other."""
+    touch(tmp_path / "c.nii", tmp_path / "b" / "imaging.nii.gz")
+    copy_series(dicom, tmp_path / "a")
+    assert found(tmp_path) == [("a", "a"), ("b", "b/imaging.nii.gz"), ("c", "c.nii")]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("a.nii.gz", "a.nrrd"), ("a.nii.gz", "a_0000.nii.gz"), ("a.nii.gz", "a/imaging.nii.gz")],
+    ids=["formats", "channel", "folder"],
+)
+def test_two_cases_of_one_name_are_refused(tmp_path: Path, pair: tuple[str, str]) -> None:
+    """One would be written over the other: both are named."""
+    touch(*(tmp_path / name for name in pair))
+    with pytest.raises(InputError, match="would be written over") as caught:
+        find_inputs(tmp_path)
+    for name in pair:
+        assert str(tmp_path / name) in str(caught.value)
+
+
+def test_nothing_to_predict(tmp_path: Path) -> None:
+    """An empty folder, a missing one, a file that is no image: one line that says what would be right."""
+    touch(tmp_path / "notes.txt")
+    (tmp_path / "empty").mkdir()
+    for source, needle in (
+        (tmp_path / "empty", "no image found"),
+        (tmp_path / "none", "does not exist"),
+        (tmp_path / "notes.txt", "no image by its name"),
+        (tmp_path, "no image found"),
+    ):
+        with pytest.raises(InputError, match=needle) as caught:
+            find_inputs(source)
+        assert str(caught.value).startswith(f"{source}: ")
+        assert ".nii.gz" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_kits_layout(tiny_dataset: Path) -> None:
+    """A simulated data set: five cases, image and label map each, none at fault."""
+    dataset = find_raw_dataset(tiny_dataset)
+    assert dataset.name == "Tiny"
+    assert names(dataset) == [f"case_{i:05d}" for i in range(5)]
+    assert dataset.faults == ()
+    for case in dataset.cases:
+        assert case.image == tiny_dataset / case.name / "imaging.nii.gz"
+        assert case.labels == tiny_dataset / case.name / "segmentation.nii.gz"
+
+
+def test_kits_layout_faults_are_listed(tmp_path: Path) -> None:
+    """A case without image, one without labels: told by name, the others go on; folders of other things are none."""
+    data = tmp_path / "Kits"
+    touch(data / "case_0" / "imaging.nii.gz", data / "case_0" / "segmentation.nii.gz")
+    touch(data / "case_1" / "imaging.nii.gz", data / "case_2" / "segmentation.nii.gz")
+    touch(data / "docs" / "readme.txt", data / ".partial-1-case_3" / "imaging.nii.gz")
+    dataset = find_raw_dataset(data)
+    assert names(dataset) == ["case_0"]
+    assert [str(f) for f in dataset.faults] == [
+        f"{data}/case_1/imaging.nii.gz: has no label map; expected one label map per image; add or remove it",
+        f"{data}/case_2/segmentation.nii.gz: has no image; expected one image per label map; add or remove it",
+    ]
+    with_labels = find_raw_dataset(data, labels_suffice=True)
+    assert names(with_labels) == ["case_0", "case_2"]
+    assert with_labels.cases[1].image is None
+    assert len(with_labels.faults) == 1
+
+
+def test_nnunet_layout(tmp_path: Path) -> None:
+    """imagesTr/NAME_0000 belongs to labelsTr/NAME; one without the other is a fault."""
+    data = tmp_path / "Dataset501"
+    touch(data / "dataset.json")
+    for name in ("kidney_1", "kidney_2", "kidney_10"):
+        touch(data / "imagesTr" / f"{name}_0000.nii.gz", data / "labelsTr" / f"{name}.nii.gz")
+    touch(data / "imagesTr" / "kidney_4_0000.nii.gz", data / "labelsTr" / "kidney_5.nii.gz")
+    dataset = find_raw_dataset(data)
+    assert names(dataset) == ["kidney_1", "kidney_10", "kidney_2"]
+    assert dataset.cases[0].image == data / "imagesTr" / "kidney_1_0000.nii.gz"
+    assert dataset.cases[0].labels == data / "labelsTr" / "kidney_1.nii.gz"
+    assert [(Path(f.what).name, f.found) for f in dataset.faults] == [
+        ("kidney_4_0000.nii.gz", "has no label map"),
+        ("kidney_5.nii.gz", "has no image"),
+    ]
+
+
+def test_data_sets_without_a_case(tmp_path: Path) -> None:
+    """A missing folder, an empty one, one with faults alone: the layouts are shown, and the first fault."""
+    (tmp_path / "empty").mkdir()
+    touch(tmp_path / "faulty" / "case_0" / "imaging.nii.gz")
+    for folder, needle in (
+        (tmp_path / "none", "is not a folder"),
+        (tmp_path / "empty", "no usable case"),
+        (tmp_path / "faulty", "has no label map"),
+    ):
+        with pytest.raises(InputError, match=needle) as caught:
+            find_raw_dataset(folder)
+        assert str(caught.value).startswith(f"{folder}: ")
+        assert "case_00000" in str(caught.value)
+        assert "labelsTr" in str(caught.value)
+        assert "\n" not in str(caught.value)

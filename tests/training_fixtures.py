@@ -1,0 +1,145 @@
+"""A small synthetic data set, a tiny preset and a cascade trained for moments, shared by the tests of both.
+
+Run as a script it is bisc_train with the tiny preset, slowed down, telling each step: a process to interrupt.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from bisc.cli import plan_and_preprocess, train
+from bisc.core.geometry import Geometry
+from bisc.core.volume import NativeGrid
+from bisc.imageio import write_image
+from bisc.trainers import loop
+from bisc.trainers.presets import PRESETS, Preset, StageBudget
+
+NAME = "Tiny"
+IPL = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
+"""KiTS19's storage: the first file axis runs downwards along the patient."""
+STORED = NativeGrid.of(Geometry((64, 64, 24), (4.0, 4.0, 5.0), (10.0, -20.0, 30.0), IPL))
+"""64 x 64 voxels of 4 mm in plane, 24 slices of 5 mm."""
+FAT_HU, KIDNEY_HU, TUMOR_HU = -100, 150, 250
+TINY_STAGE = StageBudget(epochs=3, iterations=6, max_batch=2, max_features=4, max_patch_zyx=(16, 32, 32))
+TINY = Preset(
+    name="tiny",
+    purpose="tests",
+    loss="dice_ce",
+    loss_threshold=0.0,
+    learning_rate=3e-3,
+    schedule="cosine",
+    mirror_axes=(2,),
+    rough=TINY_STAGE,
+    fine=TINY_STAGE,
+)
+
+
+def use_one_thread() -> None:
+    """Tiny tensors gain nothing from a second thread, and on a busy machine wait for it: 30 s instead of 2 s."""
+    torch.set_num_threads(1)
+
+
+use_one_thread()
+
+
+def ellipsoid(grid: Geometry, centre_mm: npt.ArrayLike, radii_mm: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Voxels of a canonical grid inside an ellipsoid; centre and radii (z, y, x), the centre from the grid's middle."""
+    z, y, x = (np.arange(n) - (n - 1) / 2.0 for n in grid.shape_zyx)
+    index = np.stack(np.meshgrid(z, y, x, indexing="ij"), axis=-1)
+    offset = index * np.asarray(grid.spacing_mm_zyx) - np.asarray(centre_mm)
+    return np.asarray(((offset / np.asarray(radii_mm)) ** 2).sum(axis=-1) <= 1.0)
+
+
+def patient(
+    grid: Geometry, tumor_mm: float = 14.0, seed: int = 0
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
+    """HU and labels: two bright kidneys in fat, 120 mm apart, a brighter tumour in the one on the patient's left."""
+    labels = np.zeros(grid.shape_zyx, np.uint8)
+    for x in (-60.0, 60.0):
+        labels[ellipsoid(grid, (0.0, 10.0, x), (34.0, 24.0, 24.0))] = 1
+    labels[ellipsoid(grid, (10.0, 10.0, 70.0), (tumor_mm,) * 3)] = 2
+    hu = np.asarray([FAT_HU, KIDNEY_HU, TUMOR_HU])[labels]
+    noise = np.random.default_rng(seed).normal(0.0, 10.0, grid.shape_zyx)
+    return np.rint(hu + noise).astype(np.int16), labels
+
+
+def write_raw(folder: Path, n: int = 3) -> Path:
+    """A KiTS19-layout data set of `n` patients."""
+    for i in range(n):
+        hu, labels = patient(STORED.canonical, 12.0 + 2.0 * i, i)
+        write_image(folder / f"case_{i:05d}" / "imaging.nii.gz", hu, STORED)
+        write_image(folder / f"case_{i:05d}" / "segmentation.nii.gz", labels, STORED)
+    return folder
+
+
+_MADE: dict[str, Path] = {}
+"""Session fixtures of an imported module run once per importing module; what they make is kept here."""
+
+
+def planned(factory: pytest.TempPathFactory) -> Path:
+    """A BISC_HOME with the raw and the preprocessed data set; read it, train elsewhere."""
+    if "planned" not in _MADE:
+        home = factory.mktemp("planned")
+        write_raw(home / "raw" / NAME)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BISC_HOME", str(home))
+            assert plan_and_preprocess.main(["-d", NAME, "-np", "1"]) == 0
+        _MADE["planned"] = home
+    return _MADE["planned"]
+
+
+def trained(factory: pytest.TempPathFactory) -> Path:
+    """A BISC_HOME with everything of `planned` and, under results, both stages of fold 0 trained for two steps."""
+    if "trained" not in _MADE:
+        source, home = planned(factory), factory.mktemp("trained")
+        for part in ("raw", "preprocessed"):
+            (home / part).symlink_to(source / part)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BISC_HOME", str(home))
+            patch.setattr(loop, "VALIDATION_BATCHES", 2)
+            brief = ["--preset", "quick", "--epochs", "1", "--iterations", "2", "--device", "cpu"]
+            assert train.main(["rough", "0", *brief]) == 0
+            assert train.main(["fine", "0", *brief]) == 0
+        _MADE["trained"] = home
+    return _MADE["trained"]
+
+
+@pytest.fixture(scope="session")
+def planned_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `planned`."""
+    return planned(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `trained`."""
+    return trained(tmp_path_factory)
+
+
+def _slowed_training() -> int:
+    """bisc_train with the tiny preset; prints the number of each step that is done."""
+    PRESETS["tiny"] = TINY
+    loop.VALIDATION_BATCHES = 2
+    step_at_once = loop.TrainingRun.train_step
+
+    def step_slowly(run: loop.TrainingRun, batch: loop.Batch, step: int) -> float:
+        value = step_at_once(run, batch, step)
+        sys.stdout.write(f"step {step + 1}\n")
+        sys.stdout.flush()
+        time.sleep(float(os.environ.get("STEP_S", "0.1")))
+        return value
+
+    loop.TrainingRun.train_step = step_slowly  # type: ignore[method-assign]
+    return train.main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    raise SystemExit(_slowed_training())
