@@ -41,12 +41,12 @@ def main() -> None:
     print(f"region {image.shape} (z, y, x), patch {tuple(args.patch)}, {args.reads} reads, median ms")
     with tempfile.TemporaryDirectory() as folder:
         for name, (read, n_bytes) in forms(image, targets, Path(folder)).items():
-            print(f"{name:36s} {timed(read, image.shape, tuple(args.patch), args.reads):8.2f} ms {n_bytes / 1e6:8.2f} MB")
+            print(
+                f"{name:36s} {timed(read, image.shape, tuple(args.patch), args.reads):8.2f} ms {n_bytes / 1e6:8.2f} MB"
+            )
 
 
-def forms(
-    image: npt.NDArray[np.float16], targets: npt.NDArray[np.uint8], folder: Path
-) -> dict[str, tuple[Read, int]]:
+def forms(image: npt.NDArray[np.float16], targets: npt.NDArray[np.uint8], folder: Path) -> dict[str, tuple[Read, int]]:
     """Each form's reader and size."""
     hu = np.rint(image.astype(np.float32) * STD_HU + MEAN_HU).astype(np.int16)
     np.save(folder / "f16.npy", image)
@@ -65,7 +65,10 @@ def forms(
         return sum((folder / n).stat().st_size for n in names)
 
     found: dict[str, tuple[Read, int]] = {
-        "npy float16 memory map (ours)": (lambda at: _with(t, at, f16[at].astype(np.float32)), size("f16.npy", "t.npy")),
+        "npy float16 memory map (ours)": (
+            lambda at: _with(t, at, f16[at].astype(np.float32)),
+            size("f16.npy", "t.npy"),
+        ),
         "npy float32 memory map": (lambda at: _with(t, at, np.array(f32[at])), size("f32.npy", "t.npy")),
         "npy int16 memory map, late normalise": (
             lambda at: _with(t, at, (i16[at].astype(np.float32) - MEAN_HU) / STD_HU),

@@ -8,6 +8,7 @@ import numpy as np
 
 from bisc.core.jsonfile import Document
 from bisc.core.labels import MIN_KIDNEY_ML, TUMOR
+from bisc.core.roi import Box
 from bisc.core.volume import Volume
 from bisc.imageio import check_same_grid, read_image, read_labels
 from bisc.imageio.dataset import RawCase
@@ -52,7 +53,9 @@ def measure_labels(name: str, labels: Volume, hu_quantiles: list[int] | None = N
     Kidneys are the largest components of label > 0 of at least `MIN_KIDNEY_ML`, two at most.
     """
     ml = labels.geometry.voxel_volume_ml
-    components = connected_components(labels.array > 0)
+    box = Box.of_mask(labels.array)
+    inside = labels.array[:0] if box is None else labels.array[box.to_slices()]
+    components = connected_components(inside > 0)
     kidneys = [
         KidneyMeasure(
             volume_ml=round(c.n_voxels * ml, 3),
@@ -67,7 +70,7 @@ def measure_labels(name: str, labels: Volume, hu_quantiles: list[int] | None = N
         spacing_mm_zyx=labels.geometry.spacing_mm_zyx,
         kidneys=kidneys,
         n_components=len(components),
-        tumor_ml=round(float(np.count_nonzero(labels.array == TUMOR)) * ml, 3),
+        tumor_ml=round(float(np.count_nonzero(inside == TUMOR)) * ml, 3),
         hu_quantiles=hu_quantiles,
     )
 

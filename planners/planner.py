@@ -99,7 +99,8 @@ def explain(plan: Plan) -> str:
         f"{plan.reasons['roi.sides_px']}.",
         f"ROI margin {plan.roi.margin_mm:g} mm: {plan.reasons['roi.margin_mm']}.",
         f"Smallest kidney {plan.roi.min_kidney_ml:g} ml: {plan.reasons['roi.min_kidney_ml']}.",
-        f"Rough stage on {plan.rough_in_plane_px} px in plane: {_stage_words(plan.rough)}; {plan.reasons['rough']}.",
+        f"Rough stage on {plan.rough_in_plane_px} px in plane ({plan.reasons['rough_in_plane_px']}): "
+        f"{_stage_words(plan.rough)}; {plan.reasons['rough']}.",
         f"Fine stage at target spacing: {_stage_words(plan.fine)}; {plan.reasons['fine']}.",
         f"Norm: {plan.reasons['norm']}.",
         f"Labels: {plan.label_note}.",

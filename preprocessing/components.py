@@ -48,14 +48,21 @@ def label_components(
     if around is None:
         return [], np.zeros((0, 0, 0), np.int32), None
     numbered = np.empty(around.shape_zyx, np.int32)
-    ndimage.label(mask[around.to_slices()], structure=CONNECT_26, output=numbered)
-    sizes = np.bincount(numbered.ravel())
+    # Canonical masks are often turned views; labelling a contiguous copy takes half the time.
+    ndimage.label(np.ascontiguousarray(mask[around.to_slices()]), structure=CONNECT_26, output=numbered)
     components = []
     for label, slices in enumerate(ndimage.find_objects(numbered), start=1):
         start = (slices[0].start, slices[1].start, slices[2].start)
         box = Box(start, (slices[0].stop, slices[1].stop, slices[2].stop)).shifted(around.start_zyx)
-        inside = np.argwhere(numbered[slices] == label)
-        z, y, x = (inside.mean(axis=0) + np.asarray(box.start_zyx)).tolist()
-        components.append(Component(box, int(sizes[label]), (z, y, x), label))
+        own = numbered[slices] == label
+        n = int(np.count_nonzero(own))
+        z, y, x = (s + c for s, c in zip(box.start_zyx, _centroid(own, n), strict=True))
+        components.append(Component(box, n, (z, y, x), label))
     components.sort(key=lambda c: (-c.n_voxels, c.label))
     return components, numbered, around
+
+
+def _centroid(own: npt.NDArray[np.bool_], n: int) -> list[float]:
+    """Mean (z, y, x) index of the `n` voxels of a mask, from sums along its axes: a list of indices would be huge."""
+    sums = (own.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3))
+    return [float(counts @ np.arange(counts.size)) / n for counts in sums]

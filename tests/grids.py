@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import AxisOrder, Geometry
+from bisc.planners.fingerprint import CaseFingerprint, Fingerprint, KidneyMeasure
 
 AXIS_ORDERS = [AxisOrder(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)]
 """All 48."""
@@ -85,3 +86,24 @@ def fault(read: Callable[[Path], object], path: Path) -> str:
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
     return message.removeprefix(f"{path}: ")
+
+
+def hand_case(
+    name: str, extent_px: int = 100, z_mm: float = 3.0, hu: list[int] | None = None, ml: float = 10.0
+) -> CaseFingerprint:
+    """A case of 100 slices of 512 x 512 at 0.8 mm with one kidney `extent_px` wide and 40 slices deep."""
+    return CaseFingerprint(
+        name=name,
+        shape_zyx=(100, 512, 512),
+        spacing_mm_zyx=(z_mm, 0.8, 0.8),
+        kidneys=[KidneyMeasure(volume_ml=150.0, extent_mm_zyx=(40 * 3.0, 60 * 0.8, extent_px * 0.8))],
+        n_components=1,
+        tumor_ml=ml,
+        hu_quantiles=hu,
+    )
+
+
+def hand_fingerprint(cases: list[CaseFingerprint] | None = None) -> Fingerprint:
+    """41 cases, kidneys of 100 to 140 px, tumours of 0 to 40 ml; or the given ones."""
+    cases = cases or [hand_case(f"case_{i:03d}", extent_px=100 + i, ml=float(i)) for i in range(41)]
+    return Fingerprint(schema_version=1, dataset="Hand", cases=cases)

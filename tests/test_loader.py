@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +76,24 @@ def test_a_dead_worker_is_an_error_that_names_the_step(folder: Path) -> None:
     wait_for_no_children()
 
 
+@pytest.fixture
+def ctrl_c_heard() -> Iterator[None]:
+    """Shells start background jobs deaf to SIGINT, and deafness is inherited: hear it, whoever runs the tests."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
+
+
+@pytest.mark.usefixtures("ctrl_c_heard")
 def test_a_worker_is_deaf_to_ctrl_c(sampler: Sampler) -> None:
     """A terminal sends it to the whole group; the loop that answers it must still get its batches."""
     with batches(sampler, 0, 12, 1, START_S) as ahead:
         first = next(ahead)
         (worker,) = multiprocessing.active_children()
         assert worker.pid is not None
+        time.sleep(0.5)  # until it waits for work
         os.kill(worker.pid, signal.SIGINT)
+        time.sleep(1.0)
         rest = list(ahead)
     assert first.image[0, 0].shape == PATCH
     assert len(rest) == 11

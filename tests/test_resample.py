@@ -72,8 +72,8 @@ def test_linear_ramp_is_reproduced(direction: np.ndarray, spacing: tuple[float, 
     # Nearer to a face than half a bin the border value is repeated: exactness is claimed farther in.
     half_bin = np.maximum(1, np.divide(spacing, source.spacing_mm_zyx)) / 2
     inside = ((at >= half_bin - 0.5) & (at <= np.array(source.shape_zyx) - 0.5 - 2 * half_bin)).all(axis=-1)
-    assert inside.mean() > 0.5
-    assert values[inside] == pytest.approx(ramp(target)[inside], abs=RAMP)
+    assert inside.mean() > 0.3
+    assert np.abs(values - ramp(target))[inside].max() < RAMP
 
 
 def test_bins_are_averaged() -> None:
@@ -119,6 +119,14 @@ def test_outside_is_fill(direction: np.ndarray, spacing: tuple[float, float, flo
     assert 0 < outside.sum() < outside.size
     assert np.unique(values[outside]).tolist() == [fill]
     assert np.unique(values[~outside]).tolist() == [40.0]
+
+
+def test_the_rest_of_a_last_bin_is_outside() -> None:
+    """Five voxels in bins of three: the second bin ends at index 5.5, the source at 4.5; a centre at 5 is outside."""
+    source = Geometry((1, 1, 5), (1.0, 1.0, 1.0))
+    target = Geometry((1, 1, 3), (1.0, 1.0, 3.0), (-1.0, 0.0, 0.0))  # centres -1, 2, 5
+    values = resample(Volume(np.full((1, 1, 5), 40, np.int16), source), target)
+    assert values.ravel().tolist() == [AIR_HU, 40.0, AIR_HU]
 
 
 def test_a_target_that_does_not_meet_the_source_is_all_fill() -> None:
@@ -230,7 +238,7 @@ def test_probabilities_round_trip() -> None:
     fine_grid = coarse.resampled((1.0, 0.8, 0.8))
     fine = resample_channels(channels, coarse, fine_grid, (1.0, 0.0, 0.0))
     assert fine.shape == (3, 48, 96, 96)
-    assert fine.sum(axis=0) == pytest.approx(np.ones(fine_grid.shape_zyx), abs=1e-5)
+    assert np.abs(fine.sum(axis=0) - 1).max() < 1e-5
     back = resample_channels(fine, fine_grid, coarse, (1.0, 0.0, 0.0))
     assert np.abs(back - channels).max() < 0.03
 

@@ -1,26 +1,26 @@
 """A small synthetic data set, a tiny preset and a cascade trained for moments, shared by the tests of both.
 
-Run as a script it is bisc_train with the tiny preset, slowed down, telling each step: a process to interrupt.
+Run as a script it is bisc_train with the tiny presets, interrupted from within at a given step.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from msgspec.structs import replace
 
 from bisc.cli import plan_and_preprocess, train
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid
 from bisc.imageio import write_image
 from bisc.trainers import loop
-from bisc.trainers.presets import PRESETS, Preset, StageBudget
+from bisc.trainers.presets import PRESETS
 
 NAME = "Tiny"
 IPL = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
@@ -28,18 +28,17 @@ IPL = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
 STORED = NativeGrid.of(Geometry((64, 64, 24), (4.0, 4.0, 5.0), (10.0, -20.0, 30.0), IPL))
 """64 x 64 voxels of 4 mm in plane, 24 slices of 5 mm."""
 FAT_HU, KIDNEY_HU, TUMOR_HU = -100, 150, 250
-TINY_STAGE = StageBudget(epochs=3, iterations=6, max_batch=2, max_features=4, max_patch_zyx=(16, 32, 32))
-TINY = Preset(
+TINY_SIZES = {"epochs": 3, "iterations": 4, "max_batch": 2, "max_features": 4, "max_patch_zyx": (16, 32, 32)}
+TINY = replace(
+    PRESETS["quick"],
     name="tiny",
-    purpose="tests",
-    loss="dice_ce",
-    loss_threshold=0.0,
-    learning_rate=3e-3,
-    schedule="cosine",
-    mirror_axes=(2,),
-    rough=TINY_STAGE,
-    fine=TINY_STAGE,
+    rough=replace(PRESETS["quick"].rough, **TINY_SIZES),
+    fine=replace(PRESETS["quick"].fine, **TINY_SIZES),
 )
+
+
+DEEPER = replace(TINY, name="deeper", rough=replace(TINY.rough, max_patch_zyx=(32, 32, 32)))
+"""Deep enough for bf16 on a CPU (trainers.device)."""
 
 
 def use_one_thread() -> None:
@@ -81,7 +80,7 @@ def write_raw(folder: Path, n: int = 3) -> Path:
 
 
 _MADE: dict[str, Path] = {}
-"""Session fixtures of an imported module run once per importing module; what they make is kept here."""
+"""What is made once per session, whichever module asks first."""
 
 
 def planned(factory: pytest.TempPathFactory) -> Path:
@@ -112,34 +111,22 @@ def trained(factory: pytest.TempPathFactory) -> Path:
     return _MADE["trained"]
 
 
-@pytest.fixture(scope="session")
-def planned_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """See `planned`."""
-    return planned(tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """See `trained`."""
-    return trained(tmp_path_factory)
-
-
-def _slowed_training() -> int:
-    """bisc_train with the tiny preset; prints the number of each step that is done."""
-    PRESETS["tiny"] = TINY
+def _struck_training() -> int:
+    """bisc_train with the tiny presets; in step STEP its process group gets signal SIGNAL (STRIKE="STEP SIGNAL")."""
+    PRESETS.update(tiny=TINY, deeper=DEEPER)
     loop.VALIDATION_BATCHES = 2
-    step_at_once = loop.TrainingRun.train_step
+    struck, signum = map(int, os.environ["STRIKE"].split())
+    train_step = loop.TrainingRun.train_step
 
-    def step_slowly(run: loop.TrainingRun, batch: loop.Batch, step: int) -> float:
-        value = step_at_once(run, batch, step)
-        sys.stdout.write(f"step {step + 1}\n")
-        sys.stdout.flush()
-        time.sleep(float(os.environ.get("STEP_S", "0.1")))
+    def step_and_strike(run: loop.TrainingRun, batch: loop.Batch, step: int) -> float:
+        value = train_step(run, batch, step)
+        if step + 1 == struck:
+            os.killpg(0, signum)
         return value
 
-    loop.TrainingRun.train_step = step_slowly  # type: ignore[method-assign]
+    loop.TrainingRun.train_step = step_and_strike  # type: ignore[method-assign]
     return train.main(sys.argv[1:])
 
 
 if __name__ == "__main__":
-    raise SystemExit(_slowed_training())
+    raise SystemExit(_struck_training())

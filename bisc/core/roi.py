@@ -24,6 +24,7 @@ class Box:
     @classmethod
     def of_mask(cls, mask: npt.NDArray[np.generic]) -> Box | None:
         """The smallest box around the non-zero voxels, or None for an empty mask."""
+        mask = mask if mask.dtype == np.bool_ else mask != 0  # `any` is slow on other types
         start, stop = [], []
         for axis in range(3):
             others = tuple(a for a in range(3) if a != axis)
