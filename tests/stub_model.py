@@ -14,6 +14,7 @@ from training_fixtures import FAT_HU, IPL, KIDNEY_HU, TUMOR_HU, ellipsoid
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid, Volume
 from bisc.inference.model import FoldNetwork, Model
+from bisc.network.device import Device
 from bisc.planners.plan import Plan, StagePlan
 from bisc.preprocessing.crop import RoiRule
 from bisc.preprocessing.normalise import Intensity
@@ -65,8 +66,9 @@ class ByIntensity(nn.Module):
 def stub_model(network: nn.Module | None = None, plan: Plan = PLAN) -> Model:
     """Both stages by one stub network."""
     stub: Any = network or ByIntensity()
-    folds = (FoldNetwork(0, stub, plan.rough.patch_size_zyx[0], None),)
-    return Model("Stub", plan, folds, folds, torch.device("cpu"))
+    rough = (FoldNetwork(0, stub, plan.rough.patch_size_zyx, None),)
+    fine = (FoldNetwork(0, stub, None, None),)
+    return Model("Stub", plan, rough, fine, Device(torch.device("cpu"), "fp32"))
 
 
 def kidneys(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bisc.trainers.device import Device, choose_device
+from bisc.network.device import Device, choose_device
 
 CPU_BF16 = Device(torch.device("cpu"), "bf16")
 

@@ -20,10 +20,10 @@ from bisc.cli.train import main
 from bisc.losses import SCUNetLoss
 from bisc.network import SCUNet
 from bisc.network.checkpoint import load_checkpoint, save_checkpoint
+from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
 from bisc.planners.splits import Fold
 from bisc.trainers import loop
-from bisc.trainers.device import choose_device
 from bisc.trainers.loop import TrainingRun, interruptible, learning_rate
 from bisc.trainers.presets import PRESETS
 from bisc.trainers.settings import RunSettings, run_settings

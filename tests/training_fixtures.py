@@ -38,7 +38,7 @@ TINY = replace(
 
 
 DEEPER = replace(TINY, name="deeper", rough=replace(TINY.rough, max_patch_zyx=(32, 32, 32)))
-"""Deep enough for bf16 on a CPU (trainers.device)."""
+"""Deep enough for bf16 on a CPU (bisc.network.device)."""
 
 
 def use_one_thread() -> None:

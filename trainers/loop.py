@@ -22,7 +22,7 @@ from bisc.core.progress import track
 from bisc.losses import SCUNetLoss, unpack_targets
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
-from bisc.trainers.device import Device
+from bisc.network.device import Device
 from bisc.trainers.loader import batches
 from bisc.trainers.log import EpochTimes, write_log
 from bisc.trainers.sampler import Batch, Sampler
@@ -114,7 +114,7 @@ class TrainingRun:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step)
-        image, targets = self.device.to_device(batch)
+        image, targets = self.device.put(batch.image), self.device.put(batch.targets)
         with self.device.autocast():
             logits = self.network(image)
         loss: Tensor = self.loss(logits, unpack_targets(targets))
@@ -162,7 +162,7 @@ class TrainingRun:
         losses = []
         counts = np.zeros((2, 3))
         for batch in fixed:
-            image, packed = self.device.to_device(batch)
+            image, packed = self.device.put(batch.image), self.device.put(batch.targets)
             with self.device.autocast():
                 logits = self.network(image)
             targets = unpack_targets(packed)

@@ -54,16 +54,16 @@ PRESETS: Final[dict[str, Preset]] = {
         ),
         Preset(
             name="demo",
-            purpose="minutes on two CPU cores: a narrow network, balanced CE, then Dice + CE, a rate falling to zero",
+            purpose="minutes on two CPU cores: a narrow network, Dice + CE, a rate of 1e-2 falling to zero",
             loss_threshold=DEFAULT_THRESHOLD,
-            learning_rate=3e-3,
+            learning_rate=1e-2,
             schedule="cosine",
             mirror_axes=(2,),
             rough=StageBudget(
-                loss="balanced_ce", epochs=10, iterations=30, max_batch=1, max_features=8, max_patch_zyx=(32, 128, 128)
+                loss="dice_ce", epochs=10, iterations=30, max_batch=1, max_features=8, max_patch_zyx=(24, 128, 128)
             ),
             fine=StageBudget(
-                loss="dice_ce", epochs=15, iterations=100, max_batch=2, max_features=8, max_patch_zyx=(32, 64, 64)
+                loss="dice_ce", epochs=18, iterations=200, max_batch=1, max_features=8, max_patch_zyx=(24, 64, 64)
             ),
         ),
         Preset(

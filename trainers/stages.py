@@ -14,11 +14,11 @@ from bisc.core.files import make_folder, remove_partial
 from bisc.core.jsonfile import save_json
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts
+from bisc.network.device import Device
 from bisc.planners.dataset import load_plan, load_splits
 from bisc.planners.plan import Plan
 from bisc.planners.splits import Fold
 from bisc.preprocessing.cache import JITTER_MM, Stage
-from bisc.trainers.device import Device
 from bisc.trainers.loop import CHECKPOINT_BEST, CHECKPOINT_LAST, TrainingRun, to_plain
 from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 from bisc.trainers.settings import RunSettings
@@ -97,8 +97,7 @@ class Trainer:
     def _training(self, plan: Plan, fold: Fold) -> TrainingRun:
         s = self.settings
         torch.manual_seed(s.seed + 1000 * s.fold)
-        network = SCUNet(s.base_features, s.norm)  # type: ignore[arg-type]
-        network = network.to(self.device.device, memory_format=self.device.memory_format)  # type: ignore[call-overload]
+        network = self.device.put_network(SCUNet(s.base_features, s.norm))  # type: ignore[arg-type]
         return TrainingRun(
             settings=s,
             plan=msgspec.json.decode(msgspec.json.encode(plan)),

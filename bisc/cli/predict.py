@@ -13,7 +13,7 @@ from bisc.imageio.inputs import KINDS, find_inputs
 from bisc.inference.decision import DECISIONS, DEFAULT_DECISION
 from bisc.inference.model import load_model
 from bisc.inference.predictor import PredictOptions, predict_cases
-from bisc.trainers.device import choose_device
+from bisc.network.device import PRECISIONS, choose_device
 
 PROG = "bisc_predict"
 
@@ -28,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("-m", dest="model", type=Path, metavar="MODEL.zip", help="archive of bisc_export")
     parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to average (default: all)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: the best the device has")
     parser.add_argument("--save-probabilities", action="store_true", help="also write CASE_probabilities.npz")
     parser.add_argument("--save-rough", action="store_true", help="also write the rough stage's masks (OUT/rough/)")
     parser.add_argument("--decision", choices=DECISIONS, default=DEFAULT_DECISION, help="default: %(default)s")
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     source = args.model or find_dataset(
         Folders.from_environment().results, args.dataset, "fine/fold_*/checkpoint_last.pt", "trained model", "train one"
     )
-    model = load_model(source, args.folds, choose_device(args.device, "fp32").device)
+    model = load_model(source, args.folds, choose_device(args.device, args.precision))
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume)
     errors: list[BiscError] = []
 

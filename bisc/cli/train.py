@@ -12,9 +12,9 @@ from bisc.cli.common import OK, make_parser, non_negative_int, positive_int, run
 from bisc.core.errors import InputError
 from bisc.core.paths import Folders, find_dataset
 from bisc.losses import LOSS_NAMES
+from bisc.network.device import PRECISIONS, choose_device
 from bisc.planners.dataset import load_plan, load_splits
 from bisc.report.validation import check_rough, finish_fold
-from bisc.trainers.device import PRECISIONS, choose_device
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, run_settings
 from bisc.trainers.stages import TRAINERS
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         workers = args.workers if args.workers is not None else 0 if device.kind == "cpu" else 4
         folder = TRAINERS[args.stage](settings, preprocessed, results, fitting, workers).run(resume=args.resume)
         if not args.no_validation:
-            for line in finish_fold(args.stage, fold, preprocessed, results, device.device):
+            for line in finish_fold(args.stage, fold, preprocessed, results, device):
                 print(line)
         print(f"{args.stage} fold {fold}: {folder}")
     return OK

@@ -103,7 +103,7 @@ def run_cascade(image: Volume, model: Model, decision: Decision) -> CascadeResul
         box = roi_box(kidney.box, target, model.plan.roi)
         grid = target.cropped(box.start_zyx, box.shape_zyx)
         hu = normalise(resample(image, grid), model.plan.intensity)
-        softmax = softmax_volume(model.fine, hu, model.plan.intensity.air, model.device, slide=False)
+        softmax = softmax_volume(model.fine, hu, model.plan.intensity.air, model.device)
         rois.append(RoiResult(kidney, grid, softmax))
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
     return CascadeResult(image, rough, tuple(rois), tuple(native))
@@ -113,7 +113,7 @@ def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork], model:
     """The rough stage alone."""
     grid = rough_grid(image.geometry, plan.target_spacing_mm_zyx[0], plan.rough_in_plane_px)
     hu = normalise(resample(image, grid), plan.intensity)
-    return RoughResult(softmax_volume(networks, hu, plan.intensity.air, model.device, slide=True), grid)
+    return RoughResult(softmax_volume(networks, hu, plan.intensity.air, model.device), grid)
 
 
 def locate(rough: RoughResult, native: Geometry, plan: Plan, offsets: Offsets) -> tuple[list[Kidney], Geometry]:

@@ -51,13 +51,17 @@ class OffsetFit:
     """Fits offsets to a sample of voxels: case by case in, the best mean Dice out.
 
     Dice is a ratio of sums, so a uniform sample of a case's voxels estimates it without bias worth mentioning.
+
+    Args:
+        kidney_weight: What the kidney's Dice counts for; the tumour's counts for the rest.
     """
 
     MAX_VOXELS: Final = 200_000
     GRID: Final = tuple(np.linspace(-5.0, 3.0, 17))
     STEPS: Final = (0.25, 0.1)
 
-    def __init__(self) -> None:
+    def __init__(self, kidney_weight: float = 0.5) -> None:
+        self.kidney_weight = kidney_weight
         self.cases: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]] = []
 
     def add(self, probabilities: Sequence[npt.NDArray[np.float32]], labels: Sequence[npt.NDArray[np.uint8]]) -> None:
@@ -70,7 +74,7 @@ class OffsetFit:
         self.cases.append((np.log(np.maximum(p, 1e-7)), y))
 
     def fit(self) -> Offsets:
-        """Offsets (background's is 0) with the best mean over cases of (Dice kidney + Dice tumour) / 2.
+        """Offsets (background's is 0) with the best mean over cases of the weighted Dice of kidney and tumour.
 
         A coarse grid, then coordinate steps; the offsets nearest to none win ties, so that a network that is already
         calibrated keeps its argmax.
@@ -89,8 +93,8 @@ class OffsetFit:
         return tuple(round(b, 4) for b in best)
 
     def score(self, offsets: Offsets) -> float:
-        """Mean over cases of the composite Dice."""
-        return float(np.mean([self._composite(p, y, offsets) for p, y in self.cases])) if self.cases else 0.0
+        """Mean over cases of the weighted Dice."""
+        return float(np.mean([self._weighted(p, y, offsets) for p, y in self.cases])) if self.cases else 0.0
 
     def _better(self, candidate: Offsets, best: Offsets, score: float) -> tuple[Offsets, float]:
         new = self.score(candidate)
@@ -99,13 +103,13 @@ class OffsetFit:
             return candidate, new
         return best, score
 
-    @staticmethod
-    def _composite(log_p: npt.NDArray[np.float32], y: npt.NDArray[np.uint8], offsets: Offsets) -> float:
+    def _weighted(self, log_p: npt.NDArray[np.float32], y: npt.NDArray[np.uint8], offsets: Offsets) -> float:
         kidney, tumor = log_p[1] + np.float32(offsets[1]), log_p[2] + np.float32(offsets[2])
         background = log_p[0] + np.float32(offsets[0])
         found_tumor = (tumor > kidney) & (tumor > background)
         found = found_tumor | (kidney > background)
-        return (_dice(found, y > 0) + _dice(found_tumor, y == 2)) / 2.0
+        w = self.kidney_weight
+        return w * _dice(found, y > 0) + (1.0 - w) * _dice(found_tumor, y == 2)
 
 
 def _dice(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from bisc.core.errors import InputError
 from bisc.core.files import make_folder
@@ -25,11 +25,15 @@ from bisc.inference.decision import DECISIONS, DEFAULT_DECISION, NO_OFFSETS, Dec
 from bisc.inference.forward import softmax_volume
 from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
+from bisc.network.device import Device
 from bisc.planners.dataset import load_plan, load_source
 from bisc.planners.plan import Plan
 from bisc.preprocessing.cache import load_regions
 from bisc.preprocessing.resample import resample_labels
 from bisc.trainers.stages import fold_folder, load_fold
+
+ROUGH_KIDNEY_WEIGHT: Final = 0.8
+"""The rough stage is there to find the kidneys: fitted to the tumour as much, its ROIs spanned the whole scan."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class FoldCase:
         return read_image(self.raw.image).volume, read_labels(self.raw.labels).volume
 
 
-def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device: torch.device) -> list[str]:
+def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device: Device) -> list[str]:
     """Fit the stage's offsets, store them in its last checkpoint, and validate the fold.
 
     The rough stage is scored on its own grid; the fine stage through the whole cascade, fed by the rough stage's
@@ -80,23 +84,23 @@ def check_rough(folds: Sequence[int], plan: Plan, results: Path) -> None:
 
 
 def finish_rough(
-    names: list[str], fold: int, preprocessed: Path, results: Path, folder: Path, device: torch.device
+    names: list[str], fold: int, preprocessed: Path, results: Path, folder: Path, device: Device
 ) -> list[str]:
     """Offsets from the cached rough volumes, and Dice on the rough grid under both decisions."""
     networks = load_stage(results, "rough", [fold], device)
     air = load_plan(preprocessed).intensity.air
-    fit = OffsetFit()
+    fit = OffsetFit(ROUGH_KIDNEY_WEIGHT)
     for name in track(names, "calibrate rough"):
         for region in load_regions(preprocessed / "rough" / name):
-            softmax = softmax_volume(networks, region.image.astype(np.float32), air, device, slide=True)
+            softmax = softmax_volume(networks, region.image.astype(np.float32), air, device)
             fit.add([softmax], [labels_of(region.targets)])
     offsets = fit.fit()
     store_offsets(folder, offsets)
     plain, calibrated = fit.score(NO_OFFSETS), fit.score(offsets)
-    return [f"rough fold {fold}: composite Dice on its own grid {plain:.3f} argmax, {calibrated:.3f} calibrated"]
+    return [f"rough fold {fold}: weighted Dice on its own grid {plain:.3f} argmax, {calibrated:.3f} calibrated"]
 
 
-def finish_fine(cases: list[FoldCase], fold: int, results: Path, folder: Path, device: torch.device) -> list[str]:
+def finish_fine(cases: list[FoldCase], fold: int, results: Path, folder: Path, device: Device) -> list[str]:
     """Offsets from the cascade's ROIs, then report.csv of the default decision and one report per decision."""
     model = load_model(results, [fold], device)
     store_offsets(folder, _fit_fine(cases, model))

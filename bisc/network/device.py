@@ -1,23 +1,23 @@
-"""Where a run computes and in which precision."""
+"""Where a network computes and in which precision."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, TypeVar
 
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
-from bisc.trainers.sampler import Batch
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
 
-
 BROKEN_BF16_DEPTH: Final = 2
 N_LEVELS: Final = 4
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,14 @@ class Device:
         context: AbstractContextManager[None] = torch.autocast(self.kind, dtype, enabled=self.precision != "fp32")
         return context
 
-    def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """A batch's image (batch, 1, z, y, x) and packed targets (batch, z, y, x) on the device."""
-        image = torch.from_numpy(batch.image).to(self.device, non_blocking=True)
-        targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)
-        return image.contiguous(memory_format=self.memory_format), targets
+    def put(self, array: npt.NDArray[Any]) -> Tensor:
+        """An array as a tensor on the device; a five-dimensional one in the memory format of networks."""
+        tensor = torch.from_numpy(array).to(self.device, non_blocking=True)
+        return tensor.contiguous(memory_format=self.memory_format) if tensor.ndim == 5 else tensor
+
+    def put_network(self, network: Network) -> Network:
+        """A network on the device, in the memory format of its inputs."""
+        return network.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
 
 
 def choose_device(name: str | None, precision: str = "auto") -> Device:
