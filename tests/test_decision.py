@@ -112,6 +112,9 @@ def test_score_by_hand() -> None:
     assert fit.score(NO_OFFSETS) == pytest.approx((4 / 6 + 0.0) / 2)
     fit.add([p.reshape(3, 1, 2, 2)], [found.reshape(1, 2, 2).astype(np.uint8)])
     assert fit.score(NO_OFFSETS) == pytest.approx(((4 / 6 + 0.0) / 2 + 1.0) / 2)  # the mean over cases
+    rough = OffsetFit(kidney_weight=0.8)
+    rough.add([p.reshape(3, 1, 2, 2)], [true.reshape(1, 2, 2)])
+    assert rough.score(NO_OFFSETS) == pytest.approx(0.8 * 4 / 6)
 
 
 def test_a_case_without_a_tumour_is_right_where_none_is_found() -> None:

@@ -87,7 +87,9 @@ def test_a_run_leaves_log_picture_and_checkpoints(home: Path, fold: Path) -> Non
 
 def test_the_loss_falls(home: Path, fold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bright kidneys in fat are learnt within seconds: loss and Dice show it."""
-    monkeypatch.setitem(PRESETS, "tiny", replace(TINY, schedule="constant", learning_rate=1e-2))
+    monkeypatch.setitem(
+        PRESETS, "tiny", replace(TINY, schedule="constant", rough=replace(TINY.rough, learning_rate=1e-2))
+    )
     assert main([*BRIEF, "--loss", "dice_ce", "--epochs", "3", "--iterations", "12"]) == 0
     log = pd.read_csv(fold / "log.csv")
     assert log["train_loss"].iloc[-1] < 0.8 * log["train_loss"].iloc[0]

@@ -12,9 +12,10 @@ Loss = Literal["balanced_ce", "ce", "dice_ce"]
 
 
 class StageBudget(Document, frozen=True):
-    """By which loss and how long one stage trains, and caps on the plan's sizes (None: as planned)."""
+    """By which loss, how fast and how long one stage trains, and caps on the plan's sizes (None: as planned)."""
 
     loss: Loss
+    learning_rate: float
     epochs: int
     iterations: int
     max_batch: int | None = None
@@ -28,7 +29,6 @@ class Preset(Document, frozen=True):
     name: str
     purpose: str
     loss_threshold: float
-    learning_rate: float
     schedule: Schedule
     mirror_axes: tuple[int, ...]
     """Axes (0 z, 1 y, 2 x) mirrored at random."""
@@ -46,38 +46,59 @@ PRESETS: Final[dict[str, Preset]] = {
             name="paper",
             purpose="the paper's: balanced cross-entropy, Adam 1e-4, batch 8, 20 epochs of 4000 iterations",
             loss_threshold=DEFAULT_THRESHOLD,
-            learning_rate=1e-4,
             schedule="constant",
             mirror_axes=(0, 1, 2),
-            rough=StageBudget(loss="balanced_ce", epochs=20, iterations=4000),
-            fine=StageBudget(loss="balanced_ce", epochs=20, iterations=4000),
+            rough=StageBudget(loss="balanced_ce", learning_rate=1e-4, epochs=20, iterations=4000),
+            fine=StageBudget(loss="balanced_ce", learning_rate=1e-4, epochs=20, iterations=4000),
         ),
         Preset(
             name="demo",
-            purpose="minutes on two CPU cores: a narrow network, Dice + CE, a rate of 1e-2 falling to zero",
+            purpose="minutes on two CPU cores: a narrow network, Dice + CE, a high rate falling to zero",
             loss_threshold=DEFAULT_THRESHOLD,
-            learning_rate=1e-2,
             schedule="cosine",
             mirror_axes=(2,),
             rough=StageBudget(
-                loss="dice_ce", epochs=10, iterations=30, max_batch=1, max_features=8, max_patch_zyx=(24, 128, 128)
+                loss="dice_ce",
+                learning_rate=1e-2,
+                epochs=10,
+                iterations=30,
+                max_batch=1,
+                max_features=8,
+                max_patch_zyx=(24, 128, 128),
             ),
             fine=StageBudget(
-                loss="dice_ce", epochs=18, iterations=200, max_batch=1, max_features=8, max_patch_zyx=(24, 64, 64)
+                loss="dice_ce",
+                learning_rate=6e-3,
+                epochs=19,
+                iterations=100,
+                max_batch=1,
+                max_features=8,
+                max_patch_zyx=(32, 80, 80),
             ),
         ),
         Preset(
             name="quick",
             purpose="a trial run in a minute or two: does everything work?",
             loss_threshold=DEFAULT_THRESHOLD,
-            learning_rate=3e-3,
             schedule="cosine",
             mirror_axes=(2,),
             rough=StageBudget(
-                loss="balanced_ce", epochs=2, iterations=40, max_batch=1, max_features=8, max_patch_zyx=(32, 128, 128)
+                loss="balanced_ce",
+                learning_rate=3e-3,
+                epochs=2,
+                iterations=40,
+                max_batch=1,
+                max_features=8,
+                max_patch_zyx=(32, 128, 128),
             ),
             fine=StageBudget(
-                loss="dice_ce", epochs=2, iterations=40, max_batch=2, max_features=8, max_patch_zyx=(32, 64, 64)
+                loss="dice_ce",
+                learning_rate=3e-3,
+                epochs=2,
+                iterations=40,
+                max_batch=2,
+                max_features=8,
+                max_patch_zyx=(32, 64, 64),
             ),
         ),
     )

@@ -63,7 +63,7 @@ def run_settings(
         loss_threshold=preset.loss_threshold if loss_threshold is None else loss_threshold,
         epochs=epochs or budget.epochs,
         iterations=iterations or budget.iterations,
-        learning_rate=preset.learning_rate,
+        learning_rate=budget.learning_rate,
         schedule=preset.schedule,
         mirror_axes=preset.mirror_axes,
         seed=seed,

@@ -25,8 +25,8 @@ from bisc.report.tables import Table
 PROG = "bisc_demo"
 NAME = "Demo"
 SEED = 2019
-SIZE_XYZ = ("160", "160", "40")
-"""Voxels of about 2.3 x 2.3 x 6 mm: a whole kidney fits one training patch, which counts most when minutes do."""
+SIZE_XYZ = ("192", "192", "48")
+"""Voxels of about 1.9 x 1.9 x 5 mm: a whole kidney fits one training patch, which counts most when minutes do."""
 HELD_OUT_START = 1000
 """The held-out cases' first index: far from any training case's."""
 
@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         f"  {PROG}\n  {PROG} -o /tmp/demo --preset quick",
     )
     parser.add_argument("-o", dest="out", type=Path, default=Path("bisc_demo"), help="folder (default: %(default)s)")
-    parser.add_argument("--train-cases", type=positive_int, default=60, metavar="N", help="default: %(default)s")
+    parser.add_argument("--train-cases", type=positive_int, default=90, metavar="N", help="default: %(default)s")
     parser.add_argument("--test-cases", type=positive_int, default=8, metavar="N", help="default: %(default)s")
     parser.add_argument("--preset", default="demo", help="training preset (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")

@@ -15,6 +15,7 @@ from bisc.core.volume import Volume
 from bisc.inference.decision import Decision, Offsets, decide, offsets_of
 from bisc.inference.forward import softmax_volume
 from bisc.inference.model import FoldNetwork, Model
+from bisc.inference.strays import drop_strays
 from bisc.planners.plan import Plan
 from bisc.preprocessing.crop import Kidney, find_kidneys, map_box, roi_box
 from bisc.preprocessing.normalise import normalise
@@ -65,12 +66,14 @@ class CascadeResult:
         rough: The rough stage's softmax.
         rois: One per kidney, the larger first.
         native: The ROIs' softmax on the image's grid; overlaps hold the mean of both.
+        min_kidney_ml: Kidney tissue below which a component of an ROI is a stray.
     """
 
     image: Volume
     rough: RoughResult
     rois: tuple[RoiResult, ...]
     native: tuple[NativeRoi, ...]
+    min_kidney_ml: float
 
     @property
     def status(self) -> Status:
@@ -80,11 +83,12 @@ class CascadeResult:
         return "one_kidney" if len(self.rois) == 1 else "ok"
 
     def labels(self, offsets: Offsets) -> npt.NDArray[np.uint8]:
-        """(z, y, x) labels on the image's grid; voxels outside all ROIs are background."""
+        """(z, y, x) labels on the image's grid; voxels outside all ROIs are background, and so are strays."""
         out = np.zeros(self.image.geometry.shape_zyx, dtype=np.uint8)
+        least = self.min_kidney_ml / self.image.geometry.voxel_volume_ml
         for roi in self.native:
             part = out[roi.box.to_slices()]
-            np.maximum(part, decide(roi.probabilities, offsets), out=part)
+            np.maximum(part, drop_strays(decide(roi.probabilities, offsets), least), out=part)
         return out
 
 
@@ -106,7 +110,7 @@ def run_cascade(image: Volume, model: Model, decision: Decision) -> CascadeResul
         softmax = softmax_volume(model.fine, hu, model.plan.intensity.air, model.device)
         rois.append(RoiResult(kidney, grid, softmax))
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
-    return CascadeResult(image, rough, tuple(rois), tuple(native))
+    return CascadeResult(image, rough, tuple(rois), tuple(native), model.plan.roi.min_kidney_ml)
 
 
 def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork], model: Model) -> RoughResult:
