@@ -13,6 +13,8 @@ LABELLED_ROWS: Final = 45
 WIDTH: Final = 400
 """User units; about the pixels of a phone, so that the letters stay readable there."""
 LONGEST_NAME: Final = 16
+LETTER: Final = 8.0
+"""User units a letter of a name may take: wide fonts (DejaVu Sans) need all of it."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def dice_chart(pairs: Sequence[DicePair], organ: str, title: str) -> str:
     named = len(shown) <= LABELLED_ROWS
     row, radius = (22.0, 5.0) if named else (max(2.8, 600.0 / len(shown)), 2.2)
     left, right, top = (
-        (8.0 + 7.0 * min(LONGEST_NAME, max(len(p.case) for p in shown)) if named else 12.0),
+        (12.0 + LETTER * min(LONGEST_NAME, max(len(p.case) for p in shown)) if named else 12.0),
         14.0,
         8.0,
     )

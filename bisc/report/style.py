@@ -62,7 +62,7 @@ tbody tr:last-child > * { border-bottom: 0; }
 th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 .num { text-align: right; }
-tbody th { color: var(--ink); font-size: inherit; }
+tbody th { color: var(--ink); font-size: inherit; white-space: normal; }
 tbody th, td { vertical-align: baseline; }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: 1rem; }
 .charts figure { flex: 1 1 21rem; min-width: 0; margin: 0; }
