@@ -29,8 +29,9 @@ from bisc.preprocessing.normalise import Intensity, normalise
 from bisc.preprocessing.resample import resample, resample_labels, rough_grid
 
 CACHE_FORMAT: Final = 2
-JITTER_MM: Final = (9.0, 9.0, 9.0)
-"""How far (z, y, x) a cached ROI reaches beyond the label's own: training shifts it as a rough mask would."""
+JITTER_MM: Final = (24.0, 12.0, 12.0)
+"""How far (z, y, x) a cached ROI reaches beyond the label's own: training shifts it as a rough mask would, whose errors
+reach farthest along z, into liver, spleen and muscle."""
 MEND: Final = "run bisc_plan_and_preprocess again"
 MAX_POINTS: Final = 2000
 """Voxels remembered per class and region, for foreground oversampling."""

@@ -154,7 +154,7 @@ def test_the_rough_region(job: CacheJob) -> None:
 
 
 def test_fine_regions_hold_their_kidneys_with_room(job: CacheJob) -> None:
-    """Each region is the kidney's ROI and the jitter's 9 mm around it, and loses no voxel of the kidney."""
+    """Each region is the kidney's ROI and the jitter's room around it, and loses no voxel of the kidney."""
     cache_case(job)
     _, labels = read(job)
     volume, rule = labels.volume, job.settings.roi
@@ -167,10 +167,10 @@ def test_fine_regions_hold_their_kidneys_with_room(job: CacheJob) -> None:
         inner = map_box(kidney.box, volume.geometry, target)
         roi = roi_box(inner, target, rule)
         room = np.subtract(region.targets.shape, roi.shape_zyx) / 2
-        assert room.tolist() == [2, 3, 3]  # 9 mm over 5 and 4 mm, rounded up
+        assert room.tolist() == [5, 3, 3]  # 24 mm over 5 mm and 12 over 4 mm, rounded up
         at = inner.shifted(tuple((room.astype(int) - roi.start_zyx).tolist()))
         margins = np.minimum(at.start_zyx, np.subtract(region.targets.shape, at.stop_zyx))
-        assert (margins * target.spacing_mm_zyx >= 6.0 + 9.0).all()
+        assert (margins * target.spacing_mm_zyx >= 6.0 + np.asarray((24.0, 12.0, 12.0))).all()
         assert Box.of_shape(target.shape_zyx).contains(inner)
         own = labels_of(region.targets)[at.to_slices()]
         assert np.array_equal(own, whole[inner.to_slices()])
