@@ -150,3 +150,7 @@ def _warn(message: str) -> None:
 
 def _list(cases: Sequence[str]) -> str:
     return ", ".join(cases[:5]) + (f" and {len(cases) - 5} more" if len(cases) > 5 else "")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
