@@ -21,6 +21,7 @@ from bisc.planners.dataset import load_plan
 from bisc.report.page import Fact, FileLink
 from bisc.report.run_report import RunReport, write_run_report
 from bisc.report.tables import Table
+from bisc.trainers.presets import preset_by_name
 
 PROG = "bisc_demo"
 NAME = "Demo"
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Every step is the command a user would type; a rerun goes on where the last one stopped."""
     begin = time.perf_counter()
+    preset_by_name(args.preset)  # known before minutes are spent
     out: Path = args.out
     workers = ["-np", str(args.n_workers)]
     os.environ.update(
