@@ -37,7 +37,7 @@ class Preset(Document, frozen=True):
 
 
 DEFAULT_THRESHOLD: Final = 0.0
-"""T of equation 1; docs/losses.md has the sweep."""
+"""T of equation 1: every voxel counts (docs/losses.md)."""
 
 PRESETS: Final[dict[str, Preset]] = {
     preset.name: preset

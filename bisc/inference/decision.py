@@ -18,7 +18,7 @@ from bisc.inference.model import FoldNetwork
 Decision = Literal["argmax", "calibrated"]
 DECISIONS: Final[tuple[Decision, ...]] = ("argmax", "calibrated")
 DEFAULT_DECISION: Final[Decision] = "calibrated"
-"""Measured better than argmax for every loss (docs/losses.md)."""
+"""Gave the better composite Dice in the runs so far (docs/losses.md, docs/demo.md)."""
 Offsets = tuple[float, ...]
 NO_OFFSETS: Final[Offsets] = (0.0,) * N_CLASSES
 
