@@ -1,4 +1,4 @@
-"""Which loss, and which T? Trains both stages of fold 0 by each loss for the same number of steps on the demo's data.
+"""Which loss, and which T? Trains one stage of fold 0 by each loss for the same number of steps on the demo's data.
 
     bisc_demo -o bisc_demo
     python -m benchmarks.losses bisc_demo --stage rough --steps 150 --thresholds 0
@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from bisc.cli import train
+from bisc.evaluation.tables import to_markdown
 from bisc.inference.decision import DECISIONS
 
 NAME = "Demo"
@@ -40,7 +41,8 @@ def main() -> None:
         rows += run_one(args.demo, args.stage, loss, threshold, args.steps)
         frame = pd.DataFrame(rows)
         frame.to_csv(args.demo / f"{args.stage}_losses.csv", index=False)
-    print(markdown(frame))
+    texts = frame.map(lambda v: "" if v is None or v != v else f"{v:.3f}" if isinstance(v, float) else str(v))
+    print(to_markdown(texts), end="")
 
 
 def run_one(demo: Path, stage: str, loss: str, threshold: float, steps: int) -> list[dict[str, object]]:
@@ -69,13 +71,6 @@ def _scores(results: Path, stage: str, decision: str, said: str) -> dict[str, fl
     scores = {m: float(frame[m].mean()) for m in ("dice_kidney", "dice_tumor", "dice_composite")}
     ratio = frame["volume_tumor_pred_ml"].sum() / frame["volume_tumor_ref_ml"].sum()
     return {**scores, "tumor_volume_ratio": float(ratio)}
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """The table as Markdown."""
-    texts = frame.map(lambda v: "" if v is None or v != v else f"{v:.3f}" if isinstance(v, float) else str(v))
-    lines = [list(texts.columns), ["---"] * len(texts.columns), *texts.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -44,12 +44,9 @@ def label_components(
         Components (largest first), an int32 array of the box's shape where component k has its `label`, the box
         (None, with an empty array, for an empty mask).
     """
-    around = Box.of_mask(mask)
+    numbered, around = number_components(mask)
     if around is None:
-        return [], np.zeros((0, 0, 0), np.int32), None
-    numbered = np.empty(around.shape_zyx, np.int32)
-    # Canonical masks are often turned views; labelling a contiguous copy takes half the time.
-    ndimage.label(np.ascontiguousarray(mask[around.to_slices()]), structure=CONNECT_26, output=numbered)
+        return [], numbered, None
     components = []
     for label, slices in enumerate(ndimage.find_objects(numbered), start=1):
         start = (slices[0].start, slices[1].start, slices[2].start)
@@ -60,6 +57,17 @@ def label_components(
         components.append(Component(box, n, (z, y, x), label))
     components.sort(key=lambda c: (-c.n_voxels, c.label))
     return components, numbered, around
+
+
+def number_components(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], Box | None]:
+    """The numbered array and box of `label_components` alone: cheap however many specks a mask has."""
+    around = Box.of_mask(mask)
+    if around is None:
+        return np.zeros((0, 0, 0), np.int32), None
+    numbered = np.empty(around.shape_zyx, np.int32)
+    # Canonical masks are often turned views; labelling a contiguous copy takes half the time.
+    ndimage.label(np.ascontiguousarray(mask[around.to_slices()]), structure=CONNECT_26, output=numbered)
+    return numbered, around
 
 
 def _centroid(own: npt.NDArray[np.bool_], n: int) -> list[float]:

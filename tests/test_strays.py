@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from stub_model import kidneys, stub_model
-from test_cascade import GRID
+from stub_model import OBLIQUE, kidneys, stub_model
 from training_fixtures import TUMOR_HU, ellipsoid
 
 from bisc.core.volume import Volume
 from bisc.inference.cascade import run_cascade
 from bisc.inference.decision import NO_OFFSETS
 from bisc.inference.strays import drop_strays
+
+GRID = OBLIQUE.canonical
 
 
 def row(*values: int) -> np.ndarray:

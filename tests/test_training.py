@@ -223,7 +223,7 @@ def test_the_optimiser_steps_at_the_logged_rate(home: Path, fold: Path) -> None:
     last = load_checkpoint(fold / "checkpoint_last.pt")
     settings = settings_of(Path(os.environ["BISC_PREPROCESSED"]).parent)
     rate = learning_rate(replace(settings, epochs=1, iterations=3), 2)
-    assert last.optimizer["adam"]["param_groups"][0]["lr"] == pytest.approx(rate)
+    assert last.optimizer["optimizers"][0]["param_groups"][0]["lr"] == pytest.approx(rate)
     assert last.rows[-1]["learning_rate"] == pytest.approx(rate)
 
 

@@ -23,8 +23,10 @@ from bisc.losses import SCUNetLoss, unpack_targets
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.network.device import Device
+from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.loader import batches
 from bisc.trainers.log import EpochTimes, write_log
+from bisc.trainers.optimizers import make_optimizers, set_rate
 from bisc.trainers.sampler import Batch, Sampler
 from bisc.trainers.settings import RunSettings
 
@@ -34,6 +36,7 @@ GRADIENT_NORM: Final = 12.0
 """nnU-Net's clip; it only matters for the first steps of the fast presets."""
 WARM_UP_STEPS: Final = 40
 """Full rate at once left the rough stage at 'all background' for 240 steps (docs/method.md)."""
+OPTIMIZERS, SCALER = "optimizers", "scaler"
 CHECKPOINT_LAST, CHECKPOINT_BEST = "checkpoint_last.pt", "checkpoint_best.pt"
 
 
@@ -64,7 +67,7 @@ class TrainingRun:
 
     def __post_init__(self) -> None:
         s = self.settings
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
+        self.optimizers = make_optimizers(s.optimizer, self.network, s.learning_rate)
         self.loss = SCUNetLoss(s.loss, s.loss_threshold)
         self.scaler = torch.amp.GradScaler(self.device.kind, enabled=self.device.scales_gradients)
         self.state = Checkpoint(settings=to_plain(s), plan=self.plan, network={})
@@ -72,8 +75,9 @@ class TrainingRun:
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same settings."""
         self.network.load_state_dict(checkpoint.network)
-        self.optimizer.load_state_dict(checkpoint.optimizer["adam"])
-        self.scaler.load_state_dict(checkpoint.optimizer["scaler"])
+        for optimizer, saved in zip(self.optimizers, checkpoint.optimizer[OPTIMIZERS], strict=True):
+            optimizer.load_state_dict(saved)
+        self.scaler.load_state_dict(checkpoint.optimizer[SCALER])
         self.state = checkpoint
 
     def run(self) -> None:
@@ -81,6 +85,8 @@ class TrainingRun:
         s, state = self.settings, self.state
         if state.rows:  # the run may have been cut off between its checkpoint and its log
             write_log(self.folder, s, state.rows, None)
+        if self.device.kind == "cpu":
+            keep_freed_memory()
         fixed = [self.validation.batch(i) for i in range(VALIDATION_BATCHES)]
         saved_at = time.monotonic()
         times = EpochTimes()
@@ -112,17 +118,18 @@ class TrainingRun:
             WorkError: If the loss is not finite.
         """
         self.network.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, step)
+        set_rate(self.optimizers, learning_rate(self.settings, step))
         image, targets = self.device.put(batch.image), self.device.put(batch.targets)
         with self.device.autocast():
             logits = self.network(image)
         loss: Tensor = self.loss(logits, unpack_targets(targets))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -177,7 +184,8 @@ class TrainingRun:
     def save(self, name: str) -> None:
         """Write the present state as `name`."""
         self.state.network = self.network.state_dict()
-        self.state.optimizer = {"adam": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        self.state.optimizer = {OPTIMIZERS: states, SCALER: self.scaler.state_dict()}
         save_checkpoint(self.folder / name, self.state)
 
 

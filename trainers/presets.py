@@ -6,15 +6,18 @@ from typing import Final, Literal
 
 from bisc.core.errors import InputError
 from bisc.core.jsonfile import Document
+from bisc.trainers.optimizers import OptimizerName
 
 Schedule = Literal["constant", "cosine"]
 Loss = Literal["balanced_ce", "ce", "dice_ce"]
 
 
 class StageBudget(Document, frozen=True):
-    """By which loss, how fast and how long one stage trains, and caps on the plan's sizes (None: as planned)."""
+    """By which loss and optimiser, how fast and how long one stage trains, and caps on the plan's sizes (None: as
+    planned)."""
 
     loss: Loss
+    optimizer: OptimizerName
     learning_rate: float
     epochs: int
     iterations: int
@@ -48,32 +51,34 @@ PRESETS: Final[dict[str, Preset]] = {
             loss_threshold=DEFAULT_THRESHOLD,
             schedule="constant",
             mirror_axes=(0, 1, 2),
-            rough=StageBudget(loss="balanced_ce", learning_rate=1e-4, epochs=20, iterations=4000),
-            fine=StageBudget(loss="balanced_ce", learning_rate=1e-4, epochs=20, iterations=4000),
+            rough=StageBudget(loss="balanced_ce", optimizer="adam", learning_rate=1e-4, epochs=20, iterations=4000),
+            fine=StageBudget(loss="balanced_ce", optimizer="adam", learning_rate=1e-4, epochs=20, iterations=4000),
         ),
         Preset(
             name="demo",
-            purpose="minutes on two CPU cores: a narrow network, Dice + CE, a high rate falling to zero",
+            purpose="minutes on two CPU cores: a narrow network, Dice + CE, Muon at a high rate falling to zero",
             loss_threshold=DEFAULT_THRESHOLD,
             schedule="cosine",
             mirror_axes=(2,),
             rough=StageBudget(
                 loss="dice_ce",
-                learning_rate=1e-2,
-                epochs=10,
-                iterations=30,
-                max_batch=1,
+                optimizer="muon",
+                learning_rate=0.06,
+                epochs=5,
+                iterations=12,
+                max_batch=2,
                 max_features=8,
                 max_patch_zyx=(24, 128, 128),
             ),
             fine=StageBudget(
                 loss="dice_ce",
-                learning_rate=6e-3,
-                epochs=19,
+                optimizer="muon",
+                learning_rate=0.06,
+                epochs=15,
                 iterations=100,
-                max_batch=1,
+                max_batch=2,
                 max_features=8,
-                max_patch_zyx=(32, 80, 80),
+                max_patch_zyx=(32, 64, 64),
             ),
         ),
         Preset(
@@ -83,17 +88,19 @@ PRESETS: Final[dict[str, Preset]] = {
             schedule="cosine",
             mirror_axes=(2,),
             rough=StageBudget(
-                loss="balanced_ce",
-                learning_rate=3e-3,
+                loss="dice_ce",
+                optimizer="muon",
+                learning_rate=0.06,
                 epochs=2,
-                iterations=40,
-                max_batch=1,
+                iterations=20,
+                max_batch=2,
                 max_features=8,
-                max_patch_zyx=(32, 128, 128),
+                max_patch_zyx=(24, 128, 128),
             ),
             fine=StageBudget(
                 loss="dice_ce",
-                learning_rate=3e-3,
+                optimizer="muon",
+                learning_rate=0.06,
                 epochs=2,
                 iterations=40,
                 max_batch=2,

@@ -7,6 +7,7 @@ from bisc.core.jsonfile import Document
 from bisc.planners.memory import norm_for
 from bisc.planners.plan import Plan, StagePlan
 from bisc.preprocessing.cache import Stage
+from bisc.trainers.optimizers import OptimizerName
 from bisc.trainers.presets import Loss, Preset, Schedule, StageBudget
 
 DEFAULT_SEED = 12345
@@ -21,6 +22,7 @@ class RunSettings(Document, frozen=True):
     preset: str
     loss: Loss
     loss_threshold: float
+    optimizer: OptimizerName
     epochs: int
     iterations: int
     learning_rate: float
@@ -61,6 +63,7 @@ def run_settings(
         preset=preset.name,
         loss=loss or budget.loss,
         loss_threshold=preset.loss_threshold if loss_threshold is None else loss_threshold,
+        optimizer=budget.optimizer,
         epochs=epochs or budget.epochs,
         iterations=iterations or budget.iterations,
         learning_rate=budget.learning_rate,

@@ -26,8 +26,8 @@ from bisc.trainers.presets import preset_by_name
 PROG = "bisc_demo"
 NAME = "Demo"
 SEED = 2019
-SIZE_XYZ = ("192", "192", "48")
-"""Voxels of about 1.9 x 1.9 x 5 mm: a whole kidney fits one training patch, which counts most when minutes do."""
+SIZE_XYZ = ("128", "128", "32")
+"""Voxels of about 2.8 x 2.8 x 5.3 mm: one training patch holds a whole ROI, which counts most when minutes do."""
 HELD_OUT_START = 1000
 """The held-out cases' first index: far from any training case's."""
 
@@ -40,8 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
         f"  {PROG}\n  {PROG} -o /tmp/demo --preset quick",
     )
     parser.add_argument("-o", dest="out", type=Path, default=Path("bisc_demo"), help="folder (default: %(default)s)")
-    parser.add_argument("--train-cases", type=positive_int, default=90, metavar="N", help="default: %(default)s")
-    parser.add_argument("--test-cases", type=positive_int, default=8, metavar="N", help="default: %(default)s")
+    parser.add_argument("--train-cases", type=positive_int, default=200, metavar="N", help="default: %(default)s")
+    parser.add_argument("--test-cases", type=positive_int, default=16, metavar="N", help="default: %(default)s")
     parser.add_argument("--preset", default="demo", help="training preset (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
     add_workers(parser)
@@ -58,10 +58,11 @@ def run(args: argparse.Namespace) -> int:
         BISC_RAW=str(out / "raw"), BISC_PREPROCESSED=str(out / "preprocessed"), BISC_RESULTS=str(out / "results")
     )
     steps = Steps()
-    seed, raw, held_out = ["--seed", str(args.seed), "--size", *SIZE_XYZ], out / "raw" / NAME, out / "held_out"
-    steps.do(simulate.main, ["-o", str(raw), "-n", str(args.train_cases), *seed, *workers])
+    raw, held_out = out / "raw" / NAME, out / "held_out"
+    patients = ["--seed", str(args.seed), "--size", *SIZE_XYZ, *workers]
+    steps.do(simulate.main, ["-o", str(raw), "-n", str(args.train_cases), *patients])
     start = ["--start-index", str(HELD_OUT_START)]
-    steps.do(simulate.main, ["-o", str(held_out), "-n", str(args.test_cases), *start, *seed, *workers])
+    steps.do(simulate.main, ["-o", str(held_out), "-n", str(args.test_cases), *start, *patients])
     steps.do(plan_and_preprocess.main, ["-d", NAME, *workers])
     for stage in ("rough", "fine"):
         steps.do(train.main, [stage, "0", "-d", NAME, "--preset", args.preset, "--device", "cpu", "--continue"])

@@ -84,31 +84,29 @@ class CascadeResult:
 
     def labels(self, offsets: Offsets) -> npt.NDArray[np.uint8]:
         """(z, y, x) labels on the image's grid; voxels outside all ROIs are background, and so are strays."""
-        out = np.zeros(self.image.geometry.shape_zyx, dtype=np.uint8)
-        least = self.min_kidney_ml / self.image.geometry.voxel_volume_ml
-        for roi in self.native:
-            part = out[roi.box.to_slices()]
-            np.maximum(part, drop_strays(decide(roi.probabilities, offsets), least), out=part)
-        return out
+        return labels_of_rois(self.native, self.image.geometry, self.min_kidney_ml, offsets)
 
 
-def run_cascade(image: Volume, model: Model, decision: Decision) -> CascadeResult:
+def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeResult | None = None) -> CascadeResult:
     """Both stages on one canonical HU image.
 
     Args:
         image: (z, y, x) HU.
         model: Plan and networks.
         decision: How the rough stage's labels are decided; the fine stage's are decided from the result.
+        known: The same image's and model's result under another decision: what is equal in both is not computed again.
     """
-    rough = run_rough(image, model.plan, model.rough, model)
+    rough = known.rough if known is not None else run_rough(image, model.plan, model.rough, model)
     kidneys, target = locate(rough, image.geometry, model.plan, offsets_of(model.rough, decision))
+    softmax = {roi.grid: roi.probabilities for roi in known.rois} if known is not None else {}
     rois = []
     for kidney in kidneys:
         box = roi_box(kidney.box, target, model.plan.roi)
         grid = target.cropped(box.start_zyx, box.shape_zyx)
-        hu = normalise(resample(image, grid), model.plan.intensity)
-        softmax = softmax_volume(model.fine, hu, model.plan.intensity.air, model.device)
-        rois.append(RoiResult(kidney, grid, softmax))
+        if grid not in softmax:
+            hu = normalise(resample(image, grid), model.plan.intensity)
+            softmax[grid] = softmax_volume(model.fine, hu, model.plan.intensity.air, model.device)
+        rois.append(RoiResult(kidney, grid, softmax[grid]))
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
     return CascadeResult(image, rough, tuple(rois), tuple(native), model.plan.roi.min_kidney_ml)
 
@@ -142,6 +140,18 @@ def upsample_labels(rough: RoughResult, grid: Geometry, offsets: Offsets) -> npt
     fine = resample_channels(rough.probabilities, rough.grid, part, BACKGROUND_FILL)
     labels[box.to_slices()] = decide(fine, offsets)
     return labels
+
+
+def labels_of_rois(
+    rois: Sequence[NativeRoi], native: Geometry, min_kidney_ml: float, offsets: Offsets
+) -> npt.NDArray[np.uint8]:
+    """(z, y, x) labels on the image's grid from its ROIs' softmax; all else is background."""
+    out = np.zeros(native.shape_zyx, dtype=np.uint8)
+    for roi in rois:
+        part = out[roi.box.to_slices()]
+        kept = drop_strays(decide(roi.probabilities, offsets), min_kidney_ml / native.voxel_volume_ml)
+        np.maximum(part, kept, out=part)
+    return out
 
 
 def _to_native(roi: RoiResult, native: Geometry) -> NativeRoi:

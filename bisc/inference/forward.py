@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -15,6 +16,9 @@ from bisc.inference.model import FoldNetwork
 from bisc.network.device import Device
 
 MULTIPLE = 16
+BATCH_VOXELS = 600_000
+"""Windows go through the network together up to this many voxels: about 0.5 GB at 32 base features in float32."""
+Place = tuple[slice, ...]
 
 
 def softmax_volume(
@@ -51,15 +55,25 @@ def _windows(fold: FoldNetwork, image: npt.NDArray[np.float32], air: float, devi
     out: npt.NDArray[np.float32] = np.zeros((N_CLASSES, *image.shape), dtype=np.float32)
     total: npt.NDArray[np.float32] = np.zeros(image.shape, dtype=np.float32)
     size = image.shape if fold.window_zyx is None else fold.window_zyx
-    for start in product(*map(window_starts, image.shape, size)):
-        at = tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))
-        window = image[at]
-        weight = _weights(window.shape)
-        inside = (slice(None), *at)
-        out[inside] += _one_pass(fold, window, air, device) * weight
-        total[at] += weight
+    places = [
+        tuple(slice(s, min(s + n, length)) for s, n, length in zip(start, size, image.shape, strict=True))
+        for start in product(*map(window_starts, image.shape, size))
+    ]
+    for batch in batched(places, max(1, BATCH_VOXELS // math.prod(size))):
+        softmax = _one_pass(fold, np.stack([image[at] for at in batch]), air, device)
+        weight = _weights(softmax.shape[2:])
+        for at, part in zip(batch, softmax, strict=True):
+            out[(slice(None), *at)] += part * weight
+            total[at] += weight
     out /= total
     return out
+
+
+def batched(places: list[Place], n: int) -> Iterator[list[Place]]:
+    """Batches of at most `n`, as even as can be: torch computes a batch of one without its fast CPU kernels."""
+    n_batches = math.ceil(len(places) / n)
+    for i in range(n_batches):
+        yield places[i * len(places) // n_batches : (i + 1) * len(places) // n_batches]
 
 
 def _weights(shape_zyx: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -69,14 +83,16 @@ def _weights(shape_zyx: tuple[int, ...]) -> npt.NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def _one_pass(fold: FoldNetwork, image: npt.NDArray[np.float32], air: float, device: Device) -> npt.NDArray[np.float32]:
-    """(classes, z, y, x) softmax of one window, padded with air to multiples of 16."""
+def _one_pass(
+    fold: FoldNetwork, windows: npt.NDArray[np.float32], air: float, device: Device
+) -> npt.NDArray[np.float32]:
+    """(window, classes, z, y, x) softmax of (window, z, y, x) images, padded with air to multiples of 16."""
     pad: list[int] = []
-    for n in reversed(image.shape):
+    for n in reversed(windows.shape[1:]):
         pad += [0, -n % MULTIPLE]
-    x = F.pad(device.put(np.ascontiguousarray(image)[None, None]), pad, value=air)
+    x = F.pad(device.put(np.ascontiguousarray(windows)[:, None]), pad, value=air)
     with device.autocast():
-        logits = fold.network.forward_region(x)[0]
-    z, y, w = image.shape
-    softmax: npt.NDArray[np.float32] = logits[:, :z, :y, :w].float().softmax(dim=0).cpu().numpy()
+        logits = fold.network.forward_region(x)
+    _, z, y, w = windows.shape
+    softmax: npt.NDArray[np.float32] = logits[..., :z, :y, :w].float().softmax(dim=1).cpu().numpy()
     return softmax

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.labels import KIDNEY
-from bisc.preprocessing.components import label_components
+from bisc.preprocessing.components import number_components
 
 
 def drop_strays(labels: npt.NDArray[np.uint8], min_kidney_voxels: float) -> npt.NDArray[np.uint8]:
@@ -21,12 +21,18 @@ def drop_strays(labels: npt.NDArray[np.uint8], min_kidney_voxels: float) -> npt.
     Returns:
         (z, y, x) labels; the given array where nothing is dropped.
     """
-    components, numbered, box = label_components(labels > 0)
-    if box is None or len(components) == 1:
+    numbered, box = number_components(labels > 0)
+    if box is None:
         return labels
     inside = labels[box.to_slices()]
-    kidney_voxels = np.bincount(numbered[inside == KIDNEY], minlength=len(components) + 1)
-    kept = [c.label for c in components if kidney_voxels[c.label] >= min_kidney_voxels] or [components[0].label]
+    sizes = np.bincount(numbered.ravel())
+    kept = np.bincount(numbered[inside == KIDNEY], minlength=sizes.size) >= min_kidney_voxels
+    sizes[0] = 0
+    kept[0] = False
+    if not kept.any():
+        kept[sizes.argmax()] = True
+    if kept[1:].all():
+        return labels
     out = np.zeros_like(labels)
-    out[box.to_slices()] = np.where(np.isin(numbered, kept), inside, 0)
+    out[box.to_slices()] = np.where(kept[numbered], inside, 0)
     return out

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bisc.core.labels import N_CLASSES
+from bisc.network.norm import InstanceNorm
 
 Norm = Literal["batch", "instance"]
 DIVISOR: Final = 8
@@ -132,7 +133,7 @@ def _conv_pair(in_features: int, out_features: int, norm: Norm) -> nn.Sequential
 def _norm(norm: Norm, features: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm3d(features)
-    return nn.InstanceNorm3d(features, affine=True)
+    return InstanceNorm(features)
 
 
 def _kaiming(module: nn.Module) -> None:

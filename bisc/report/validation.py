@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import msgspec
@@ -12,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.errors import InputError
-from bisc.core.files import make_folder
+from bisc.core.files import PARTIAL, make_folder, remove_partial
+from bisc.core.geometry import as_int_triple
 from bisc.core.progress import track
+from bisc.core.roi import Box
 from bisc.core.targets import labels_of
 from bisc.core.volume import Volume
 from bisc.evaluation.aggregate import to_frame, write_with_summary
 from bisc.evaluation.cases import CaseScores, score_arrays
 from bisc.imageio import read_image, read_labels, write_image
 from bisc.imageio.dataset import RawCase, find_raw_dataset
-from bisc.inference.cascade import run_cascade
-from bisc.inference.decision import DECISIONS, DEFAULT_DECISION, NO_OFFSETS, Decision, OffsetFit, Offsets, offsets_of
+from bisc.inference.cascade import NativeRoi, labels_of_rois, run_cascade
+from bisc.inference.decision import DECISIONS, DEFAULT_DECISION, NO_OFFSETS, Decision, OffsetFit, Offsets
 from bisc.inference.forward import softmax_volume
 from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
@@ -101,15 +104,25 @@ def finish_rough(
 
 
 def finish_fine(cases: list[FoldCase], fold: int, results: Path, folder: Path, device: Device) -> list[str]:
-    """Offsets from the cascade's ROIs, then report.csv of the default decision and one report per decision."""
-    model = load_model(results, [fold], device)
-    store_offsets(folder, _fit_fine(cases, model))
+    """Offsets from the cascade's ROIs, then report.csv of the default decision and one report per decision.
+
+    Each image passes the networks once, and once more only where the decisions disagree about a ROI: the softmax of
+    the default decision's ROIs waits on the disk for the offsets that all cases together determine.
+    """
     model = load_model(results, [fold], device)
     target = make_folder(folder / "validation")
+    remove_partial(target)
+    with TemporaryDirectory(prefix=PARTIAL, dir=target) as scratch:
+        fit, plain = OffsetFit(), []
+        for case in track(cases, "validate"):
+            plain.append(_first_pass(case, model, fit, Path(scratch)))
+        offsets = fit.fit() if fit.cases else NO_OFFSETS
+        store_offsets(folder, offsets)
+        calibrated = [_second_pass(case, model, offsets, Path(scratch), target) for case in cases]
     lines = []
+    scores: dict[Decision, list[CaseScores]] = {"argmax": plain, "calibrated": calibrated}
     for decision in DECISIONS:
-        scores = list(_score(cases, model, decision, target if decision == DEFAULT_DECISION else None))
-        frame = to_frame(scores)
+        frame = to_frame(scores[decision])
         write_with_summary(target / f"report_{decision}.csv", frame)
         if decision == DEFAULT_DECISION:
             write_with_summary(target / "report.csv", frame)
@@ -125,24 +138,30 @@ def store_offsets(folder: Path, offsets: Offsets) -> None:
     save_checkpoint(folder / CHECKPOINT, checkpoint)
 
 
-def _fit_fine(cases: list[FoldCase], model: Model) -> Offsets:
-    fit = OffsetFit()
-    for case in track(cases, "calibrate fine"):
-        image, reference = case.read()
-        rois = run_cascade(image, model, DEFAULT_DECISION).rois
-        if rois:
-            fit.add([r.probabilities for r in rois], [resample_labels(reference, r.grid) for r in rois])
-    return fit.fit() if fit.cases else NO_OFFSETS
+def _first_pass(case: FoldCase, model: Model, fit: OffsetFit, scratch: Path) -> CaseScores:
+    """Run the cascade, keep its softmax for the second pass, add the case to the fit; returns argmax's scores."""
+    image, reference = case.read()
+    result = run_cascade(image, model, "calibrated")
+    arrays = {f"roi_{i}": roi.probabilities for i, roi in enumerate(result.native)}
+    starts = {f"start_{i}": np.asarray(roi.box.start_zyx) for i, roi in enumerate(result.native)}
+    np.savez(scratch / f"{case.raw.name}.npz", **arrays, **starts)
+    if result.rois:
+        fit.add([r.probabilities for r in result.rois], [resample_labels(reference, r.grid) for r in result.rois])
+    labels = run_cascade(image, model, "argmax", known=result).labels(NO_OFFSETS)
+    return score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
 
 
-def _score(cases: list[FoldCase], model: Model, decision: Decision, masks: Path | None) -> Iterator[CaseScores]:
-    for case in track(cases, f"validate {decision}"):
-        image, reference = case.read()
-        labels = run_cascade(image, model, decision).labels(offsets_of(model.fine, decision))
-        if masks is not None:
-            native = read_labels(case.raw.labels).native
-            write_image(masks / f"{case.raw.name}.nii.gz", labels, native)
-        yield score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
+def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, masks: Path) -> CaseScores:
+    """Decide the kept softmax by the fitted offsets, write the mask, return its scores."""
+    stored = read_labels(case.raw.labels)
+    reference = stored.volume
+    with np.load(scratch / f"{case.raw.name}.npz") as kept:
+        softmax = [kept[f"roi_{i}"] for i in range(len(kept.files) // 2)]
+        starts = [as_int_triple(kept[f"start_{i}"]) for i in range(len(softmax))]
+    rois = [NativeRoi(Box.of_shape(p.shape[1:]).shifted(start), p) for start, p in zip(starts, softmax, strict=True)]
+    labels = labels_of_rois(rois, reference.geometry, model.plan.roi.min_kidney_ml, offsets)
+    write_image(masks / f"{case.raw.name}.nii.gz", labels, stored.native)
+    return score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
 
 
 def _cases(preprocessed: Path, names: list[str]) -> list[FoldCase]:
