@@ -10,12 +10,12 @@ import numpy as np
 
 from bisc.core.geometry import IntTriple
 
-BYTES_PER_VOXEL_FEATURE: Final = 112.0
-BYTES_PER_VOXEL: Final = 360.0
-FIXED_GB: Final = 0.25
-"""Fitted to peak resident memory of float32 training steps at f = 8, 16, 32 (docs/method.md, tests/test_memory.py)."""
-BYTES_PER_PARAMETER: Final = 16
-"""Weight, gradient and Adam's two moments in float32."""
+BYTES_PER_VOXEL_FEATURE: Final = 95.0
+BYTES_PER_VOXEL: Final = 290.0
+BYTES_PER_PARAMETER: Final = 43.0
+FIXED_GB: Final = 0.41
+"""Fitted to peak resident memory of float32 training steps at f = 8, 16, 32 (docs/method.md, tests/test_memory.py).
+Weight, gradient and Adam's two moments make 16 bytes a parameter; the kernels' scratch makes the rest."""
 MAX_BATCH: Final = 8
 MAX_FEATURES: Final = 32
 MIN_FEATURES: Final = 8

@@ -150,6 +150,19 @@ def test_a_large_case_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(np.unique(first, axis=1).T) == 50
 
 
+def test_voxels_that_no_offset_can_move_are_not_kept() -> None:
+    """Of four voxels the sure background is dropped; under offsets at the limit the Dice is that of all four."""
+    logits = np.array([[9.0, 1.0, 0.0, 0.0], [0.0, 0.0, 9.0, 1.0], [0.0, 0.0, 0.0, 3.0]]).reshape(3, 1, 2, 2)
+    y = np.array([0, 0, 1, 2], np.uint8).reshape(1, 2, 2)
+    p, fit = softmax(logits), OffsetFit()
+    fit.add([p], [y])
+    assert fit.cases[0][1].tolist() == [0, 1, 2]
+    for offsets in (NO_OFFSETS, (0.0, OffsetFit.MOST, 0.0), (0.0, -2.0, OffsetFit.MOST)):
+        found = decide(p, offsets)
+        dice = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in ((found > 0, y > 0), (found == 2, y == 2))]
+        assert fit.score(offsets) == pytest.approx(np.mean(dice))
+
+
 def test_without_cases_there_are_no_offsets() -> None:
     """A fold whose rough stage found nothing."""
     assert OffsetFit().fit() == NO_OFFSETS

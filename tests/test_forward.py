@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from training_fixtures import use_one_thread
 
 from bisc.core.geometry import IntTriple
+from bisc.inference import forward
 from bisc.inference.forward import softmax_volume, window_starts
 from bisc.inference.model import FoldNetwork
 from bisc.network import SCUNet
@@ -114,10 +115,32 @@ def test_windows_are_the_folds_own_and_whole_volumes_are_seen_once() -> None:
     """50 x 16 x 24 in windows of 16: starts at most 8 apart along z, two along x."""
     network = Voxelwise()
     softmax_volume([fold(network, (16, 16, 16))], image_of(50, 16, 24), AIR, CPU)
-    assert [tuple(x.shape[2:]) for x in network.seen] == [(16, 16, 16)] * len(window_starts(50, 16)) * 2
+    assert {tuple(x.shape[2:]) for x in network.seen} == {(16, 16, 16)}
+    assert sum(len(x) for x in network.seen) == len(window_starts(50, 16)) * 2
     network.seen.clear()
     softmax_volume([fold(network, None)], image_of(50, 16, 16), AIR, CPU)
     assert [tuple(x.shape[2:]) for x in network.seen] == [(64, 16, 16)]
+
+
+def test_batches_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """12 windows together, or two at a time: the same softmax; no batch holds more voxels than allowed."""
+    network, image = Voxelwise(), image_of(50, 16, 24)
+    together = softmax_volume([fold(network, (16, 16, 16))], image, AIR, CPU)
+    monkeypatch.setattr(forward, "BATCH_VOXELS", 2 * 16**3 + 1)
+    network.seen.clear()
+    by_two = softmax_volume([fold(network, (16, 16, 16))], image, AIR, CPU)
+    np.testing.assert_allclose(by_two, together, atol=1e-6)
+    assert [len(x) for x in network.seen] == [2] * 6
+
+
+@given(n=st.integers(1, 40), most=st.integers(1, 9))
+def test_batches_are_even(n: int, most: int) -> None:
+    """Every place once, in order; sizes differ by one at most."""
+    places = [(slice(i, i + 1),) for i in range(n)]
+    batches = list(forward.batched(places, most))
+    assert [p for b in batches for p in b] == places
+    assert max(map(len, batches)) <= most
+    assert max(map(len, batches)) - min(map(len, batches)) <= 1
 
 
 @pytest.mark.parametrize("axis", range(3))

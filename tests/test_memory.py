@@ -15,20 +15,24 @@ import torch
 from bisc.losses import SCUNetLoss
 from bisc.losses.branches import BranchTargets
 from bisc.network import SCUNet
+from bisc.network.device import choose_device
 
+device = choose_device("cpu", "fp32")
 z, y, x, batch, features = map(int, sys.argv[1:])
-network = SCUNet(features)
+network = device.put_network(SCUNet(features))
 optimizer = torch.optim.Adam(network.parameters())
 labels = torch.randint(0, 2, (batch, z, y, x))
 for _ in range(2):
-    loss = SCUNetLoss("dice_ce")(network(torch.randn(batch, 1, z, y, x)), BranchTargets(labels, labels, labels))
+    image = device.put(torch.randn(batch, 1, z, y, x).numpy())
+    loss = SCUNetLoss("dice_ce")(network(image), BranchTargets(labels, labels, labels))
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
-TOLERANCE = 0.25
-"""Of the estimate: allocators and kernels differ from machine to machine."""
+MOST, LEAST = 1.25, 0.6
+"""Measured over estimated. Too low an estimate ends a training for want of memory, too high a one wastes some: and
+kernels differ (0.68 GB on a CPU with AVX2, 0.51 with AVX-512 for the smallest step here; docs/method.md)."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux alone")
@@ -42,4 +46,5 @@ def test_the_estimate_is_what_a_step_takes(
     sizes = [str(n) for n in (*patch_size_zyx, batch_size, base_features)]
     done = subprocess.run([sys.executable, "-c", STEP, *sizes], capture_output=True, text=True, timeout=300, check=True)
     measured = float(done.stdout)
-    assert training_gb(patch_size_zyx, batch_size, base_features) == pytest.approx(measured, rel=TOLERANCE)
+    estimated = training_gb(patch_size_zyx, batch_size, base_features)
+    assert LEAST * estimated < measured < MOST * estimated

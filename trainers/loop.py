@@ -35,7 +35,7 @@ VALIDATION_BATCHES: Final = 12
 GRADIENT_NORM: Final = 12.0
 """nnU-Net's clip; it only matters for the first steps of the fast presets."""
 WARM_UP_STEPS: Final = 40
-"""Full rate at once left the rough stage at 'all background' for 240 steps (docs/method.md)."""
+"""At most a tenth of the run. Full rate at once left the rough stage at 'all background' for 240 steps (Adam, 1e-2)."""
 OPTIMIZERS, SCALER = "optimizers", "scaler"
 CHECKPOINT_LAST, CHECKPOINT_BEST = "checkpoint_last.pt", "checkpoint_best.pt"
 
@@ -193,7 +193,7 @@ def learning_rate(settings: RunSettings, step: int) -> float:
     """The rate of a step: constant, or a linear rise over the first steps and a cosine to zero at the run's end."""
     if settings.schedule == "constant":
         return settings.learning_rate
-    rise = min(1.0, (step + 1) / WARM_UP_STEPS)
+    rise = min(1.0, (step + 1) / max(1, min(WARM_UP_STEPS, settings.total_steps // 10)))
     return settings.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * step / settings.total_steps))
 
 

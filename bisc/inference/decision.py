@@ -50,7 +50,8 @@ def offsets_of(networks: Sequence[FoldNetwork], decision: Decision) -> Offsets:
 class OffsetFit:
     """Fits offsets to a sample of voxels: case by case in, the best mean Dice out.
 
-    Dice is a ratio of sums, so a uniform sample of a case's voxels estimates it without bias worth mentioning.
+    Voxels that are background and stay so under every offset tried change no sum, and are not kept. Dice is a ratio of
+    sums, so a uniform sample of what is left estimates it without bias worth mentioning.
 
     Args:
         kidney_weight: What the kidney's Dice counts for; the tumour's counts for the rest.
@@ -59,6 +60,8 @@ class OffsetFit:
     MAX_VOXELS: Final = 200_000
     GRID: Final = tuple(np.linspace(-5.0, 3.0, 17))
     STEPS: Final = (0.25, 0.1)
+    MOST: Final = 5.0
+    """No offset lies farther from none than this."""
 
     def __init__(self, kidney_weight: float = 0.5) -> None:
         self.kidney_weight = kidney_weight
@@ -68,10 +71,13 @@ class OffsetFit:
         """One case: (classes, z, y, x) probabilities and (z, y, x) reference labels of its regions."""
         p = np.concatenate([a.reshape(N_CLASSES, -1) for a in probabilities], axis=1)
         y = np.concatenate([a.ravel() for a in labels])
+        log_p = np.log(np.maximum(p, 1e-7))
+        open_ = (y > 0) | (log_p[1:].max(axis=0) + self.MOST >= log_p[0])
+        log_p, y = log_p[:, open_], y[open_]
         if y.size > self.MAX_VOXELS:
             picks = np.random.default_rng(len(self.cases)).choice(y.size, self.MAX_VOXELS, replace=False)
-            p, y = p[:, picks], y[picks]
-        self.cases.append((np.log(np.maximum(p, 1e-7)), y))
+            log_p, y = log_p[:, picks], y[picks]
+        self.cases.append((log_p, y))
 
     def fit(self) -> Offsets:
         """Offsets (background's is 0) with the best mean over cases of the weighted Dice of kidney and tumour.
@@ -97,6 +103,8 @@ class OffsetFit:
         return float(np.mean([self._weighted(p, y, offsets) for p, y in self.cases])) if self.cases else 0.0
 
     def _better(self, candidate: Offsets, best: Offsets, score: float) -> tuple[Offsets, float]:
+        if max(candidate) > self.MOST or min(candidate) < -self.MOST:
+            return best, score
         new = self.score(candidate)
         nearer = np.abs(candidate).sum() < np.abs(best).sum()
         if new > score + 1e-6 or (nearer and new >= score - 1e-9):

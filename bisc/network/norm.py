@@ -48,21 +48,24 @@ class _Normalise(torch.autograd.Function):
         """With x^ = (x - mean) rstd: dx = w rstd (dy - mean(dy) - x^ mean(dy x^)); dw = sum(dy x^); db = sum(dy)."""
         (dy,) = grads
         x, mean, rstd, weight = ctx.saved_tensors
-        mean, rstd = mean.float(), rstd.float()
+        mean, rstd = mean.to(_exact(x)), rstd.to(_exact(x))
+        xhat = torch.addcmul(_spread(-mean * rstd, x), x, _spread(rstd, x))
         voxels = x[0, 0].numel()
-        sum_dy = _sum(dy)
-        sum_dy_xhat = (_sum(dy * x) - mean * sum_dy) * rstd
-        scale = weight.float() * rstd
-        of_x = -scale * rstd * sum_dy_xhat / voxels
-        constant = -scale * sum_dy / voxels - of_x * mean
-        dx = torch.addcmul(_spread(constant, x), x, _spread(of_x, x)).addcmul_(dy, _spread(scale, x))
+        sum_dy, sum_dy_xhat = _sum(dy), _sum(dy * xhat)
+        scale = weight * rstd
+        dx = torch.addcmul(_spread(-scale * sum_dy / voxels, x), xhat, _spread(-scale * sum_dy_xhat / voxels, x))
+        dx.addcmul_(dy, _spread(scale, x))
         return dx, sum_dy_xhat.sum(0), sum_dy.sum(0)
 
 
 def _sum(x: Tensor) -> Tensor:
-    """(batch, features) float32 sums over space; by matrix product, whose sums over rows are quicker than sum()'s."""
-    rows = x.movedim(1, -1).flatten(1, -2).float()
+    """(batch, features) sums over space, in float32 or better; by matrix product, which is quicker here than sum()."""
+    rows = x.movedim(1, -1).flatten(1, -2).to(_exact(x))
     return (rows.new_ones(1, 1, rows.shape[1]).expand(len(rows), -1, -1) @ rows)[:, 0]
+
+
+def _exact(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _spread(values: Tensor, like: Tensor) -> Tensor:
