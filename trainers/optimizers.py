@@ -57,7 +57,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """U V^T of a (rows, columns) matrix U S V^T, nearly: singular values come out between about 0.7 and 1.2."""
     a, b, c = NEWTON_SCHULZ
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide / (wide.norm() + 1e-7)
+    x: Tensor = wide / (wide.norm() + 1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x

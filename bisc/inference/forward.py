@@ -63,7 +63,8 @@ def _windows(fold: FoldNetwork, image: npt.NDArray[np.float32], air: float, devi
         softmax = _one_pass(fold, np.stack([image[at] for at in batch]), air, device)
         weight = _weights(softmax.shape[2:])
         for at, part in zip(batch, softmax, strict=True):
-            out[(slice(None), *at)] += part * weight
+            inside = (slice(None), *at)
+            out[inside] += part * weight
             total[at] += weight
     out /= total
     return out

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -142,9 +142,10 @@ def _first_pass(case: FoldCase, model: Model, fit: OffsetFit, scratch: Path) -> 
     """Run the cascade, keep its softmax for the second pass, add the case to the fit; returns argmax's scores."""
     image, reference = case.read()
     result = run_cascade(image, model, "calibrated")
-    arrays = {f"roi_{i}": roi.probabilities for i, roi in enumerate(result.native)}
-    starts = {f"start_{i}": np.asarray(roi.box.start_zyx) for i, roi in enumerate(result.native)}
-    np.savez(scratch / f"{case.raw.name}.npz", **arrays, **starts)
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for i, roi in enumerate(result.native):
+        arrays[f"roi_{i}"], arrays[f"start_{i}"] = roi.probabilities, np.asarray(roi.box.start_zyx)
+    np.savez(scratch / f"{case.raw.name}.npz", **arrays)  # type: ignore[arg-type]
     if result.rois:
         fit.add([r.probabilities for r in result.rois], [resample_labels(reference, r.grid) for r in result.rois])
     labels = run_cascade(image, model, "argmax", known=result).labels(NO_OFFSETS)
