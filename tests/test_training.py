@@ -88,7 +88,9 @@ def test_a_run_leaves_log_picture_and_checkpoints(home: Path, fold: Path) -> Non
 def test_the_loss_falls(home: Path, fold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bright kidneys in fat are learnt within seconds: loss and Dice show it."""
     monkeypatch.setitem(
-        PRESETS, "tiny", replace(TINY, schedule="constant", rough=replace(TINY.rough, learning_rate=1e-2))
+        PRESETS,
+        "tiny",
+        replace(TINY, schedule="constant", rough=replace(TINY.rough, optimizer="adam", learning_rate=1e-2)),
     )
     assert main([*BRIEF, "--loss", "dice_ce", "--epochs", "3", "--iterations", "12"]) == 0
     log = pd.read_csv(fold / "log.csv")
