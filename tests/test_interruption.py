@@ -29,7 +29,7 @@ RUNS = {
     "bf16": ["rough", "0", "-d", NAME, "--preset", "deeper", "--device", "cpu", "--precision", "bf16"],
 }
 HAS_BF16 = choose_device("cpu").precision == "bf16"
-"""Elsewhere torch emulates it, sixty times slower: two minutes of the tests."""
+"""Elsewhere torch emulates it, which took two minutes of the tests."""
 
 
 @pytest.fixture(scope="module")

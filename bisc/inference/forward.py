@@ -17,7 +17,7 @@ from bisc.network.device import Device
 
 MULTIPLE = 16
 BATCH_VOXELS = 600_000
-"""Windows go through the network together up to this many voxels: about 0.5 GB at 32 base features in float32."""
+"""Windows go through the network together up to this many voxels, so that memory stays bounded."""
 Place = tuple[slice, ...]
 
 
