@@ -1,17 +1,23 @@
-"""Distances between the surfaces of two masks: HD95 and the surface Dice, by DeepMind's surface-distance.
+"""Distances between the surfaces of two masks: HD95 and the surface Dice, as DeepMind's surface-distance defines them.
 
-The library weighs every surface element by its area in mm2, so that neither measure depends on how the
-slices of an anisotropic CT happen to sample a surface (Nikolov et al. 2018, arXiv:1809.04430).
+Every surface element is weighed by its area in mm2, so that neither measure depends on how the slices of an
+anisotropic CT happen to sample a surface (Nikolov et al. 2018, arXiv:1809.04430). The areas, percentile and shares
+are the library's; its correlations and SciPy's distance transform are not used, since a mask scattered over a whole
+CT, as a barely trained network's is, took them minutes. `edt` gives the same distances in linear time.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from itertools import product
+from typing import Any, Final
 
+import edt
 import numpy as np
+import numpy.typing as npt
 import surface_distance
+from surface_distance import lookup_tables
 
 from bisc.core.geometry import Triple
 from bisc.core.roi import Box
@@ -69,14 +75,54 @@ def surface_scores(
     if box_reference is None or box_prediction is None:
         return SurfaceScores(penalty_mm, 0.0)
     part = box_reference.union(box_prediction).to_slices()
-    with warnings.catch_warnings():
-        # surface-distance 0.1 calls scipy.ndimage by namespaces that SciPy has deprecated.
-        warnings.filterwarnings("ignore", r"Please (import|use) .* `scipy\.ndimage`", DeprecationWarning)
-        distances = surface_distance.compute_surface_distances(reference[part], prediction[part], spacing_mm_zyx)
+    distances = _surface_distances(reference[part], prediction[part], spacing_mm_zyx)
     return SurfaceScores(
         float(surface_distance.compute_robust_hausdorff(distances, PERCENT)),
         float(surface_distance.compute_surface_dice_at_tolerance(distances, tolerance_mm)),
     )
+
+
+def _surface_distances(reference: Mask, prediction: Mask, spacing_mm_zyx: Triple) -> dict[str, npt.NDArray[Any]]:
+    """What surface_distance.compute_surface_distances returns: per surface, sorted distances and their areas."""
+    area_of_code = _area_of_code(spacing_mm_zyx)
+    gt, pred = _neighbour_codes(reference), _neighbour_codes(prediction)
+    on_gt, on_pred = _is_border(gt), _is_border(pred)
+    to_pred, to_gt = _distance_to(on_pred, spacing_mm_zyx)[on_gt], _distance_to(on_gt, spacing_mm_zyx)[on_pred]
+    by_gt, by_pred = np.argsort(to_pred, kind="stable"), np.argsort(to_gt, kind="stable")
+    return {
+        "distances_gt_to_pred": to_pred[by_gt],
+        "distances_pred_to_gt": to_gt[by_pred],
+        "surfel_areas_gt": area_of_code[gt[on_gt]][by_gt],
+        "surfel_areas_pred": area_of_code[pred[on_pred]][by_pred],
+    }
+
+
+def _neighbour_codes(mask: Mask) -> npt.NDArray[np.uint8]:
+    """Which of the 8 voxels around each voxel corner are set, a bit each; (z + 1, y + 1, x + 1)."""
+    padded = np.pad(mask.view(np.uint8), 1)
+    codes = np.zeros([n + 1 for n in mask.shape], np.uint8)
+    for corner in product((0, 1), repeat=3):
+        bit = np.uint8(lookup_tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL[corner])
+        codes |= padded[tuple(slice(c, c + n) for c, n in zip(corner, codes.shape, strict=True))] * bit
+    return codes
+
+
+def _is_border(codes: npt.NDArray[np.uint8]) -> Mask:
+    """Corners between set and unset voxels."""
+    border: Mask = (codes != 0) & (codes != 0xFF)
+    return border
+
+
+def _distance_to(border: Mask, spacing_mm_zyx: Triple) -> npt.NDArray[np.float32]:
+    """Distance in mm of every corner to the nearest of a border."""
+    distances: npt.NDArray[np.float32] = edt.edt(~border, anisotropy=spacing_mm_zyx, black_border=False)
+    return distances
+
+
+@lru_cache(maxsize=64)
+def _area_of_code(spacing_mm_zyx: Triple) -> npt.NDArray[np.float64]:
+    table: npt.NDArray[np.float64] = lookup_tables.create_table_neighbour_code_to_surface_area(spacing_mm_zyx)
+    return table
 
 
 def image_diagonal_mm(shape_zyx: tuple[int, ...], spacing_mm_zyx: Triple) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import astuple
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+import surface_distance
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -93,6 +95,30 @@ def test_surfaces_of_empty_masks() -> None:
     empty = np.zeros(SHAPE, dtype=bool)
     assert surfaces(empty, empty) == SurfaceScores(0.0, 1.0)
     assert surfaces(empty, ~empty) == surfaces(~empty, empty) == SurfaceScores(99.0, 0.0)
+
+
+@quick
+@pytest.mark.filterwarnings("ignore:Please (import|use) .* `scipy.ndimage`:DeprecationWarning")
+@given(hnp.arrays(bool, SHAPE), hnp.arrays(bool, SHAPE), st.sampled_from([0.6, 0.9, 2.2]))
+def test_any_two_masks_score_as_the_library_scores_them(
+    reference: npt.NDArray[np.bool_], prediction: npt.NDArray[np.bool_], tolerance: float
+) -> None:
+    assume(reference.any() and prediction.any())
+    ours = surfaces(reference, prediction, spacing_mm_zyx=SPACING, tolerance_mm=tolerance)
+    theirs = surface_distance.compute_surface_distances(reference, prediction, SPACING)
+    assert ours.hd95_mm == pytest.approx(surface_distance.compute_robust_hausdorff(theirs, 95), rel=1e-6)
+    expected = surface_distance.compute_surface_dice_at_tolerance(theirs, tolerance)
+    assert ours.surface_dice == pytest.approx(expected, rel=1e-9)
+
+
+def test_specks_all_over_a_scan_are_measured_in_seconds() -> None:
+    # What a barely trained network leaves: one box over the whole scan. SciPy's distance transform needs minutes.
+    specks = np.random.default_rng(0).random((64, 256, 256)) > 0.9
+    kidney = np.zeros(specks.shape, dtype=bool)
+    kidney[20:40, 60:120, 60:120] = True
+    start = time.perf_counter()
+    assert surfaces(kidney, specks).hd95_mm > 50.0
+    assert time.perf_counter() - start < 10.0
 
 
 def test_tolerances_are_those_of_kits23() -> None:
