@@ -16,7 +16,7 @@ from bisc.core.errors import BiscError, InputError
 from bisc.imageio import read_image, write_image
 from bisc.imageio.inputs import find_inputs
 from bisc.inference.decision import Decision
-from bisc.inference.predictor import PredictionRow, PredictOptions, predict_cases, read_rows, rows_csv
+from bisc.inference.predictor import PredictionRow, PredictOptions, doubt_of, predict_cases, read_rows, rows_csv
 
 use_one_thread()
 QUATERNION = 1e-7
@@ -53,6 +53,20 @@ def predict(
     errors: list[BiscError] = []
     rows = predict_cases(find_inputs(source), stub_model(network), out, options, errors.append)
     return {row.case: row for row in rows}, errors
+
+
+def test_more_kidney_than_any_patient_has_is_said(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mask is written and keeps its status; the row says that it cannot be right."""
+    monkeypatch.setattr("bisc.inference.predictor.MAX_KIDNEY_ML", 1.0)
+    rows, errors = predict(scans, tmp_path)
+    assert (errors, rows["both"].status, rows["none"].error) == ([], "ok", "")
+    assert rows["both"].error.startswith(f"implausible: {rows['both'].kidney_ml:.0f} ml of kidney and tumour")
+    assert (tmp_path / "both.nii.gz").exists()
+
+
+def test_the_largest_real_kidneys_are_plausible() -> None:
+    assert doubt_of(1962.4) == ""  # case_00114, the most of the 167 label maps
+    assert "5540 ml" in doubt_of(5539.972)
 
 
 def test_masks_rows_and_headers(scans: Path, tmp_path: Path) -> None:

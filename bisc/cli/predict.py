@@ -12,6 +12,7 @@ from bisc.core.paths import Folders, find_dataset
 from bisc.imageio.inputs import KINDS, find_inputs
 from bisc.inference.decision import DECISIONS, DEFAULT_DECISION
 from bisc.inference.model import load_model
+from bisc.inference.predictor import FAILED as FAILED_CASE
 from bisc.inference.predictor import PredictOptions, predict_cases
 from bisc.network.device import PRECISIONS, choose_device
 
@@ -51,6 +52,9 @@ def run(args: argparse.Namespace) -> int:
         errors.append(error)
 
     rows = predict_cases(cases, model, args.out, options, note)
+    for row in rows:
+        if row.status != FAILED_CASE and row.error:
+            complain(PROG, f"{row.case}: {row.error}")
     print(f"{len(rows) - len(errors)} of {len(rows)} cases predicted; see {args.out / 'predictions.csv'}")
     if any(isinstance(error, InputError) for error in errors):
         return BAD_INPUT
