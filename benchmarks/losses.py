@@ -1,8 +1,8 @@
 """Which loss, and which T? Trains one stage of fold 0 by each loss for the same number of steps on the demo's data.
 
     bisc_demo -o bisc_demo
-    python -m benchmarks.losses bisc_demo --stage rough --steps 150 --thresholds 0
-    python -m benchmarks.losses bisc_demo --stage fine --steps 350
+    python -m benchmarks.losses bisc_demo --stage rough --steps 72 --thresholds 0
+    python -m benchmarks.losses bisc_demo --stage fine --steps 150
 
 Rough stage: 0.8 x kidney and 0.2 x tumour Dice on its own grid. Fine stage: Dice of the whole cascade on the fold's
 validation cases, behind the demo's own rough stage, so that the loss of the fine stage is all that differs. Every
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("demo", type=Path, help="output folder of bisc_demo")
     parser.add_argument("--stage", choices=("rough", "fine"), default="fine")
-    parser.add_argument("--steps", type=int, default=350)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.0, 0.1, 0.3, 0.5], metavar="T")
     args = parser.parse_args()
     rows: list[dict[str, object]] = []
