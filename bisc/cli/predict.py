@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     rows = predict_cases(cases, model, args.out, options, note)
     for row in rows:
         if row.status != FAILED_CASE and row.error:
-            complain(PROG, f"{row.case}: {row.error}")
+            print(f"{row.case}: {row.error}")
     print(f"{len(rows) - len(errors)} of {len(rows)} cases predicted; see {args.out / 'predictions.csv'}")
     if any(isinstance(error, InputError) for error in errors):
         return BAD_INPUT
