@@ -111,14 +111,19 @@ def test_any_two_masks_score_as_the_library_scores_them(
     assert ours.surface_dice == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:Please (import|use) .* `scipy.ndimage`:DeprecationWarning")
 def test_specks_all_over_a_scan_are_measured_in_seconds() -> None:
-    # What a barely trained network leaves: one box over the whole scan. SciPy's distance transform needs minutes.
+    # What a barely trained network leaves: one box over the whole scan. The library's own distances took nine times as
+    # long as ours at this size (7.3 s against 0.8 s), so both are timed here: 10 s alone would let them pass.
     specks = np.random.default_rng(0).random((64, 256, 256)) > 0.9
     kidney = np.zeros(specks.shape, dtype=bool)
     kidney[20:40, 60:120, 60:120] = True
     start = time.perf_counter()
     assert surfaces(kidney, specks).hd95_mm > 50.0
-    assert time.perf_counter() - start < 10.0
+    ours_seconds = time.perf_counter() - start
+    assert ours_seconds < 10.0
+    surface_distance.compute_surface_distances(kidney, specks, (1.0, 1.0, 1.0))
+    assert ours_seconds < (time.perf_counter() - start - ours_seconds) / 2.0
 
 
 def test_tolerances_are_those_of_kits23() -> None:

@@ -20,14 +20,15 @@ from bisc.core.labels import TUMOR
 from bisc.core.progress import track
 from bisc.imageio import CaseImage, read_image, write_image
 from bisc.imageio.inputs import InputCase
-from bisc.inference.cascade import CascadeResult, run_cascade, upsample_labels
+from bisc.inference.cascade import CascadeResult, roi_arrays, run_cascade, upsample_labels
 from bisc.inference.decision import Decision, offsets_of
 from bisc.inference.model import Model
 
 FAILED: Final = "failed"
 
 MAX_KIDNEY_ML: Final = 2500.0
-"""More than this is no patient's kidneys and tumours: the most in 167 KiTS19 label maps is 1962 ml (case_00114)."""
+"""Kidneys and tumours above this are doubted: the most in 167 KiTS19 label maps is 1962 ml (case_00114). Polycystic
+kidneys, of which KiTS19 has none, can be larger."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,8 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
 
 def save_probabilities(path: Path, result: CascadeResult) -> None:
     """`roi_K` (classes, z, y, x) float16 softmax on canonical voxels, and `start_K`, the (z, y, x) of its first one."""
-    arrays = {}
-    for i, roi in enumerate(result.native):
-        arrays[f"roi_{i}"] = roi.probabilities.astype(np.float16)
-        arrays[f"start_{i}"] = np.asarray(roi.box.start_zyx)
     with atomic_file(path) as scratch:
-        np.savez_compressed(scratch, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
 
 
 def rows_csv(rows: Sequence[PredictionRow]) -> str:
@@ -196,6 +193,7 @@ def _row(
     case: InputCase, image: CaseImage, result: CascadeResult, labels: npt.NDArray[np.uint8], seconds: float
 ) -> PredictionRow:
     ml = image.volume.geometry.voxel_volume_ml
+    kidney_ml = round(np.count_nonzero(labels) * ml, 3)
     rois = [
         {
             "side": roi.kidney.side,
@@ -209,14 +207,14 @@ def _row(
         result.status,
         round(seconds, 2),
         json.dumps(rois),
-        kidney_ml := round(np.count_nonzero(labels) * ml, 3),
+        kidney_ml,
         round(np.count_nonzero(labels == TUMOR) * ml, 3),
         doubt_of(kidney_ml),
     )
 
 
 def doubt_of(kidney_ml: float) -> str:
-    """Why no patient's mask can be of this volume; empty where one can."""
+    """Why a mask of this volume in ml is doubted; empty where it is not."""
     if kidney_ml <= MAX_KIDNEY_ML:
         return ""
     return (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -14,16 +14,14 @@ import numpy.typing as npt
 
 from bisc.core.errors import InputError
 from bisc.core.files import PARTIAL, make_folder, remove_partial
-from bisc.core.geometry import as_int_triple
 from bisc.core.progress import track
-from bisc.core.roi import Box
 from bisc.core.targets import labels_of
 from bisc.core.volume import Volume
 from bisc.evaluation.aggregate import to_frame, write_with_summary
 from bisc.evaluation.cases import CaseScores, score_arrays
 from bisc.imageio import read_image, read_labels, write_image
 from bisc.imageio.dataset import RawCase, find_raw_dataset
-from bisc.inference.cascade import NativeRoi, labels_of_rois, run_cascade
+from bisc.inference.cascade import labels_of_rois, roi_arrays, rois_of_arrays, run_cascade
 from bisc.inference.decision import DECISIONS, DEFAULT_DECISION, NO_OFFSETS, Decision, OffsetFit, Offsets
 from bisc.inference.forward import softmax_volume
 from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
@@ -142,10 +140,7 @@ def _first_pass(case: FoldCase, model: Model, fit: OffsetFit, scratch: Path) -> 
     """Run the cascade, keep its softmax for the second pass, add the case to the fit; returns argmax's scores."""
     image, reference = case.read()
     result = run_cascade(image, model, "calibrated")
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for i, roi in enumerate(result.native):
-        arrays[f"roi_{i}"], arrays[f"start_{i}"] = roi.probabilities, np.asarray(roi.box.start_zyx)
-    np.savez(scratch / f"{case.raw.name}.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(scratch / f"{case.raw.name}.npz", **roi_arrays(result.native))  # type: ignore[arg-type]
     if result.rois:
         fit.add([r.probabilities for r in result.rois], [resample_labels(reference, r.grid) for r in result.rois])
     labels = run_cascade(image, model, "argmax", known=result).labels(NO_OFFSETS)
@@ -157,9 +152,7 @@ def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, 
     stored = read_labels(case.raw.labels)
     reference = stored.volume
     with np.load(scratch / f"{case.raw.name}.npz") as kept:
-        softmax = [kept[f"roi_{i}"] for i in range(len(kept.files) // 2)]
-        starts = [as_int_triple(kept[f"start_{i}"]) for i in range(len(softmax))]
-    rois = [NativeRoi(Box.of_shape(p.shape[1:]).shifted(start), p) for start, p in zip(starts, softmax, strict=True)]
+        rois = rois_of_arrays(kept)
     labels = labels_of_rois(rois, reference.geometry, model.plan.roi.min_kidney_ml, offsets)
     write_image(masks / f"{case.raw.name}.nii.gz", labels, stored.native)
     return score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
