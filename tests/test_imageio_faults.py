@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from grids import fault, grid, write_itk
 
 from bisc.core.errors import InputError
@@ -135,3 +136,13 @@ def test_write_refuses_another_shape_and_odd_suffixes(tmp_path: Path) -> None:
         write_image(tmp_path / "b.strange", case.volume.array, case.native)
     assert "\n" not in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mha"]
+
+
+def test_a_packed_file_beside_its_unpacked_twin(tmp_path: Path) -> None:
+    """ITK takes the header of scan.nii.gz and the voxels of scan.nii, without a word: refused; the twin is read."""
+    twin = write_itk(tmp_path / "scan.nii", np.full((2, 3, 4), 7, np.int16))
+    packed = write_itk(tmp_path / "scan.nii.gz", np.full((2, 3, 4), 9, np.int16))
+    assert (sitk.GetArrayFromImage(sitk.ReadImage(str(packed))) == 7).all()  # why
+    for read in (read_image, read_labels, read_stored_geometry):
+        assert fault(read, packed).startswith("scan.nii lies beside it")
+    assert (read_image(twin).volume.array == 7).all()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,8 @@ from bisc.core.geometry import Geometry
 from bisc.core.labels import CYST, KIDNEY
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
-from bisc.imageio.whole import check_even_slices, check_whole_nifti
+from bisc.imageio.slabs import STREAMED_SUFFIXES, FileSlabs, ImageSlabs, Slabs, converted, is_large
+from bisc.imageio.whole import check_alone, check_even_slices, check_whole_nifti
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
@@ -36,10 +39,9 @@ def read_image(path: Path) -> CaseImage:
         InputError: If it cannot be read, ends too early, lacks a slice, is not one 3-D scalar image, or holds NaN or
             infinite voxels.
     """
-    image = _read(path)
-    stored = sitk.GetArrayViewFromImage(image)
-    native = NativeGrid.of(_geometry(image, path))
-    return CaseImage(path, native.to_canonical(_as_hu(stored, path)), native)
+    source = _open(path)
+    native = NativeGrid.of(source.geometry)
+    return CaseImage(path, native.to_canonical(_as_hu(source.slabs, path)), native)
 
 
 def read_labels(path: Path) -> CaseImage:
@@ -48,10 +50,10 @@ def read_labels(path: Path) -> CaseImage:
     Raises:
         InputError: As `read_image`, and if a value other than 0, 1, 2 or 3 occurs.
     """
-    image = _read(path)
-    stored = sitk.GetArrayViewFromImage(image)
-    native = NativeGrid.of(_geometry(image, path))
-    return CaseImage(path, native.to_canonical(_as_labels(stored, path)), native)
+    source = _open(path)
+    native = NativeGrid.of(source.geometry)
+    labels = converted(source.slabs, lambda slab: _as_labels(slab, path), np.uint8)
+    return CaseImage(path, native.to_canonical(labels), native)
 
 
 def read_stored_geometry(path: Path) -> Geometry:
@@ -60,20 +62,48 @@ def read_stored_geometry(path: Path) -> Geometry:
     Raises:
         InputError: If the header cannot be read.
     """
+    check_alone(path)
+    reader = _header(path)
+    if reader.GetDimension() != 3:
+        raise InputError(path, f"{reader.GetDimension()} dimensions", "a 3-D image")
+    return _geometry(reader, path)
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A file that can be used: its stored grid, and its voxels."""
+
+    geometry: Geometry
+    slabs: Slabs
+
+
+def _open(path: Path) -> _Source:
+    """A file's grid and voxels; what is large and can be read in parts stays on disk until it is asked for."""
+    if not path.exists():
+        raise InputError(path, "does not exist", "an image file or a DICOM series folder")
+    check_alone(path)
+    if path.is_file() and image_suffix(path) in STREAMED_SUFFIXES:
+        reader = _header(path)
+        if reader.GetDimension() == 3 and reader.GetNumberOfComponents() == 1 and is_large(reader):
+            if image_suffix(path) in NIFTI_SUFFIXES:
+                check_whole_nifti(path, reader)
+            return _Source(_geometry(reader, path), FileSlabs(reader, lambda error: _unreadable(path, error)))
+    image = _read(path)
+    return _Source(_geometry(image, path), ImageSlabs(image))
+
+
+def _header(path: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    if reader.GetDimension() != 3:
-        raise InputError(path, f"{reader.GetDimension()} dimensions", "a 3-D image")
-    return _make_geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), path)
+    return reader
 
 
 def _read(path: Path) -> sitk.Image:
-    if not path.exists():
-        raise InputError(path, "does not exist", "an image file or a DICOM series folder")
+    """The whole of a file or series as one 3-D image of one value a voxel."""
     try:
         image = _read_dicom_series(path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -103,7 +133,7 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
     return image
 
 
-def _geometry(image: sitk.Image, path: Path) -> Geometry:
+def _geometry(image: sitk.Image | sitk.ImageFileReader, path: Path) -> Geometry:
     return _make_geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path)
 
 
@@ -127,24 +157,28 @@ def _make_geometry(
         ) from error
 
 
-def _as_hu(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int16]:
-    if np.issubdtype(stored.dtype, np.floating):
-        bad = int(stored.size - np.count_nonzero(np.isfinite(stored)))
-        if bad:
-            raise InputError(path, f"{bad} voxels are NaN or infinite", "finite HU", "repair the export")
-        rounded: npt.NDArray[np.int16] = np.clip(np.rint(stored), *HU_LIMITS).astype(np.int16)
-        return rounded
-    if stored.dtype == np.int16:
-        return np.array(stored, dtype=np.int16)  # the view dies with its image: own the voxels
-    hu: npt.NDArray[np.int16] = np.clip(stored, *HU_LIMITS).astype(np.int16)
+def _as_hu(slabs: Slabs, path: Path) -> npt.NDArray[np.int16]:
+    bad = 0
+
+    def convert(slab: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+        nonlocal bad
+        if np.issubdtype(slab.dtype, np.floating):
+            finite = np.isfinite(slab)
+            bad += int(slab.size - np.count_nonzero(finite))
+            slab = np.rint(slab, where=finite, out=np.zeros_like(slab))
+        return slab if slab.dtype == np.int16 else np.clip(slab, *HU_LIMITS).astype(np.int16)
+
+    hu = converted(slabs, convert, np.int16)
+    if bad:
+        raise InputError(path, f"{bad} voxels are NaN or infinite", "finite HU", "repair the export")
     return hu
 
 
-def _as_labels(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.uint8]:
-    low, high = stored.min(), stored.max()
-    labels = stored.astype(np.uint8) if low >= 0 and high <= CYST else np.zeros((0,), np.uint8)
-    if labels.size == 0 or (np.issubdtype(stored.dtype, np.floating) and not np.array_equal(labels, stored)):
-        some = ", ".join(f"{v:g}" for v in np.unique(stored)[:8].astype(float))
+def _as_labels(slab: npt.NDArray[Any], path: Path) -> npt.NDArray[np.uint8]:
+    low, high = slab.min(), slab.max()
+    labels = slab.astype(np.uint8) if low >= 0 and high <= CYST else np.zeros((0,), np.uint8)
+    if labels.size == 0 or (np.issubdtype(slab.dtype, np.floating) and not np.array_equal(labels, slab)):
+        some = ", ".join(f"{v:g}" for v in np.unique(slab)[:8].astype(float))
         raise InputError(path, f"label values {some}", "0 background, 1 kidney, 2 tumour (3 cyst)", "remap them")
     if high == CYST:
         labels[labels == CYST] = KIDNEY

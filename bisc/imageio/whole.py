@@ -1,10 +1,11 @@
-"""What ITK passes over in silence: NIfTI files that end too early or hold NaN, DICOM series that lack a slice."""
+"""What ITK passes over in silence: NIfTI files that end too early, hold NaN or have a twin, DICOM without a slice."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Final
 
@@ -36,17 +37,17 @@ class _Promise:
     datatype: str
 
     @classmethod
-    def of(cls, image: sitk.Image) -> _Promise:
+    def of(cls, image: sitk.Image | sitk.ImageFileReader) -> _Promise:
         known = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key in PROMISE_KEYS}
         start = int(float(known.get("vox_offset", HEADER_BYTES)))
-        return cls(start, image.GetNumberOfPixels(), int(known.get("bitpix", 8)), known.get("datatype", ""))
+        return cls(start, prod(image.GetSize()), int(known.get("bitpix", 8)), known.get("datatype", ""))
 
     @property
     def n_bytes(self) -> int:
         return self.start + self.n_voxels * self.bits // 8
 
 
-def check_whole_nifti(path: Path, image: sitk.Image) -> None:
+def check_whole_nifti(path: Path, image: sitk.Image | sitk.ImageFileReader) -> None:
     """Refuse a NIfTI file with fewer bytes than its header promises (a broken download or copy), and one with voxels
     that are no numbers: ITK makes up the former and turns the latter into 0, which is water.
 
@@ -67,6 +68,23 @@ def check_whole_nifti(path: Path, image: sitk.Image) -> None:
     bad = _count_not_finite(path, promise) if promise.datatype in FLOAT_TYPES else 0
     if bad:
         raise InputError(path, f"{bad} voxels are NaN or infinite", "finite numbers", "repair the export")
+
+
+def check_alone(path: Path) -> None:
+    """Refuse scan.nii.gz where scan.nii lies beside it: ITK takes the header of the one and the voxels of the other.
+
+    Raises:
+        InputError: Naming both.
+    """
+    name = path.name.lower()
+    unpacked = path.with_name(path.name[: -len(".gz")])
+    if name.endswith(".nii.gz") and unpacked.is_file():
+        raise InputError(
+            path,
+            f"{unpacked.name} lies beside it, and its voxels would be read instead",
+            "one of them",
+            "move one away",
+        )
 
 
 def check_even_slices(folder: Path, reader: sitk.ImageSeriesReader, n_slices: int) -> None:

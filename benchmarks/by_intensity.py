@@ -1,0 +1,84 @@
+"""A full-size cascade whose answer is known without training: weights set by hand pass HU through to the classifier.
+
+Speed and memory are those of a trained network of the same width; the masks are those a threshold on HU would give.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import torch
+from torch import Tensor
+
+from bisc.network import SCUNet
+from bisc.network.checkpoint import Checkpoint, save_checkpoint
+from bisc.planners.plan import Plan, StagePlan
+from bisc.preprocessing.crop import RoiRule
+from bisc.preprocessing.normalise import Intensity
+
+AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU = -1000, -100, 150, 250
+INTENSITY: Final = Intensity(clip_low_hu=-200.0, clip_high_hu=400.0, mean_hu=0.0, std_hu=100.0)
+SHIFT: Final = 2.0
+"""Lifts normalised HU, of which the least is -2, above ReLU's zero."""
+STEEPNESS: Final = 8.0
+
+
+def plan(base_features: int = 32, norm: str = "batch") -> Plan:
+    """KiTS19's plan in all that costs time and memory."""
+    stage = {"batch_size": 4, "base_features": base_features, "norm": norm, "estimated_memory_gb": 12.0}
+    return Plan(
+        schema_version=1,
+        dataset="ByIntensity",
+        n_cases=1,
+        target_spacing_mm_zyx=(3.0, 0.78125, 0.78125),
+        rough_in_plane_px=128,
+        intensity=INTENSITY,
+        roi=RoiRule(sides_px=[160, 192], multiple_px=16, margin_mm=6.0, min_kidney_ml=5.0),
+        rough=msgspec.convert({"patch_size_zyx": [64, 128, 128], **stage}, StagePlan),
+        fine=msgspec.convert({"patch_size_zyx": [48, 160, 160], **stage}, StagePlan),
+        memory_gb=12.0,
+        label_note="",
+        reasons={},
+    )
+
+
+def network(base_features: int = 32, norm: str = "batch") -> SCUNet:
+    """Logits 0 for background, rising with HU for the kidney, twice as steeply for the tumour."""
+    net = SCUNet(base_features, norm)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for value in net.parameters():
+            if value.ndim > 1:  # convolutions; a norm's weight stays 1
+                value.zero_()
+        centre = (1, 1, 1)
+        pair, group = net.down_1, net.region.group.convs
+        _tap(pair[0].weight, 0, 0, centre)
+        pair[1].bias[0] = SHIFT  # type: ignore[index]
+        _tap(pair[3].weight, 0, 0, centre)
+        _tap(group[0].weight, 0, base_features, centre)  # the first channel of y_down 1 follows the up-convolution's
+        _tap(group[3].weight, 0, 0, centre)
+        to_kidney = SHIFT + (FAT_HU + KIDNEY_HU) / 2 / INTENSITY.std_hu
+        to_tumor = SHIFT + (KIDNEY_HU + TUMOR_HU) / 2 / INTENSITY.std_hu
+        classify = net.region.classify
+        classify.weight[1, 0], classify.weight[2, 0] = STEEPNESS, 2 * STEEPNESS
+        classify.bias[1] = -STEEPNESS * to_kidney  # type: ignore[index]
+        classify.bias[2] = -STEEPNESS * (to_kidney + to_tumor)  # type: ignore[index]
+    return net
+
+
+def write_results(folder: Path, base_features: int = 32, norm: str = "batch") -> Path:
+    """RESULTS/NAME as bisc_train leaves it, for `bisc_predict` and `bisc_export`."""
+    made = plan(base_features, norm)
+    plain = msgspec.to_builtins(made)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_bytes(msgspec.json.encode(made))
+    for stage in ("rough", "fine"):
+        settings = {"stage": stage, **plain[stage]}
+        target = folder / stage / "fold_0" / "checkpoint_last.pt"
+        save_checkpoint(target, Checkpoint(settings, plain, network(base_features, norm).state_dict()))
+    return folder
+
+
+def _tap(weight: Tensor, out_channel: int, in_channel: int, at: tuple[int, int, int]) -> None:
+    weight[(out_channel, in_channel, *at)] = 1.0
