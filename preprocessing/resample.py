@@ -5,6 +5,8 @@ Source and target share orientation (both canonical), so axes match one to one.
 
 from __future__ import annotations
 
+from itertools import pairwise
+from math import ceil, prod
 from typing import Final, Literal
 
 import numpy as np
@@ -19,6 +21,9 @@ from bisc.core.volume import Volume
 AIR_HU: Final = -1024
 REACH_VOXELS: Final = 2
 """Source voxels kept around the target's extent, for the interpolator's neighbours."""
+SLAB_VOXELS: Final = 1 << 25
+"""Source voxels that are copied at a time; beyond it the target is made in slabs along z. A scan of 512 x 512 x 108 is
+one slab."""
 FULL: Final = 1000
 """A voxel wholly inside a region, in the thousandths that label fractions are resampled in."""
 Interpolation = Literal["linear", "nearest"]
@@ -55,6 +60,22 @@ def resample(
     box = _needed(volume.geometry, grid)
     if box is None:
         return np.full(grid.shape_zyx, fill, dtype=np.float32)
+    n_slabs = min(ceil(prod(box.shape_zyx) / SLAB_VOXELS), grid.shape_zyx[0])
+    if n_slabs == 1:
+        return _resample_at_once(volume, grid, box, fill, interpolation)
+    ends = [i * grid.shape_zyx[0] // n_slabs for i in range(n_slabs + 1)]
+    out = np.empty(grid.shape_zyx, dtype=np.float32)
+    for start, stop in pairwise(ends):
+        slab = grid.cropped((start, 0, 0), (stop - start, *grid.shape_zyx[1:]))
+        part = _needed(volume.geometry, slab)
+        out[start:stop] = fill if part is None else _resample_at_once(volume, slab, part, fill, interpolation)
+    return out
+
+
+def _resample_at_once(
+    volume: Volume, grid: Geometry, box: Box, fill: float, interpolation: Interpolation
+) -> npt.NDArray[np.float32]:
+    """`resample` from the source voxels in `box`, with copies of all of them."""
     factors = _bin_factors(volume.geometry, grid) if interpolation == "linear" else (1, 1, 1)
     part = volume.cropped(_of_whole_bins(box, factors, volume.geometry))
     if part.geometry.is_same_grid(grid, tolerance_mm=1e-4):

@@ -102,7 +102,7 @@ def test_scaled_integers_and_header_extensions_are_whole(tmp_path: Path) -> None
     image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
     image.header.set_slope_inter(2, -10)
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"a long note " * 20))
-    for name in ("a.nii", "a.nii.gz"):
+    for name in ("a.nii", "b.nii.gz"):
         nib.save(image, tmp_path / name)
         read = read_image(tmp_path / name).volume.array
         assert read.min() == np.asarray(nib.load(tmp_path / name).dataobj).min()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Volume
+from bisc.preprocessing import resample as module
 from bisc.preprocessing.resample import (
     AIR_HU,
     resample,
@@ -74,6 +75,27 @@ def test_linear_ramp_is_reproduced(direction: np.ndarray, spacing: tuple[float, 
     inside = ((at >= half_bin - 0.5) & (at <= np.array(source.shape_zyx) - 0.5 - 2 * half_bin)).all(axis=-1)
     assert inside.mean() > 0.3
     assert np.abs(values - ramp(target))[inside].max() < RAMP
+
+
+@given(
+    st.tuples(st.integers(1, 20), st.integers(2, 12), st.integers(2, 12)),
+    st.tuples(*[st.floats(0.4, 8.0)] * 3),
+    st.tuples(st.integers(-3, 8), st.integers(-2, 2), st.integers(-2, 2)),
+    st.integers(1, 700),
+)
+@settings(max_examples=60)
+def test_slabs_give_what_the_whole_gives(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], start: tuple[int, int, int], slab: int
+) -> None:
+    """Large volumes are resampled in slabs along z: the same values, whatever the slab, also beyond the ends."""
+    geometry = grid(shape, direction=OBLIQUE)
+    volume = Volume(np.random.default_rng(1).integers(-1000, 1000, shape).astype(np.int16), geometry)
+    target = geometry.resampled(spacing)
+    target = target.cropped(start, target.shape_zyx)
+    whole = resample(volume, target)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SLAB_VOXELS", slab)
+        assert resample(volume, target) == pytest.approx(whole, abs=RAMP)
 
 
 def test_bins_are_averaged() -> None:
