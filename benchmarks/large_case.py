@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("-o", dest="out", type=Path, default=Path("slices.csv"))
     parser.add_argument("--slices", type=int, nargs="+", default=[29, 108, 350, 611, 1059])
     parser.add_argument("--in-plane", type=int, default=512)
+    parser.add_argument("--dtype", default="int16", help="stored type of the voxels")
+    parser.add_argument("--fused", action="store_true", help="one horseshoe kidney of 230 mm instead of two")
     parser.add_argument("--norm", choices=["batch", "instance"], default="batch")
     parser.add_argument("predict", nargs="*", help="more options of bisc_predict, after --")
     args = parser.parse_args()
@@ -38,7 +40,7 @@ def main() -> None:
         write_results(folder / "model", norm=args.norm)
         for n in args.slices:
             scan = folder / "in" / f"scan_{n}.nii.gz"
-            voxels = write_scan(scan, n, args.in_plane)
+            voxels = write_scan(scan, n, args.in_plane, args.dtype, args.fused)
             command = ["-m", "bisc.cli.predict", "-i", str(scan), "-d", str(folder / "model")]
             seconds, gb, status = peak_of([*command, "-o", str(folder / "out"), *args.predict])
             rows.append({"slices": n, "in_plane": args.in_plane, "voxels": voxels, "seconds": seconds, "peak_gb": gb})
@@ -50,7 +52,7 @@ def main() -> None:
         writer.writerows(rows)
 
 
-def write_scan(path: Path, n_slices: int, in_plane: int) -> int:
+def write_scan(path: Path, n_slices: int, in_plane: int, dtype: str = "int16", fused: bool = False) -> int:
     """A body of fat with two kidneys and a tumour in air, stored as KiTS19 does; returns its number of voxels."""
     native = NativeGrid.of(
         Geometry((in_plane, in_plane, n_slices), (400.0 / in_plane, 400.0 / in_plane, EXTENT_Z_MM / n_slices),
@@ -67,8 +69,10 @@ def write_scan(path: Path, n_slices: int, in_plane: int) -> int:
         hu[k] = np.where(flat < 1.0, FAT_HU + noise, AIR_HU)
         for side in (-60.0, 60.0):
             hu[k][((z[k] / 55) ** 2 + (y[:, None] / 30) ** 2 + ((x - side) / 30) ** 2) < 1.0] = KIDNEY_HU
+        if fused:
+            hu[k][((z[k] / 90) ** 2 + (y[:, None] / 40) ** 2 + (x / 115) ** 2) < 1.0] = KIDNEY_HU
         hu[k][((z[k] / 20) ** 2 + (y[:, None] / 20) ** 2 + ((x - 75) / 20) ** 2) < 1.0] = TUMOR_HU
-    write_image(path, hu, native)
+    write_image(path, hu.astype(dtype, copy=False), native)
     return hu.size
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bisc.cli.common import BAD_INPUT, FAILED, OK, complain, make_parser, run_command
+from bisc.cli.common import BAD_INPUT, FAILED, OK, complain, make_parser, positive_float, run_command
 from bisc.core.errors import BiscError, InputError
 from bisc.core.paths import Folders, find_dataset
 from bisc.imageio.inputs import KINDS, find_inputs
@@ -34,6 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--save-rough", action="store_true", help="also write the rough stage's masks (OUT/rough/)")
     parser.add_argument("--decision", choices=DECISIONS, default=DEFAULT_DECISION, help="default: %(default)s")
     parser.add_argument("--continue", dest="resume", action="store_true", help="keep the cases already done in OUT")
+    parser.add_argument(
+        "--memory-gb", type=positive_float, metavar="G", help="what this process may take (default: all that is free)"
+    )
     return parser
 
 
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         Folders.from_environment().results, args.dataset, "fine/fold_*/checkpoint_last.pt", "trained model", "train one"
     )
     model = load_model(source, args.folds, choose_device(args.device, args.precision))
-    options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume)
+    options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
     errors: list[BiscError] = []
 
     def note(error: BiscError) -> None:

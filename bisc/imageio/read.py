@@ -63,7 +63,7 @@ def read_stored_geometry(path: Path) -> Geometry:
         InputError: If the header cannot be read.
     """
     check_alone(path)
-    reader = _header(path)
+    reader = open_header(path)
     if reader.GetDimension() != 3:
         raise InputError(path, f"{reader.GetDimension()} dimensions", "a 3-D image")
     return _geometry(reader, path)
@@ -83,7 +83,7 @@ def _open(path: Path) -> _Source:
         raise InputError(path, "does not exist", "an image file or a DICOM series folder")
     check_alone(path)
     if path.is_file() and image_suffix(path) in STREAMED_SUFFIXES:
-        reader = _header(path)
+        reader = open_header(path)
         if reader.GetDimension() == 3 and reader.GetNumberOfComponents() == 1 and is_large(reader):
             if image_suffix(path) in NIFTI_SUFFIXES:
                 check_whole_nifti(path, reader)
@@ -92,7 +92,12 @@ def _open(path: Path) -> _Source:
     return _Source(_geometry(image, path), ImageSlabs(image))
 
 
-def _header(path: Path) -> sitk.ImageFileReader:
+def open_header(path: Path) -> sitk.ImageFileReader:
+    """A reader that has read the header of `path`, and no voxel.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

@@ -105,7 +105,7 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
         grid = target.cropped(box.start_zyx, box.shape_zyx)
         if grid not in softmax:
             hu = normalise(resample(image, grid), model.plan.intensity)
-            softmax[grid] = softmax_volume(model.fine, hu, model.plan.intensity.air, model.device)
+            softmax[grid] = softmax_volume(model.fine, hu, model.plan.intensity.air, model.device, model.network_gb)
         rois.append(RoiResult(kidney, grid, softmax[grid]))
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
     return CascadeResult(image, rough, tuple(rois), tuple(native), model.plan.roi.min_kidney_ml)

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from bisc.core.geometry import as_int_triple
 from bisc.core.labels import N_CLASSES
+from bisc.inference.memory import MOST_NETWORK_GB, window_that_fits
 from bisc.inference.model import FoldNetwork
 from bisc.network.device import Device
 
@@ -22,7 +24,11 @@ Place = tuple[slice, ...]
 
 
 def softmax_volume(
-    networks: Sequence[FoldNetwork], image: npt.NDArray[np.float32], air: float, device: Device
+    networks: Sequence[FoldNetwork],
+    image: npt.NDArray[np.float32],
+    air: float,
+    device: Device,
+    network_gb: float = MOST_NETWORK_GB,
 ) -> npt.NDArray[np.float32]:
     """Mean softmax of several folds' networks, each in its own windows.
 
@@ -31,13 +37,14 @@ def softmax_volume(
         image: (z, y, x) normalised.
         air: What the image is padded with.
         device: Where to compute, and in which precision.
+        network_gb: What a pass may take; a region too large for that is seen in slabs along z.
 
     Returns:
         (classes, z, y, x) float32, sums to 1 over classes.
     """
     mean: npt.NDArray[np.float32] = np.zeros((N_CLASSES, *image.shape), dtype=np.float32)
     for fold in networks:
-        mean += _windows(fold, image, air, device)
+        mean += _windows(fold, image, air, device, network_gb)
     mean /= len(networks)
     return mean
 
@@ -51,10 +58,12 @@ def window_starts(length: int, window: int) -> list[int]:
     return sorted({round(i * last / (n - 1)) for i in range(n)})
 
 
-def _windows(fold: FoldNetwork, image: npt.NDArray[np.float32], air: float, device: Device) -> npt.NDArray[np.float32]:
+def _windows(
+    fold: FoldNetwork, image: npt.NDArray[np.float32], air: float, device: Device, network_gb: float
+) -> npt.NDArray[np.float32]:
     out: npt.NDArray[np.float32] = np.zeros((N_CLASSES, *image.shape), dtype=np.float32)
     total: npt.NDArray[np.float32] = np.zeros(image.shape, dtype=np.float32)
-    size = image.shape if fold.window_zyx is None else fold.window_zyx
+    size = fold.window_zyx or window_that_fits(as_int_triple(image.shape), fold.base_features, network_gb)
     places = [
         tuple(slice(s, min(s + n, length)) for s, n, length in zip(start, size, image.shape, strict=True))
         for start in product(*map(window_starts, image.shape, size))

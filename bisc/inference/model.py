@@ -17,6 +17,7 @@ from bisc.core.errors import InputError
 from bisc.core.files import atomic_file
 from bisc.core.geometry import IntTriple
 from bisc.core.jsonfile import parse_json
+from bisc.inference.memory import MOST_NETWORK_GB
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
@@ -38,23 +39,26 @@ class FoldNetwork:
         network: In eval mode, on the device.
         window_zyx: What it sees at a time; None: a region in one piece (see `_window`).
         offsets: Logit offsets per class for the calibrated decision; None where none were fitted.
+        base_features: Its width, by which the memory of a pass is known.
     """
 
     fold: int
     network: SCUNet
     window_zyx: IntTriple | None
     offsets: tuple[float, ...] | None
+    base_features: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A cascade. Folds of a stage are averaged."""
+    """A cascade. Folds of a stage are averaged; a pass through a network takes at most `network_gb` GiB."""
 
     name: str
     plan: Plan
     rough: tuple[FoldNetwork, ...]
     fine: tuple[FoldNetwork, ...]
     device: Device
+    network_gb: float = MOST_NETWORK_GB
 
 
 def load_model(source: Path, folds: Sequence[int] | None, device: Device) -> Model:
@@ -181,7 +185,8 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     except (KeyError, IndexError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(name, "weights do not fit their settings", "an unchanged checkpoint", MEND) from error
     offsets = None if checkpoint.offsets is None else tuple(float(b) for b in checkpoint.offsets)
-    return FoldNetwork(fold, device.put_network(network).eval(), window, offsets)
+    width = int(settings["base_features"])
+    return FoldNetwork(fold, device.put_network(network).eval(), window, offsets, width)
 
 
 def _window(settings: dict[str, Any]) -> IntTriple | None:

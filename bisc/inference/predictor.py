@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from bisc.imageio import CaseImage, read_image, write_image
 from bisc.imageio.inputs import InputCase
 from bisc.inference.cascade import CascadeResult, roi_arrays, run_cascade, upsample_labels
 from bisc.inference.decision import Decision, offsets_of
+from bisc.inference.memory import network_budget
 from bisc.inference.model import Model
 
 FAILED: Final = "failed"
@@ -64,12 +65,14 @@ class PredictOptions:
         save_probabilities: Also write CASE_probabilities.npz.
         save_rough: Also write the rough stage's labels, as rough/CASE.nii.gz.
         resume: Keep what a finished earlier run of the same folder holds.
+        memory_gb: What this process may take; None: all that is free.
     """
 
     decision: Decision
     save_probabilities: bool = False
     save_rough: bool = False
     resume: bool = False
+    memory_gb: float | None = None
 
 
 def predict_cases(
@@ -116,8 +119,11 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
 
     Raises:
         InputError: If the image cannot be used.
+        WorkError: If it does not fit into the memory.
     """
     begin = time.perf_counter()
+    if model.device.kind == "cpu":
+        model = replace(model, network_gb=network_budget(case.path, model.network_gb, options.memory_gb))
     image = read_image(case.path)
     result = run_cascade(image.volume, model, options.decision)
     labels = result.labels(offsets_of(model.fine, options.decision))

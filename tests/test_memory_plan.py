@@ -1,0 +1,166 @@
+"""Memory is planned from the header: slabs where a region does not fit, one clear line where nothing does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+from grids import grid, write_itk
+from hypothesis import given
+from hypothesis import strategies as st
+from stub_model import PLAN, ByIntensity, stub_model
+
+from bisc.core import memory
+from bisc.core.errors import WorkError
+from bisc.imageio.inputs import InputCase
+from bisc.imageio.stored import read_header
+from bisc.inference import memory as planning
+from bisc.inference.forward import softmax_volume
+from bisc.inference.memory import (
+    BYTES_PER_VOXEL_FEATURE,
+    FORWARD_FIXED_GB,
+    MOST_NETWORK_GB,
+    image_gb,
+    network_budget,
+    window_that_fits,
+)
+from bisc.inference.predictor import PredictOptions, predict_cases
+
+GIB = 2.0**30
+
+
+def test_a_region_that_fits_is_seen_whole() -> None:
+    """64 x 160 x 160 voxels of 32 features: 22 * 32 * 1638400 bytes are 1.07 GiB, and 0.15 more."""
+    need = 22 * 32 * 64 * 160 * 160 / GIB + 0.15
+    assert need == pytest.approx(1.224, abs=1e-3)
+    assert window_that_fits((64, 160, 160), 32, need) == (64, 160, 160)
+    assert window_that_fits((64, 160, 160), 32, need - 1e-3) == (48, 160, 160)
+    assert window_that_fits((61, 150, 160), 32, need) == (61, 150, 160)  # as it is padded to
+
+
+def test_a_fused_kidney_is_seen_in_slabs() -> None:
+    """96 x 320 x 320 takes 6.6 GiB; of 2.5, a slab of 32 slices takes 2.3."""
+    assert window_that_fits((96, 320, 320), 32, MOST_NETWORK_GB) == (32, 320, 320)
+
+
+@given(st.tuples(*[st.integers(1, 400)] * 3), st.integers(4, 64), st.floats(0.0, 8.0))
+def test_windows_fit_or_are_the_smallest(shape: tuple[int, int, int], features: int, gb: float) -> None:
+    """Padded to multiples of 16 a window takes what is allowed at most, unless it is one step thick."""
+    window = window_that_fits(shape, features, gb)
+    padded = [-(-n // 16) * 16 for n in window]
+    assert window[1:] == shape[1:]
+    fits = BYTES_PER_VOXEL_FEATURE * features * prod(padded) / GIB + FORWARD_FIXED_GB <= gb + 1e-9
+    assert fits or window[0] == 16 or shape[0] <= 16
+
+
+def test_slabs_give_the_same_answer() -> None:
+    """A network that looks at each voxel alone cannot tell slabs from the whole."""
+    stub = stub_model()
+    (fold,) = stub.fine
+    network = ByIntensity()
+    narrow = replace(fold, network=network, base_features=32)
+    image = np.random.default_rng(0).normal(0, 1, (50, 40, 33)).astype(np.float32)
+    whole = softmax_volume(stub.fine, image, -2.0, stub.device)
+    slabs = softmax_volume([narrow], image, -2.0, stub.device, network_gb=FORWARD_FIXED_GB + 0.05)
+    assert slabs == pytest.approx(whole, abs=1e-6)
+    assert {size[0] for size in network.seen} == {32}  # 0.05 GiB at 22 * 32 * 48 * 48 bytes a slice
+
+
+def test_the_header_tells_the_size(tmp_path: Path) -> None:
+    """Size and stored bytes of a file; a format that ITK cannot read in part says so."""
+    voxels = np.zeros((5, 6, 7), np.float64)
+    packed = read_header(write_itk(tmp_path / "a.nii.gz", voxels))
+    assert (packed.shape_zyx, packed.n_bytes, packed.streamed) == ((5, 6, 7), 5 * 6 * 7 * 8, True)
+    nrrd = read_header(write_itk(tmp_path / "a.nrrd", voxels.astype(np.int16)))
+    assert (nrrd.n_bytes, nrrd.streamed) == (5 * 6 * 7 * 2, False)
+    assert image_gb(packed) == pytest.approx(6 * 210 / GIB)
+    assert image_gb(replace(packed, streamed=False)) == pytest.approx(10 * 210 / GIB)
+
+
+def test_what_is_free_beside_the_image_is_the_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 GB free: all they ask for; 1.5: that much; 0.5: an error with the figures; a bad header is for reading to tell."""
+    path = write_itk(tmp_path / "a.nii.gz", np.zeros((5, 6, 7), np.int16))
+    for free, budget in ((3.0, 2.5), (1.5, 1.5)):
+        monkeypatch.setattr(planning, "free_gb", lambda free=free: free)
+        assert network_budget(path, 2.5) == pytest.approx(budget, abs=1e-5)
+    monkeypatch.setattr(planning, "free_gb", lambda: 0.5)
+    with pytest.raises(WorkError, match=r"a.nii.gz: 7 x 6 x 5 voxels need 0.9 GB of memory, 0.5 GB are free; close"):
+        network_budget(path, 2.5)
+    assert network_budget(tmp_path / "none.nii.gz", 2.5) == 2.5
+
+
+def test_the_limit_of_the_process_counts_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--memory-gb 4 with 2 GB held leaves 2, whatever the machine has."""
+    path = write_itk(tmp_path / "a.nii.gz", np.zeros((5, 6, 7), np.int16))
+    monkeypatch.setattr(planning, "free_gb", lambda: 100.0)
+    monkeypatch.setattr(planning, "resident_gb", lambda: 2.0)
+    assert network_budget(path, 2.5, limit_gb=4.0) == pytest.approx(2.0, abs=1e-5)
+
+
+def test_a_case_that_does_not_fit_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row says failed, nothing of it is written, and the next case is done."""
+    small = grid((24, 64, 64), (5.0, 4.0, 4.0))
+    cases = [
+        InputCase(name, write_itk(tmp_path / "in" / f"{name}.nii.gz", np.full((24, 64, 64), -100, np.int16), small))
+        for name in ("large", "small")
+        if (tmp_path / "in").mkdir(exist_ok=True) is None
+    ]
+    whole = planning.read_header
+    monkeypatch.setattr(
+        planning,
+        "read_header",
+        lambda path: (
+            replace(whole(path), shape_zyx=(10**5, 512, 512)) if path.name.startswith("large") else whole(path)
+        ),
+    )
+    errors: list[Exception] = []
+    rows = predict_cases(cases, stub_model(plan=PLAN), tmp_path / "out", PredictOptions("argmax"), errors.append)
+    assert [row.status for row in rows] == ["failed", "no_kidney"]
+    assert len(errors) == 1
+    assert "large.nii.gz: 512 x 512 x 100000 voxels need" in str(errors[0])
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.csv", "small.nii.gz"]
+
+
+def test_limits_of_containers(tmp_path: Path) -> None:
+    """Control groups of version 2 and 1: limit less use, and files that are cached are free; 'max' is no limit."""
+
+    def write(folder: Path, **files: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name.replace("__", ".")).write_text(text)
+
+    assert memory._container(tmp_path) == []
+    write(tmp_path, memory__max="1000\n", memory__current="700\n", memory__stat="anon 1\ninactive_file 200\n")
+    assert memory._container(tmp_path) == [500.0]
+    write(tmp_path, memory__max="max\n")
+    assert memory._container(tmp_path) == []
+    write(
+        tmp_path / "memory",
+        memory__limit_in_bytes="900",
+        memory__usage_in_bytes="100",
+        memory__stat="total_inactive_file 50\n",
+    )
+    assert memory._container(tmp_path) == [850.0]
+
+
+def test_what_is_free_is_no_more_than_the_machine_has() -> None:
+    assert 0.0 <= memory.free_gb() < 2**14
+    assert 0.01 < memory.resident_gb() < memory.free_gb() + 64
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dtype", ["int16", "float64"])
+def test_the_longest_scan_of_kits19_fits_into_4_gb(tmp_path: Path, dtype: str) -> None:
+    """512 x 512 x 1059 at full width, process start included, as integers and as 2 GB of floats."""
+    from benchmarks.by_intensity import write_results
+    from benchmarks.large_case import peak_of, write_scan
+
+    write_results(tmp_path / "model")
+    write_scan(tmp_path / "scan.nii.gz", 1059, 512, dtype)
+    command = ["-m", "bisc.cli.predict", "-i", str(tmp_path / "scan.nii.gz"), "-d", str(tmp_path / "model")]
+    _, peak_gb, said = peak_of([*command, "-o", str(tmp_path / "out")])
+    assert said.startswith("1 of 1 cases predicted")
+    assert peak_gb < 4.0
