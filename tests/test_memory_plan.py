@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stub_model import PLAN, ByIntensity, stub_model
 
+from bisc.cli import workers
 from bisc.core import memory
 from bisc.core.errors import WorkError
 from bisc.imageio.inputs import InputCase
@@ -81,7 +82,7 @@ def test_the_header_tells_the_size(tmp_path: Path) -> None:
 
 
 def test_what_is_free_beside_the_image_is_the_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """3 GB free: all they ask for; 1.5: that much; 0.5: an error with the figures; a bad header is for reading to tell."""
+    """3 GB free: all they ask for; 1.5: that much; 0.5: an error with the figures; a bad header: reading will tell."""
     path = write_itk(tmp_path / "a.nii.gz", np.zeros((5, 6, 7), np.int16))
     for free, budget in ((3.0, 2.5), (1.5, 1.5)):
         monkeypatch.setattr(planning, "free_gb", lambda free=free: free)
@@ -164,3 +165,18 @@ def test_the_longest_scan_of_kits19_fits_into_4_gb(tmp_path: Path, dtype: str) -
     _, peak_gb, said = peak_of([*command, "-o", str(tmp_path / "out")])
     assert said.startswith("1 of 1 cases predicted")
     assert peak_gb < 4.0
+
+
+def test_fewer_workers_where_the_memory_is_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three cases of 0.4 GB a process: 1 GB carries two, 0.1 GB one all the same; a broken file counts for nothing."""
+    scan = write_itk(tmp_path / "a.nii.gz", np.zeros((5, 6, 7), np.int16))
+    monkeypatch.setattr(workers, "free_gb", lambda: 1.0)
+    assert workers.workers_that_fit([scan, tmp_path / "none.nii.gz"], 3, "bisc_x") == 2
+    assert capsys.readouterr().err.startswith("bisc_x: note: 2 instead of 3 cases at a time")
+    assert workers.workers_that_fit([scan], 2, "bisc_x") == 2
+    assert workers.workers_that_fit([], 2, "bisc_x") == 2
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(workers, "free_gb", lambda: 0.1)
+    assert workers.workers_that_fit([scan], 2, "bisc_x") == 1

@@ -160,7 +160,7 @@ class TrainingRun:
             state.best = row["score"]
             self.save(CHECKPOINT_BEST)
         self.save(CHECKPOINT_LAST)
-        write_log(self.folder, s, state.rows, times)
+        write_log(self.folder, s, state.rows, None if self.device.deterministic else times)
 
     @torch.no_grad()
     def validate(self, fixed: list[Batch]) -> tuple[float, float, float]:

@@ -42,6 +42,15 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_deterministic(parser: argparse.ArgumentParser) -> None:
+    """`--deterministic`: the same bytes each time."""
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same input gives the same bytes, on a CPU: no chance in algorithms, no seconds in tables",
+    )
+
+
 def positive_int(text: str) -> int:
     """An argparse type: a whole number of at least 1."""
     value = int(text)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_workers, complain, make_parser, run_command
+from bisc.cli.workers import workers_that_fit
 from bisc.core.errors import BiscError, InputError
 from bisc.core.parallel import process_pool
 from bisc.core.paths import Folders, find_dataset
@@ -84,7 +85,8 @@ def _pairs(args: argparse.Namespace) -> int:
     target = _target(args.output, args.prediction if args.prediction.is_dir() else Path())
     _tell_unmatched(pairing, args.reference)
     # A case takes half a second, and so does starting a worker: fewer than four cases each are not worth one.
-    with process_pool(min(args.n_workers, -(-len(pairing.pairs) // 4))) as pool:
+    n_workers = min(args.n_workers, -(-len(pairing.pairs) // 4))
+    with process_pool(workers_that_fit((pair.reference for pair in pairing.pairs), n_workers, PROG)) as pool:
         scored = score_pairs(pairing.pairs, pool)
     report = to_frame([one.scores for one in scored])
     written = write_with_summary(target, report)

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, OK, add_workers, complain, make_parser, positive_float, run_command
+from bisc.cli.workers import workers_that_fit
 from bisc.core.errors import BiscError
 from bisc.core.files import remove_partial, write_text
 from bisc.core.parallel import process_pool, run_cases
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     dataset = find_raw_dataset(raw, labels_suffice=args.only_plan)
     target = folders.preprocessed / dataset.name
     faults: list[tuple[str, BiscError]] = [(fault.what, fault) for fault in dataset.faults]
-    with process_pool(args.n_workers) as pool:
+    n_workers = workers_that_fit((case.image or case.labels for case in dataset.cases), args.n_workers, PROG)
+    with process_pool(n_workers) as pool:
         measured = measure_dataset(dataset.name, dataset.cases, target, pool, again=args.verify)
         faults += measured.faults
         plan = plan_dataset(measured.fingerprint, target, args.memory_gb)

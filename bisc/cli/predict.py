@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bisc.cli.common import BAD_INPUT, FAILED, OK, complain, make_parser, positive_float, run_command
+from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, make_parser, positive_float, run_command
 from bisc.core.errors import BiscError, InputError
 from bisc.core.paths import Folders, find_dataset
 from bisc.imageio.inputs import KINDS, find_inputs
@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to average (default: all)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: the best the device has")
+    add_deterministic(parser)
     parser.add_argument("--save-probabilities", action="store_true", help="also write CASE_probabilities.npz")
     parser.add_argument("--save-rough", action="store_true", help="also write the rough stage's masks (OUT/rough/)")
     parser.add_argument("--decision", choices=DECISIONS, default=DEFAULT_DECISION, help="default: %(default)s")
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     source = args.model or find_dataset(
         Folders.from_environment().results, args.dataset, "fine/fold_*/checkpoint_last.pt", "trained model", "train one"
     )
-    model = load_model(source, args.folds, choose_device(args.device, args.precision))
+    model = load_model(source, args.folds, choose_device(args.device, args.precision, args.deterministic))
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
     errors: list[BiscError] = []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from bisc.cli.common import OK, make_parser, non_negative_int, positive_int, run_command
+from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int, positive_int, run_command
 from bisc.core.errors import InputError
 from bisc.core.paths import Folders, find_dataset
 from bisc.losses import LOSS_NAMES
@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=non_negative_int, metavar="N", help="loader processes (default: 0 on a CPU, else 4)"
     )
+    add_deterministic(parser)
     parser.add_argument("--seed", type=non_negative_int, default=DEFAULT_SEED, help="default: %(default)s")
     parser.add_argument("--continue", dest="resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--no-validation", action="store_true", help="leave out the validation through the cascade")
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     )
     plan = load_plan(preprocessed)
     results = folders.results / preprocessed.resolve().name
-    device = choose_device(args.device, args.precision)
+    device = choose_device(args.device, args.precision, args.deterministic)
     if args.loss_threshold is not None and not 0.0 <= args.loss_threshold < 1.0:
         raise InputError("--loss-threshold", str(args.loss_threshold), "0 <= T < 1")
     folds = _folds(args.fold, preprocessed)

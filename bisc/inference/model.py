@@ -97,17 +97,24 @@ def export_model(results: Path, folds: Sequence[int] | None, target: Path) -> in
     _plan(files)
     members = [m for stage in STAGES for m in _members(files, stage, folds)]
     with atomic_file(target) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("plan.json", files.read("plan.json"))
+        archive.writestr(_dateless("plan.json"), files.read("plan.json"))
         for _, member in members:
             lean = scratch.with_name(scratch.name + ".pt")
             checkpoint = files.checkpoint(member)
             checkpoint.optimizer = {}
             try:
                 save_checkpoint(lean, checkpoint)
-                archive.writestr(member, lean.read_bytes())
+                archive.writestr(_dateless(member), lean.read_bytes())
             finally:
                 lean.unlink(missing_ok=True)
     return len(members)
+
+
+def _dateless(member: str) -> zipfile.ZipInfo:
+    """A member dated 1980, as all are: the same model gives the same archive."""
+    info = zipfile.ZipInfo(member)
+    info.external_attr = 0o644 << 16
+    return info
 
 
 class _Folder:

@@ -39,7 +39,7 @@ class PredictionRow:
     Attributes:
         case: Name.
         status: ok, no_kidney, one_kidney (one region found: solitary or fused) or failed.
-        seconds: Reading, both stages and writing.
+        seconds: Reading, both stages and writing; None where the same bytes are demanded each time.
         rois: JSON list, one per kidney: its side, and first and last voxel (x, y, z) of the ROI in canonical LPS
             order on the image's own grid.
         kidney_ml: Volume of label > 0.
@@ -49,7 +49,7 @@ class PredictionRow:
 
     case: str
     status: str
-    seconds: float
+    seconds: float | None
     rois: str = "[]"
     kidney_ml: float | None = None
     tumor_ml: float | None = None
@@ -133,7 +133,7 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
     if options.save_probabilities:
         save_probabilities(_probabilities_target(out, case), result)
     write_image(_target(out, case), labels, image.native)
-    return _row(case, image, result, labels, time.perf_counter() - begin)
+    return _row(case, image, result, labels, _since(begin, model))
 
 
 def save_probabilities(path: Path, result: CascadeResult) -> None:
@@ -166,7 +166,7 @@ def read_rows(path: Path) -> list[PredictionRow]:
                 PredictionRow(
                     r["case"],
                     r["status"],
-                    float(r["seconds"]),
+                    float(r["seconds"]) if r["seconds"] else None,
                     r["rois"],
                     float(r["kidney_ml"]) if r["kidney_ml"] else None,
                     float(r["tumor_ml"]) if r["tumor_ml"] else None,
@@ -192,11 +192,11 @@ def _predict_or_fail(
     for path in (_target(out, case), _rough_target(out, case), _probabilities_target(out, case)):
         path.unlink(missing_ok=True)  # an older run's result beside a row that says 'failed' would be taken for its own
     complain(fault)
-    return PredictionRow(case.name, FAILED, round(time.perf_counter() - begin, 2), error=str(fault))
+    return PredictionRow(case.name, FAILED, _since(begin, model), error=str(fault))
 
 
 def _row(
-    case: InputCase, image: CaseImage, result: CascadeResult, labels: npt.NDArray[np.uint8], seconds: float
+    case: InputCase, image: CaseImage, result: CascadeResult, labels: npt.NDArray[np.uint8], seconds: float | None
 ) -> PredictionRow:
     ml = image.volume.geometry.voxel_volume_ml
     kidney_ml = round(np.count_nonzero(labels) * ml, 3)
@@ -211,7 +211,7 @@ def _row(
     return PredictionRow(
         case.name,
         result.status,
-        round(seconds, 2),
+        seconds,
         json.dumps(rois),
         kidney_ml,
         round(np.count_nonzero(labels == TUMOR) * ml, 3),
@@ -227,6 +227,10 @@ def doubt_of(kidney_ml: float) -> str:
         f"implausible: {kidney_ml:.0f} ml of kidney and tumour, expected at most {MAX_KIDNEY_ML:.0f} ml; the model "
         "does not know images like this one: look at the mask, and train on similar scans"
     )
+
+
+def _since(begin: float, model: Model) -> float | None:
+    return None if model.device.deterministic else round(time.perf_counter() - begin, 2)
 
 
 def _target(out: Path, case: InputCase) -> Path:

@@ -1,4 +1,4 @@
-"""Where a network computes and in which precision."""
+"""Where a network computes, in which precision, and whether to the last bit."""
 
 from __future__ import annotations
 
@@ -22,10 +22,17 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Device:
-    """A torch device and a precision ('fp32', 'bf16', 'fp16')."""
+    """Where and how to compute.
+
+    Attributes:
+        device: torch's.
+        precision: 'fp32', 'bf16' or 'fp16'.
+        deterministic: The same input gives the same bytes: algorithms without chance, and no clocks in tables.
+    """
 
     device: torch.device
     precision: str
+    deterministic: bool = False
 
     @property
     def kind(self) -> str:
@@ -70,14 +77,20 @@ class Device:
         return network.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
 
 
-def choose_device(name: str | None, precision: str = "auto") -> Device:
+def choose_device(name: str | None, precision: str = "auto", deterministic: bool = False) -> Device:
     """The device called `name` (None: CUDA where there is one, else CPU) in the best precision it has.
 
+    Args:
+        name: 'cpu', 'cuda', 'cuda:N' or None.
+        precision: One of `PRECISIONS`.
+        deterministic: Demand of torch, for this process, algorithms that give the same bytes each time. A CPU's alone:
+            CUDA has none for the gradient of max pooling.
+
     Raises:
-        InputError: If the device is not there.
+        InputError: If the device is not there, or cannot be deterministic.
     """
     if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() and not deterministic else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -86,9 +99,14 @@ def choose_device(name: str | None, precision: str = "auto") -> Device:
         raise InputError("--device", f"{name!r} is not supported", "cpu, cuda or cuda:N")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise InputError("--device", f"{name!r} is not on this machine", "cpu", "leave --device out")
+    if deterministic:
+        if device.type != "cpu":
+            raise InputError("--deterministic", f"given with --device {name}", "--device cpu", "leave one of them out")
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if precision == "auto":
         precision = "bf16" if _has_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
-    return Device(device, precision)
+    return Device(device, precision, deterministic)
 
 
 def _has_bf16(device: torch.device) -> bool:

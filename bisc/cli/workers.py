@@ -1,0 +1,43 @@
+"""As many workers as the memory carries: the largest case decides, by its header."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from math import prod
+from pathlib import Path
+from typing import Final
+
+from bisc.core.errors import InputError
+from bisc.core.memory import GIB, free_gb
+from bisc.imageio.stored import read_header
+
+PROCESS_GB: Final = 0.4
+"""A worker that has imported everything and read nothing."""
+BYTES_PER_VOXEL: Final = 5.0
+"""An image (int16), its label map and the copies made of them; 3.9 measured at 1059 slices (docs/reliability.md)."""
+
+
+def workers_that_fit(images: Iterable[Path], n_workers: int, prog: str) -> int:
+    """`n_workers`, or fewer, one at least, where so many cases at a time would not fit into the memory that is free.
+
+    Says so on stderr where it takes fewer.
+    """
+    largest = max((_voxels(path) for path in images), default=0)
+    each = PROCESS_GB + BYTES_PER_VOXEL * largest / GIB
+    free = free_gb()
+    fitting = max(1, min(n_workers, int(free / each)))
+    if fitting < n_workers:
+        print(
+            f"{prog}: note: {fitting} instead of {n_workers} cases at a time: the largest takes about {each:.1f} GB, "
+            f"{free:.1f} GB are free",
+            file=sys.stderr,
+        )
+    return fitting
+
+
+def _voxels(path: Path) -> int:
+    try:
+        return prod(read_header(path).shape_zyx)
+    except InputError:
+        return 0  # reading the case will say what is wrong
