@@ -191,7 +191,7 @@ def episode(
 
 
 def wait_for_the_moment(process: Process, results: Path, expected: Undisturbed, rng: random.Random) -> None:
-    """One in eight during the imports, the others uniform over the work, a third of them at the next unfinished file."""
+    """One in eight during the imports, the others uniform over the work, a third of them at the next partial file."""
     if rng.random() < 0.125:
         time.sleep(rng.uniform(0.0, expected.begin_s))
         return

@@ -57,8 +57,8 @@ def stuck(folder: Path) -> None:
         worker = pool.submit(half_written, folder).result()
         with atomic_file(folder / "ours.txt") as scratch:
             scratch.write_text("half")
-            say(worker)
             with interrupt.shielded():  # deaf, as in a convolution
+                say(worker)
                 time.sleep(60.0)
 
 

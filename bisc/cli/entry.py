@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -25,11 +24,10 @@ def run_process(command: str, load: Callable[[], Main], argv: Sequence[str] | No
             main = load()
         try:
             status = main(argv)
+            interrupt.deafen()
         finally:
             if interrupt.asked():
-                interrupt.leave()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+                interrupt.leave(f"{command}: error: interrupted at its very end; nothing was lost")
     return status
 
 

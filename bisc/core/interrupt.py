@@ -68,7 +68,14 @@ def handled() -> Iterator[None]:
     finally:
         _state.handled = False
         for number, handler in old.items():
-            signal.signal(number, handler)
+            if not _state.watched:
+                signal.signal(number, handler)
+
+
+def deafen() -> None:
+    """The work is done: a signal amid the interpreter's end must not take its exit status."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
