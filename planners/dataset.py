@@ -90,11 +90,12 @@ def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float) -> Pl
     stay while the cases are the same.
     """
     unchanged = _text(folder / "fingerprint.json") == to_json(fingerprint)
-    save_json(folder / "fingerprint.json", fingerprint)
     plan = load_plan(folder) if unchanged and (folder / "plan.json").exists() else None
     if plan is None or plan.memory_gb != memory_gb:
         plan = make_plan(fingerprint, memory_gb)
         save_json(folder / "plan.json", plan)
+    # After its plan: a run cut off in between must not take an older plan for this fingerprint's.
+    save_json(folder / "fingerprint.json", fingerprint)
     write_text(folder / "plan.txt", explain(plan))
     splits = make_splits({c.name: c.tumor_ml for c in fingerprint.cases})
     if _cases_of(folder) != {c.name for c in fingerprint.cases}:

@@ -126,7 +126,7 @@ def test_every_command_resolves(wheel: ZipFile) -> None:
     parser = configparser.ConfigParser()
     parser.read_string(wheel.read(name).decode())
     scripts = dict(parser["console_scripts"])
-    assert scripts == {f"bisc_{c}": f"bisc.cli.{c}:main" for c in COMMANDS}
+    assert scripts == {f"bisc_{c}": f"bisc.cli.entry:{c}" for c in COMMANDS}
     for script, value in scripts.items():
         assert callable(importlib.metadata.EntryPoint(script, value, "console_scripts").load())
 

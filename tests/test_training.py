@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
 from bisc.planners.splits import Fold
 from bisc.trainers import loop
-from bisc.trainers.loop import TrainingRun, interruptible, learning_rate
+from bisc.trainers.loop import TrainingRun, learning_rate
 from bisc.trainers.presets import PRESETS
 from bisc.trainers.settings import RunSettings, run_settings
 from bisc.trainers.stages import FineTrainer, RoughTrainer
@@ -252,17 +251,6 @@ def all_tumor() -> SCUNet:
     torch.nn.init.zeros_(network.region.classify.weight)
     network.region.classify.bias.data = torch.tensor([0.0, 0.0, 9.0])
     return network
-
-
-def test_interrupts_are_heard_once_and_then_obeyed() -> None:
-    """The first asks, the second raises; the old handlers come back."""
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), interruptible() as stop:
-        assert not stop.asked
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.asked
-        os.kill(os.getpid(), signal.SIGINT)
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_validation_draws_other_patches_than_training(planned_home: Path) -> None:

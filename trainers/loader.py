@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
+import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Final
 
 from bisc.core.errors import WorkError
+from bisc.core.workers import WorkerPool
 from bisc.trainers.sampler import Batch, Sampler
 
 AHEAD_PER_WORKER: Final = 2
 WAIT_S: Final = 300.0
+LOOK_EVERY_S: Final = 1.0
 MEND: Final = "run again with --continue --workers 0"
 
 
@@ -39,19 +39,14 @@ def batches(
     if n_workers == 0:
         yield (sampler.batch(step) for step in range(start, stop))
         return
-    pool = ProcessPoolExecutor(
-        n_workers, mp_context=multiprocessing.get_context("spawn"), initializer=_keep, initargs=(sampler,)
-    )
+    pool = WorkerPool(n_workers, _keep, (sampler,))
     try:
         yield _ahead(pool, start, stop, AHEAD_PER_WORKER * n_workers, wait_s)
     finally:
-        workers = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:  # the interpreter waits for them at its end: one that is stuck would never let it go
-            worker.kill()
+        pool.kill()  # the interpreter waits for them at its end: one that is stuck would never let it go
 
 
-def _ahead(pool: ProcessPoolExecutor, start: int, stop: int, depth: int, wait_s: float) -> Iterator[Batch]:
+def _ahead(pool: WorkerPool, start: int, stop: int, depth: int, wait_s: float) -> Iterator[Batch]:
     waiting: deque[tuple[int, Future[Batch]]] = deque()
     step = number = start
     try:
@@ -60,11 +55,30 @@ def _ahead(pool: ProcessPoolExecutor, start: int, stop: int, depth: int, wait_s:
                 waiting.append((step, pool.submit(_make, step)))
                 step += 1
             number, future = waiting.popleft()
-            yield future.result(timeout=wait_s)
+            if not _arrives(future, pool, wait_s):
+                raise WorkError(f"no batch within {wait_s:g} s at step {number}; is the disk there? {MEND}")
+            yield future.result()
     except BrokenProcessPool as error:
         raise WorkError(f"a loader process died at step {number}, most often for want of memory; {MEND}") from error
-    except FutureTimeout as error:
-        raise WorkError(f"no batch within {wait_s:g} s at step {number}; is the disk there? {MEND}") from error
+
+
+def _arrives(future: Future[Batch], pool: WorkerPool, wait_s: float) -> bool:
+    """Whether a batch comes within `wait_s`.
+
+    Raises:
+        BrokenProcessPool: If a worker died and left half a batch in its pipe, where the pool waits for the rest.
+    """
+    until = time.monotonic() + wait_s
+    unseen = 0
+    while not future.done():
+        left = until - time.monotonic()
+        if left <= 0.0:
+            return False
+        if not wait([future], min(left, LOOK_EVERY_S)).done:
+            unseen = unseen + 1 if pool.lost_one() else 0
+            if unseen == 3:
+                raise BrokenProcessPool("a worker died in the midst of a batch")
+    return True
 
 
 _sampler: Sampler | None = None
@@ -74,7 +88,6 @@ def _keep(sampler: Sampler) -> None:
     """Runs once in each worker: batches are then asked for by number alone."""
     global _sampler
     _sampler = sampler
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the training loop answers it
 
 
 def _make(step: int) -> Batch:

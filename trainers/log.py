@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bisc.core.files import atomic_file
+from bisc.core.files import atomic_file, write_text
 from bisc.trainers.settings import RunSettings
 
 TIME_COLUMNS: Final = ("step_s", "wait_s", "validation_s")
@@ -74,9 +74,10 @@ def write_log(folder: Path, settings: RunSettings, rows: list[dict[str, float]],
             times.validation_s,
         ]
     table = table.astype({"epoch": int, "step": int})
-    with atomic_file(path) as scratch:
-        table.to_csv(scratch, index=False, float_format="%.6g")
-    draw_progress(folder / "progress.png", settings, table)
+    text, picture = table.to_csv(index=False, float_format="%.6g", lineterminator="\n"), folder / "progress.png"
+    if not picture.exists() or not path.exists() or path.read_text(encoding="utf-8") != text:
+        draw_progress(picture, settings, table)  # before the log: a log with its last row has its picture
+    write_text(path, text)
 
 
 def draw_progress(path: Path, settings: RunSettings, table: pd.DataFrame) -> None:

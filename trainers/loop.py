@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bisc.core import interrupt
 from bisc.core.errors import WorkError
 from bisc.core.progress import track
 from bisc.losses import SCUNetLoss, unpack_targets
@@ -64,6 +62,12 @@ class TrainingRun:
     device: Device
     n_workers: int
     state: Checkpoint = field(init=False)
+    lock: threading.RLock = field(init=False, default_factory=threading.RLock)
+    """Held while weights or state change, so that the state which another thread saves is always one between steps."""
+    sound: bool = field(init=False, default=True)
+    saved_step: int = field(init=False, default=0)
+    buffers_before: dict[str, Tensor] = field(init=False, default_factory=dict)
+    """Batch norm's running statistics before the step in hand, whose forward pass changes them."""
 
     def __post_init__(self) -> None:
         s = self.settings
@@ -79,27 +83,37 @@ class TrainingRun:
             optimizer.load_state_dict(saved)
         self.scaler.load_state_dict(checkpoint.optimizer[SCALER])
         self.state = checkpoint
+        self.saved_step = checkpoint.step
 
     def run(self) -> None:
         """Train from the state's step to the end; an interrupt saves the state and is raised again."""
+        with interrupt.handled(), interrupt.last_resort(self.save_unsaved):
+            try:
+                self._train()
+            except KeyboardInterrupt:
+                self.save_unsaved()
+                raise
+
+    def _train(self) -> None:
         s, state = self.settings, self.state
         if state.rows:  # the run may have been cut off between its checkpoint and its log
             write_log(self.folder, s, state.rows, None)
         if self.device.kind == "cpu":
             keep_freed_memory()
         fixed = [self.validation.batch(i) for i in range(VALIDATION_BATCHES)]
+        if len(state.rows) < state.step // s.iterations:  # or between an epoch's last step and its validation
+            self.end_epoch(fixed, EpochTimes())
         saved_at = time.monotonic()
         times = EpochTimes()
-        with interruptible() as stop, batches(self.train, state.step, s.total_steps, self.n_workers) as ahead:
+        with batches(self.train, state.step, s.total_steps, self.n_workers) as ahead:
             steps = track(
                 range(state.step, s.total_steps), f"{s.stage} fold {s.fold}", s.total_steps, "step", state.step
             )
             for step in steps:
                 with times.waiting():
                     batch = next(ahead)
-                with times.stepping():
-                    state.epoch_losses.append(self.train_step(batch, step))
-                state.step = step + 1
+                with interrupt.shielded(), times.stepping():
+                    self.train_step(batch, step)
                 if state.step % s.iterations == 0:
                     self.end_epoch(fixed, times)
                     times, saved_at = EpochTimes(), time.monotonic()
@@ -107,16 +121,14 @@ class TrainingRun:
                 elif time.monotonic() - saved_at > SAVE_EVERY_S:
                     self.save(CHECKPOINT_LAST)
                     saved_at = time.monotonic()
-                if stop.asked:
-                    self.save(CHECKPOINT_LAST)
-                    raise KeyboardInterrupt
 
     def train_step(self, batch: Batch, step: int) -> float:
-        """One optimiser step; returns the loss.
+        """One optimiser step, after which the state counts it; returns the loss.
 
         Raises:
             WorkError: If the loss is not finite.
         """
+        self.buffers_before = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         self.network.train()
         set_rate(self.optimizers, learning_rate(self.settings, step))
         image, targets = self.device.put(batch.image), self.device.put(batch.targets)
@@ -128,9 +140,19 @@ class TrainingRun:
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
-        self.scaler.update()
+        with self.lock:
+            self.sound = False
+            for optimizer in self.optimizers:
+                self.scaler.step(optimizer)
+            self.scaler.update()
+            value = self._finite(loss, step)
+            self.state.epoch_losses.append(value)
+            self.state.step = step + 1
+            self.buffers_before = {}
+            self.sound = True
+        return value
+
+    def _finite(self, loss: Tensor, step: int) -> float:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise WorkError(
@@ -141,9 +163,16 @@ class TrainingRun:
 
     def end_epoch(self, fixed: list[Batch], times: EpochTimes) -> None:
         """Validate, log, and save the last and, where it is, the best state."""
-        state, s = self.state, self.settings
         with times.validating():
-            loss, dice_kidney, dice_tumor = self.validate(fixed)
+            scores = self.validate(fixed)
+        with interrupt.shielded():
+            with self.lock:
+                self._count_epoch(*scores)
+            known = None if self.device.deterministic else times
+            write_log(self.folder, self.settings, self.state.rows, known)
+
+    def _count_epoch(self, loss: float, dice_kidney: float, dice_tumor: float) -> None:
+        state, s = self.state, self.settings
         row = {
             "epoch": float(state.step // s.iterations),
             "step": float(state.step),
@@ -160,7 +189,6 @@ class TrainingRun:
             state.best = row["score"]
             self.save(CHECKPOINT_BEST)
         self.save(CHECKPOINT_LAST)
-        write_log(self.folder, s, state.rows, None if self.device.deterministic else times)
 
     @torch.no_grad()
     def validate(self, fixed: list[Batch]) -> tuple[float, float, float]:
@@ -182,11 +210,23 @@ class TrainingRun:
         return float(np.mean(losses)), dice[0], dice[1]
 
     def save(self, name: str) -> None:
-        """Write the present state as `name`."""
-        self.state.network = self.network.state_dict()
-        states = [optimizer.state_dict() for optimizer in self.optimizers]
-        self.state.optimizer = {OPTIMIZERS: states, SCALER: self.scaler.state_dict()}
-        save_checkpoint(self.folder / name, self.state)
+        """Write the state after the last whole step as `name`."""
+        with self.lock:
+            self.state.network = {**self.network.state_dict(), **self.buffers_before}
+            states = [optimizer.state_dict() for optimizer in self.optimizers]
+            self.state.optimizer = {OPTIMIZERS: states, SCALER: self.scaler.state_dict()}
+            save_checkpoint(self.folder / name, self.state)
+            if name == CHECKPOINT_LAST:
+                self.saved_step = self.state.step
+
+    def save_unsaved(self) -> None:
+        """Bring the last checkpoint up to the last whole step; the answer to an interrupt, from any thread.
+
+        Waits for an optimiser step or a save in hand; after one that failed half-way there is nothing to save.
+        """
+        with self.lock:
+            if self.sound and self.saved_step < self.state.step:
+                self.save(CHECKPOINT_LAST)
 
 
 def learning_rate(settings: RunSettings, step: int) -> float:
@@ -201,29 +241,3 @@ def to_plain(settings: RunSettings) -> dict[str, Any]:
     """Settings as plain values (lists for tuples), as they come back from a checkpoint."""
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
     return plain
-
-
-@dataclass
-class _Stop:
-    asked: bool = False
-
-
-@contextmanager
-def interruptible() -> Iterator[_Stop]:
-    """SIGINT and SIGTERM ask the loop to stop after the step in hand; a second one ends it at once."""
-    stop = _Stop()
-
-    def ask(signum: int, frame: object) -> None:
-        if stop.asked:
-            raise KeyboardInterrupt
-        stop.asked = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

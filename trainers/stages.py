@@ -72,7 +72,8 @@ class Trainer:
         else:
             set_aside(self.folder)
         make_folder(self.folder)
-        remove_partial(self.folder)
+        for folder in (self.results, self.folder):
+            remove_partial(folder)
         save_json(self.folder / "run.json", self.settings)
         save_json(self.results / "plan.json", plan)
         training.run()

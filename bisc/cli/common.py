@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from bisc._version import __version__
+from bisc.core import interrupt
 from bisc.core.errors import BiscError, InputError, one_line
 
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, interrupt.STATUS
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -79,20 +80,29 @@ def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] |
     """Parse and run; returns 0, 1 (work failed), 2 (usage or bad input) or 130 (interrupted).
 
     Errors of the package are printed as one line. Anything else is a defect of ours: one line too, with the
-    traceback where BISC_DEBUG is set.
+    traceback where BISC_DEBUG is set. SIGTERM is an interrupt as Ctrl-C is.
     """
     args = parser.parse_args(argv)
+    again = "the same command again" + (" with --continue" if "--continue" in parser.format_usage() else "")
+    line = _error_line(parser.prog, f"interrupted; finished work is kept, run {again} to go on")
+    with interrupt.answering(line) as outermost:
+        try:
+            with interrupt.handled():
+                return _run_or_say(parser, run, args)
+        except KeyboardInterrupt:
+            if not outermost:  # bisc_demo runs other commands, and answers for them
+                raise
+            interrupt.say()
+            return INTERRUPTED
+
+
+def _run_or_say(parser: argparse.ArgumentParser, run: Run, args: argparse.Namespace) -> int:
     try:
         return run(args)
     except InputError as error:
         return _say(parser, str(error), BAD_INPUT)
     except BiscError as error:
         return _say(parser, str(error), FAILED)
-    except KeyboardInterrupt:
-        again = "the same command again"
-        if "--continue" in parser.format_usage():
-            again += " with --continue"
-        return _say(parser, f"interrupted; finished work is kept, run {again} to go on", INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         return OK
@@ -109,9 +119,15 @@ def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] |
 def complain(parser_or_prog: argparse.ArgumentParser | str, message: str) -> None:
     """One line on stderr, in the form 'bisc_x: error: ...'."""
     prog = parser_or_prog if isinstance(parser_or_prog, str) else parser_or_prog.prog
-    print(f"{prog}: error: {message}", file=sys.stderr)
+    print(_error_line(prog, message), file=sys.stderr)
+
+
+def _error_line(prog: str, message: str) -> str:
+    return f"{prog}: error: {message}"
 
 
 def _say(parser: argparse.ArgumentParser, message: str, status: int) -> int:
+    if interrupt.asked():  # an exception amid foreign code may have come out as another one
+        raise KeyboardInterrupt
     complain(parser, message)
     return status

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,14 +11,15 @@ from pathlib import Path
 import pandas as pd
 
 from bisc.cli import evaluate, export, plan_and_preprocess, predict, simulate, train
-from bisc.cli.common import OK, add_workers, make_parser, positive_int, run_command
+from bisc.cli.common import INTERRUPTED, OK, add_workers, make_parser, positive_int, run_command
 from bisc.core.errors import WorkError
+from bisc.core.files import remove_partial, write_bytes
 from bisc.core.parallel import process_pool
 from bisc.evaluation.aggregate import read_report, summarise
 from bisc.inference.decision import DECISIONS, DEFAULT_DECISION
 from bisc.planners.dataset import load_plan
 from bisc.report.page import Fact, FileLink
-from bisc.report.run_report import RunReport, write_run_report
+from bisc.report.run_report import FIGURES, RunReport, write_run_report
 from bisc.report.tables import Table
 from bisc.trainers.presets import preset_by_name
 
@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     os.environ.update(
         BISC_RAW=str(out / "raw"), BISC_PREPROCESSED=str(out / "preprocessed"), BISC_RESULTS=str(out / "results")
     )
+    for folder in (out, out / FIGURES):
+        remove_partial(folder)
     steps = Steps()
     raw, held_out = out / "raw" / NAME, out / "held_out"
     patients = ["--seed", str(args.seed), "--size", *SIZE_XYZ, *workers]
@@ -91,6 +93,7 @@ class Steps:
 
         Raises:
             WorkError: If it did not end with exit status 0 (it has said why).
+            KeyboardInterrupt: If it was interrupted.
         """
         name = f"bisc_{main.__module__.rsplit('.', 1)[-1]}"
         command = " ".join([name, *argv])
@@ -98,6 +101,8 @@ class Steps:
         begin = time.perf_counter()
         status = main(argv)
         self.seconds.append((command, time.perf_counter() - begin))
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
         if status != OK:
             raise WorkError(f"{name} ended with exit status {status}")
 
@@ -111,8 +116,8 @@ def _report(out: Path, steps: Steps, seconds: float, n_workers: int) -> Path:
     """Copy the default decision's tables to report.csv and report_summary.csv, draw, write the page."""
     fine, rough = _reports(out, DEFAULT_DECISION)
     for suffix in ("", "_summary"):
-        shutil.copyfile(fine.with_name(f"{fine.stem}{suffix}.csv"), out / f"report{suffix}.csv")
-        shutil.copyfile(rough.with_name(f"{rough.stem}{suffix}.csv"), out / f"rough_report{suffix}.csv")
+        write_bytes(out / f"report{suffix}.csv", fine.with_name(f"{fine.stem}{suffix}.csv").read_bytes())
+        write_bytes(out / f"rough_report{suffix}.csv", rough.with_name(f"{rough.stem}{suffix}.csv").read_bytes())
     plan = load_plan(out / "preprocessed" / NAME)
     z, y, x = plan.target_spacing_mm_zyx
     facts = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_workers, complain, make_parser, run_command
 from bisc.cli.workers import workers_that_fit
 from bisc.core.errors import BiscError, InputError
+from bisc.core.files import remove_partial
 from bisc.core.parallel import process_pool
 from bisc.core.paths import Folders, find_dataset
 from bisc.evaluation.aggregate import to_frame, write_with_summary
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _pairs(args: argparse.Namespace) -> int:
     pairing = find_pairs(args.reference, args.prediction, args.all_references)
     target = _target(args.output, args.prediction if args.prediction.is_dir() else Path())
+    remove_partial(target.parent)
     _tell_unmatched(pairing, args.reference)
     # A case takes half a second, and so does starting a worker: fewer than four cases each are not worth one.
     n_workers = min(args.n_workers, -(-len(pairing.pairs) // 4))
@@ -101,6 +103,7 @@ def _cross_validation(args: argparse.Namespace) -> int:
     results = Folders.from_environment().results
     folder = find_dataset(results, args.dataset, f"fine/fold_*/{REPORT}", "trained data set with validation", TRAIN)
     target = _target(args.output, folder)
+    remove_partial(target.parent)
     result = evaluate_cross_validation(folder)
     for note in result.notes:
         _warn(note)

@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     raw = find_dataset(folders.raw, args.dataset, RAW_MARKER, "data set", f"lay it out as {LAYOUTS}")
     dataset = find_raw_dataset(raw, labels_suffice=args.only_plan)
     target = folders.preprocessed / dataset.name
+    for folder in (target, target / "fingerprint", *(target / stage for stage in STAGES)):
+        remove_partial(folder)
     faults: list[tuple[str, BiscError]] = [(fault.what, fault) for fault in dataset.faults]
     n_workers = workers_that_fit((case.image or case.labels for case in dataset.cases), args.n_workers, PROG)
     with process_pool(n_workers) as pool:
@@ -85,8 +87,6 @@ def preprocess(
         intensity=plan.intensity,
         roi=plan.roi,
     )
-    for stage in STAGES:
-        remove_partial(target / stage)
     jobs = [CacheJob(case, settings, target) for case in cases]
     outcomes = run_cases(cache_case, jobs, executor, "preprocess", lambda job: job.case.name)
     return [(o.job.case.name, o.error) for o in outcomes if o.error is not None]

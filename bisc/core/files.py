@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,11 @@ from pathlib import Path
 from bisc.core.errors import InputError, one_line
 
 PARTIAL = ".partial-"
-"""Names that begin so are unfinished work; `remove_partial` clears them, readers never see them."""
+"""Names that begin so are unfinished work; the writing process's number follows. `remove_partial` clears those of
+processes that are no more, readers never see any."""
+
+_written: set[Path] = set()
+"""Folders in which this process or its workers may have unfinished work; see `sweep`."""
 
 
 @contextmanager
@@ -24,7 +29,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
         InputError: If the folder cannot be made or written.
     """
     make_folder(target.parent)
-    scratch = target.parent / f"{PARTIAL}{os.getpid()}-{target.name}"
+    scratch = _scratch(target)
     try:
         yield scratch
         _flush(scratch)
@@ -41,15 +46,18 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Like `atomic_file`, for a whole folder; an older `target` is replaced."""
+    """Like `atomic_file`, for a whole folder; an older `target` is replaced.
+
+    The older one is moved aside, not emptied in place: whoever reads after a kill finds the old folder whole, the new
+    one whole, or none.
+    """
     make_folder(target.parent)
-    scratch = target.parent / f"{PARTIAL}{os.getpid()}-{target.name}"
+    scratch, older = _scratch(target), _scratch(target, "old-")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir()
         yield scratch
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.replace(target)
+        _exchange(scratch, target, older)
     except OSError as error:
         raise InputError(
             target,
@@ -58,11 +66,30 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder under `parent` for what only this process reads; gone when the block ends, however it ends."""
+    scratch = _scratch(parent / "scratch")
+    shutil.rmtree(scratch, ignore_errors=True)
+    make_folder(scratch)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    write_bytes(target, text.encode("utf-8"))
+    """Write a text file whole or not at all; one that holds the same text already is left as it is, time and all."""
+    data = text.encode("utf-8")
+    try:
+        if target.read_bytes() == data:
+            return
+    except OSError:
+        pass  # not there, or not to be read: writing it says what is wrong
+    write_bytes(target, data)
 
 
 def write_bytes(target: Path, data: bytes) -> None:
@@ -89,12 +116,67 @@ def make_folder(folder: Path) -> Path:
 
 
 def remove_partial(folder: Path) -> None:
-    """Clear what an interrupted run left half-written directly under `folder`."""
+    """Clear what interrupted runs left half-written directly under `folder`, and remember it for `sweep`.
+
+    Another live process's unfinished work stays: two folds may train into one results folder. This process's own goes.
+    """
+    _written.add(folder)
     for path in folder.glob(f"{PARTIAL}*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        if not _is_at_work(path.name):
+            _remove(path)
+
+
+def sweep() -> None:
+    """`remove_partial` of every folder this process cleared or wrote to: for its end, once its workers are dead."""
+    for folder in list(_written):
+        remove_partial(folder)
+
+
+def _exchange(scratch: Path, target: Path, older: Path) -> None:
+    if not target.is_dir():
+        scratch.replace(target)
+        return
+    target.replace(older)
+    try:
+        scratch.replace(target)
+    except OSError:
+        older.replace(target)
+        raise
+
+
+def _scratch(target: Path, what: str = "") -> Path:
+    _written.add(target.parent)
+    return target.parent / f"{PARTIAL}{os.getpid()}-{what}{target.name}"
+
+
+def _is_at_work(name: str) -> bool:
+    """Whether the process that a scratch name tells of is another one than this and alive on this machine."""
+    number = name.removeprefix(PARTIAL).split("-")[0]
+    return number.isdecimal() and int(number) != os.getpid() and _is_alive(int(number))
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":  # os.kill(pid, 0) would end it there
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+        if handle:
+            ctypes.windll.kernel32.CloseHandle(handle)
+        return bool(handle)
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from bisc.core import interrupt
 from bisc.core.errors import BiscError, WorkError, one_line
+from bisc.core.files import sweep
 from bisc.core.progress import track
+from bisc.core.survive import Lost, run_on_workers
+from bisc.core.workers import WorkerPool
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+OUT_OF_MEMORY = ("allocate", "bad_alloc", "out of memory")
+"""What torch and ITK say where Python would raise MemoryError."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +34,24 @@ class Outcome(Generic[Job, Result]):
 
 
 @contextmanager
-def process_pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
+def process_pool(n_workers: int) -> Iterator[WorkerPool | None]:
     """A spawn-safe pool of `n_workers` processes; None, meaning 'in this process', for 1.
 
-    Spawn, not fork: threads of torch and OpenMP do not survive a fork.
+    An error or an interrupt that leaves the block does not wait for the cases in flight: their processes are killed,
+    and what they had half-written is removed.
     """
     if n_workers <= 1:
         yield None
         return
-    pool = ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = WorkerPool(n_workers)
     try:
         yield pool
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        if sys.exc_info()[0] is None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        else:
+            pool.kill()
+            sweep()
 
 
 def run_cases(
@@ -59,39 +71,56 @@ def run_cases(
         name: A job's name in messages.
 
     Returns:
-        One outcome per job. Errors of the package stay as they are, others become `WorkError`; a worker process
-        that dies takes the jobs in flight with it, each of which says so.
+        One outcome per job. Errors of the package stay as they are, others become `WorkError`. Where a process of
+        `process_pool` dies, its job says so and every other job is done all the same; a foreign pool that breaks
+        takes the jobs in flight and in its queue with it, each of which says so.
+
+    Raises:
+        KeyboardInterrupt: If an interrupt is what ended a worker.
     """
     if executor is None:
         return [_attempt(work, job, name) for job in track(jobs, what)]
-    futures: dict[Future[Result], int] = {}
     outcomes: dict[int, Outcome[Job, Result]] = {}
+    results = run_on_workers if isinstance(executor, WorkerPool) else _run_on_foreign
+    for i, future in track(results(work, jobs, executor), what, total=len(jobs)):  # type: ignore[arg-type]
+        outcomes[i] = _attempt(lambda _, f=future: f.result(), jobs[i], name)  # type: ignore[misc]
+    if interrupt.asked():
+        raise KeyboardInterrupt
+    return [outcomes[i] for i in range(len(jobs))]
+
+
+def _run_on_foreign(
+    work: Callable[[Job], Result], jobs: Sequence[Job], executor: Executor
+) -> Iterator[tuple[int, Future[Result]]]:
+    futures: dict[Future[Result], int] = {}
     try:
         for i, job in enumerate(jobs):
             futures[executor.submit(work, job)] = i
-    except BrokenProcessPool:
+    except BrokenProcessPool as error:
         for i in range(len(futures), len(jobs)):
-            outcomes[i] = Outcome(jobs[i], None, _died(name(jobs[i])))
-    for future in track(as_completed(futures), what, total=len(futures)):
-        job = jobs[futures[future]]
-        outcomes[futures[future]] = _attempt(lambda _, f=future: f.result(), job, name)  # type: ignore[misc]
-    return [outcomes[i] for i in range(len(jobs))]
+            refused: Future[Result] = Future()
+            refused.set_exception(error)
+            futures[refused] = i
+    for future in as_completed(futures):
+        yield futures[future], future
 
 
 def _attempt(work: Callable[[Job], Result], job: Job, name: Callable[[Job], str]) -> Outcome[Job, Result]:
     try:
         return Outcome(job, work(job), None)
+    except Lost as error:
+        return Outcome(job, None, WorkError(f"{name(job)}: {error}"))
     except BrokenProcessPool:
-        return Outcome(job, None, _died(name(job)))
+        return Outcome(job, None, WorkError(f"{name(job)}: {Lost()}"))
     except BiscError as error:
         return Outcome(job, None, error)
     except MemoryError:
-        return Outcome(job, None, WorkError(f"{name(job)}: out of memory; run with -np 1 or on a larger machine"))
+        return Outcome(job, None, _out_of_memory(name(job)))
     except Exception as error:  # noqa: BLE001 - one broken case must not end the others
+        if any(words in str(error) for words in OUT_OF_MEMORY):
+            return Outcome(job, None, _out_of_memory(name(job)))
         return Outcome(job, None, WorkError(one_line(f"{name(job)}: {type(error).__name__}: {error}")))
 
 
-def _died(name: str) -> WorkError:
-    return WorkError(
-        f"{name}: its worker process died, most often for want of memory; run again with -np 1 (finished cases stay)"
-    )
+def _out_of_memory(name: str) -> WorkError:
+    return WorkError(f"{name}: out of memory; run with -np 1 or on a larger machine")

@@ -26,6 +26,8 @@ from bisc.inference.memory import network_budget
 from bisc.inference.model import Model
 
 FAILED: Final = "failed"
+ROUGH: Final = "rough"
+"""The folder of the rough stage's masks, under the output."""
 
 MAX_KIDNEY_ML: Final = 2500.0
 """Kidneys and tumours above this are doubted: the most in 167 KiTS19 label maps is 1962 ml (case_00114). Polycystic
@@ -98,7 +100,8 @@ def predict_cases(
         InputError: If `out` cannot be written, or would overwrite an input.
     """
     make_folder(out)
-    remove_partial(out)
+    for folder in (out, out / ROUGH):
+        remove_partial(folder)
     for case in cases:
         if case.path.resolve() == _target(out, case).resolve():
             raise InputError(case.path, "would be overwritten by its own prediction", "an output folder of its own")
@@ -244,7 +247,7 @@ def _wanted(out: Path, case: InputCase, options: PredictOptions) -> list[Path]:
 
 
 def _rough_target(out: Path, case: InputCase) -> Path:
-    return out / "rough" / f"{case.name}.nii.gz"
+    return out / ROUGH / f"{case.name}.nii.gz"
 
 
 def _probabilities_target(out: Path, case: InputCase) -> Path:

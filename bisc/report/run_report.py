@@ -19,6 +19,7 @@ from bisc.report.page import CaseCard, Fact, FileLink, Page, write_page
 from bisc.report.tables import Table
 
 SCORES: Final = ("dice_kidney", "dice_tumor")
+FIGURES: Final = "figures"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _case(report: RunReport, name: str, fine: pd.DataFrame, rough: pd.DataFrame)
         report.raw / name / "segmentation.nii.gz",
         report.predictions / "rough" / f"{name}.nii.gz",
         report.predictions / f"{name}.nii.gz",
-        report.folder / "figures" / f"{name}.png",
+        report.folder / FIGURES / f"{name}.png",
         {"rough": _scores(rough, name), "fine": _scores(fine, name)},
     )
 

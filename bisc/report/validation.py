@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import msgspec
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.errors import InputError
-from bisc.core.files import PARTIAL, make_folder, remove_partial
+from bisc.core.files import PARTIAL, make_folder, remove_partial, scratch_folder
 from bisc.core.progress import track
 from bisc.core.targets import labels_of
 from bisc.core.volume import Volume
@@ -28,11 +27,14 @@ from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
 from bisc.planners.dataset import load_plan, load_source
+from bisc.planners.fingerprint import source_stamp
 from bisc.planners.plan import Plan
 from bisc.preprocessing.cache import load_regions
 from bisc.preprocessing.resample import resample_labels
+from bisc.report.finished import known_validation, remember_validation, validation_key
 from bisc.trainers.stages import fold_folder, load_fold
 
+VALIDATION: Final = "validation"
 ROUGH_KIDNEY_WEIGHT: Final = 0.8
 """The rough stage is there to find the kidneys: fitted to the tumour as much, its ROIs spanned the whole scan."""
 
@@ -50,7 +52,7 @@ class FoldCase:
 
 
 def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device: Device) -> list[str]:
-    """Fit the stage's offsets, store them in its last checkpoint, and validate the fold.
+    """Fit the stage's offsets, store them in its last checkpoint, and validate the fold, unless all that is done.
 
     The rough stage is scored on its own grid; the fine stage through the whole cascade, fed by the rough stage's
     ROIs, never by the labels'.
@@ -63,9 +65,17 @@ def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device
     """
     names = load_fold(preprocessed, fold).val
     folder = fold_folder(results, stage, fold)
+    known = known_validation(folder, _key(stage, fold, names, preprocessed, results))
+    if known is not None:
+        return known
     if stage == "rough":
-        return finish_rough(names, fold, preprocessed, results, folder, device)
-    return finish_fine(_cases(preprocessed, names), fold, results, folder, device)
+        lines = finish_rough(names, fold, preprocessed, results, folder, device)
+    else:
+        lines = finish_fine(_cases(preprocessed, names), fold, results, folder, device)
+    written = [path for path in (folder / VALIDATION).glob("*") if not path.name.startswith(PARTIAL)]
+    # The key anew: the offsets are in the checkpoint now.
+    remember_validation(folder, _key(stage, fold, names, preprocessed, results), written, lines)
+    return lines
 
 
 def check_rough(folds: Sequence[int], plan: Plan, results: Path) -> None:
@@ -108,15 +118,15 @@ def finish_fine(cases: list[FoldCase], fold: int, results: Path, folder: Path, d
     the default decision's ROIs waits on the disk for the offsets that all cases together determine.
     """
     model = load_model(results, [fold], device)
-    target = make_folder(folder / "validation")
+    target = make_folder(folder / VALIDATION)
     remove_partial(target)
-    with TemporaryDirectory(prefix=PARTIAL, dir=target) as scratch:
+    with scratch_folder(target) as scratch:
         fit, plain = OffsetFit(), []
         for case in track(cases, "validate"):
-            plain.append(_first_pass(case, model, fit, Path(scratch)))
+            plain.append(_first_pass(case, model, fit, scratch))
         offsets = fit.fit() if fit.cases else NO_OFFSETS
         store_offsets(folder, offsets)
-        calibrated = [_second_pass(case, model, offsets, Path(scratch), target) for case in cases]
+        calibrated = [_second_pass(case, model, offsets, scratch, target) for case in cases]
     lines = []
     scores: dict[Decision, list[CaseScores]] = {"argmax": plain, "calibrated": calibrated}
     for decision in DECISIONS:
@@ -156,6 +166,14 @@ def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, 
     labels = labels_of_rois(rois, reference.geometry, model.plan.roi.min_kidney_ml, offsets)
     write_image(masks / f"{case.raw.name}.nii.gz", labels, stored.native)
     return score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
+
+
+def _key(stage: str, fold: int, names: list[str], preprocessed: Path, results: Path) -> str:
+    weights = [fold_folder(results, of, fold) / CHECKPOINT for of in ("rough", stage)]
+    if stage == "rough":
+        return validation_key([*weights, *(preprocessed / stage / name / "case.json" for name in names)], names)
+    cases = _cases(preprocessed, names)
+    return validation_key(weights, [f"{c.raw.name} {source_stamp(c.raw.image, c.raw.labels)}" for c in cases])
 
 
 def _cases(preprocessed: Path, names: list[str]) -> list[FoldCase]:

@@ -1,0 +1,114 @@
+"""Worker processes that can be lost: deaf to Ctrl-C, gone with their parent, replaced when the system kills one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from typing import Any, Final
+
+from bisc.core.interrupt import SIGNALS
+
+JOIN_S: Final = 2.0
+
+
+class _Worker(SpawnProcess):
+    def terminate(self) -> None:
+        """Kill: the worker is deaf to SIGTERM, and the pool would wait for it forever."""
+        self.kill()
+
+
+class _Context(SpawnContext):
+    """Spawn, not fork: threads of torch and OpenMP do not survive a fork."""
+
+    Process = _Worker
+
+
+class WorkerPool(Executor):
+    """A pool of spawned processes which can be killed, and used again after it broke.
+
+    Ctrl-C and `kill` to the whole process group reach the workers too: they ignore both signals from their first
+    moment, and the parent alone decides. A worker whose parent is no more ends by itself.
+
+    Args:
+        n_workers: Processes.
+        initializer: Run in each of them first.
+        initargs: Its arguments.
+    """
+
+    def __init__(self, n_workers: int, initializer: Callable[..., None] | None = None, initargs: Any = ()) -> None:
+        self.n_workers = n_workers
+        self._begin = (initializer, initargs)
+        self._pool = self._fresh(n_workers)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As Executor; raises BrokenProcessPool after a worker's death, until `renew`."""
+        with _signals_blocked():  # a worker may be started here, and inherits what is blocked
+            return self._pool.submit(fn, *args, **kwargs)
+
+    def renew(self, n_workers: int | None = None) -> None:
+        """Kill what is left of the workers and begin with new ones, as many as before or `n_workers`."""
+        self.kill()
+        self.n_workers = n_workers or self.n_workers
+        self._pool = self._fresh(self.n_workers)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As Executor."""
+        self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def kill(self) -> None:
+        """End the workers now, whatever they are at."""
+        workers = self._workers()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            with suppress(AssertionError, ValueError):  # another thread has seen to it
+                worker.join(JOIN_S)
+
+    def lost_one(self) -> bool:
+        """Whether a worker has died. The pool sees it too, unless the death left half a result in its pipe."""
+        return any(worker.exitcode is not None for worker in self._workers())
+
+    def _workers(self) -> list[BaseProcess]:
+        return list((self._pool._processes or {}).values())
+
+    def _fresh(self, n_workers: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(n_workers, mp_context=_Context(), initializer=_begin_worker, initargs=self._begin)
+
+
+def _begin_worker(initializer: Callable[..., None] | None, initargs: Any) -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _end_with_parent() -> None:
+    """Without this it would outlive a dead parent: it waits for work on a pipe that it holds open itself."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    resource_tracker.ensure_running()  # it unblocks both signals when it starts its process
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
