@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -133,12 +133,18 @@ def measure_map(path: Path) -> list[Row]:
     return rows
 
 
-def foregrounds(volume: Volume, target: Geometry, case: str) -> Iterator[tuple[str, Mask]]:
-    """The rough stage's foreground on the target grid: the clean map's, and that of each degradation."""
-    yield CLEAN, resample_labels(volume, target) > 0
+def foregrounds(
+    volume: Volume, target: Geometry, case: str, names: Container[str] = (CLEAN, *DEGRADATIONS)
+) -> Iterator[tuple[str, Mask]]:
+    """The rough stage's foreground on the target grid: the clean map's, and that of each degradation in `names`.
+
+    What only a pair of kidneys can have is left out for a single one.
+    """
+    if CLEAN in names:
+        yield CLEAN, resample_labels(volume, target) > 0
     rough = rough_map(volume)
     for name, degrade in DEGRADATIONS.items():
-        if name in FUSING and len(kidneys_of(rough)) < 2:
+        if name not in names or (name in FUSING and len(kidneys_of(rough)) < 2):
             continue
         rng = np.random.default_rng(zlib.crc32(f"{case} {name}".encode()))
         yield name, upsample_labels(degrade(rough, rng).result(), target, NO_OFFSETS) > 0
