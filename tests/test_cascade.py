@@ -23,14 +23,12 @@ from bisc.inference.cascade import (
     NativeRoi,
     _average_overlaps,
     labels_of_rois,
-    locate,
     run_cascade,
     run_rough,
     upsample_labels,
 )
 from bisc.inference.decision import NO_OFFSETS
 from bisc.inference.predictor import PredictOptions, predict_case
-from bisc.preprocessing.crop import map_box, roi_box
 
 use_one_thread()
 GRID = OBLIQUE.canonical
@@ -172,20 +170,21 @@ def test_a_single_kidney_is_told_by_the_body() -> None:
     assert [roi.kidney.side for roi in run_cascade(image, stub_model(), "argmax").rois] == ["middle"]
 
 
-def test_a_rough_mask_cut_through_gets_an_roi_for_the_whole_kidney() -> None:
-    """The rough stage misses the lower third of both kidneys; the ROIs hold them all the same."""
+def test_a_rough_mask_cut_through_gets_an_roi_for_the_whole_kidney(result: CascadeResult) -> None:
+    """The rough stage misses the lower third of both kidneys; the ROIs hold them and the fine stage finds them."""
     image, truth = kidneys(GRID)
-    rough = run_rough(image, PLAN, stub_model().rough, stub_model())
     low = int(np.flatnonzero(truth.any(axis=(1, 2)))[0])
-    height = rough.grid.physical_to_index(GRID.index_to_physical((low + 9, 0, 0)))[0]
-    rough.probabilities[:, : round(height)] = np.array([1.0, 0.0, 0.0])[:, None, None, None]
-    found, target = locate(rough, GRID, PLAN, NO_OFFSETS)
+    height = result.rough.grid.physical_to_index(GRID.index_to_physical((low + 9, 0, 0)))[0]
+    probabilities = result.rough.probabilities.copy()
+    probabilities[:, : round(height)] = np.array([1.0, 0.0, 0.0])[:, None, None, None]
+    cut = replace(result, rough=replace(result.rough, probabilities=probabilities), rois=())
+    found = run_cascade(image, stub_model(), "argmax", known=cut)
     inside = np.zeros(GRID.shape_zyx, bool)
-    for kidney in found:
-        assert kidney.reach.start_zyx[0] < kidney.box.start_zyx[0]
-        box = map_box(roi_box(kidney.reach, target, PLAN.roi), target, GRID).clipped(GRID.shape_zyx)
-        inside[box.to_slices()] = True
+    for roi in found.native:
+        inside[roi.box.to_slices()] = True
+    assert all(roi.kidney.reach.start_zyx[0] < roi.kidney.box.start_zyx[0] for roi in found.rois)
     assert inside[truth > 0].all()
+    assert dice(found.labels(NO_OFFSETS) > 0, truth > 0) > 0.95
 
 
 def test_a_kidney_larger_than_every_side_gets_the_next_multiple() -> None:

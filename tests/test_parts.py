@@ -116,8 +116,8 @@ def test_a_waist_needs_two_lobes() -> None:
 
 @pytest.mark.parametrize("step_mm", [0.44, 0.78125, 1.04, 2.9, 3.1, 5.0, 7.3])
 def test_no_waist_is_seen_between_columns_of_voxels(step_mm: float) -> None:
-    """A bar of 400 mm2 and 150 mm has no waist, whatever the pixel: no bin misses a column or holds one too many."""
-    columns = np.float32(-200.0) + np.arange(round(150.0 / step_mm), dtype=np.float32) * np.float32(step_mm)
+    """A bar of 400 mm2 and 400 mm has no waist, whatever the pixel: no bin misses a column or holds one too many."""
+    columns = np.float32(-200.0) + np.arange(round(400.0 / step_mm), dtype=np.float32) * np.float32(step_mm)
     assert waist_mm(np.repeat(columns, 100), 4.0 * step_mm / 1000.0, step_mm) is None
 
 
