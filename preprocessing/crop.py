@@ -1,11 +1,13 @@
 """The ROIs of one patient from a mask of its kidneys. Pure functions.
 
 Past the paper's rule (two largest regions, 160 or 192 pixels): a component must be plausible in size to be a kidney,
-a part that lies apart from its kidney joins it, and a kidney larger than 192 gets the next multiple of 16.
+parts of one kidney get one ROI (`bisc.preprocessing.parts`), a kidney that the mask cuts through is expected to go on,
+and one larger than 192 gets the next multiple of 16. docs/anatomy.md has what that saves on real anatomy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -15,13 +17,18 @@ import numpy.typing as npt
 from bisc.core.geometry import Geometry, IntTriple, as_int_triple
 from bisc.core.jsonfile import Document
 from bisc.core.roi import Box
-from bisc.preprocessing.components import Component, connected_components
+from bisc.preprocessing.parts import Part, divide_mm, join_parts, parts_of
 
 MULTIPLE_PX: Final = 16
-MAX_KIDNEYS: Final = 2
 Side = Literal["left", "right", "middle"]
 MIDDLE_MM: Final = 15.0
-"""A kidney whose centre lies closer than this to the grid's middle is called 'middle' (fused, or off-centre scans)."""
+"""A kidney whose centre lies closer than this to the body's middle is called 'middle' (fused, or off-centre scans)."""
+ABRUPT_MM: Final = 12.0
+"""An end of a mask that seems to lack less than this is a pole: the blunt ones do, and so do thick slices."""
+FRAYED_MM: Final = 9.0
+"""So deep the end of a mask may be frayed."""
+HALF_LENGTH_MM: Final = 55.0
+"""Half the median length along z of the 331 kidneys of KiTS19's 167 maps here."""
 
 
 class RoiRule(Document, frozen=True):
@@ -43,32 +50,57 @@ class Kidney:
 
     Attributes:
         box: Its box, voxels of the mask's grid.
+        reach: The box that its ROI should hold where the mask is a network's: grown along z at an end that is cut
+            straight through the kidney, as if slices were missing. A true mask's kidney ends at its `box`.
         volume_ml: Its volume.
         side: Patient's left or right, from LPS space.
     """
 
     box: Box
+    reach: Box
     volume_ml: float
     side: Side
 
 
-def find_kidneys(foreground: npt.NDArray[np.bool_], grid: Geometry, min_kidney_ml: float) -> list[Kidney]:
+def find_kidneys(
+    foreground: npt.NDArray[np.bool_], grid: Geometry, min_kidney_ml: float, body_middle_mm: float | None = None
+) -> list[Kidney]:
     """The kidneys of a (z, y, x) mask on a canonical grid, the larger first; empty where nothing plausible is found.
 
-    At most two lead; every other component of at least `min_kidney_ml` is taken for a severed part (a tumour that the
-    mask does not join to its kidney) and joins the leader whose box lies nearer.
+    Every component of at least `min_kidney_ml` lies whole in the box of one of them. Of a rough mask there may be
+    more than two: false regions that lie apart from both kidneys, which the fine stage has to tell.
+
+    Args:
+        foreground: The mask.
+        grid: Its grid.
+        min_kidney_ml: Smaller components are specks.
+        body_middle_mm: LPS x of the body's middle; None takes the grid's.
     """
-    ml = grid.voxel_volume_ml
-    plausible = [c for c in connected_components(foreground) if c.n_voxels * ml >= min_kidney_ml]
-    kidneys = []
-    for group in _join_parts(plausible, grid):
-        box = group[0].box
-        for part in group[1:]:
-            box = box.union(part.box)
-        n = sum(c.n_voxels for c in group)
-        x = sum(c.centroid_zyx[2] * c.n_voxels for c in group) / n
-        kidneys.append(Kidney(box, n * ml, _side(x, grid)))
-    return kidneys
+    middle_mm = _grid_middle_mm(grid) if body_middle_mm is None else body_middle_mm
+    certain = body_middle_mm is not None
+    groups = join_parts(parts_of(foreground, grid, min_kidney_ml), grid, middle_mm, certain)
+    groups.sort(key=lambda g: -sum(p.n_voxels for p in g))
+    sizes = [sum(p.n_voxels for p in g) for g in groups]
+    xs = [sum(p.centre_mm_xyz[0] * p.n_voxels for p in g) / n for g, n in zip(groups, sizes, strict=True)]
+    divide = divide_mm(xs, sizes, middle_mm, certain)
+    origin = middle_mm if divide is None else divide
+    return [
+        Kidney(_box_of(group), reach_of(group, grid), n * grid.voxel_volume_ml, _side(x - origin))
+        for group, n, x in zip(groups, sizes, xs, strict=True)
+    ]
+
+
+def reach_of(parts: Sequence[Part], grid: Geometry) -> Box:
+    """The box of a kidney's parts, each grown along z, within the grid, where it ends abruptly."""
+    box = _box_of(parts)
+    for part in parts:
+        areas = np.count_nonzero(part.mask, axis=(1, 2))
+        low, high = (_lacking_slices(a, grid.spacing_mm_zyx[0]) for a in (areas, areas[::-1]))
+        start, stop = list(part.box.start_zyx), list(part.box.stop_zyx)
+        start[0] = max(start[0] - low, 0)
+        stop[0] = min(stop[0] + high, grid.shape_zyx[0])
+        box = box.union(Box(as_int_triple(start), as_int_triple(stop)))
+    return box
 
 
 def roi_box(mask_box: Box, grid: Geometry, rule: RoiRule) -> Box:
@@ -109,22 +141,33 @@ def next_multiple(value: float, multiple: int = MULTIPLE_PX) -> int:
     return max(1, int(np.ceil(round(float(value), 6) / multiple))) * multiple
 
 
-def _join_parts(components: list[Component], grid: Geometry) -> list[list[Component]]:
-    groups = [[c] for c in components[:MAX_KIDNEYS]]
-    for part in components[MAX_KIDNEYS:]:
-        min(groups, key=lambda g: _gap_mm(g[0].box, part.box, grid)).append(part)
-    return groups
+def _box_of(parts: Sequence[Part]) -> Box:
+    box = parts[0].box
+    for part in parts[1:]:
+        box = box.union(part.box)
+    return box
 
 
-def _gap_mm(a: Box, b: Box, grid: Geometry) -> float:
-    """Distance between two boxes (0 where they meet)."""
-    apart = np.maximum(0, np.maximum(np.subtract(a.start_zyx, b.stop_zyx), np.subtract(b.start_zyx, a.stop_zyx)))
-    return float(np.linalg.norm(apart * np.asarray(grid.spacing_mm_zyx)))
+def _grid_middle_mm(grid: Geometry) -> float:
+    return float(grid.index_to_physical(np.subtract(grid.shape_zyx, 1) / 2.0)[0])
 
 
-def _side(x_index: float, grid: Geometry) -> Side:
-    """LPS: x grows to the patient's left. The grid is canonical, so index and physical x grow together."""
-    offset_mm = (x_index - (grid.shape_zyx[2] - 1) / 2.0) * grid.spacing_mm_zyx[2]
+def _lacking_slices(areas: npt.NDArray[np.int_], spacing_mm: float) -> int:
+    """Slices that a kidney lacks below the first of its cross sections; 0 where it ends as a pole does.
+
+    An ellipsoid of half length H that ends where its cross section is the share q of its largest lacks
+    H (1 - sqrt(1 - q)). A whole one seems to lack d when it is looked at d above its pole, so d is taken off; looking
+    deeper than the first slice sees through the frayed border of a noisy mask.
+    """
+    depth_mm = np.arange(areas.size) * spacing_mm
+    near = depth_mm <= FRAYED_MM
+    seeming = HALF_LENGTH_MM * (1.0 - np.sqrt(1.0 - areas[near] / areas.max())) - depth_mm[near]
+    lacking = float(seeming.max())
+    return int(np.ceil(lacking / spacing_mm)) if lacking >= ABRUPT_MM else 0
+
+
+def _side(offset_mm: float) -> Side:
+    """LPS: x grows to the patient's left."""
     if abs(offset_mm) < MIDDLE_MM:
         return "middle"
     return "left" if offset_mm > 0 else "right"

@@ -18,7 +18,15 @@ from bisc.core.roi import Box
 from bisc.core.volume import Volume
 from bisc.imageio import read_labels, write_image
 from bisc.imageio.inputs import InputCase
-from bisc.inference.cascade import CascadeResult, NativeRoi, _average_overlaps, run_cascade, run_rough, upsample_labels
+from bisc.inference.cascade import (
+    CascadeResult,
+    NativeRoi,
+    _average_overlaps,
+    labels_of_rois,
+    run_cascade,
+    run_rough,
+    upsample_labels,
+)
 from bisc.inference.decision import NO_OFFSETS
 from bisc.inference.predictor import PredictOptions, predict_case
 
@@ -39,7 +47,7 @@ def test_masks_lie_on_the_right_voxels(result: CascadeResult) -> None:
     assert labels.shape == GRID.shape_zyx == (48, 190, 200)
     assert dice(labels > 0, truth > 0) > 0.95
     assert dice(labels == 2, truth == 2) > 0.95
-    assert result.status == "ok"
+    assert result.status(labels) == "ok"
 
 
 def test_sides_are_the_patients(result: CascadeResult) -> None:
@@ -105,13 +113,78 @@ def test_status_and_sides(centres: tuple[float, ...], tumor_at: float | None, st
     image, truth = kidneys(GRID, centres, tumor_at)
     found = run_cascade(image, stub_model(), "argmax")
     labels = found.labels(NO_OFFSETS)
-    assert found.status == status
+    assert found.status(labels) == status
     assert [roi.kidney.side for roi in found.rois] == sides
     if centres:
         assert dice(labels > 0, truth > 0) > 0.95
     else:
         assert not labels.any()
         assert labels.shape == GRID.shape_zyx
+
+
+class Blind(ByIntensity):
+    """Sees background everywhere."""
+
+    def forward_region(self, image: Tensor) -> Tensor:
+        return super().forward_region(image) + torch.tensor([99.0, 0.0, 0.0]).view(1, 3, 1, 1, 1)
+
+
+def test_status_is_what_the_fine_stage_found(result: CascadeResult) -> None:
+    """Two ROIs are two suspicions: where the fine stage finds one kidney or none, the status says so."""
+    image, _ = kidneys(GRID)
+    model = stub_model()
+    blind = replace(model, fine=(replace(model.fine[0], network=Blind()),))
+    found = run_cascade(image, blind, "argmax")
+    assert len(found.rois) == 2
+    assert found.status(found.labels(NO_OFFSETS)) == "no_kidney"
+    labels = result.labels(NO_OFFSETS)
+    assert result.status(labels) == "ok"
+    labels[:, :, : GRID.shape_zyx[2] // 2] = 0
+    assert result.status(labels) == "one_kidney"
+    speck = np.zeros_like(labels)
+    speck[:4, :4, :4] = 1
+    assert result.status(speck) == "no_kidney"
+
+
+def test_a_third_roi_needs_a_kidney() -> None:
+    """What the fine stage sees in a third ROI stays if it is as large as a kidney; in the first two whatever it is."""
+    grid = Geometry((8, 8, 60), (10.0, 10.0, 10.0))
+    sure = np.zeros((3, 8, 8, 20), np.float32)
+    sure[0] = 1.0
+    sure[:, 2, 2, 2:5] = np.array([0.0, 0.0, 1.0])[:, None]  # 3 ml of tumour
+    rois = [NativeRoi(Box((0, 0, 20 * i), (8, 8, 20 * (i + 1))), sure) for i in range(3)]
+    labels = labels_of_rois(rois, grid, 5.0, NO_OFFSETS)
+    assert [int((labels[:, :, 20 * i : 20 * (i + 1)] == 2).sum()) for i in range(3)] == [3, 3, 0]
+    labels = labels_of_rois(rois, grid, 3.0, NO_OFFSETS)
+    assert [int((labels[:, :, 20 * i : 20 * (i + 1)] == 2).sum()) for i in range(3)] == [3, 3, 3]
+
+
+def test_a_single_kidney_is_told_by_the_body() -> None:
+    """At the grid's middle, in a body of which the left half lies outside the field of view's right part: 'left'."""
+    image, _ = kidneys(GRID, (0.0,), None, speck=False)
+    hu = image.array.copy()
+    hu[:, :, 135:] = -1000
+    found = run_cascade(Volume(hu, GRID), stub_model(), "argmax")
+    assert found.middle_mm < GRID.index_to_physical(np.subtract(GRID.shape_zyx, 1) / 2.0)[0] - 40.0
+    assert [roi.kidney.side for roi in found.rois] == ["left"]
+    assert [roi.kidney.side for roi in run_cascade(image, stub_model(), "argmax").rois] == ["middle"]
+
+
+def test_a_rough_mask_cut_through_gets_an_roi_for_the_whole_kidney(result: CascadeResult) -> None:
+    """The rough stage misses the lower third of both kidneys; the ROIs hold them and the fine stage finds them."""
+    image, truth = kidneys(GRID)
+    low = int(np.flatnonzero(truth.any(axis=(1, 2)))[0])
+    height = result.rough.grid.physical_to_index(GRID.index_to_physical((low + 9, 0, 0)))[0]
+    probabilities = result.rough.probabilities.copy()
+    probabilities[:, : round(height)] = np.array([1.0, 0.0, 0.0])[:, None, None, None]
+    cut = replace(result, rough=replace(result.rough, probabilities=probabilities), rois=())
+    found = run_cascade(image, stub_model(), "argmax", known=cut)
+    inside = np.zeros(GRID.shape_zyx, bool)
+    for roi in found.native:
+        inside[roi.box.to_slices()] = True
+    assert all(roi.kidney.reach.start_zyx[0] < roi.kidney.box.start_zyx[0] for roi in found.rois)
+    assert inside[truth > 0].all()
+    assert dice(found.labels(NO_OFFSETS) > 0, truth > 0) > 0.95
 
 
 def test_a_kidney_larger_than_every_side_gets_the_next_multiple() -> None:
@@ -135,8 +208,8 @@ def test_calibrated_offsets_reach_both_stages() -> None:
     image, truth = kidneys(GRID)
     model = stub_model()
     deaf = replace(model, rough=(replace(model.rough[0], offsets=(50.0, 0.0, 0.0)),))
-    assert run_cascade(image, deaf, "calibrated").status == "no_kidney"
-    assert run_cascade(image, deaf, "argmax").status == "ok"
+    assert run_cascade(image, deaf, "calibrated").rois == ()
+    assert len(run_cascade(image, deaf, "argmax").rois) == 2
     labels = run_cascade(image, model, "calibrated").labels((0.0, 0.0, 50.0))
     assert (labels[truth > 0] == 2).all()
 
@@ -170,8 +243,8 @@ class ByIntensityAndPlace(ByIntensity):
 
 
 def test_close_kidneys_share_what_their_rois_share() -> None:
-    """Two kidneys 6 mm apart: their ROIs meet, and both hold the same probabilities there, the mean of two others."""
-    image, _ = kidneys(GRID, (-27.0, 27.0), None)
+    """Two kidneys 14 mm apart: their ROIs meet, and both hold the same probabilities there, the mean of two others."""
+    image, _ = kidneys(GRID, (-31.0, 31.0), None)
     found = run_cascade(image, stub_model(ByIntensityAndPlace()), "argmax")
     first, second = found.native
     start = np.maximum(first.box.start_zyx, second.box.start_zyx)
@@ -213,7 +286,8 @@ def test_air_alone_is_no_kidney() -> None:
     for shape in ((4, 20, 20), (1, 1, 1)):
         image = Volume(np.full(shape, -1000, np.int16), Geometry(shape, (5.0, 3.0, 3.0)))
         found = run_cascade(image, stub_model(), "argmax")
-        assert (found.status, found.labels(NO_OFFSETS).any()) == ("no_kidney", False)
+        labels = found.labels(NO_OFFSETS)
+        assert (found.status(labels), labels.any()) == ("no_kidney", False)
         assert run_rough(image, PLAN, stub_model().rough, stub_model()).probabilities.shape[1:] == (
             max(1, round(shape[0] * 5.0 / 2.0)), 128, 128,
         )  # fmt: skip

@@ -36,6 +36,15 @@ def test_without_any_kidney_the_largest_stays() -> None:
     assert drop_strays(row(2, 0, 2, 2, 2, 0, 1), 2).ravel().tolist() == [0, 0, 2, 2, 2, 0, 0]
 
 
+def test_where_a_kidney_is_doubtful_crumbs_go() -> None:
+    """Without a kidney the largest stays only if it is as large as one."""
+    crumbs = row(2, 2, 0, 1, 0, 2)
+    assert drop_strays(crumbs, 3).ravel().tolist() == [2, 2, 0, 0, 0, 0]
+    assert not drop_strays(crumbs, 3, doubtful=True).any()
+    assert drop_strays(crumbs, 2, doubtful=True).ravel().tolist() == [2, 2, 0, 0, 0, 0]
+    assert drop_strays(row(1, 1, 1, 0, 2), 3, doubtful=True).ravel().tolist() == [1, 1, 1, 0, 0]
+
+
 def test_touching_at_a_corner_is_touching() -> None:
     """26-connected, as everywhere."""
     labels = np.zeros((2, 2, 2), np.uint8)

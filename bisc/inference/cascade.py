@@ -18,12 +18,14 @@ from bisc.inference.model import FoldNetwork, Model
 from bisc.inference.strays import drop_strays
 from bisc.planners.plan import Plan
 from bisc.preprocessing.crop import Kidney, find_kidneys, map_box, roi_box
+from bisc.preprocessing.midline import body_middle_mm
 from bisc.preprocessing.normalise import normalise
 from bisc.preprocessing.resample import resample, resample_channels, rough_grid
 
 Status = Literal["ok", "one_kidney", "no_kidney"]
 Probabilities = npt.NDArray[np.float32]
 BACKGROUND_FILL = (1.0, 0.0, 0.0)
+MAX_KIDNEYS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +66,10 @@ class CascadeResult:
     Attributes:
         image: The image's canonical volume.
         rough: The rough stage's softmax.
-        rois: One per kidney, the larger first.
+        rois: One per kidney of the rough mask, or false region that lies apart from both; the larger first.
         native: The ROIs' softmax on the image's grid; overlaps hold the mean of both.
         min_kidney_ml: Kidney tissue below which a component of an ROI is a stray.
+        middle_mm: LPS x of the body's middle, None where the image shows no body.
     """
 
     image: Volume
@@ -74,13 +77,18 @@ class CascadeResult:
     rois: tuple[RoiResult, ...]
     native: tuple[NativeRoi, ...]
     min_kidney_ml: float
+    middle_mm: float | None
 
-    @property
-    def status(self) -> Status:
-        """'ok' for two kidneys; one found region may be a solitary or a fused kidney; none is a result too."""
-        if not self.rois:
+    def status(self, labels: npt.NDArray[np.uint8]) -> Status:
+        """What the final (z, y, x) labels show, whatever the rough stage took for kidneys.
+
+        'ok' for kidneys on both sides; on one side (or in the middle) a solitary or a fused kidney; 'no_kidney', a
+        result too, where nothing is as large as a kidney.
+        """
+        found = find_kidneys(labels > 0, self.image.geometry, self.min_kidney_ml, self.middle_mm)
+        if not found:
             return "no_kidney"
-        return "one_kidney" if len(self.rois) == 1 else "ok"
+        return "ok" if {"left", "right"} <= {kidney.side for kidney in found} else "one_kidney"
 
     def labels(self, offsets: Offsets) -> npt.NDArray[np.uint8]:
         """(z, y, x) labels on the image's grid; voxels outside all ROIs are background, and so are strays."""
@@ -97,18 +105,19 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
         known: The same image's and model's result under another decision: what is equal in both is not computed again.
     """
     rough = known.rough if known is not None else run_rough(image, model.plan, model.rough, model)
-    kidneys, target = locate(rough, image.geometry, model.plan, offsets_of(model.rough, decision))
+    middle_mm = body_middle_mm(image)
+    kidneys, target = locate(rough, image.geometry, model.plan, offsets_of(model.rough, decision), middle_mm)
     softmax = {roi.grid: roi.probabilities for roi in known.rois} if known is not None else {}
     rois = []
     for kidney in kidneys:
-        box = roi_box(kidney.box, target, model.plan.roi)
+        box = roi_box(kidney.reach, target, model.plan.roi)
         grid = target.cropped(box.start_zyx, box.shape_zyx)
         if grid not in softmax:
             hu = normalise(resample(image, grid), model.plan.intensity)
             softmax[grid] = softmax_volume(model.fine, hu, model.plan.intensity.air, model.device, model.network_gb)
         rois.append(RoiResult(kidney, grid, softmax[grid]))
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
-    return CascadeResult(image, rough, tuple(rois), tuple(native), model.plan.roi.min_kidney_ml)
+    return CascadeResult(image, rough, tuple(rois), tuple(native), model.plan.roi.min_kidney_ml, middle_mm)
 
 
 def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork], model: Model) -> RoughResult:
@@ -118,10 +127,16 @@ def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork], model:
     return RoughResult(softmax_volume(networks, hu, plan.intensity.air, model.device), grid)
 
 
-def locate(rough: RoughResult, native: Geometry, plan: Plan, offsets: Offsets) -> tuple[list[Kidney], Geometry]:
-    """The kidneys of the rough result on the image's grid at target spacing, and that grid."""
+def locate(
+    rough: RoughResult, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None = None
+) -> tuple[list[Kidney], Geometry]:
+    """The kidneys of the rough result on the image's grid at target spacing, and that grid.
+
+    `middle_mm` is the LPS x of the body's middle, where it is known.
+    """
     target = native.resampled(plan.target_spacing_mm_zyx)
-    return find_kidneys(upsample_labels(rough, target, offsets) > 0, target, plan.roi.min_kidney_ml), target
+    foreground = upsample_labels(rough, target, offsets) > 0
+    return find_kidneys(foreground, target, plan.roi.min_kidney_ml, middle_mm), target
 
 
 def upsample_labels(rough: RoughResult, grid: Geometry, offsets: Offsets) -> npt.NDArray[np.uint8]:
@@ -145,11 +160,15 @@ def upsample_labels(rough: RoughResult, grid: Geometry, offsets: Offsets) -> npt
 def labels_of_rois(
     rois: Sequence[NativeRoi], native: Geometry, min_kidney_ml: float, offsets: Offsets
 ) -> npt.NDArray[np.uint8]:
-    """(z, y, x) labels on the image's grid from its ROIs' softmax; all else is background."""
+    """(z, y, x) labels on the image's grid from its ROIs' softmax; all else is background.
+
+    Nobody has three kidneys: what the fine stage finds in the third ROI must be as large as a kidney to be one.
+    """
     out = np.zeros(native.shape_zyx, dtype=np.uint8)
-    for roi in rois:
+    least = min_kidney_ml / native.voxel_volume_ml
+    for i, roi in enumerate(rois):
         part = out[roi.box.to_slices()]
-        kept = drop_strays(decide(roi.probabilities, offsets), min_kidney_ml / native.voxel_volume_ml)
+        kept = drop_strays(decide(roi.probabilities, offsets), least, doubtful=i >= MAX_KIDNEYS)
         np.maximum(part, kept, out=part)
     return out
 

@@ -40,10 +40,10 @@ class PredictionRow:
 
     Attributes:
         case: Name.
-        status: ok, no_kidney, one_kidney (one region found: solitary or fused) or failed.
+        status: ok (kidneys on both sides of the mask), one_kidney (on one: solitary or fused), no_kidney or failed.
         seconds: Reading, both stages and writing; None where the same bytes are demanded each time.
-        rois: JSON list, one per kidney: its side, and first and last voxel (x, y, z) of the ROI in canonical LPS
-            order on the image's own grid.
+        rois: JSON list, one per ROI, kidney or not: its side, and first and last voxel (x, y, z) of the ROI in
+            canonical LPS order on the image's own grid.
         kidney_ml: Volume of label > 0.
         tumor_ml: Volume of label 2.
         error: What went wrong, or makes the mask doubtful, in one line.
@@ -213,7 +213,7 @@ def _row(
     ]
     return PredictionRow(
         case.name,
-        result.status,
+        result.status(labels),
         seconds,
         json.dumps(rois),
         kidney_ml,

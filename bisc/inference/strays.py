@@ -9,7 +9,9 @@ from bisc.core.labels import KIDNEY
 from bisc.preprocessing.components import number_components
 
 
-def drop_strays(labels: npt.NDArray[np.uint8], min_kidney_voxels: float) -> npt.NDArray[np.uint8]:
+def drop_strays(
+    labels: npt.NDArray[np.uint8], min_kidney_voxels: float, doubtful: bool = False
+) -> npt.NDArray[np.uint8]:
     """Keep the 26-connected foreground components that hold enough kidney; without any, the largest one.
 
     The fallback keeps a kidney that is all tumour.
@@ -17,6 +19,7 @@ def drop_strays(labels: npt.NDArray[np.uint8], min_kidney_voxels: float) -> npt.
     Args:
         labels: (z, y, x) of one ROI: 0 background, 1 kidney, 2 tumour.
         min_kidney_voxels: Voxels of label 1 that make a component a kidney.
+        doubtful: The ROI may well hold no kidney: the fallback, too, must be as large as one.
 
     Returns:
         (z, y, x) labels; the given array where nothing is dropped.
@@ -29,7 +32,7 @@ def drop_strays(labels: npt.NDArray[np.uint8], min_kidney_voxels: float) -> npt.
     kept = np.bincount(numbered[inside == KIDNEY], minlength=sizes.size) >= min_kidney_voxels
     sizes[0] = 0
     kept[0] = False
-    if not kept.any():
+    if not kept.any() and (not doubtful or sizes.max() >= min_kidney_voxels):
         kept[sizes.argmax()] = True
     if kept[1:].all():
         return labels

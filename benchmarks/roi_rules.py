@@ -1,0 +1,85 @@
+"""The ROI rules that are compared: the paper's literal one, this project's first one, and the present one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bisc.core.geometry import Geometry
+from bisc.core.roi import Box
+from bisc.preprocessing.components import Component, connected_components
+from bisc.preprocessing.crop import RoiRule, centred_box, find_kidneys, next_multiple, roi_box
+
+KITS19_RULE: Final = RoiRule(sides_px=[160, 192], multiple_px=16, margin_mm=6.0, min_kidney_ml=5.0)
+"""What bisc_plan_and_preprocess finds on KiTS19."""
+MIDDLE_MM: Final = 15.0
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Roi:
+    """A ROI in voxels of the target grid and the side its rule gives it."""
+
+    box: Box
+    side: str
+
+
+Rule = Callable[[Mask, Geometry], list[Roi]]
+
+
+def paper(foreground: Mask, target: Geometry) -> list[Roi]:
+    """The two largest 26-connected components; 160 x 160, or 192 x 192 where 160 is too small, cut there; z the next
+    multiple of 16 above the mask's. Sides by the grid's middle: the paper has none."""
+    rois = []
+    for component in connected_components(foreground)[:2]:
+        depth, height, width = component.box.shape_zyx
+        side = 160 if max(height, width) <= 160 else 192
+        roi = centred_box(component.box, (next_multiple(depth + 1), side, side))
+        rois.append(Roi(roi, _side_by_index(component.centroid_zyx[2], target)))
+    return rois
+
+
+def before(foreground: Mask, target: Geometry) -> list[Roi]:
+    """This project's first rule: components of 5 ml or more; the two largest lead, every other joins the leader whose
+    box is nearer; 6 mm of margin; above 192 the next multiple of 16."""
+    ml = target.voxel_volume_ml
+    plausible = [c for c in connected_components(foreground) if c.n_voxels * ml >= KITS19_RULE.min_kidney_ml]
+    groups = [[c] for c in plausible[:2]]
+    for part in plausible[2:]:
+        min(groups, key=lambda g: _gap_mm(g[0].box, part.box, target)).append(part)
+    rois = []
+    for group in groups:
+        box = group[0].box
+        for part in group[1:]:
+            box = box.union(part.box)
+        rois.append(Roi(roi_box(box, target, KITS19_RULE), _side_by_index(_centre_x(group), target)))
+    return rois
+
+
+def ours(foreground: Mask, target: Geometry) -> list[Roi]:
+    """The present rule."""
+    found = find_kidneys(foreground, target, KITS19_RULE.min_kidney_ml)
+    return [Roi(roi_box(k.reach, target, KITS19_RULE), k.side) for k in found]
+
+
+RULES: Final[Mapping[str, Rule]] = {"paper": paper, "before": before, "ours": ours}
+
+
+def _centre_x(group: list[Component]) -> float:
+    return sum(c.centroid_zyx[2] * c.n_voxels for c in group) / sum(c.n_voxels for c in group)
+
+
+def _gap_mm(a: Box, b: Box, grid: Geometry) -> float:
+    apart: Any = np.maximum(0, np.maximum(np.subtract(a.start_zyx, b.stop_zyx), np.subtract(b.start_zyx, a.stop_zyx)))
+    return float(np.linalg.norm(apart * np.asarray(grid.spacing_mm_zyx)))
+
+
+def _side_by_index(x_index: float, grid: Geometry) -> str:
+    offset_mm = (x_index - (grid.shape_zyx[2] - 1) / 2.0) * grid.spacing_mm_zyx[2]
+    if abs(offset_mm) < MIDDLE_MM:
+        return "middle"
+    return "left" if offset_mm > 0 else "right"
