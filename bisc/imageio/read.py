@@ -11,13 +11,17 @@ import SimpleITK as sitk
 from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import Geometry
 from bisc.core.labels import CYST, KIDNEY
+from bisc.core.paths import exists
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
-from bisc.imageio.whole import check_even_slices, check_whole_nifti
+from bisc.imageio.nifti_header import check_nifti_header
+from bisc.imageio.plausible import check_spacing
+from bisc.imageio.whole import check_even_slices, check_whole_nifti, is_sound_gzip
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 HU_LIMITS = (-32768, 32767)
+COMPLEX_PIXELS = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
 
 
 def image_suffix(path: Path) -> str | None:
@@ -60,6 +64,9 @@ def read_stored_geometry(path: Path) -> Geometry:
     Raises:
         InputError: If the header cannot be read.
     """
+    _check_before_itk(path)
+    if path.is_dir():
+        raise InputError(path, "is a folder", "an image file")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -67,13 +74,41 @@ def read_stored_geometry(path: Path) -> Geometry:
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     if reader.GetDimension() != 3:
-        raise InputError(path, f"{reader.GetDimension()} dimensions", "a 3-D image")
-    return _make_geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), path)
+        raise InputError(path, f"{reader.GetDimension()} dimensions", "a 3-D image", "split it into volumes")
+    _check_one_number(path, reader.GetNumberOfComponents(), reader.GetPixelID())
+    return check_spacing(
+        path, _make_geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), path)
+    )
+
+
+def read_header(path: Path) -> CaseImage:
+    """A file's grid from its header alone; every voxel of the volume is 0, and none takes memory.
+
+    Raises:
+        InputError: As `read_stored_geometry`.
+    """
+    native = NativeGrid.of(read_stored_geometry(path))
+    return CaseImage(path, native.to_canonical(np.broadcast_to(np.int16(0), native.geometry.shape_zyx)), native)
+
+
+def _check_before_itk(path: Path) -> None:
+    """What ITK itself would tell in several lines on stderr, or not at all."""
+    if not exists(path):
+        found = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
+        raise InputError(path, found, "an image file or a DICOM series folder")
+    if image_suffix(path) in NIFTI_SUFFIXES and not path.is_dir():
+        check_nifti_header(path)
+
+
+def _check_one_number(path: Path, n_components: int, pixel_id: int) -> None:
+    if pixel_id in COMPLEX_PIXELS:
+        raise InputError(path, "complex voxels", "one real value (HU)", "export the CT itself")
+    if n_components != 1:
+        raise InputError(path, f"{n_components} values per voxel", "one value (HU)", "export one channel")
 
 
 def _read(path: Path) -> sitk.Image:
-    if not path.exists():
-        raise InputError(path, "does not exist", "an image file or a DICOM series folder")
+    _check_before_itk(path)
     try:
         image = _read_dicom_series(path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -84,8 +119,7 @@ def _read(path: Path) -> sitk.Image:
         image = image[:, :, :, 0]
     if image.GetDimension() != 3:
         raise InputError(path, f"{image.GetDimension()} dimensions", "a 3-D image", "split it into volumes")
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(path, f"{image.GetNumberOfComponentsPerPixel()} values per voxel", "one value (HU)")
+    _check_one_number(path, image.GetNumberOfComponentsPerPixel(), image.GetPixelID())
     return image
 
 
@@ -104,7 +138,9 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
 
 
 def _geometry(image: sitk.Image, path: Path) -> Geometry:
-    return _make_geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path)
+    return check_spacing(
+        path, _make_geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path)
+    )
 
 
 def _make_geometry(
@@ -152,5 +188,9 @@ def _as_labels(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.ui
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
+    if image_suffix(path) in NIFTI_SUFFIXES and not is_sound_gzip(path):
+        return InputError(path, "cannot be read (damaged gzip)", "a sound gzip file", "copy or export it again")
     reason = one_line(str(error)).rsplit("ERROR:", 1)[-1].strip()[-200:]
+    if reason.startswith("Unable to determine ImageIO reader"):
+        reason = "no image by its content"
     return InputError(path, f"cannot be read ({reason})", "a NIfTI, NRRD, MHA or DICOM image", "export it again")

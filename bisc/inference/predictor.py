@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -20,6 +21,7 @@ from bisc.core.labels import TUMOR
 from bisc.core.progress import track
 from bisc.imageio import CaseImage, read_image, write_image
 from bisc.imageio.inputs import InputCase
+from bisc.imageio.plausible import check_hu, doubt_of_scan
 from bisc.inference.cascade import CascadeResult, roi_arrays, run_cascade, upsample_labels
 from bisc.inference.decision import Decision, offsets_of
 from bisc.inference.model import Model
@@ -97,7 +99,7 @@ def predict_cases(
     make_folder(out)
     remove_partial(out)
     for case in cases:
-        if case.path.resolve() == _target(out, case).resolve():
+        if os.path.realpath(case.path) == os.path.realpath(_target(out, case)):  # unlike resolve, minds no link loops
             raise InputError(case.path, "would be overwritten by its own prediction", "an output folder of its own")
     known = {row.case: row for row in read_rows(out / "predictions.csv")} if options.resume else {}
     rows: list[PredictionRow] = []
@@ -118,7 +120,10 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
         InputError: If the image cannot be used.
     """
     begin = time.perf_counter()
+    if case.fault is not None:
+        raise case.fault
     image = read_image(case.path)
+    check_hu(image)
     result = run_cascade(image.volume, model, options.decision)
     labels = result.labels(offsets_of(model.fine, options.decision))
     if options.save_rough:
@@ -154,8 +159,8 @@ def read_rows(path: Path) -> list[PredictionRow]:
     """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        try:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
             return [
                 PredictionRow(
                     r["case"],
@@ -168,8 +173,8 @@ def read_rows(path: Path) -> list[PredictionRow]:
                 )
                 for r in csv.DictReader(file)
             ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
 
 
 def _predict_or_fail(
@@ -209,7 +214,7 @@ def _row(
         json.dumps(rois),
         kidney_ml,
         round(np.count_nonzero(labels == TUMOR) * ml, 3),
-        doubt_of(kidney_ml),
+        doubt_of(kidney_ml) or ("" if result.rois else doubt_of_scan(image)),
     )
 
 
