@@ -27,7 +27,8 @@ MOST_BRIGHT: Final = 0.05
 """Part of the voxels. Real CT has 0.1 % there (cortical bone, metal). Stored with 1024 added, the whole body lies
 there, 14 % and more; inverted, the air around it does."""
 LEAST_RANGE: Final = 50
-"""Fat alone lies 100 HU below muscle."""
+"""Fat alone lies 100 HU below muscle. Air by itself may be as even as this."""
+NO_AIR_HU: Final = -500
 PICTURE_MAX: Final = 255
 TISSUE_HU: Final = (-200, 300)
 LEAST_TISSUE: Final = 0.01
@@ -73,7 +74,7 @@ def check_hu(image: CaseImage) -> None:
     if low >= 0 and high <= PICTURE_MAX:
         what = "scaled to 0..1" if high <= 1 else "a picture's grey values"
         raise InputError(image.path, f"{shown}, none below 0: {what}", HU, "export the CT itself, not a picture of it")
-    if high - low < LEAST_RANGE:
+    if high - low < LEAST_RANGE and low > NO_AIR_HU:
         raise InputError(image.path, f"{shown}: normalised", HU, "export the CT before it was normalised")
     if bright > MOST_BRIGHT:
         if low >= 0:

@@ -66,7 +66,7 @@ def read_stored_geometry(path: Path) -> Geometry:
     """
     _check_before_itk(path)
     if path.is_dir():
-        raise InputError(path, "is a folder", "an image file")
+        raise InputError(path, "is a folder", "an image file", "put the file in its place")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -95,7 +95,7 @@ def _check_before_itk(path: Path) -> None:
     """What ITK itself would tell in several lines on stderr, or not at all."""
     if not exists(path):
         found = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
-        raise InputError(path, found, "an image file or a DICOM series folder")
+        raise InputError(path, found, "an image file or a DICOM series folder", "mend the path or the link")
     if image_suffix(path) in NIFTI_SUFFIXES and not path.is_dir():
         check_nifti_header(path)
 
@@ -193,4 +193,6 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     reason = one_line(str(error)).rsplit("ERROR:", 1)[-1].strip()[-200:]
     if reason.startswith("Unable to determine ImageIO reader"):
         reason = "no image by its content"
+    elif path.is_dir() and "egion" in reason:  # ITK speaks of regions, and of their addresses
+        reason = "its slices differ in size"
     return InputError(path, f"cannot be read ({reason})", "a NIfTI, NRRD, MHA or DICOM image", "export it again")
