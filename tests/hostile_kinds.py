@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import os
 import struct
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from io import StringIO
@@ -24,6 +24,7 @@ from bisc.imageio import write_image
 
 PIXDIM, DIM, XYZT_UNITS, SFORM_CODE, SROW = 80, 40, 123, 254, 280
 """Where these fields lie in a NIfTI-1 header."""
+PIPE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class RunKind:
         lines: How many lines it takes.
         done: Paths below the home folder that must exist afterwards: what was sound, done.
         absent: Paths that must not.
+        env: Environment variables; '{home}' stands for the home folder.
+        around: What the run happens in: a full disk, another user.
     """
 
     name: str
@@ -73,6 +76,8 @@ class RunKind:
     lines: int = 1
     done: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    around: Callable[[Path], AbstractContextManager[None]] = nullcontext
 
 
 @dataclass(frozen=True)
@@ -94,57 +99,38 @@ def run_command(command: str, argv: Sequence[object], home: Path) -> Run:
     """bisc_COMMAND in this process, in `home`, its stderr caught at the file descriptor: C++ libraries write there."""
     main = import_module(f"bisc.cli.{command}").main
     before, out, saved = Path.cwd(), StringIO(), os.dup(2)
-    with tempfile.TemporaryFile("w+", buffering=1, encoding="utf-8") as file:
-        os.dup2(file.fileno(), 2)
-        os.chdir(home)
-        try:
-            with redirect_stderr(file), redirect_stdout(out):
-                try:
-                    status = main([str(arg) for arg in argv])
-                except SystemExit as end:  # argparse
-                    status = int(end.code or 0)
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            os.chdir(before)
-        file.seek(0, os.SEEK_END)
-        file.seek(0)
+    reads, writes = os.pipe()  # no file: a full disk, or a limit on files, must not swallow the message
+    fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    os.dup2(writes, 2)
+    os.chdir(home)
+    try:
+        with os.fdopen(writes, "w", buffering=1, encoding="utf-8") as file, redirect_stderr(file), redirect_stdout(out):
+            try:
+                status = main([str(arg) for arg in argv])
+            except SystemExit as end:  # argparse
+                status = int(end.code or 0)
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.chdir(before)
+    with os.fdopen(reads, encoding="utf-8") as file:
         return Run(status, file.read().splitlines(), out.getvalue(), home)
 
 
-def check_line(line: str, command: str, named: str, told: str) -> None:
-    """'bisc_x: error: WHAT: found; expected ...; mend', where WHAT is or contains what is named."""
+def check_line(line: str, command: str, named: str, told: str, parts: int = 3) -> None:
+    """'bisc_x: error: WHAT: found; expected ...; mend', in so many parts, where WHAT contains what is named."""
     start = f"bisc_{command}: error: "
     assert line.startswith(start), line
     what, _, rest = line.removeprefix(start).partition(": ")
     assert named in f"{what}: {rest.split(';')[0]}", (named, line)
     assert told in line, (told, line)
-    assert rest.count("; ") >= 2, f"expectation or mend is missing: {line}"
+    assert len(rest.split("; ")) >= parts, f"expectation or mend is missing: {line}"
     assert "Traceback" not in line
 
 
 def no_scratch(folder: Path) -> None:
     """Nothing half-written anywhere below."""
     assert [str(p) for p in folder.rglob(f"{PARTIAL}*")] == []
-
-
-@contextmanager
-def ordinary_user() -> Iterator[Path]:
-    """A folder of, and the rights of, a user whom permission bits bind: as root, those of user 65534.
-
-    Raises:
-        PermissionError: Where root may not become another user.
-    """
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        if os.geteuid() != 0:
-            yield Path(name)
-            return
-        Path(name).chmod(0o777)
-        os.seteuid(65534)
-        try:
-            yield Path(name)
-        finally:
-            os.seteuid(0)
 
 
 def scan(path: Path, **how: object) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bisc.cli.common import BAD_INPUT, OK, add_workers, complain, make_parser, positive_float, run_command
 from bisc.cli.fault_table import Fault, faults_csv, faults_text
 from bisc.core.errors import BiscError, InputError
-from bisc.core.files import make_folder, remove_partial, write_text
+from bisc.core.files import make_output_folder, remove_partial, write_text
 from bisc.core.parallel import process_pool, run_cases
 from bisc.core.paths import Folders, find_dataset
 from bisc.imageio.dataset import LAYOUTS, RawCase, scan_raw_dataset
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     folders = Folders.from_environment()
     raw = find_dataset(folders.raw, args.dataset, RAW_MARKER, "data set", f"lay it out as {LAYOUTS}")
     dataset = scan_raw_dataset(raw, labels_suffice=args.only_plan)
-    target = make_folder(folders.preprocessed / dataset.name)
+    target = make_output_folder(folders.preprocessed / dataset.name)
     faults: list[Fault] = [*dataset.faults]
     with process_pool(args.n_workers) as pool:
         measured = measure_dataset(dataset.name, dataset.cases, target, pool, again=args.verify)

@@ -37,7 +37,7 @@ def find_inputs(source: Path) -> list[InputCase]:
         source: One file, one DICOM or KiTS19 case folder, or a folder of any of these.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is none, or `source` cannot be listed.
     """
     if not exists(source):
         raise InputError(source, "does not exist", KINDS)
@@ -45,11 +45,12 @@ def find_inputs(source: Path) -> list[InputCase]:
         if image_suffix(source) is None:
             raise InputError(source, "no image by its name", KINDS)
         return [InputCase(_file_case(source), source)]
+    entries = _listed(source)
     own = _folder_cases(source)
     if own:
         return _told_apart(own)
     cases = []
-    for path in _listed(source):
+    for path in entries:
         if path.name.startswith("."):
             continue
         folder_cases = _folder_cases(path) if path.is_dir() else []

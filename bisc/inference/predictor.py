@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.errors import BiscError, InputError, WorkError, one_line
-from bisc.core.files import atomic_file, make_folder, remove_partial, write_text
+from bisc.core.files import atomic_file, make_output_folder, remove_partial, write_text
 from bisc.core.labels import TUMOR
 from bisc.core.progress import track
 from bisc.imageio import CaseImage, read_image, write_image
@@ -96,7 +96,7 @@ def predict_cases(
     Raises:
         InputError: If `out` cannot be written, or would overwrite an input.
     """
-    make_folder(out)
+    make_output_folder(out)
     remove_partial(out)
     for case in cases:
         if os.path.realpath(case.path) == os.path.realpath(_target(out, case)):  # unlike resolve, minds no link loops
