@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from hostile_images import bad_checksum, cut, window
 from hostile_kinds import PIXDIM, CaseKind, hu, labels, patch, scaled, voxels
 from training_fixtures import STORED, patient
@@ -130,6 +131,13 @@ def foldered(name: str) -> Make:
     return sound_but(spoil)
 
 
+def in_four_dimensions(case: Path) -> Path:
+    image = sitk.ReadImage(str(case / "imaging.nii.gz"))
+    (case / "imaging.nii.gz").unlink()
+    sitk.WriteImage(sitk.JoinSeries([image]), str(case / "imaging.nrrd"))
+    return case
+
+
 def other(**change: object) -> Geometry:
     fields = {f: getattr(GRID, f) for f in ("shape_zyx", "spacing_mm_zyx", "origin_mm_xyz", "direction")}
     return Geometry(**{**fields, **change})  # type: ignore[arg-type]
@@ -185,6 +193,7 @@ BAD_CASES = (
 """Of a data set; the named path is the file's, or the case's folder where both files are at fault."""
 ODD_CASES = (
     CaseKind("float labels that are whole numbers", label_map(lambda a: a.astype(np.float32))),
+    CaseKind("a training image in 4-D, of one volume", sound_but(in_four_dimensions)),
     CaseKind("label 3 (cyst)", label_map(lambda a: a + (a == 2))),
     CaseKind("an empty label map (noted on the terminal)", label_map(np.zeros_like)),
     CaseKind("blanks and Unicode in a case's name", lambda f, c: sound(f, "Fall 7 腎", 3)),

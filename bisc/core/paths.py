@@ -62,6 +62,16 @@ def exists(path: Path) -> bool:
         return False
 
 
+def absence(path: Path) -> str:
+    """In words, why nothing can be found at `path`; empty where something is there."""
+    if exists(path):
+        return ""
+    try:
+        return "is a link that leads nowhere" if path.is_symlink() else "does not exist"
+    except OSError:
+        return "does not exist, or a folder above it may not be entered"
+
+
 def is_candidate(folder: Path, marker: str) -> bool:
     """Whether `folder` holds something that matches `marker`."""
     return folder.is_dir() and not folder.name.startswith(".") and next(folder.glob(marker), None) is not None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisc.core.errors import InputError
-from bisc.core.paths import exists
+from bisc.core.paths import absence, exists
 from bisc.imageio.read import image_suffix
 
 LAYOUTS = "NAME/case_00000/{imaging,segmentation}.nii.gz or NAME/{imagesTr/case_0000.nii.gz,labelsTr/case.nii.gz}"
@@ -93,7 +93,7 @@ def _kits_files(folder: Path, faults: list[tuple[str, InputError]]) -> Files:
 
 def _nnunet_files(folder: Path) -> Files:
     files: Files = {}
-    for path in _images(folder / "imagesTr"):
+    for path in _images(folder / "imagesTr") if exists(folder / "imagesTr") else ():
         files.setdefault(_stem(path).removesuffix("_0000"), ([], []))[0].append(path)
     for path in _images(folder / "labelsTr"):
         files.setdefault(_stem(path), ([], []))[1].append(path)
@@ -106,9 +106,10 @@ def _second(paths: list[Path], what: str) -> list[InputError]:
 
 
 def _images(folder: Path) -> list[Path]:
-    if folder.is_symlink() and not exists(folder):
-        raise InputError(folder, "is a link that leads nowhere", "a folder of images", "mend or remove it")
-    return [p for p in _entries(folder) if image_suffix(p)] if exists(folder) and folder.is_dir() else []
+    missing = absence(folder)
+    if missing:
+        raise InputError(folder, missing, "a folder of images", "mend or remove it")
+    return [p for p in _entries(folder) if image_suffix(p)] if folder.is_dir() else []
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError
-from bisc.core.paths import exists
+from bisc.core.paths import absence
 from bisc.imageio.read import image_suffix
 
 KINDS = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series folders"
@@ -39,8 +39,9 @@ def find_inputs(source: Path) -> list[InputCase]:
     Raises:
         InputError: If there is none, or `source` cannot be listed.
     """
-    if not exists(source):
-        raise InputError(source, "does not exist", KINDS)
+    missing = absence(source)
+    if missing:
+        raise InputError(source, missing, KINDS)
     if source.is_file():
         if image_suffix(source) is None:
             raise InputError(source, "no image by its name", KINDS)

@@ -23,6 +23,8 @@ GZIP_STREAM: Final = 31
 """zlib's code for a stream with a gzip header."""
 SPACING_AGREEMENT: Final = 0.01
 """Relative. A NIfTI header states its spacing twice; ITK goes by the one, most other programs by the other."""
+SHEAR: Final = 1e-3
+"""Cosine between two axes from which on they are not at right angles (0.06 degrees off)."""
 READABLE: Final = "a NIfTI, NRRD, MHA or DICOM image"
 AGAIN: Final = "copy or export it again"
 
@@ -86,6 +88,8 @@ def _check_spacing_fields(path: Path, header: NiftiHeader) -> None:
     if header.sform is None:
         return
     steps = np.linalg.norm(header.sform[:, :axes], axis=0)
+    if _is_sheared(header.sform[:, :axes], steps):
+        return  # a tilted gantry's steps are longer than its slices lie apart: judged where directions are
     if np.any(np.abs(steps - header.spacing[:axes]) > SPACING_AGREEMENT * np.asarray(header.spacing[:axes])):
         raise InputError(
             path,
@@ -93,6 +97,14 @@ def _check_spacing_fields(path: Path, header: NiftiHeader) -> None:
             "one spacing",
             "find out which is right, and save it with that one",
         )
+
+
+def _is_sheared(columns: npt.NDArray[np.float64], steps: npt.NDArray[np.float64]) -> bool:
+    """Whether the axes of an affine are not at right angles; one of length 0 is no axis at all, and no shear."""
+    if (steps == 0).any():
+        return False
+    cosines = (columns / steps).T @ (columns / steps)
+    return bool(np.abs(cosines - np.eye(len(steps))).max() > SHEAR)
 
 
 def _header_bytes(path: Path) -> bytes:

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import Geometry
 from bisc.core.labels import CYST, KIDNEY
-from bisc.core.paths import exists
+from bisc.core.paths import absence
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
 from bisc.imageio.nifti_header import check_nifti_header
@@ -73,12 +73,13 @@ def read_stored_geometry(path: Path) -> Geometry:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    if reader.GetDimension() != 3:
-        raise InputError(path, f"{reader.GetDimension()} dimensions", "a 3-D image", "split it into volumes")
+    n_axes, size, direction = reader.GetDimension(), reader.GetSize(), reader.GetDirection()
+    if n_axes == 4 and size[3] == 1:  # one volume of a 4-D file, as `_read` takes it
+        n_axes, direction = 3, tuple(np.reshape(direction, (4, 4))[:3, :3].ravel().tolist())
+    if n_axes != 3:
+        raise InputError(path, f"{n_axes} dimensions", "a 3-D image", "split it into volumes")
     _check_one_number(path, reader.GetNumberOfComponents(), reader.GetPixelID())
-    return check_spacing(
-        path, _make_geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), path)
-    )
+    return check_spacing(path, _make_geometry(size, reader.GetSpacing(), reader.GetOrigin(), direction, path))
 
 
 def read_header(path: Path) -> CaseImage:
@@ -93,9 +94,9 @@ def read_header(path: Path) -> CaseImage:
 
 def _check_before_itk(path: Path) -> None:
     """What ITK itself would tell in several lines on stderr, or not at all."""
-    if not exists(path):
-        found = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
-        raise InputError(path, found, "an image file or a DICOM series folder", "mend the path or the link")
+    missing = absence(path)
+    if missing:
+        raise InputError(path, missing, "an image file or a DICOM series folder", "mend the path or the link")
     if image_suffix(path) in NIFTI_SUFFIXES and not path.is_dir():
         check_nifti_header(path)
 
