@@ -12,7 +12,9 @@ from bisc.core.files import write_text
 from bisc.core.jsonfile import Document, load_json, save_json, to_json
 from bisc.core.parallel import run_cases
 from bisc.imageio.dataset import RawCase
-from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerprint, measure_case, source_stamp
+from bisc.planners.duplicates import split_duplicates
+from bisc.planners.examine import Examined, examine_case, header_faults
+from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerprint, source_stamp
 from bisc.planners.plan import Plan
 from bisc.planners.planner import explain, make_plan
 from bisc.planners.splits import Splits, make_splits
@@ -56,31 +58,33 @@ def measure_dataset(
         executor: Any executor, or None for this process.
         again: Read every case again (`--verify`).
 
-    Raises:
-        InputError: If no case is usable.
+    Returns:
+        What was measured; its fingerprint may be without any case.
     """
     jobs = [MeasureJob(case, folder / "fingerprint" / f"{case.name}.json", again) for case in cases]
     outcomes = run_cases(measure_job, jobs, executor, "fingerprint", lambda job: job.case.name)
-    found = [o.result for o in outcomes if o.result is not None]
-    faults = tuple((o.job.case.name, o.error) for o in outcomes if o.error is not None)
-    if not found:
-        raise InputError(name, f"no usable case; the first fault: {faults[0][1]}")
-    return Measured(Fingerprint(schema_version=SCHEMA_VERSION, dataset=name, cases=found), faults)
+    faults: list[tuple[str, BiscError]] = [(o.job.case.name, o.error) for o in outcomes if o.error is not None]
+    examined = [(o.job.case.name, o.result) for o in outcomes if o.result is not None]
+    faults += [(name, fault) for name, one in examined for fault in one.faults]
+    found, duplicates = split_duplicates([e.fingerprint for _, e in examined if e.fingerprint is not None], cases)
+    fingerprint = Fingerprint(schema_version=SCHEMA_VERSION, dataset=name, cases=found)
+    return Measured(fingerprint, tuple(sorted([*faults, *duplicates], key=lambda fault: fault[0])))
 
 
-def measure_job(job: MeasureJob) -> CaseFingerprint:
-    """The measurement of one case, from its record where that is still right."""
-    stamp = source_stamp(job.case.image, job.case.labels)
-    if not job.again:
+def measure_job(job: MeasureJob) -> Examined:
+    """The measurement of one case, from its record where that is still right; the headers are looked at every time."""
+    if not job.again and not header_faults(job.case):
         try:
             known = load_json(job.record, MeasuredCase, "")
-            if known.stamp == stamp:
-                return known.fingerprint
+            if known.stamp == source_stamp(job.case.image, job.case.labels):
+                return Examined(known.fingerprint)
         except BiscError:
             pass  # missing or from another version: measure
-    fingerprint = measure_case(job.case)
-    save_json(job.record, MeasuredCase(stamp=stamp, fingerprint=fingerprint))
-    return fingerprint
+    examined = examine_case(job.case)
+    if examined.fingerprint is not None:
+        stamp = source_stamp(job.case.image, job.case.labels)
+        save_json(job.record, MeasuredCase(stamp=stamp, fingerprint=examined.fingerprint))
+    return examined
 
 
 def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float) -> Plan:

@@ -10,8 +10,6 @@ from bisc.core.jsonfile import Document
 from bisc.core.labels import MIN_KIDNEY_ML, TUMOR
 from bisc.core.roi import Box
 from bisc.core.volume import Volume
-from bisc.imageio import check_same_grid, read_image, read_labels
-from bisc.imageio.dataset import RawCase
 from bisc.preprocessing.components import connected_components
 
 SCHEMA_VERSION = 1
@@ -73,24 +71,6 @@ def measure_labels(name: str, labels: Volume, hu_quantiles: list[int] | None = N
         tumor_ml=round(float(np.count_nonzero(inside == TUMOR)) * ml, 3),
         hu_quantiles=hu_quantiles,
     )
-
-
-def measure_case(case: RawCase) -> CaseFingerprint:
-    """Read and measure one case.
-
-    Raises:
-        InputError: If a file cannot be used, or image and label map lie on different grids.
-    """
-    labels = read_labels(case.labels)
-    quantiles = None
-    if case.image is not None:
-        image = read_image(case.image)
-        check_same_grid(image, labels)
-        foreground = image.volume.array[labels.volume.array > 0]
-        if foreground.size:
-            levels = np.quantile(foreground, np.linspace(0, 1, N_QUANTILES))
-            quantiles = [int(v) for v in np.rint(levels)]
-    return measure_labels(case.name, labels.volume, quantiles)
 
 
 def source_stamp(*paths: Path | None) -> str:

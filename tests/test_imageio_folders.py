@@ -106,12 +106,13 @@ def test_files_and_folders_mix(tmp_path: Path, dicom: Path) -> None:
     ids=["formats", "channel", "folder"],
 )
 def test_two_cases_of_one_name_are_refused(tmp_path: Path, pair: tuple[str, str]) -> None:
-    """One would be written over the other: both are named."""
-    touch(*(tmp_path / name for name in pair))
-    with pytest.raises(InputError, match="would be written over") as caught:
-        find_inputs(tmp_path)
+    """One would be written over the other: the case bears a fault that names both, and the others go on."""
+    touch(*(tmp_path / name for name in pair), tmp_path / "other.nii.gz")
+    case, other = find_inputs(tmp_path)
+    assert (case.name, other.name, other.fault) == ("a", "other", None)
+    assert "would be written over" in str(case.fault)
     for name in pair:
-        assert str(tmp_path / name) in str(caught.value)
+        assert str(tmp_path / name) in str(case.fault)
 
 
 def test_nothing_to_predict(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_kits_layout_faults_are_listed(tmp_path: Path) -> None:
     touch(data / "docs" / "readme.txt", data / ".partial-1-case_3" / "imaging.nii.gz")
     dataset = find_raw_dataset(data)
     assert names(dataset) == ["case_0"]
-    assert [str(f) for f in dataset.faults] == [
+    assert [str(f) for _, f in dataset.faults] == [
         f"{data}/case_1/imaging.nii.gz: has no label map; expected one label map per image; add or remove it",
         f"{data}/case_2/segmentation.nii.gz: has no image; expected one image per label map; add or remove it",
     ]
@@ -171,7 +172,7 @@ def test_nnunet_layout(tmp_path: Path) -> None:
     assert names(dataset) == ["kidney_1", "kidney_10", "kidney_2"]
     assert dataset.cases[0].image == data / "imagesTr" / "kidney_1_0000.nii.gz"
     assert dataset.cases[0].labels == data / "labelsTr" / "kidney_1.nii.gz"
-    assert [(Path(f.what).name, f.found) for f in dataset.faults] == [
+    assert [(Path(f.what).name, f.found) for _, f in dataset.faults] == [
         ("kidney_4_0000.nii.gz", "has no label map"),
         ("kidney_5.nii.gz", "has no image"),
     ]

@@ -17,7 +17,7 @@ from bisc.cli import workers
 from bisc.core import memory
 from bisc.core.errors import WorkError
 from bisc.imageio.inputs import InputCase
-from bisc.imageio.stored import read_header
+from bisc.imageio.stored import read_size
 from bisc.inference import memory as planning
 from bisc.inference.forward import softmax_volume
 from bisc.inference.memory import (
@@ -73,9 +73,9 @@ def test_slabs_give_the_same_answer() -> None:
 def test_the_header_tells_the_size(tmp_path: Path) -> None:
     """Size and stored bytes of a file; a format that ITK cannot read in part says so."""
     voxels = np.zeros((5, 6, 7), np.float64)
-    packed = read_header(write_itk(tmp_path / "a.nii.gz", voxels))
+    packed = read_size(write_itk(tmp_path / "a.nii.gz", voxels))
     assert (packed.shape_zyx, packed.n_bytes, packed.streamed) == ((5, 6, 7), 5 * 6 * 7 * 8, True)
-    nrrd = read_header(write_itk(tmp_path / "a.nrrd", voxels.astype(np.int16)))
+    nrrd = read_size(write_itk(tmp_path / "a.nrrd", voxels.astype(np.int16)))
     assert (nrrd.n_bytes, nrrd.streamed) == (5 * 6 * 7 * 2, False)
     assert image_gb(packed) == pytest.approx(6 * 210 / GIB)
     assert image_gb(replace(packed, streamed=False)) == pytest.approx(10 * 210 / GIB)
@@ -109,10 +109,10 @@ def test_a_case_that_does_not_fit_fails_alone(tmp_path: Path, monkeypatch: pytes
         for name in ("large", "small")
         if (tmp_path / "in").mkdir(exist_ok=True) is None
     ]
-    whole = planning.read_header
+    whole = planning.read_size
     monkeypatch.setattr(
         planning,
-        "read_header",
+        "read_size",
         lambda path: (
             replace(whole(path), shape_zyx=(10**5, 512, 512)) if path.name.startswith("large") else whole(path)
         ),

@@ -10,7 +10,7 @@ from typing import Final
 
 from bisc.core.errors import InputError
 from bisc.core.memory import GIB, free_gb
-from bisc.imageio.stored import read_header
+from bisc.imageio.stored import read_size
 
 PROCESS_GB: Final = 0.4
 """A worker that has imported everything and read nothing."""
@@ -38,6 +38,6 @@ def workers_that_fit(images: Iterable[Path], n_workers: int, prog: str) -> int:
 
 def _voxels(path: Path) -> int:
     try:
-        return prod(read_header(path).shape_zyx)
+        return prod(read_size(path).shape_zyx)
     except InputError:
         return 0  # reading the case will say what is wrong

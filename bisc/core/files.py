@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from bisc.core.errors import InputError, one_line
 
@@ -36,7 +38,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
         scratch.replace(target)
     except OSError as error:
         raise InputError(
-            target,
+            _meant(target),
             f"cannot be written ({error.strerror or error})",
             mend="free space or choose another folder",
         ) from error
@@ -115,6 +117,24 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
+def make_output_folder(folder: Path) -> Path:
+    """`make_folder`, and a look whether files can be made in it: known before the work begins, not after.
+
+    Raises:
+        InputError: If either is not possible.
+    """
+    make_folder(folder)
+    try:
+        with TemporaryFile(dir=folder, prefix=PARTIAL):
+            return folder
+    except OSError as error:
+        raise InputError(
+            folder,
+            f"cannot be written ({one_line(error.strerror or str(error))})",
+            mend="choose a folder you may write",
+        ) from error
+
+
 def remove_partial(folder: Path) -> None:
     """Clear what interrupted runs left half-written directly under `folder`, and remember it for `sweep`.
 
@@ -177,6 +197,11 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _meant(path: Path) -> Path:
+    """A path inside an unfinished folder as it would be in the end: what a user knows it by."""
+    return Path(*(re.sub(rf"^{re.escape(PARTIAL)}\d+-", "", part) for part in path.parts))
 
 
 def _flush(path: Path) -> None:

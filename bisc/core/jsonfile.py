@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import TypeVar
@@ -44,9 +45,14 @@ def load_json(path: Path, kind: type[D], mend: str) -> D:
 
 
 def parse_json(raw: bytes, kind: type[D], name: Path | str, mend: str) -> D:
-    """`kind` from JSON bytes; `name` stands in the error. Raises as `load_json`."""
+    """`kind` from JSON bytes; `name` stands in the error. Raises as `load_json`.
+
+    The byte order mark that some editors put before UTF-8 is no part of the document.
+    """
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(name, "UTF-16 text", "UTF-8", f"save it as UTF-8, or {mend}")
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return msgspec.json.decode(raw.removeprefix(codecs.BOM_UTF8), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(name, str(error), f"the keys of a {kind.__name__}", mend) from error
 

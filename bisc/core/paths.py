@@ -53,6 +53,25 @@ def find_dataset(root: Path, name: str | None, marker: str, what: str, mend: str
     raise InputError(name, f"no {what} of this name under {root} (there: {listing}), nor at this path", "", mend)
 
 
+def exists(path: Path) -> bool:
+    """Whether something is there and may be seen; False also where `Path.exists` raises (a folder above may not be
+    entered, a name too long)."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def absence(path: Path) -> str:
+    """In words, why nothing can be found at `path`; empty where something is there."""
+    if exists(path):
+        return ""
+    try:
+        return "is a link that leads nowhere" if path.is_symlink() else "does not exist"
+    except OSError:
+        return "does not exist, or a folder above it may not be entered"
+
+
 def is_candidate(folder: Path, marker: str) -> bool:
     """Whether `folder` holds something that matches `marker`."""
     return folder.is_dir() and not folder.name.startswith(".") and next(folder.glob(marker), None) is not None

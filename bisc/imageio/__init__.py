@@ -3,7 +3,7 @@
 import SimpleITK as sitk
 
 from bisc.imageio.case import CaseImage, check_same_grid
-from bisc.imageio.read import IMAGE_SUFFIXES, image_suffix, read_image, read_labels, read_stored_geometry
+from bisc.imageio.read import IMAGE_SUFFIXES, image_suffix, read_header, read_image, read_labels, read_stored_geometry
 from bisc.imageio.write import write_image
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "CaseImage",
     "check_same_grid",
     "image_suffix",
+    "read_header",
     "read_image",
     "read_labels",
     "read_stored_geometry",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisc.core.errors import InputError
+from bisc.core.paths import absence, exists
 from bisc.imageio.read import image_suffix
 
 LAYOUTS = "NAME/case_00000/{imaging,segmentation}.nii.gz or NAME/{imagesTr/case_0000.nii.gz,labelsTr/case.nii.gz}"
@@ -27,10 +28,24 @@ class RawDataset:
     name: str
     folder: Path
     cases: tuple[RawCase, ...]
-    faults: tuple[InputError, ...]
+    faults: tuple[tuple[str, InputError], ...]
+    """Case name and fault; a case may have several."""
 
 
 def find_raw_dataset(folder: Path, labels_suffice: bool = False) -> RawDataset:
+    """`scan_raw_dataset` where there must be a usable case.
+
+    Raises:
+        InputError: If the folder holds neither layout or no usable case.
+    """
+    dataset = scan_raw_dataset(folder, labels_suffice)
+    if not dataset.cases:
+        first = f" ({dataset.faults[0]})" if dataset.faults else ""
+        raise InputError(folder, f"no usable case{first}", LAYOUTS)
+    return dataset
+
+
+def scan_raw_dataset(folder: Path, labels_suffice: bool = False) -> RawDataset:
     """The cases of a data set folder, sorted by name; faulty ones are listed, not dropped silently.
 
     Args:
@@ -38,48 +53,72 @@ def find_raw_dataset(folder: Path, labels_suffice: bool = False) -> RawDataset:
         labels_suffice: Accept cases without an image (a plan's geometry needs only label maps).
 
     Raises:
-        InputError: If the folder holds neither layout or no usable case.
+        InputError: If the folder is none, or cannot be listed.
     """
     if not folder.is_dir():
         raise InputError(folder, "is not a folder", LAYOUTS)
-    pairs = _nnunet_pairs(folder) if (folder / "labelsTr").is_dir() else _kits_pairs(folder)
-    cases, faults = [], []
-    for name, image, labels in pairs:
-        if labels is None:
-            faults.append(InputError(image or name, "has no label map", "one label map per image", "add or remove it"))
-        elif image is None and not labels_suffice:
-            faults.append(InputError(labels, "has no image", "one image per label map", "add or remove it"))
-        else:
-            cases.append(RawCase(name, image, labels))
-    if not cases:
-        first = f" ({faults[0]})" if faults else ""
-        raise InputError(folder, f"no usable case{first}", LAYOUTS)
+    cases: list[RawCase] = []
+    faults: list[tuple[str, InputError]] = []
+    files = _nnunet_files(folder) if (folder / "labelsTr").is_dir() else _kits_files(folder, faults)
+    for name, (images, labels) in sorted(files.items()):
+        wrong = [*_second(images, "image"), *_second(labels, "label map")]
+        if not labels:
+            wrong.append(InputError(images[0], "has no label map", "one label map per image", "add or remove it"))
+        elif not images and not labels_suffice:
+            wrong.append(InputError(labels[0], "has no image", "one image per label map", "add or remove it"))
+        faults += [(name, fault) for fault in wrong]
+        if not wrong:
+            cases.append(RawCase(name, images[0] if images else None, labels[0]))
     return RawDataset(folder.resolve().name, folder, tuple(cases), tuple(faults))
 
 
-def _kits_pairs(folder: Path) -> list[tuple[str, Path | None, Path | None]]:
-    pairs = []
-    for case in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        image, labels = _one(case, "imaging"), _one(case, "segmentation")
-        if image or labels:
-            pairs.append((case.name, image, labels))
-    return pairs
+Files = dict[str, tuple[list[Path], list[Path]]]
+"""Images and label maps by case: one of each, unless something is wrong."""
 
 
-def _nnunet_pairs(folder: Path) -> list[tuple[str, Path | None, Path | None]]:
-    images = {_stem(p).removesuffix("_0000"): p for p in _images(folder / "imagesTr")}
-    labels = {_stem(p): p for p in _images(folder / "labelsTr")}
-    return [(name, images.get(name), labels.get(name)) for name in sorted(images.keys() | labels.keys())]
+def _kits_files(folder: Path, faults: list[tuple[str, InputError]]) -> Files:
+    files: Files = {}
+    for case in _entries(folder):
+        try:
+            inside = _images(case)
+        except InputError as fault:
+            faults.append((case.name, fault))
+            continue
+        images = [p for p in inside if _stem(p) == "imaging"]
+        labels = [p for p in inside if _stem(p) == "segmentation"]
+        if images or labels:
+            files[case.name] = (images, labels)
+    return files
+
+
+def _nnunet_files(folder: Path) -> Files:
+    files: Files = {}
+    for path in _images(folder / "imagesTr") if exists(folder / "imagesTr") else ():
+        files.setdefault(_stem(path).removesuffix("_0000"), ([], []))[0].append(path)
+    for path in _images(folder / "labelsTr"):
+        files.setdefault(_stem(path), ([], []))[1].append(path)
+    return files
+
+
+def _second(paths: list[Path], what: str) -> list[InputError]:
+    """A fault for every file beyond the first: which one is meant is not guessed."""
+    return [InputError(path, f"a second {what}, beside {paths[0]}", "one", "remove one") for path in paths[1:]]
 
 
 def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if image_suffix(p) and not p.name.startswith("."))
+    missing = absence(folder)
+    if missing:
+        raise InputError(folder, missing, "a folder of images", "mend or remove it")
+    return [p for p in _entries(folder) if image_suffix(p)] if folder.is_dir() else []
 
 
-def _one(folder: Path, stem: str) -> Path | None:
-    return next((p for p in _images(folder) if _stem(p) == stem), None)
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds, sorted, hidden files left out."""
+    try:
+        return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(folder, f"cannot be listed ({reason})", "a folder you may read", "change it") from error
 
 
 def _stem(path: Path) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError
+from bisc.core.paths import absence
 from bisc.imageio.read import image_suffix
 
 KINDS = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series folders"
@@ -15,48 +17,64 @@ KINDS = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series f
 
 @dataclass(frozen=True)
 class InputCase:
-    """One image to predict; `path` is a file or a DICOM series folder."""
+    """One image to predict.
+
+    Attributes:
+        name: Of its mask, CASE.nii.gz.
+        path: A file or a DICOM series folder.
+        fault: Why it cannot be predicted, where that shows before it is read.
+    """
 
     name: str
     path: Path
+    fault: InputError | None = None
 
 
 def find_inputs(source: Path) -> list[InputCase]:
-    """The images under `source`, sorted by name.
+    """The images under `source`, sorted by name; of two by one name the first keeps it and both bear a fault.
 
     Args:
         source: One file, one DICOM or KiTS19 case folder, or a folder of any of these.
 
     Raises:
-        InputError: If there is none, or two would be written to the same name.
+        InputError: If there is none, or `source` cannot be listed.
     """
-    if not source.exists():
-        raise InputError(source, "does not exist", KINDS)
+    missing = absence(source)
+    if missing:
+        raise InputError(source, missing, KINDS)
     if source.is_file():
         if image_suffix(source) is None:
             raise InputError(source, "no image by its name", KINDS)
         return [InputCase(_file_case(source), source)]
-    own = _folder_case(source)
-    if own is not None:
-        return [own]
+    entries = _listed(source)
+    own = _folder_cases(source)
+    if own:
+        return _told_apart(own)
     cases = []
-    for path in sorted(source.iterdir()):
+    for path in entries:
         if path.name.startswith("."):
             continue
-        if path.is_dir():
-            case = _folder_case(path)
-            if case is not None:
-                cases.append(case)
+        folder_cases = _folder_cases(path) if path.is_dir() else []
+        if folder_cases:
+            cases += folder_cases
         elif image_suffix(path):
             cases.append(InputCase(_file_case(path), path))
     if not cases:
         raise InputError(source, "no image found", KINDS)
-    seen: dict[str, Path] = {}
+    return _told_apart(cases)
+
+
+def _told_apart(cases: list[InputCase]) -> list[InputCase]:
+    """Every name once. Which of two images a name means is not guessed: its case bears a fault that names both."""
+    by_name: dict[str, InputCase] = {}
     for case in cases:
-        if case.name in seen:
-            raise InputError(case.path, f"would be written over {seen[case.name]}", "distinct case names", "rename one")
-        seen[case.name] = case.path
-    return cases
+        first = by_name.get(case.name)
+        if first is None:
+            by_name[case.name] = case
+        elif first.fault is None:
+            fault = InputError(case.path, f"would be written over {first.path}", "distinct case names", "rename one")
+            by_name[case.name] = InputCase(case.name, first.path, fault)
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def _file_case(path: Path) -> str:
@@ -64,13 +82,27 @@ def _file_case(path: Path) -> str:
     return path.name[: -len(image_suffix(path) or "")].removesuffix("_0000")
 
 
-def _folder_case(folder: Path) -> InputCase | None:
-    """A KiTS19 case folder or a DICOM series folder, or None."""
-    imaging = next((p for p in sorted(folder.glob("imaging.*")) if image_suffix(p)), None)
-    if imaging is not None:
-        return InputCase(folder.resolve().name, imaging)
-    if any(image_suffix(p) for p in folder.iterdir()):
-        return None
-    if any(p.is_file() for p in folder.iterdir()) and sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-        return InputCase(folder.resolve().name, folder)
-    return None
+def _folder_cases(folder: Path) -> list[InputCase]:
+    """What a KiTS19 case folder or a DICOM series folder holds, in every format it is there in; or nothing."""
+    name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - resolve would give a link's target's name
+    try:
+        entries = _listed(folder)
+    except InputError as fault:
+        return [InputCase(name, folder, fault)]
+    imaging = [p for p in entries if image_suffix(p) and p.name.lower().startswith("imaging.")]
+    if imaging:
+        return [InputCase(name, path) for path in imaging]
+    if any(image_suffix(p) for p in entries):
+        return []
+    if any(p.is_file() for p in entries) and sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
+        return [InputCase(name, folder)]
+    return []
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            folder, f"cannot be listed ({error.strerror or error})", "a folder you may read", "change its permissions"
+        ) from error

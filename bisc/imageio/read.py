@@ -13,14 +13,18 @@ import SimpleITK as sitk
 from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import Geometry
 from bisc.core.labels import CYST, KIDNEY
+from bisc.core.paths import absence
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
+from bisc.imageio.nifti_header import check_nifti_header
+from bisc.imageio.plausible import check_spacing
 from bisc.imageio.slabs import STREAMED_SUFFIXES, FileSlabs, ImageSlabs, Slabs, converted, is_large
-from bisc.imageio.whole import check_alone, check_even_slices, check_whole_nifti
+from bisc.imageio.whole import check_alone, check_even_slices, check_whole_nifti, is_sound_gzip
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 HU_LIMITS = (-32768, 32767)
+COMPLEX_PIXELS = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
 
 
 def image_suffix(path: Path) -> str | None:
@@ -62,11 +66,26 @@ def read_stored_geometry(path: Path) -> Geometry:
     Raises:
         InputError: If the header cannot be read.
     """
-    check_alone(path)
+    if path.is_dir():
+        raise InputError(path, "is a folder", "an image file", "put the file in its place")
     reader = open_header(path)
-    if reader.GetDimension() != 3:
-        raise InputError(path, f"{reader.GetDimension()} dimensions", "a 3-D image")
-    return _geometry(reader, path)
+    n_axes, size, direction = reader.GetDimension(), reader.GetSize(), reader.GetDirection()
+    if n_axes == 4 and size[3] == 1:  # one volume of a 4-D file, as `_read` takes it
+        n_axes, direction = 3, tuple(np.reshape(direction, (4, 4))[:3, :3].ravel().tolist())
+    if n_axes != 3:
+        raise InputError(path, f"{n_axes} dimensions", "a 3-D image", "split it into volumes")
+    _check_one_number(path, reader.GetNumberOfComponents(), reader.GetPixelID())
+    return check_spacing(path, _make_geometry(size, reader.GetSpacing(), reader.GetOrigin(), direction, path))
+
+
+def read_header(path: Path) -> CaseImage:
+    """A file's grid from its header alone; every voxel of the volume is 0, and none takes memory.
+
+    Raises:
+        InputError: As `read_stored_geometry`.
+    """
+    native = NativeGrid.of(read_stored_geometry(path))
+    return CaseImage(path, native.to_canonical(np.broadcast_to(np.int16(0), native.geometry.shape_zyx)), native)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +98,11 @@ class _Source:
 
 def _open(path: Path) -> _Source:
     """A file's grid and voxels; what is large and can be read in parts stays on disk until it is asked for."""
-    if not path.exists():
-        raise InputError(path, "does not exist", "an image file or a DICOM series folder")
-    check_alone(path)
+    _check_before_itk(path)
     if path.is_file() and image_suffix(path) in STREAMED_SUFFIXES:
         reader = open_header(path)
         if reader.GetDimension() == 3 and reader.GetNumberOfComponents() == 1 and is_large(reader):
+            _check_one_number(path, 1, reader.GetPixelID())
             if image_suffix(path) in NIFTI_SUFFIXES:
                 check_whole_nifti(path, reader)
             return _Source(_geometry(reader, path), FileSlabs(reader, lambda error: _unreadable(path, error)))
@@ -98,6 +116,7 @@ def open_header(path: Path) -> sitk.ImageFileReader:
     Raises:
         InputError: If it cannot be read.
     """
+    _check_before_itk(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -105,6 +124,23 @@ def open_header(path: Path) -> sitk.ImageFileReader:
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     return reader
+
+
+def _check_before_itk(path: Path) -> None:
+    """What ITK itself would tell in several lines on stderr, or not at all."""
+    missing = absence(path)
+    if missing:
+        raise InputError(path, missing, "an image file or a DICOM series folder", "mend the path or the link")
+    if image_suffix(path) in NIFTI_SUFFIXES and not path.is_dir():
+        check_alone(path)
+        check_nifti_header(path)
+
+
+def _check_one_number(path: Path, n_components: int, pixel_id: int) -> None:
+    if pixel_id in COMPLEX_PIXELS:
+        raise InputError(path, "complex voxels", "one real value (HU)", "export the CT itself")
+    if n_components != 1:
+        raise InputError(path, f"{n_components} values per voxel", "one value (HU)", "export one channel")
 
 
 def _read(path: Path) -> sitk.Image:
@@ -119,8 +155,7 @@ def _read(path: Path) -> sitk.Image:
         image = image[:, :, :, 0]
     if image.GetDimension() != 3:
         raise InputError(path, f"{image.GetDimension()} dimensions", "a 3-D image", "split it into volumes")
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(path, f"{image.GetNumberOfComponentsPerPixel()} values per voxel", "one value (HU)")
+    _check_one_number(path, image.GetNumberOfComponentsPerPixel(), image.GetPixelID())
     return image
 
 
@@ -139,7 +174,9 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
 
 
 def _geometry(image: sitk.Image | sitk.ImageFileReader, path: Path) -> Geometry:
-    return _make_geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path)
+    return check_spacing(
+        path, _make_geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path)
+    )
 
 
 def _make_geometry(
@@ -191,5 +228,11 @@ def _as_labels(slab: npt.NDArray[Any], path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
+    if image_suffix(path) in NIFTI_SUFFIXES and not is_sound_gzip(path):
+        return InputError(path, "cannot be read (damaged gzip)", "a sound gzip file", "copy or export it again")
     reason = one_line(str(error)).rsplit("ERROR:", 1)[-1].strip()[-200:]
+    if reason.startswith("Unable to determine ImageIO reader"):
+        reason = "no image by its content"
+    elif path.is_dir() and "egion" in reason:  # ITK speaks of regions, and of their addresses
+        reason = "its slices differ in size"
     return InputError(path, f"cannot be read ({reason})", "a NIfTI, NRRD, MHA or DICOM image", "export it again")

@@ -26,7 +26,7 @@ class StoredImage:
     streamed: bool
 
 
-def read_header(path: Path) -> StoredImage:
+def read_size(path: Path) -> StoredImage:
     """The header of a file, or of the first slice of a DICOM folder, which counts for all.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What ITK passes over in silence: NIfTI files that end too early, hold NaN or have a twin, DICOM without a slice."""
+"""What ITK passes over in silence: damaged NIfTI files, those that end early, hold NaN or have a twin, DICOM gaps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ HEADER_BEGINS: Final = 348
 """The first four bytes of a NIfTI-1 header as a number: read the wrong way round, the file is big-endian."""
 PROMISE_KEYS: Final = ("vox_offset", "bitpix", "datatype")
 FLOAT_TYPES: Final = {"16": "f4", "64": "f8"}
-GZIP_SIZE_BYTES: Final = 4
 GZIP_STREAM: Final = 31
 """zlib's code for a stream with a gzip header."""
 CHUNK_BYTES: Final = 1 << 20
@@ -51,21 +50,28 @@ def check_whole_nifti(path: Path, image: sitk.Image | sitk.ImageFileReader) -> N
     """Refuse a NIfTI file with fewer bytes than its header promises (a broken download or copy), and one with voxels
     that are no numbers: ITK makes up the former and turns the latter into 0, which is water.
 
-    A gzip file ends in its unpacked size, so that a sound file of integers costs one look at its last four bytes.
+    A gzip file is unpacked to its end: only its checksum tells a flipped bit or an overwritten block from a sound file,
+    and ITK reads both alike.
 
     Raises:
-        InputError: If bytes are missing, or voxels are NaN or infinite.
+        InputError: If bytes are missing or damaged, or voxels are NaN or infinite.
     """
     promise = _Promise.of(image)
-    if path.name.lower().endswith(".gz"):
-        whole = _gzip_size(path) == promise.n_bytes % (1 << 32)
+    packed = path.name.lower().endswith(".gz")
+    if packed or promise.datatype in FLOAT_TYPES:
+        content = _Content(promise)
+        try:
+            for chunk in _unpacked(path):
+                content.add(chunk)
+        except zlib.error as error:
+            raise InputError(
+                path, f"damaged gzip, after {content.n_bytes} bytes", "a sound gzip file", "copy or export it again"
+            ) from error
+        there, bad = content.n_bytes, content.n_not_finite
     else:
-        whole = path.stat().st_size >= promise.n_bytes
-    if not whole:
-        there = sum(len(chunk) for chunk in _unpacked(path))
-        if there < promise.n_bytes:
-            raise InputError(path, f"ends after {there} bytes", f"{promise.n_bytes} bytes", "copy or export it again")
-    bad = _count_not_finite(path, promise) if promise.datatype in FLOAT_TYPES else 0
+        there, bad = path.stat().st_size, 0
+    if there < promise.n_bytes:
+        raise InputError(path, f"ends after {there} bytes", f"{promise.n_bytes} bytes", "copy or export it again")
     if bad:
         raise InputError(path, f"{bad} voxels are NaN or infinite", "finite numbers", "repair the export")
 
@@ -112,15 +118,30 @@ def check_even_slices(folder: Path, reader: sitk.ImageSeriesReader, n_slices: in
         )
 
 
-def _gzip_size(path: Path) -> int:
-    """What the end of a gzip file says its unpacked size is, modulo 2**32."""
-    with path.open("rb") as file:
-        file.seek(-GZIP_SIZE_BYTES, 2)
-        return int.from_bytes(file.read(GZIP_SIZE_BYTES), "little")
+def is_sound_gzip(path: Path) -> bool:
+    """Whether a file, if its name says gzip, can be unpacked as far as it goes."""
+    try:
+        unpacked_bytes(path)
+    except zlib.error:
+        return False
+    return True
+
+
+def unpacked_bytes(path: Path) -> int:
+    """A file's size, unpacked where its name says gzip.
+
+    Raises:
+        zlib.error: Where it is damaged.
+    """
+    return sum(len(chunk) for chunk in _unpacked(path))
 
 
 def _unpacked(path: Path) -> Iterator[bytes]:
-    """A file's bytes, unpacked where it is gzip (of any number of members), up to its end or the first fault."""
+    """A file's bytes, unpacked where it is gzip (of any number of members), up to its end.
+
+    Raises:
+        zlib.error: Where a member is damaged, or its checksum wrong.
+    """
     packed = path.name.lower().endswith(".gz")
     stream = zlib.decompressobj(GZIP_STREAM)
     with path.open("rb") as file:
@@ -129,27 +150,36 @@ def _unpacked(path: Path) -> Iterator[bytes]:
             yield data
             data = file.read(CHUNK_BYTES)
         while data:
-            try:
-                yield stream.decompress(data)
-            except zlib.error:
-                return
+            yield stream.decompress(data)
             data = stream.unused_data or file.read(CHUNK_BYTES)
             if stream.eof:
                 stream = zlib.decompressobj(GZIP_STREAM)
 
 
-def _count_not_finite(path: Path, promise: _Promise) -> int:
-    bad, at, rest = 0, 0, b""
-    kind = np.dtype(FLOAT_TYPES[promise.datatype])
-    for chunk in _unpacked(path):
+class _Content:
+    """Counts a NIfTI file's unpacked bytes as they go by, and its voxels that are NaN or infinite."""
+
+    def __init__(self, promise: _Promise) -> None:
+        self.promise = promise
+        self.n_bytes = 0
+        self.n_not_finite = 0
+        self._kind = np.dtype(FLOAT_TYPES[promise.datatype]) if promise.datatype in FLOAT_TYPES else None
+        self._rest = b""
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next bytes of the file."""
+        if self._kind is not None:
+            self._count(chunk, self._kind)
+        self.n_bytes += len(chunk)
+
+    def _count(self, chunk: bytes, kind: np.dtype[np.floating]) -> None:
+        promise, at = self.promise, self.n_bytes
         if at == 0 and int.from_bytes(chunk[:4], "little") != HEADER_BEGINS:
-            kind = kind.newbyteorder(">")
-        data = rest + chunk[max(0, promise.start - at) : max(0, promise.n_bytes - at)]
-        at += len(chunk)
-        rest = data[len(data) - len(data) % kind.itemsize :]
+            self._kind = kind = kind.newbyteorder(">")
+        data = self._rest + chunk[max(0, promise.start - at) : max(0, promise.n_bytes - at)]
+        self._rest = data[len(data) - len(data) % kind.itemsize :]
         values = np.frombuffer(data, kind, len(data) // kind.itemsize)
-        bad += values.size - int(np.count_nonzero(np.isfinite(values)))
-    return bad
+        self.n_not_finite += values.size - int(np.count_nonzero(np.isfinite(values)))
 
 
 def _numbers(text: str) -> list[float]:

@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from bisc.core.errors import WorkError, one_line
+from bisc.core.errors import InputError, WorkError, one_line
 from bisc.core.files import atomic_file
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid
+from bisc.imageio.read import NIFTI_SUFFIXES, image_suffix
+from bisc.imageio.whole import HEADER_BYTES, unpacked_bytes
 
 
 def write_image(path: Path, canonical: npt.NDArray[np.generic], native: NativeGrid, compress: bool = True) -> None:
@@ -24,6 +26,7 @@ def write_image(path: Path, canonical: npt.NDArray[np.generic], native: NativeGr
         compress: Compress formats that can be (`.nii.gz` always is).
 
     Raises:
+        InputError: If the folder cannot be written, or the disk is full.
         WorkError: If ITK cannot write the file.
     """
     if canonical.shape[:3] != native.canonical.shape_zyx:
@@ -35,6 +38,20 @@ def write_image(path: Path, canonical: npt.NDArray[np.generic], native: NativeGr
             sitk.WriteImage(image, str(scratch), useCompression=compress, compressionLevel=1)
         except RuntimeError as error:
             raise WorkError(f"{path}: cannot be written ({one_line(str(error))[-200:]})") from error
+        if image_suffix(path) in NIFTI_SUFFIXES:
+            _check_written(path, scratch, canonical.nbytes)
+
+
+def _check_written(target: Path, scratch: Path, voxel_bytes: int) -> None:
+    """ITK's NIfTI writer reports no error when the disk is full: look whether every byte is there."""
+    there, promised = unpacked_bytes(scratch), HEADER_BYTES + voxel_bytes
+    if there < promised:
+        raise InputError(
+            target,
+            f"cannot be written whole ({there} of {promised} bytes)",
+            "room on the disk",
+            "free space or choose another folder",
+        )
 
 
 def set_geometry(image: sitk.Image, geometry: Geometry) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from bisc.core.errors import InputError, WorkError
 from bisc.core.geometry import IntTriple
 from bisc.core.memory import GIB, free_gb, resident_gb
-from bisc.imageio.stored import StoredImage, read_header
+from bisc.imageio.stored import StoredImage, read_size
 
 BYTES_PER_VOXEL_FEATURE: Final = 22.0
 FORWARD_FIXED_GB: Final = 0.15
@@ -43,7 +43,7 @@ def network_budget(path: Path, most_gb: float, limit_gb: float | None = None) ->
         WorkError: If not even the smallest windows fit.
     """
     try:
-        stored = read_header(path)
+        stored = read_size(path)
     except InputError:
         return most_gb
     free = free_gb() if limit_gb is None else min(free_gb(), limit_gb - resident_gb())

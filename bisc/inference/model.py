@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import zipfile
 import zlib
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import torch
 
 from bisc.core.errors import InputError
 from bisc.core.files import atomic_file
 from bisc.core.geometry import IntTriple
 from bisc.core.jsonfile import parse_json
+from bisc.core.labels import N_CLASSES
 from bisc.inference.memory import MOST_NETWORK_GB
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
@@ -191,9 +194,24 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
         window = _window(settings)
     except (KeyError, IndexError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(name, "weights do not fit their settings", "an unchanged checkpoint", MEND) from error
-    offsets = None if checkpoint.offsets is None else tuple(float(b) for b in checkpoint.offsets)
+    if not all(bool(torch.isfinite(weights).all()) for weights in network.state_dict().values()):
+        raise InputError(name, "weights that are NaN or infinite", "a training that did not diverge", MEND)
+    offsets = _offsets(checkpoint, name)
     width = int(settings["base_features"])
     return FoldNetwork(fold, device.put_network(network).eval(), window, offsets, width)
+
+
+def _offsets(checkpoint: Checkpoint, name: str) -> tuple[float, ...] | None:
+    """The calibrated decision's offsets, one finite number a class."""
+    if checkpoint.offsets is None:
+        return None
+    try:
+        offsets = tuple(float(b) for b in checkpoint.offsets)
+    except (TypeError, ValueError):
+        offsets = ()
+    if len(offsets) != N_CLASSES or not all(map(math.isfinite, offsets)):
+        raise InputError(name, f"offsets {checkpoint.offsets}", f"{N_CLASSES} finite numbers", MEND)
+    return offsets
 
 
 def _window(settings: dict[str, Any]) -> IntTriple | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.errors import BiscError, InputError, WorkError, one_line
-from bisc.core.files import atomic_file, make_folder, remove_partial, write_text
+from bisc.core.files import atomic_file, make_output_folder, remove_partial, write_text
 from bisc.core.labels import TUMOR
 from bisc.core.progress import track
 from bisc.imageio import CaseImage, read_image, write_image
 from bisc.imageio.inputs import InputCase
+from bisc.imageio.plausible import check_hu, doubt_of_scan
 from bisc.inference.cascade import CascadeResult, roi_arrays, run_cascade, upsample_labels
 from bisc.inference.decision import Decision, offsets_of
 from bisc.inference.memory import network_budget
@@ -99,11 +101,11 @@ def predict_cases(
     Raises:
         InputError: If `out` cannot be written, or would overwrite an input.
     """
-    make_folder(out)
+    make_output_folder(out)
     for folder in (out, out / ROUGH):
         remove_partial(folder)
     for case in cases:
-        if case.path.resolve() == _target(out, case).resolve():
+        if os.path.realpath(case.path) == os.path.realpath(_target(out, case)):  # unlike resolve, minds no link loops
             raise InputError(case.path, "would be overwritten by its own prediction", "an output folder of its own")
     known = {row.case: row for row in read_rows(out / "predictions.csv")} if options.resume else {}
     rows: list[PredictionRow] = []
@@ -125,9 +127,12 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
         WorkError: If it does not fit into the memory.
     """
     begin = time.perf_counter()
+    if case.fault is not None:
+        raise case.fault
     if model.device.kind == "cpu":
         model = replace(model, network_gb=network_budget(case.path, model.network_gb, options.memory_gb))
     image = read_image(case.path)
+    check_hu(image)
     result = run_cascade(image.volume, model, options.decision)
     labels = result.labels(offsets_of(model.fine, options.decision))
     if options.save_rough:
@@ -163,8 +168,8 @@ def read_rows(path: Path) -> list[PredictionRow]:
     """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        try:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
             return [
                 PredictionRow(
                     r["case"],
@@ -177,8 +182,8 @@ def read_rows(path: Path) -> list[PredictionRow]:
                 )
                 for r in csv.DictReader(file)
             ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
 
 
 def _predict_or_fail(
@@ -218,7 +223,7 @@ def _row(
         json.dumps(rois),
         kidney_ml,
         round(np.count_nonzero(labels == TUMOR) * ml, 3),
-        doubt_of(kidney_ml),
+        doubt_of(kidney_ml) or ("" if result.rois else doubt_of_scan(image)),
     )
 
 

@@ -1,0 +1,81 @@
+"""One case of a data set, examined: its measurement, or everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+
+from bisc.core.errors import InputError
+from bisc.imageio import CaseImage, check_same_grid, read_header, read_image, read_labels
+from bisc.imageio.dataset import RawCase
+from bisc.imageio.plausible import check_hu, check_kidney_hu
+from bisc.planners.fingerprint import N_QUANTILES, CaseFingerprint, measure_labels
+
+MEDIAN: Final = N_QUANTILES // 2
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A case's measurement, or None with its faults: a header's, a voxel's and a grid's are told together."""
+
+    fingerprint: CaseFingerprint | None
+    faults: tuple[InputError, ...] = ()
+
+
+def header_faults(case: RawCase) -> list[InputError]:
+    """What is wrong with a case's files as far as their headers tell: a look at a few hundred bytes."""
+    return _headers(case)[1]
+
+
+def examine_case(case: RawCase) -> Examined:
+    """Read and measure one case; nothing is raised for what is wrong with its files."""
+    headers, faults = _headers(case)
+    labels = _attempt(read_labels, case.labels, faults) if case.labels in headers else None
+    image = None
+    if case.image is not None and case.image in headers:
+        image = _attempt(read_image, case.image, faults)
+    if image is not None:
+        _attempt(check_hu, image, faults)
+    quantiles = None
+    if image is not None and labels is not None and not faults:
+        quantiles = _foreground_quantiles(image, labels)
+        _attempt(lambda q: check_kidney_hu(image.path, q[MEDIAN]) if q else None, quantiles, faults)
+    if faults or labels is None:
+        return Examined(None, tuple(faults))
+    return Examined(measure_labels(case.name, labels.volume, quantiles))
+
+
+def _headers(case: RawCase) -> tuple[dict[Path | None, CaseImage], list[InputError]]:
+    """The readable headers by path, and the faults of the others and of the two grids."""
+    faults: list[InputError] = []
+    headers: dict[Path | None, CaseImage] = {}
+    for path in (case.image, case.labels):
+        header = None if path is None else _attempt(read_header, path, faults)
+        if header is not None:
+            headers[path] = header
+    if case.image in headers and case.labels in headers:
+        _attempt(lambda pair: check_same_grid(*pair), (headers[case.image], headers[case.labels]), faults)
+    return headers, faults
+
+
+def _attempt(work: Callable[[Job], Result], job: Job, faults: list[InputError]) -> Result | None:
+    try:
+        return work(job)
+    except InputError as fault:
+        faults.append(fault)
+        return None
+
+
+def _foreground_quantiles(image: CaseImage, labels: CaseImage) -> list[int] | None:
+    """Evenly spaced quantiles of the HU of kidney and tumour; None where nothing is labelled."""
+    foreground = image.volume.array[labels.volume.array > 0]
+    if not foreground.size:
+        return None
+    levels = np.quantile(foreground, np.linspace(0, 1, N_QUANTILES))
+    return [int(v) for v in np.rint(levels)]
