@@ -118,7 +118,7 @@ def chain(home: Path) -> Iterator[Command]:
     )
     yield Command(
         "simulate",
-        lambda _: ["simulate", "-o", "out", "-n", "6", "--size", "64", "64", "24", "--seed", "5", "-np", "2"],
+        lambda _: ["simulate", "-o", "out", "-n", "4", "--size", "64", "64", "24", "--seed", "5", "-np", "2"],
         (),
         links(home),
         "out",

@@ -61,6 +61,24 @@ def losses(blows: list[Blow]) -> list[str]:
     return [f"{b.command}, {b.what}: {'; '.join(b.faults)}" for b in blows if b.faults]
 
 
+QUICK = {
+    "plan_and_preprocess -np 1": [(signal.SIGKILL, True), (signal.SIGTERM, False), (signal.SIGINT, True)],
+    "simulate": [(signal.SIGINT, True), (signal.SIGKILL, False), (signal.SIGTERM, True)],
+}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_few_kills(tiny_dataset: Path, tmp_path: Path, name: str) -> None:
+    """One run killed three times, each time in another way."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / NAME).symlink_to(tiny_dataset)
+    (command,) = (c for c in chain(tmp_path) if c.name == name)
+    expected = undisturbed(command, tmp_path / "undisturbed")
+    blows = list(episode(command, expected, tmp_path / "killed", random.Random(SEED), QUICK[name]))
+    assert blows
+    assert not losses(blows)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(5400)
 def test_hundred_kills(tiny_dataset: Path, tmp_path: Path) -> None:

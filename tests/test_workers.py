@@ -128,6 +128,7 @@ def test_out_of_memory_in_foreign_words() -> None:
     assert str(outcome.error) == "case_7: out of memory; run with -np 1 or on a larger machine"
 
 
+@pytest.mark.long
 def test_too_much_together_goes_on_with_fewer(tmp_path: Path) -> None:
     """No case is guilty alone: all are done, with half the processes."""
     with process_pool(2) as pool:

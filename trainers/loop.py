@@ -130,7 +130,6 @@ class TrainingRun:
         """
         self.buffers_before = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         self.network.train()
-        set_rate(self.optimizers, learning_rate(self.settings, step))
         image, targets = self.device.put(batch.image), self.device.put(batch.targets)
         with self.device.autocast():
             logits = self.network(image)
@@ -142,6 +141,7 @@ class TrainingRun:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
         with self.lock:
             self.sound = False
+            set_rate(self.optimizers, learning_rate(self.settings, step))
             for optimizer in self.optimizers:
                 self.scaler.step(optimizer)
             self.scaler.update()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -47,6 +48,7 @@ class WorkerPool(Executor):
     def __init__(self, n_workers: int, initializer: Callable[..., None] | None = None, initargs: Any = ()) -> None:
         self.n_workers = n_workers
         self._begin = (initializer, initargs)
+        _start_tracker()
         self._pool = self._fresh(n_workers)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -101,12 +103,24 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def _start_tracker() -> None:
+    """Start multiprocessing's helper now, since it unblocks both signals as it starts, and let it work in silence.
+
+    It clears away the semaphores of a process that was killed, which is well, and complains of them on its stderr,
+    which is the command's.
+    """
+    sys.warnoptions.append("ignore:resource_tracker")  # handed to the helper on its command line
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove("ignore:resource_tracker")
+
+
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    resource_tracker.ensure_running()  # it unblocks both signals when it starts its process
     old = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
