@@ -22,7 +22,7 @@ from bisc.preprocessing.parts import Part, divide_mm, join_parts, parts_of
 MULTIPLE_PX: Final = 16
 Side = Literal["left", "right", "middle"]
 MIDDLE_MM: Final = 15.0
-"""A kidney whose centre lies closer than this to the body's middle is called 'middle' (fused, or off-centre scans)."""
+"""A kidney whose centre lies closer than this to the body's middle is called 'middle': a fused one, mostly."""
 ABRUPT_MM: Final = 12.0
 """An end of a mask that seems to lack less than this is a pole: the blunt ones do, and so do thick slices."""
 FRAYED_MM: Final = 9.0
@@ -67,8 +67,9 @@ def find_kidneys(
 ) -> list[Kidney]:
     """The kidneys of a (z, y, x) mask on a canonical grid, the larger first; empty where nothing plausible is found.
 
-    Every component of at least `min_kidney_ml` lies whole in the box of one of them. Of a rough mask there may be
-    more than two: false regions that lie apart from both kidneys, which the fine stage has to tell.
+    Every component of at least `min_kidney_ml` lies whole in the box of one of them, or, where a thin bridge joins two
+    kidneys, each half in its own. Of a rough mask there may be more than two: false regions that lie apart from both
+    kidneys, which the fine stage has to tell.
 
     Args:
         foreground: The mask.
