@@ -205,6 +205,7 @@ NAN = float("nan")
 BAD_IMAGES = (
     CaseKind("gzip cut short", spoilt(cut), "ends after"),
     CaseKind("gzip overwritten in the middle", spoilt(overwritten), "damaged gzip"),
+    CaseKind("gzip with other bytes behind it", spoilt(lambda raw: raw + b"trailing"), "damaged gzip"),
     CaseKind("gzip with a wrong checksum", spoilt(bad_checksum), "damaged gzip"),
     CaseKind("one flipped bit in a large file", large_flipped, "damaged gzip"),
     CaseKind("zero bytes", content(b""), "it is empty"),
@@ -245,6 +246,7 @@ BAD_IMAGES = (
     CaseKind("a DICOM slice cut short", cut_slice, "lie 10 mm apart"),
 )
 ODD_IMAGES = (
+    CaseKind("gzip padded with zeros", spoilt(lambda raw: raw + bytes(5000))),
     CaseKind("a single slice", thin(1)),
     CaseKind("2000 slices", thin(2000)),
     CaseKind("every voxel the same (noted in predictions.csv)", values(np.zeros_like)),
