@@ -94,7 +94,8 @@ def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float) -> Pl
     stay while the cases are the same.
     """
     unchanged = _text(folder / "fingerprint.json") == to_json(fingerprint)
-    plan = load_plan(folder) if unchanged and (folder / "plan.json").exists() else None
+    kept = folder / "plan.json"
+    plan = load_json(kept, Plan, "correct it, or delete it to plan anew") if unchanged and kept.exists() else None
     if plan is None or plan.memory_gb != memory_gb:
         plan = make_plan(fingerprint, memory_gb)
         save_json(folder / "plan.json", plan)

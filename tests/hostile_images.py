@@ -147,10 +147,17 @@ def mixed_sizes(folder: Path, case: str) -> Path:
     return series(folder / case, skip=tuple(i for i in range(24) if i != 5), array=hu()[:, :32])
 
 
-def cut_slice(folder: Path, case: str) -> Path:
-    path = sorted(series(folder / case).iterdir())[4]
-    path.write_bytes(path.read_bytes()[:900])
-    return folder / case
+def cut_slice(number: int, n_bytes: int, name: str = "") -> Make:
+    """One slice of a series ends early, under its own name or another."""
+
+    def make(folder: Path, case: str) -> Path:
+        path = sorted(series(folder / case).iterdir())[number]
+        path.write_bytes(path.read_bytes()[:n_bytes])
+        if name:
+            path.rename(path.with_name(name))
+        return folder / case
+
+    return make
 
 
 def with_other_files(folder: Path, case: str) -> Path:
@@ -205,6 +212,7 @@ NAN = float("nan")
 BAD_IMAGES = (
     CaseKind("gzip cut short", spoilt(cut), "ends after"),
     CaseKind("gzip overwritten in the middle", spoilt(overwritten), "damaged gzip"),
+    CaseKind("gzip with other bytes behind it", spoilt(lambda raw: raw + b"trailing"), "damaged gzip"),
     CaseKind("gzip with a wrong checksum", spoilt(bad_checksum), "damaged gzip"),
     CaseKind("one flipped bit in a large file", large_flipped, "damaged gzip"),
     CaseKind("zero bytes", content(b""), "it is empty"),
@@ -242,9 +250,12 @@ BAD_IMAGES = (
     CaseKind("a DICOM folder with two series", two_series, "2 DICOM series"),
     CaseKind("a DICOM series without a slice", lambda f, c: series(f / c, skip=(7,)), "lie 10 mm apart"),
     CaseKind("a DICOM series of mixed sizes", mixed_sizes, "its slices differ in size"),
-    CaseKind("a DICOM slice cut short", cut_slice, "lie 10 mm apart"),
+    CaseKind("a DICOM slice cut short", cut_slice(4, 900), "1.2.3_004.dcm is damaged"),
+    CaseKind("the last DICOM slice cut short", cut_slice(-1, 4000, "IM24"), "IM24 is damaged"),
+    CaseKind("the last DICOM slice of zero bytes", cut_slice(-1, 0), "1.2.3_023.dcm is damaged"),
 )
 ODD_IMAGES = (
+    CaseKind("gzip padded with zeros", spoilt(lambda raw: raw + bytes(5000))),
     CaseKind("a single slice", thin(1)),
     CaseKind("2000 slices", thin(2000)),
     CaseKind("every voxel the same (noted in predictions.csv)", values(np.zeros_like)),

@@ -121,7 +121,7 @@ DATA_SETS = (
         "an unknown key in an edited plan.json",
         "plan_and_preprocess",
         given(PLAN, with_keys(PLANNED / "plan.json", batch=3)),
-        "unknown field `batch`",
+        "delete it to plan anew",
         str(PLANNED / "plan.json"),
     ),
     RunKind(

@@ -18,6 +18,7 @@ from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
 from bisc.imageio.nifti_header import check_nifti_header
 from bisc.imageio.plausible import check_spacing
+from bisc.imageio.series import check_all_slices_read
 from bisc.imageio.slabs import STREAMED_SUFFIXES, FileSlabs, ImageSlabs, Slabs, converted, is_large
 from bisc.imageio.whole import check_alone, check_even_slices, check_whole_nifti, is_sound_gzip
 
@@ -165,6 +166,7 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
         raise InputError(folder, f"{len(ids)} DICOM series", "exactly one", "put each series into a folder of its own")
     reader = sitk.ImageSeriesReader()
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), ids[0])
+    check_all_slices_read(folder, names)
     reader.SetFileNames(names)
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute()

@@ -149,11 +149,15 @@ def _unpacked(path: Path) -> Iterator[bytes]:
         while data and not packed:
             yield data
             data = file.read(CHUNK_BYTES)
+        begun, rest = False, b""
         while data:
-            yield stream.decompress(data)
-            data = stream.unused_data or file.read(CHUNK_BYTES)
+            data = data if begun else data.lstrip(b"\0")  # what tapes and block copies pad a file with
+            if data:
+                begun = True
+                yield stream.decompress(data)
             if stream.eof:
-                stream = zlib.decompressobj(GZIP_STREAM)
+                begun, rest, stream = False, stream.unused_data, zlib.decompressobj(GZIP_STREAM)
+            data, rest = rest or file.read(CHUNK_BYTES), b""
 
 
 class _Content:
