@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from bisc._version import __version__
 from bisc.core.errors import BiscError, InputError, one_line
+from bisc.core.notices import notices_shown_by
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -74,7 +75,8 @@ def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] |
     """
     args = parser.parse_args(argv)
     try:
-        return run(args)
+        with notices_shown_by(parser.prog):
+            return run(args)
     except InputError as error:
         return _say(parser, str(error), BAD_INPUT)
     except BiscError as error:

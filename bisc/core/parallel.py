@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from bisc.core.errors import BiscError, WorkError, one_line
+from bisc.core.notices import show_notices, showing_prog
 from bisc.core.progress import track
 
 Job = TypeVar("Job")
@@ -35,7 +36,9 @@ def process_pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
     if n_workers <= 1:
         yield None
         return
-    pool = ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        n_workers, multiprocessing.get_context("spawn"), initializer=show_notices, initargs=(showing_prog(),)
+    )
     try:
         yield pool
     finally:

@@ -12,7 +12,10 @@ from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import Geometry
 from bisc.core.labels import CYST, KIDNEY
 from bisc.core.volume import NativeGrid
+from bisc.imageio.axes import check_direction, say_straightened
 from bisc.imageio.case import CaseImage
+from bisc.imageio.nifti_forms import trusted_forms
+from bisc.imageio.series import check_one_stack
 from bisc.imageio.whole import check_even_slices, check_whole_nifti
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -33,8 +36,8 @@ def read_image(path: Path) -> CaseImage:
         The image with a canonical int16 (z, y, x) volume.
 
     Raises:
-        InputError: If it cannot be read, ends too early, lacks a slice, is not one 3-D scalar image, or holds NaN or
-            infinite voxels.
+        InputError: If it cannot be read, ends too early, lacks a slice, is not one 3-D scalar image, holds NaN or
+            infinite voxels, or lies on no straight grid.
     """
     image = _read(path)
     stored = sitk.GetArrayViewFromImage(image)
@@ -55,27 +58,33 @@ def read_labels(path: Path) -> CaseImage:
 
 
 def read_stored_geometry(path: Path) -> Geometry:
-    """The stored grid of a file from its header alone.
+    """The stored grid of a file from its header alone, by the rules of `read_image`.
 
     Raises:
-        InputError: If the header cannot be read.
+        InputError: If the header cannot be read, or places the voxels on no straight 3-D grid.
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        with trusted_forms(path):
+            reader.ReadImageInformation()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    if reader.GetDimension() != 3:
+    size, spacing, origin = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin()
+    direction = reader.GetDirection()
+    if reader.GetDimension() == 4 and size[3] == 1:
+        direction = tuple(np.reshape(direction, (4, 4))[:3, :3].ravel().tolist())
+    elif reader.GetDimension() != 3:
         raise InputError(path, f"{reader.GetDimension()} dimensions", "a 3-D image")
-    return _make_geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), path)
+    return _make_geometry(size, spacing, origin, direction, path)
 
 
 def _read(path: Path) -> sitk.Image:
     if not path.exists():
         raise InputError(path, "does not exist", "an image file or a DICOM series folder")
     try:
-        image = _read_dicom_series(path) if path.is_dir() else sitk.ReadImage(str(path))
+        with trusted_forms(path):
+            image = _read_dicom_series(path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     if image_suffix(path) in NIFTI_SUFFIXES:
@@ -98,7 +107,8 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
     reader.SetFileNames(names)
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute()
-    if image.HasMetaDataKey("ITK_non_uniform_sampling_deviation"):
+    check_one_stack(folder, reader, names)
+    if len(names) > 1:
         check_even_slices(folder, reader, len(names))
     return image
 
@@ -115,7 +125,7 @@ def _make_geometry(
     path: Path,
 ) -> Geometry:
     try:
-        return Geometry(
+        geometry = Geometry(
             (size[2], size[1], size[0]),
             (spacing[2], spacing[1], spacing[0]),
             (origin[0], origin[1], origin[2]),
@@ -125,6 +135,10 @@ def _make_geometry(
         raise InputError(
             path, f"unusable geometry ({error})", "positive sizes and spacings, orthogonal axes"
         ) from error
+    check_direction(path, geometry.direction_matrix)
+    if image_suffix(path) not in NIFTI_SUFFIXES:  # of those `trusted_forms` has told
+        say_straightened(path, geometry.drift)
+    return geometry
 
 
 def _as_hu(stored: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int16]:
