@@ -129,8 +129,7 @@ def score_files(case: str, reference: Path, prediction: Path) -> CaseScores:
 
 def score_images(case: str, reference: CaseImage, prediction: CaseImage) -> CaseScores:
     """`score_files` for label maps that are read already; raises InputError where their grids differ."""
-    if not reference.volume.geometry.is_same_grid(prediction.volume.geometry):
-        check_same_grid(reference, prediction)
+    check_same_grid(reference, prediction)
     spacing = reference.volume.geometry.spacing_mm_zyx
     return score_arrays(case, _labels(reference), _labels(prediction), spacing)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from bisc._version import __version__
 from bisc.core import interrupt
 from bisc.core.errors import BiscError, InputError, one_line
+from bisc.core.notices import notices_shown_by
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, interrupt.STATUS
 
@@ -98,7 +99,8 @@ def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] |
 
 def _run_or_say(parser: argparse.ArgumentParser, run: Run, args: argparse.Namespace) -> int:
     try:
-        return run(args)
+        with notices_shown_by(parser.prog):
+            return run(args)
     except InputError as error:
         return _say(parser, str(error), BAD_INPUT)
     except BiscError as error:

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from bisc.core import interrupt
 from bisc.core.errors import BiscError, WorkError, one_line
 from bisc.core.files import sweep
+from bisc.core.notices import show_notices, showing_prog
 from bisc.core.progress import track
 from bisc.core.survive import Lost, run_on_workers
 from bisc.core.workers import WorkerPool
@@ -43,7 +44,7 @@ def process_pool(n_workers: int) -> Iterator[WorkerPool | None]:
     if n_workers <= 1:
         yield None
         return
-    pool = WorkerPool(n_workers)
+    pool = WorkerPool(n_workers, show_notices, (showing_prog(),))
     try:
         yield pool
     finally:

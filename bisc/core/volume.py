@@ -56,8 +56,8 @@ class NativeGrid:
 
     @property
     def canonical(self) -> Geometry:
-        """The same grid in LPS (z, y, x) order."""
-        return self.order.apply_to_geometry(self.geometry)
+        """The same grid in LPS (z, y, x) order, its direction orthonormal where rounding had bent it."""
+        return self.order.apply_to_geometry(self.geometry.orthonormal())
 
     def to_canonical(self, stored: Array) -> Volume:
         """A stored (z, y, x) array as a canonical volume (a view, nothing is copied)."""

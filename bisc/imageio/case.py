@@ -30,10 +30,12 @@ class CaseImage:
 def check_same_grid(image: CaseImage, labels: CaseImage, tolerance_mm: float = GRID_TOLERANCE_MM) -> None:
     """Refuse an image and a label map that lie on different grids.
 
+    They may be stored in different axis orders: what counts is that their voxels lie in the same places.
+
     Raises:
-        InputError: Naming both files and both grids.
+        InputError: Naming both files and both grids, in canonical order.
     """
-    ours, theirs = image.native.geometry, labels.native.geometry
+    ours, theirs = image.volume.geometry, labels.volume.geometry
     if ours.is_same_grid(theirs, tolerance_mm):
         return
     if ours.shape_zyx == theirs.shape_zyx:

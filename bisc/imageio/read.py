@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,14 @@ from bisc.core.geometry import Geometry
 from bisc.core.labels import CYST, KIDNEY
 from bisc.core.paths import absence
 from bisc.core.volume import NativeGrid
+from bisc.imageio.axes import check_direction, say_straightened
 from bisc.imageio.case import CaseImage
+from bisc.imageio.nifti_forms import trusted_forms
 from bisc.imageio.nifti_header import check_nifti_header
 from bisc.imageio.plausible import check_spacing
-from bisc.imageio.series import check_all_slices_read
+from bisc.imageio.series import check_one_stack
 from bisc.imageio.slabs import STREAMED_SUFFIXES, FileSlabs, ImageSlabs, Slabs, converted, is_large
+from bisc.imageio.slices import check_all_slices_read
 from bisc.imageio.whole import check_alone, check_even_slices, check_whole_nifti, is_sound_gzip
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -41,12 +46,14 @@ def read_image(path: Path) -> CaseImage:
         The image with a canonical int16 (z, y, x) volume.
 
     Raises:
-        InputError: If it cannot be read, ends too early, lacks a slice, is not one 3-D scalar image, or holds NaN or
-            infinite voxels.
+        InputError: If it cannot be read, ends too early, lacks a slice, is not one 3-D scalar image, holds NaN or
+            infinite voxels, or lies on no straight grid.
     """
-    source = _open(path)
+    with _trusted(path):
+        source = _open(path)
+        hu = _as_hu(source.slabs, path)
     native = NativeGrid.of(source.geometry)
-    return CaseImage(path, native.to_canonical(_as_hu(source.slabs, path)), native)
+    return CaseImage(path, native.to_canonical(hu), native)
 
 
 def read_labels(path: Path) -> CaseImage:
@@ -55,21 +62,23 @@ def read_labels(path: Path) -> CaseImage:
     Raises:
         InputError: As `read_image`, and if a value other than 0, 1, 2 or 3 occurs.
     """
-    source = _open(path)
+    with _trusted(path):
+        source = _open(path)
+        labels = converted(source.slabs, lambda slab: _as_labels(slab, path), np.uint8)
     native = NativeGrid.of(source.geometry)
-    labels = converted(source.slabs, lambda slab: _as_labels(slab, path), np.uint8)
     return CaseImage(path, native.to_canonical(labels), native)
 
 
 def read_stored_geometry(path: Path) -> Geometry:
-    """The stored grid of a file from its header alone.
+    """The stored grid of a file from its header alone, by the rules of `read_image`.
 
     Raises:
-        InputError: If the header cannot be read.
+        InputError: If the header cannot be read, or places the voxels on no straight 3-D grid.
     """
     if path.is_dir():
         raise InputError(path, "is a folder", "an image file", "put the file in its place")
-    reader = open_header(path)
+    with _trusted(path):
+        reader = open_header(path)
     n_axes, size, direction = reader.GetDimension(), reader.GetSize(), reader.GetDirection()
     if n_axes == 4 and size[3] == 1:  # one volume of a 4-D file, as `_read` takes it
         n_axes, direction = 3, tuple(np.reshape(direction, (4, 4))[:3, :3].ravel().tolist())
@@ -99,7 +108,6 @@ class _Source:
 
 def _open(path: Path) -> _Source:
     """A file's grid and voxels; what is large and can be read in parts stays on disk until it is asked for."""
-    _check_before_itk(path)
     if path.is_file() and image_suffix(path) in STREAMED_SUFFIXES:
         reader = open_header(path)
         if reader.GetDimension() == 3 and reader.GetNumberOfComponents() == 1 and is_large(reader):
@@ -125,6 +133,14 @@ def open_header(path: Path) -> sitk.ImageFileReader:
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     return reader
+
+
+@contextmanager
+def _trusted(path: Path) -> Iterator[None]:
+    """While the block runs ITK may read `path`, whose header means one thing, and straightens what rounding bent."""
+    _check_before_itk(path)
+    with trusted_forms(path):
+        yield
 
 
 def _check_before_itk(path: Path) -> None:
@@ -170,7 +186,8 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
     reader.SetFileNames(names)
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute()
-    if image.HasMetaDataKey("ITK_non_uniform_sampling_deviation"):
+    check_one_stack(folder, reader, names)
+    if len(names) > 1:
         check_even_slices(folder, reader, len(names))
     return image
 
@@ -189,7 +206,7 @@ def _make_geometry(
     path: Path,
 ) -> Geometry:
     try:
-        return Geometry(
+        geometry = Geometry(
             (size[2], size[1], size[0]),
             (spacing[2], spacing[1], spacing[0]),
             (origin[0], origin[1], origin[2]),
@@ -199,6 +216,10 @@ def _make_geometry(
         raise InputError(
             path, f"unusable geometry ({error})", "positive sizes and spacings, orthogonal axes"
         ) from error
+    check_direction(path, geometry.direction_matrix)
+    if image_suffix(path) not in NIFTI_SUFFIXES:  # of those `trusted_forms` has told
+        say_straightened(path, geometry.drift)
+    return geometry
 
 
 def _as_hu(slabs: Slabs, path: Path) -> npt.NDArray[np.int16]:

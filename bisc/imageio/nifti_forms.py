@@ -1,0 +1,169 @@
+"""A NIfTI header places its voxels up to twice, by sform and by qform: both must agree, and be no shear.
+
+ITK takes the one or the other by rules of its own (a qform of code 1 beats a sform of code 2, and hides that it is
+sheared), takes the spacing from pixdim whatever the sform says, and readers such as nibabel decide otherwise: a file
+that means two things is refused here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from bisc.core.errors import InputError
+from bisc.core.geometry import Float
+from bisc.core.notices import notice
+from bisc.imageio.axes import check_direction, say_straightened
+
+FORMS_TOLERANCE_MM: Final = 1.0
+"""How far sform and qform may place a voxel apart. The qform's quaternion is kept in float32 without its first part,
+sqrt(1 - b2 - c2 - d2), whose rounding turns an oblique grid by up to 6.4e-4 rad: 0.7 mm at the far corner of a scan of
+500 x 500 x 800 mm."""
+
+ITK_DRIFT: Final = 2e-5
+"""From somewhere between this and 1e-4 on ITK refuses a sform ('No orthonormal definition found') unless told to
+straighten it."""
+PERMISSIVE: Final = "ITK_NIFTI_SFORM_PERMISSIVE"
+HEADER: Final = 348
+UNIT_MM: Final = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""Length of xyzt_units' codes: metre, millimetre, micrometre; 0 (unknown) is taken for mm."""
+RAS_TO_LPS: Final = np.diag([-1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Forms:
+    """Where a NIfTI-1 header places its voxels.
+
+    Attributes:
+        size_xyz: Voxels per index axis.
+        pixdim_mm: Spacing per index axis.
+        sform, qform: (3, 4) from (x, y, z, 1) voxel index to LPS mm; None where the header's code is 0.
+    """
+
+    size_xyz: tuple[int, int, int]
+    pixdim_mm: Float
+    sform: Float | None
+    qform: Float | None
+
+    def apart_mm(self) -> float:
+        """How far apart sform and qform place a corner; without a qform, sform and pixdim along the sform's axes."""
+        if self.sform is None:
+            return 0.0
+        other = self.qform
+        if other is None:
+            scaled = self.sform[:, :3] / np.linalg.norm(self.sform[:, :3], axis=0) * self.pixdim_mm
+            other = np.column_stack([scaled, self.sform[:, 3]])
+        picks = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+        corners = np.column_stack([picks * (np.asarray(self.size_xyz) - 1), np.ones(8)])
+        return float(np.linalg.norm(corners @ (self.sform - other).T, axis=1).max())
+
+
+def read_forms(path: Path) -> Forms | None:
+    """The forms of a NIfTI-1 file; None where its header cannot be read (ITK then says what is wrong)."""
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            raw = file.read(HEADER)
+    except (OSError, EOFError, zlib.error):
+        return None
+    order = next((o for o in "<>" if len(raw) == HEADER and struct.unpack_from(f"{o}i", raw)[0] == HEADER), None)
+    if order is None:
+        return None
+    sizes = struct.unpack_from(f"{order}8h", raw, 40)[1:4]
+    pixdim = np.array(struct.unpack_from(f"{order}8f", raw, 76))
+    qform_code, sform_code = struct.unpack_from(f"{order}2h", raw, 252)
+    quaternion_and_offset = struct.unpack_from(f"{order}6f", raw, 256)
+    rows = np.reshape(struct.unpack_from(f"{order}12f", raw, 280), (3, 4))
+    mm = UNIT_MM.get(raw[123] & 7, 1.0)
+    if min(sizes) < 1 or not (np.isfinite(pixdim[1:4]).all() and (pixdim[1:4] > 0).all()):
+        return None
+    qform = _qform(quaternion_and_offset, pixdim)
+    return Forms(
+        (sizes[0], sizes[1], sizes[2]),
+        pixdim[1:4] * mm,
+        RAS_TO_LPS @ rows * mm if sform_code > 0 else None,
+        RAS_TO_LPS @ qform * mm if qform_code > 0 else None,
+    )
+
+
+@contextmanager
+def trusted_forms(path: Path) -> Iterator[None]:
+    """Check a file's forms, if it is NIfTI; while the block runs, ITK straightens a sform that rounding has bent.
+
+    Raises:
+        InputError: If the sform is sheared or singular, or places voxels elsewhere than the qform or pixdim does.
+    """
+    forms = read_forms(path) if path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file() else None
+    if forms is None or not _check_forms(path, forms):
+        yield
+        return
+    before = os.environ.get(PERMISSIVE)
+    os.environ[PERMISSIVE] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[PERMISSIVE]
+        if before is not None:
+            os.environ[PERMISSIVE] = before
+
+
+def _check_forms(path: Path, forms: Forms) -> bool:
+    """Whether ITK must be told to straighten the sform."""
+    if forms.sform is None:
+        if forms.qform is None:
+            doubt = "no orientation in its header (sform and qform codes are 0)"
+            notice(path, doubt, "taken as LPS; make sure that left is left")
+        return False
+    axes = forms.sform[:, :3]
+    if not np.isfinite(forms.sform).all() or abs(np.linalg.det(axes / forms.pixdim_mm)) < 1e-6:
+        raise InputError(path, "its sform is singular", "three axes", "correct the header")
+    unit = axes / np.linalg.norm(axes, axis=0)
+    check_direction(path, unit)
+    apart = forms.apart_mm()
+    if apart > FORMS_TOLERANCE_MM:
+        other = "pixdim" if forms.qform is None else "qform"
+        raise InputError(
+            path,
+            f"sform and {other} place voxels up to {apart:.3g} mm apart",
+            f"one place for each voxel (to {FORMS_TOLERANCE_MM:g} mm)",
+            f"correct the wrong one of the two ({_describe(forms)})",
+        )
+    drift = float(np.abs(unit.T @ unit - np.eye(3)).max())
+    say_straightened(path, drift)
+    return drift > ITK_DRIFT
+
+
+def _describe(forms: Forms) -> str:
+    """The two in question, in LPS: origin and spacing along each index axis."""
+    parts = []
+    for name, form in (("sform", forms.sform), ("qform", forms.qform)):
+        if form is not None:
+            steps = ", ".join("(" + " ".join(f"{v:.4g}" for v in column) + ")" for column in form[:, :3].T + 0.0)
+            parts.append(f"{name}: steps {steps}, origin ({' '.join(f'{v:.4g}' for v in form[:, 3])}) LPS mm")
+    return "; ".join(parts) + f"; pixdim: {' x '.join(f'{v:.4g}' for v in forms.pixdim_mm)} mm"
+
+
+def _qform(quaternion_and_offset: tuple[float, ...], pixdim: Float) -> Float:
+    """(3, 4) RAS affine of the quaternion (NIfTI-1 standard, method 2)."""
+    length = float(np.linalg.norm(quaternion_and_offset[:3]))
+    # Longer than 1 by rounding, or no rotation at all: normalised, as nifti1_io does.
+    b, c, d = (float(v) / max(1.0, length) for v in quaternion_and_offset[:3])
+    a = max(0.0, 1.0 - length**2) ** 0.5
+    turn = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b],
+        ]
+    )
+    qfac = -1.0 if pixdim[0] < 0 else 1.0
+    scaled = turn * (pixdim[1:4] * np.array([1.0, 1.0, qfac]))
+    return np.column_stack([scaled, quaternion_and_offset[3:]])
