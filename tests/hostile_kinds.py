@@ -22,7 +22,7 @@ from bisc.core.files import PARTIAL
 from bisc.core.volume import NativeGrid
 from bisc.imageio import write_image
 
-PIXDIM, DIM, XYZT_UNITS, SFORM_CODE, SROW = 80, 40, 123, 254, 280
+PIXDIM, DIM, XYZT_UNITS, SFORM_CODE, QOFFSET, SROW = 80, 40, 123, 254, 268, 280
 """Where these fields lie in a NIfTI-1 header."""
 PIPE_BYTES = 1 << 20
 
@@ -167,7 +167,8 @@ def patch(path: Path, at: int, form: str, *values: object) -> Path:
 
 
 def scaled(path: Path, factor: float) -> Path:
-    """Multiply the spacing of a `.nii.gz` as its header states it, twice."""
+    """Multiply every length of a `.nii.gz` as its header states it, twice: spacing, sform, and the qform's offset."""
     raw = gzip.decompress(path.read_bytes())
+    patch(path, QOFFSET, "<3f", *(factor * v for v in struct.unpack_from("<3f", raw, QOFFSET)))
     patch(path, PIXDIM, "<3f", *(factor * v for v in struct.unpack_from("<3f", raw, PIXDIM)))
     return patch(path, SROW, "<12f", *(factor * v for v in struct.unpack_from("<12f", raw, SROW)))

@@ -25,9 +25,10 @@ from bisc.core.notices import notice
 from bisc.imageio.axes import check_direction, say_straightened
 
 FORMS_TOLERANCE_MM: Final = 1.0
-"""How far sform and qform may place a voxel apart. The qform's quaternion is kept in float32 without its first part,
-sqrt(1 - b2 - c2 - d2), whose rounding turns an oblique grid by up to 6.4e-4 rad: 0.7 mm at the far corner of a scan of
-500 x 500 x 800 mm."""
+FORMS_TOLERANCE: Final = 1e-3
+"""How far sform and qform may place a voxel apart: a millimetre, or this part of the grid's diagonal. The qform's
+quaternion is kept in float32 without its first part, sqrt(1 - b2 - c2 - d2), whose rounding turns an oblique grid by up
+to 6.4e-4 rad: 0.7 mm at the far corner of a scan of 500 x 500 x 800 mm."""
 
 ITK_DRIFT: Final = 2e-5
 """From somewhere between this and 1e-4 on ITK refuses a sform ('No orthonormal definition found') unless told to
@@ -53,6 +54,11 @@ class Forms:
     pixdim_mm: Float
     sform: Float | None
     qform: Float | None
+
+    def tolerance_mm(self) -> float:
+        """How far apart rounding may bring the two."""
+        diagonal = float(np.linalg.norm(np.asarray(self.size_xyz) * self.pixdim_mm))
+        return max(FORMS_TOLERANCE_MM, FORMS_TOLERANCE * diagonal)
 
     def apart_mm(self) -> float:
         """How far apart sform and qform place a corner; without a qform, sform and pixdim along the sform's axes."""
@@ -128,12 +134,12 @@ def _check_forms(path: Path, forms: Forms) -> bool:
     unit = axes / np.linalg.norm(axes, axis=0)
     check_direction(path, unit)
     apart = forms.apart_mm()
-    if apart > FORMS_TOLERANCE_MM:
+    if apart > forms.tolerance_mm():
         other = "pixdim" if forms.qform is None else "qform"
         raise InputError(
             path,
             f"sform and {other} place voxels up to {apart:.3g} mm apart",
-            f"one place for each voxel (to {FORMS_TOLERANCE_MM:g} mm)",
+            f"one place for each voxel (to {forms.tolerance_mm():.3g} mm)",
             f"correct the wrong one of the two ({_describe(forms)})",
         )
     drift = float(np.abs(unit.T @ unit - np.eye(3)).max())
