@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 D = TypeVar("D", bound=Document)
+MAX_JSON_BYTES: Final = 64 << 20
+"""A thousand times the largest plan or splits; a larger file is refused before it is read."""
 
 
 def to_json(document: Document) -> str:
@@ -36,18 +38,27 @@ def load_json(path: Path, kind: type[D], mend: str) -> D:
     Raises:
         InputError: If the file is missing, not JSON, or has a missing, unknown or wrongly typed key.
     """
+    return parse_json(read_document(path, kind.__name__, mend), kind, path, mend)
+
+
+def read_document(path: Path, what: str, mend: str) -> bytes:
+    """A JSON file's bytes, at most `MAX_JSON_BYTES`; `what` stands in the error. Raises as `load_json`."""
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(path, error.strerror or str(error), f"a {kind.__name__} file", mend) from error
-    return parse_json(raw, kind, path, mend)
+        with path.open("rb") as file:
+            raw = file.read(MAX_JSON_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(path, reason, f"a {what} file", mend) from error
+    if len(raw) > MAX_JSON_BYTES:
+        raise InputError(path, f"more than {MAX_JSON_BYTES} bytes", f"a {what} file", mend)
+    return raw
 
 
 def parse_json(raw: bytes, kind: type[D], name: Path | str, mend: str) -> D:
     """`kind` from JSON bytes; `name` stands in the error. Raises as `load_json`."""
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(name, str(error), f"the keys of a {kind.__name__}", mend) from error
 
 

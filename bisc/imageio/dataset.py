@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisc.core.errors import InputError
+from bisc.core.names import name_fault
 from bisc.imageio.read import image_suffix
 
 LAYOUTS = "NAME/case_00000/{imaging,segmentation}.nii.gz or NAME/{imagesTr/case_0000.nii.gz,labelsTr/case.nii.gz}"
+
+SAFE_NAME, RENAME = "a plain file name", "rename it"
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ def find_raw_dataset(folder: Path, labels_suffice: bool = False) -> RawDataset:
     pairs = _nnunet_pairs(folder) if (folder / "labelsTr").is_dir() else _kits_pairs(folder)
     cases, faults = [], []
     for name, image, labels in pairs:
-        if labels is None:
+        if name_fault(name):
+            faults.append(InputError(image or labels or name, f"the case name {name_fault(name)}", SAFE_NAME, RENAME))
+        elif labels is None:
             faults.append(InputError(image or name, "has no label map", "one label map per image", "add or remove it"))
         elif image is None and not labels_suffice:
             faults.append(InputError(labels, "has no image", "one image per label map", "add or remove it"))

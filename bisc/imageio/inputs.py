@@ -8,6 +8,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError
+from bisc.core.names import check_name
 from bisc.imageio.read import image_suffix
 
 KINDS = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series folders"
@@ -28,17 +29,17 @@ def find_inputs(source: Path) -> list[InputCase]:
         source: One file, one DICOM or KiTS19 case folder, or a folder of any of these.
 
     Raises:
-        InputError: If there is none, or two would be written to the same name.
+        InputError: If there is none, a name cannot be a file's, or two would be written to the same name.
     """
     if not source.exists():
         raise InputError(source, "does not exist", KINDS)
     if source.is_file():
         if image_suffix(source) is None:
             raise InputError(source, "no image by its name", KINDS)
-        return [InputCase(_file_case(source), source)]
+        return _checked([InputCase(_file_case(source), source)])
     own = _folder_case(source)
     if own is not None:
-        return [own]
+        return _checked([own])
     cases = []
     for path in sorted(source.iterdir()):
         if path.name.startswith("."):
@@ -51,8 +52,14 @@ def find_inputs(source: Path) -> list[InputCase]:
             cases.append(InputCase(_file_case(path), path))
     if not cases:
         raise InputError(source, "no image found", KINDS)
+    return _checked(cases)
+
+
+def _checked(cases: list[InputCase]) -> list[InputCase]:
+    """The cases, if each can be written under a name of its own."""
     seen: dict[str, Path] = {}
     for case in cases:
+        check_name(case.name, case.path, "rename it")
         if case.name in seen:
             raise InputError(case.path, f"would be written over {seen[case.name]}", "distinct case names", "rename one")
         seen[case.name] = case.path
@@ -71,6 +78,13 @@ def _folder_case(folder: Path) -> InputCase | None:
         return InputCase(folder.resolve().name, imaging)
     if any(image_suffix(p) for p in folder.iterdir()):
         return None
-    if any(p.is_file() for p in folder.iterdir()) and sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
+    if any(p.is_file() for p in folder.iterdir()) and _holds_series(folder):
         return InputCase(folder.resolve().name, folder)
     return None
+
+
+def _holds_series(folder: Path) -> bool:
+    try:
+        return bool(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
+    except RuntimeError as error:
+        raise InputError(folder, f"cannot be looked through ({error})", KINDS) from error

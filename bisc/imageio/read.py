@@ -13,6 +13,7 @@ from bisc.core.geometry import Geometry
 from bisc.core.labels import CYST, KIDNEY
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
+from bisc.imageio.header import check_series_promise, checked_reader
 from bisc.imageio.whole import check_even_slices, check_whole_nifti
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -60,10 +61,8 @@ def read_stored_geometry(path: Path) -> Geometry:
     Raises:
         InputError: If the header cannot be read.
     """
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        reader = _file_reader(path)
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     if reader.GetDimension() != 3:
@@ -75,7 +74,7 @@ def _read(path: Path) -> sitk.Image:
     if not path.exists():
         raise InputError(path, "does not exist", "an image file or a DICOM series folder")
     try:
-        image = _read_dicom_series(path) if path.is_dir() else sitk.ReadImage(str(path))
+        image = _read_dicom_series(path) if path.is_dir() else _file_reader(path).Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     if image_suffix(path) in NIFTI_SUFFIXES:
@@ -89,12 +88,20 @@ def _read(path: Path) -> sitk.Image:
     return image
 
 
+def _file_reader(path: Path) -> sitk.ImageFileReader:
+    suffix = image_suffix(path)
+    if suffix is None:
+        raise InputError(path, "no image by its name", f"a name that ends in {', '.join(IMAGE_SUFFIXES)}")
+    return checked_reader(path, suffix)
+
+
 def _read_dicom_series(folder: Path) -> sitk.Image:
     ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if len(ids) != 1:
         raise InputError(folder, f"{len(ids)} DICOM series", "exactly one", "put each series into a folder of its own")
     reader = sitk.ImageSeriesReader()
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), ids[0])
+    check_series_promise(folder, names)
     reader.SetFileNames(names)
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute()
