@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 import struct
 import warnings
 import zipfile
+from collections.abc import Iterator
+from typing import Any
 
 from hypothesis import strategies as st
 
-Mutate = st.DrawFn
 NUMBERS = [0, 1, -1, 2, 3, 7, 127, 255, 256, 32767, -32768, 65535, 2**31 - 1, -(2**31), 2**32 - 1, 2**63 - 1, -(2**63)]
 WORDS = [
     *(
@@ -98,6 +100,73 @@ FLOATS = [0.0, -1.0, 1.0, 1e-38, 3e38, float("nan"), float("inf"), -float("inf")
 MAGIC = [0x00312B6E, 0x0031696E, 0x00322B6E, 0]
 """n+1, ni1, n+2 and none, as little-endian numbers."""
 DATATYPES = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304, 511, -1]
+VALUES: list[Any] = [
+    *(
+        0,
+        -1,
+        1,
+        2,
+        3,
+        0.5,
+        -0.0,
+        1e308,
+        -1e308,
+        1e-308,
+        10**30,
+        2**31,
+        2**63,
+        None,
+        True,
+        "",
+        [],
+        {},
+        [0, 0, 0],
+        [1, 2, 3],
+    ),
+    *(
+        "x",
+        "../../x",
+        "/etc/passwd",
+        "a/b",
+        "a\\b",
+        ".",
+        "..",
+        "con",
+        "\0",
+        "\x1b[2J",
+        "\ud800",
+        "a" * 5000,
+        "instance",
+        "batch",
+    ),
+    *([1e-9, 1e-9, 1e-9], [8, 8, 8], [10**6, 10**6, 10**6], 1024, 2048, 128, 129, [-1.0, 1.0, 1.0]),
+]
+DICOM_ELEMENTS = [
+    *(
+        (0x0028, e)
+        for e in (0x0002, 0x0004, 0x0008, 0x0010, 0x0011, 0x0030, 0x0100, 0x0101, 0x0102, 0x0103, 0x1052, 0x1053)
+    ),
+    *((0x0020, e) for e in (0x000E, 0x0013, 0x0032, 0x0037)),
+    *((0x0002, 0x0010), (0x0008, 0x0016), (0x0008, 0x0005), (0x0018, 0x0050), (0x7FE0, 0x0010)),
+]
+DICOM_WORDS = [
+    *(
+        "",
+        "0",
+        "-1",
+        "1e99",
+        "nan",
+        "0\\0",
+        "1\\0\\0\\0\\1\\0\\0",
+        "9" * 400,
+        "\\" * 200,
+        "MONOCHROME1",
+        "RGB",
+        "100000",
+    ),
+    *("1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.50"),
+    *("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.5", "ISO 2022 IR 87", "\x1b$B"),
+]
 
 
 @st.composite
@@ -108,6 +177,12 @@ def spoilt(draw: st.DrawFn, name: str, data: bytes) -> bytes:
         kinds += [_nifti_field] * 6
     elif name.endswith((".zip", ".pt")):
         kinds += [_member] * 8 + [_tail]
+    elif name.endswith(".json"):
+        kinds = [_leaf] * 12 + [_word] * 3 + kinds
+    elif name.endswith(".dcm"):
+        kinds += [_element] * 12
+    elif name.endswith(".npy"):
+        kinds += [_word]
     elif not name.endswith((".dcm", ".raw")):
         kinds += [_word] * 8
     packed = name.endswith(".nii.gz") and draw(st.integers(0, 3)) > 0
@@ -183,6 +258,54 @@ def _word(draw: st.DrawFn, data: bytes) -> bytes:
     return data[: hit.start()] + word.encode("utf-8", "surrogatepass") + data[hit.end() :]
 
 
+def _leaf(draw: st.DrawFn, data: bytes) -> bytes:
+    """Another value in place of one of a JSON document, or a key renamed, left out or added."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):  # an earlier fault made it no JSON
+        return _flip(draw, data)
+    places = list(_places(document))
+    if not places:
+        return data
+    holder, key = places[draw(st.integers(0, len(places) - 1))]
+    how = draw(st.sampled_from(["value"] * 6 + ["drop", "repeat"]))
+    if how == "value":
+        holder[key] = draw(st.sampled_from(VALUES))
+    elif how == "drop":
+        del holder[key]
+    elif isinstance(holder, list):
+        holder += [holder[key]] * 3000
+    else:
+        holder[f"{key} too"] = holder[key]
+    return json.dumps(document, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key) of a JSON document."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from _places(value[key])
+
+
+def _element(draw: st.DrawFn, data: bytes) -> bytes:
+    """Another value in a DICOM element of explicit VR, little-endian."""
+    group, element = draw(st.sampled_from(DICOM_ELEMENTS))
+    tag = struct.pack("<HH", group, element)
+    at = data.find(tag, 132)
+    if at < 0:
+        return _flip(draw, data)
+    kind, size = data[at + 4 : at + 6], int.from_bytes(data[at + 6 : at + 8], "little")
+    how = draw(st.integers(0, 5))
+    if how == 0:  # the length alone
+        return data[: at + 6] + struct.pack("<H", draw(st.sampled_from(NUMBERS)) % 65536) + data[at + 8 :]
+    if kind == b"US":
+        value = struct.pack("<H", draw(st.sampled_from(NUMBERS)) % 65536)
+    else:
+        value = draw(st.sampled_from(DICOM_WORDS)).encode()
+        value += b" " * (len(value) % 2)
+    return data[: at + 6] + struct.pack("<H", len(value)) + value + data[at + 8 + size :]
+
+
 def _tail(draw: st.DrawFn, data: bytes) -> bytes:
     """A number somewhere in the archive's directory."""
     at = max(0, len(data) - 1 - draw(st.integers(0, 400)))
@@ -210,7 +333,7 @@ def _member(draw: st.DrawFn, data: bytes) -> bytes:
         members[chosen] = (info, draw(st.sampled_from(kinds))(draw, content))
     elif how == "rename":
         info.filename = draw(
-            st.sampled_from(["../x", "/x", "a\\b", "fine/fold_" + "9" * 5000 + "/checkpoint_last.pt", ""])
+            st.sampled_from(["../x", "/x", "a\\b", "fine/fold_" + "9" * 5000 + "/checkpoint_last.pt", " "])
         )
     elif how == "double":
         members.append(members[chosen])

@@ -32,7 +32,7 @@ def worker() -> Iterator[Worker]:
 def spoilt_files(draw: st.DrawFn, files: Files) -> Files:
     """The seed with one file spoilt."""
     name = draw(st.sampled_from(sorted(files)))
-    return {**files, name: draw(spoilt(name, files[name]))}
+    return Files(files | {name: draw(spoilt(name, files[name]))})
 
 
 def write_files(folder: Path, files: Files) -> Path:
