@@ -288,22 +288,23 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _element(draw: st.DrawFn, data: bytes) -> bytes:
-    """Another value in a DICOM element of explicit VR, little-endian."""
+    """Another length or value in a DICOM element of implicit VR; the file's own header has explicit VR."""
     group, element = draw(st.sampled_from(DICOM_ELEMENTS))
-    tag = struct.pack("<HH", group, element)
-    at = data.find(tag, 132)
+    at = data.find(struct.pack("<HH", group, element), 132)
     if at < 0:
         return _flip(draw, data)
-    kind, size = data[at + 4 : at + 6], int.from_bytes(data[at + 6 : at + 8], "little")
-    how = draw(st.integers(0, 5))
-    if how == 0:  # the length alone
-        return data[: at + 6] + struct.pack("<H", draw(st.sampled_from(NUMBERS)) % 65536) + data[at + 8 :]
-    if kind == b"US":
+    width, skip = ("<H", 6) if group == 2 else ("<I", 4)
+    start = at + skip + struct.calcsize(width)
+    (size,) = struct.unpack(width, data[at + skip : start])
+    if draw(st.integers(0, 5)) == 0:
+        wrong = draw(st.sampled_from(NUMBERS)) % (1 << 8 * struct.calcsize(width))
+        return data[: at + skip] + struct.pack(width, wrong) + data[start:]
+    if group == 0x28 and size == 2:
         value = struct.pack("<H", draw(st.sampled_from(NUMBERS)) % 65536)
     else:
         value = draw(st.sampled_from(DICOM_WORDS)).encode()
         value += b" " * (len(value) % 2)
-    return data[: at + 6] + struct.pack("<H", len(value)) + value + data[at + 8 + size :]
+    return data[: at + skip] + struct.pack(width, len(value)) + value + data[start + size :]
 
 
 def _tail(draw: st.DrawFn, data: bytes) -> bytes:

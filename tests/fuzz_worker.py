@@ -23,6 +23,8 @@ LIMIT_S = 30.0
 """A file that takes longer hangs; sound seeds take milliseconds, and the machine may be busy."""
 ROOM_BYTES = 768 << 20
 """What a reader may allocate beyond what the process has after its imports: no seed needs a hundredth of it."""
+ALLOCATION = ("failed to allocate", "bad_alloc", "cannot allocate", "can't allocate", "out of memory")
+"""How ITK and torch say that there was no memory."""
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "socket.")
 """Audit events that a file must never cause; Python's own unpickler raises pickle.find_class, torch's safe one not."""
 
@@ -128,7 +130,7 @@ def attempt(reader: str, folder: Path) -> tuple[str, str]:
 def _out_of_memory(error: BaseException | None) -> bool:
     while error is not None:
         text = str(error).lower()
-        if isinstance(error, MemoryError) or "allocat" in text or "bad_alloc" in text:
+        if isinstance(error, MemoryError) or any(words in text for words in ALLOCATION):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -61,7 +61,7 @@ def check_whole_nifti(path: Path, image: sitk.Image) -> None:
     else:
         whole = path.stat().st_size >= promise.n_bytes
     if not whole:
-        there = sum(len(chunk) for chunk in _unpacked(path))
+        there = _count_bytes(path, promise.n_bytes)
         if there < promise.n_bytes:
             raise InputError(path, f"ends after {there} bytes", f"{promise.n_bytes} bytes", "copy or export it again")
     bad = _count_not_finite(path, promise) if promise.datatype in FLOAT_TYPES else 0
@@ -80,8 +80,12 @@ def check_even_slices(folder: Path, reader: sitk.ImageSeriesReader, n_slices: in
     Raises:
         InputError: Naming the oddest and the usual gap.
     """
-    points = np.array([_numbers(reader.GetMetaData(i, "0020|0032")) for i in range(n_slices)])
-    rows, columns = np.reshape(_numbers(reader.GetMetaData(0, "0020|0037")), (2, 3))
+    try:
+        points = np.array([_numbers(reader.GetMetaData(i, "0020|0032"), 3) for i in range(n_slices)])
+        rows, columns = np.reshape(_numbers(reader.GetMetaData(0, "0020|0037"), 6), (2, 3))
+    except (ValueError, RuntimeError) as error:
+        where = "image positions or orientation that are no finite numbers"
+        raise InputError(folder, f"{where} ({error})", "three and six numbers", "export the series again") from error
     gaps = np.abs(np.diff(points @ np.cross(rows, columns)))
     usual = float(np.median(gaps))
     odd = int(np.argmax(np.abs(gaps - usual)))
@@ -101,6 +105,16 @@ def _gzip_size(path: Path) -> int:
         return int.from_bytes(file.read(GZIP_SIZE_BYTES), "little")
 
 
+def _count_bytes(path: Path, enough: int) -> int:
+    """How many bytes a file unpacks to; counting ends at `enough`, since a small file can unpack to any number."""
+    there = 0
+    for chunk in _unpacked(path):
+        there += len(chunk)
+        if there >= enough:
+            break
+    return there
+
+
 def _unpacked(path: Path) -> Iterator[bytes]:
     """A file's bytes, unpacked where it is gzip (of any number of members), up to its end or the first fault."""
     packed = path.name.lower().endswith(".gz")
@@ -112,10 +126,12 @@ def _unpacked(path: Path) -> Iterator[bytes]:
             data = file.read(CHUNK_BYTES)
         while data:
             try:
-                yield stream.decompress(data)
+                yield stream.decompress(
+                    data, CHUNK_BYTES
+                )  # no more at a time: a chunk can hold a thousand times itself
             except zlib.error:
                 return
-            data = stream.unused_data or file.read(CHUNK_BYTES)
+            data = stream.unconsumed_tail or stream.unused_data or file.read(CHUNK_BYTES)
             if stream.eof:
                 stream = zlib.decompressobj(GZIP_STREAM)
 
@@ -134,5 +150,8 @@ def _count_not_finite(path: Path, promise: _Promise) -> int:
     return bad
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split("\\")]
+def _numbers(text: str, n: int) -> list[float]:
+    numbers = [float(part) for part in text.split("\\")]
+    if len(numbers) != n or not np.isfinite(numbers).all():
+        raise ValueError(f"'{text[:80]}'")
+    return numbers
