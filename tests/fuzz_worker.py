@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -81,6 +82,12 @@ class Worker:
         theirs.close()
         self._pipe = ours
         return ours
+
+
+@lru_cache(maxsize=1)
+def shared_worker() -> Worker:
+    """One for all tests of a run: its imports take seconds. A daemon, it ends with them."""
+    return Worker()
 
 
 def serve(pipe: Connection) -> None:

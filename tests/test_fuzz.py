@@ -5,27 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fuzz_mutations import spoilt
 from fuzz_readers import READERS, Files, seed_files
-from fuzz_worker import Worker
+from fuzz_worker import Worker, shared_worker
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-QUICK_EXAMPLES = 60
+QUICK_EXAMPLES = 40
 LONG_EXAMPLES = int(os.environ.get("BISC_FUZZ_EXAMPLES", "4000"))
 SAVED = os.environ.get("BISC_FUZZ_SAVE")
 """A folder where the files of a finding are kept."""
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    one = Worker()
-    yield one
-    one.close()
+def worker() -> Worker:
+    return shared_worker()
 
 
 @st.composite
@@ -83,7 +80,7 @@ def test_the_seed_is_sound(reader: str, worker: Worker, tmp_path: Path) -> None:
 @pytest.mark.parametrize("reader", sorted(READERS))
 def test_spoilt_files_are_read_or_refused(reader: str, worker: Worker, tmp_path: Path) -> None:
     counts = fuzz(reader, worker, tmp_path, QUICK_EXAMPLES)
-    assert counts["refused"] > 0
+    assert counts["refused"] > 0 or reader == "log.csv"  # a damaged log is written anew
 
 
 @pytest.mark.long

@@ -6,14 +6,13 @@ import gzip
 import struct
 import time
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from fuzz_readers import SHAPE_ZYX, seed_files
-from fuzz_worker import Worker
+from fuzz_worker import Worker, shared_worker
 from grids import fault, write_itk
 
 from bisc.imageio import read_image
@@ -23,10 +22,8 @@ PROMISE = "30000 x 30000 x 30000"
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    one = Worker()
-    yield one
-    one.close()
+def worker() -> Worker:
+    return shared_worker()
 
 
 def scan(folder: Path, suffix: str) -> Path:
