@@ -11,6 +11,8 @@ import msgspec
 import pandas as pd
 
 from bisc.core.errors import InputError
+from bisc.core.jsonfile import read_document
+from bisc.core.limits import Word
 from bisc.evaluation.aggregate import (
     mean_and_std,
     merge_reports,
@@ -25,13 +27,14 @@ from bisc.evaluation.tables import write_table
 REPORT: Final = "validation/report.csv"
 DECISIONS: Final = ("argmax", "calibrated")
 TRAIN: Final = "run bisc_train fine 0 first"
+TRAIN_AGAIN: Final = "train this fold again"
 
 
 class RunFacts(msgspec.Struct, frozen=True):
     """What of a run's run.json is needed here; its other keys are its own affair."""
 
     fold: int
-    loss: str
+    loss: Word
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +126,9 @@ def _usable(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
 def _facts(folder: Path) -> RunFacts:
     path = folder / "run.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=RunFacts)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(path, str(error), 'keys "fold" and "loss"', "train this fold again") from error
+        return msgspec.json.decode(read_document(path, "run.json", TRAIN_AGAIN), type=RunFacts)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(path, str(error), 'keys "fold" and "loss"', TRAIN_AGAIN) from error
 
 
 def _compare_losses(current: Sequence[Run], previous: Sequence[Run]) -> tuple[pd.DataFrame | None, str]:

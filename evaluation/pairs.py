@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisc.core.errors import InputError
+from bisc.core.names import check_name
 from bisc.imageio import IMAGE_SUFFIXES, image_suffix
 
 REFERENCE_NAMES = ("segmentation",)
@@ -106,9 +107,12 @@ def read_case_list(path: Path) -> tuple[str, ...]:
             rows = csv.DictReader(file)
             if "case" not in (rows.fieldnames or ()):
                 raise InputError(path, "no column 'case'", "the list bisc_predict writes", "remove it or predict again")
-            return tuple(row["case"] for row in rows if row["case"])
+            names = tuple(row["case"] for row in rows if row["case"])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, f"cannot be read ({error})", "a CSV file", "remove it or predict again") from error
+    for name in names:
+        check_name(name, path, "remove it or predict again")
+    return names
 
 
 def _find(path: Path, names: tuple[str, ...]) -> dict[str, Path]:

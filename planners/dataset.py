@@ -10,6 +10,7 @@ from pathlib import Path
 from bisc.core.errors import BiscError, InputError
 from bisc.core.files import write_text
 from bisc.core.jsonfile import Document, load_json, save_json, to_json
+from bisc.core.names import check_name
 from bisc.core.parallel import run_cases
 from bisc.imageio.dataset import RawCase
 from bisc.planners.duplicates import split_duplicates
@@ -76,7 +77,8 @@ def measure_job(job: MeasureJob) -> Examined:
     if not job.again and not header_faults(job.case):
         try:
             known = load_json(job.record, MeasuredCase, "")
-            if known.stamp == source_stamp(job.case.image, job.case.labels):
+            fresh = known.stamp == source_stamp(job.case.image, job.case.labels)
+            if fresh and known.fingerprint.name == job.case.name:
                 return Examined(known.fingerprint)
         except BiscError:
             pass  # missing or from another version: measure
@@ -126,7 +128,7 @@ def load_source(folder: Path) -> Path:
         InputError: If it is not known or no longer there.
     """
     raw = Path(load_json(folder / "source.json", Source, MEND).folder)
-    if not raw.is_dir():
+    if "\0" in str(raw) or not raw.is_dir():
         raise InputError(raw, "the raw data set is no longer there", "its folder", f"{MEND} with its new place")
     return raw
 
@@ -141,8 +143,12 @@ def load_plan(folder: Path) -> Plan:
 
 
 def load_splits(folder: Path) -> Splits:
-    """`splits.json` of a data set; raises as `load_plan`."""
-    return load_json(folder / "splits.json", Splits, MEND)
+    """`splits.json` of a data set; raises as `load_plan`, and for a name that is no plain file name."""
+    path = folder / "splits.json"
+    splits = load_json(path, Splits, MEND)
+    for name in {name for fold in splits.folds for name in (*fold.train, *fold.val)}:
+        check_name(name, path, MEND)
+    return splits
 
 
 def _cases_of(folder: Path) -> set[str]:

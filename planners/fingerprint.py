@@ -8,6 +8,7 @@ import numpy as np
 
 from bisc.core.jsonfile import Document
 from bisc.core.labels import MIN_KIDNEY_ML, TUMOR
+from bisc.core.limits import Amount, Count, SpacingMm
 from bisc.core.roi import Box
 from bisc.core.volume import Volume
 from bisc.preprocessing.components import connected_components
@@ -21,19 +22,19 @@ MAX_KIDNEYS = 2
 class KidneyMeasure(Document, frozen=True):
     """One kidney with its tumour: a 26-connected component of label > 0."""
 
-    volume_ml: float
-    extent_mm_zyx: tuple[float, float, float]
+    volume_ml: Amount
+    extent_mm_zyx: tuple[Amount, Amount, Amount]
 
 
 class CaseFingerprint(Document, frozen=True):
     """One case. HU quantiles are None where the case has no image."""
 
     name: str
-    shape_zyx: tuple[int, int, int]
-    spacing_mm_zyx: tuple[float, float, float]
+    shape_zyx: tuple[Count, Count, Count]
+    spacing_mm_zyx: tuple[SpacingMm, SpacingMm, SpacingMm]
     kidneys: list[KidneyMeasure]
     n_components: int
-    tumor_ml: float
+    tumor_ml: Amount
     hu_quantiles: list[int] | None
 
 

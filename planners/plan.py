@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bisc.core.geometry import IntTriple, Triple
 from bisc.core.jsonfile import Document
+from bisc.core.limits import Amount, Batch, Count, Edge, Features, SpacingMm
 from bisc.preprocessing.crop import RoiRule
 from bisc.preprocessing.normalise import Intensity
 
@@ -15,11 +15,11 @@ PLAN_SCHEMA_VERSION: Final = 1
 class StagePlan(Document, frozen=True):
     """Network and training sizes of one stage."""
 
-    patch_size_zyx: IntTriple
-    batch_size: int
-    base_features: int
+    patch_size_zyx: tuple[Edge, Edge, Edge]
+    batch_size: Batch
+    base_features: Features
     norm: Literal["batch", "instance"]
-    estimated_memory_gb: float
+    estimated_memory_gb: Amount
 
     def __post_init__(self) -> None:
         """Refuse sizes that no network has; msgspec turns the ValueError into its own, with the place."""
@@ -30,16 +30,16 @@ class StagePlan(Document, frozen=True):
 class Plan(Document, frozen=True):
     """What `plan.json` holds."""
 
-    schema_version: int
+    schema_version: Literal[1]
     dataset: str
-    n_cases: int
-    target_spacing_mm_zyx: Triple
-    rough_in_plane_px: int
+    n_cases: Count
+    target_spacing_mm_zyx: tuple[SpacingMm, SpacingMm, SpacingMm]
+    rough_in_plane_px: Edge
     intensity: Intensity
     roi: RoiRule
     rough: StagePlan
     fine: StagePlan
-    memory_gb: float
+    memory_gb: Amount
     label_note: str
     reasons: dict[str, str]
 

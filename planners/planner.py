@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Final
 
 import numpy as np
 
-from bisc.core.errors import InputError
+from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import IntTriple
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.memory import Sizes, largest_that_fits, norm_for
@@ -89,23 +90,24 @@ def explain(plan: Plan) -> str:
     """The plan in words, for `plan.txt` and `--explain`."""
     z, y, x = plan.target_spacing_mm_zyx
     i = plan.intensity
+    why = defaultdict(lambda: "no reason given", plan.reasons)  # a plan changed by hand may lack one
     lines = [
         f"Plan for {plan.dataset}: {plan.n_cases} cases, memory target {plan.memory_gb:g} GB",
         "",
-        f"Target spacing {x:g} x {y:g} x {z:g} mm (x, y, z): {plan.reasons['target_spacing_mm_zyx']}.",
+        f"Target spacing {x:g} x {y:g} x {z:g} mm (x, y, z): {why['target_spacing_mm_zyx']}.",
         f"Intensities clipped to {i.clip_low_hu:g}..{i.clip_high_hu:g} HU, minus {i.mean_hu:g}, over {i.std_hu:g}: "
-        f"{plan.reasons['intensity']}.",
+        f"{why['intensity']}.",
         f"ROI sides {', '.join(map(str, plan.roi.sides_px))} px, edges multiples of {plan.roi.multiple_px}: "
-        f"{plan.reasons['roi.sides_px']}.",
-        f"ROI margin {plan.roi.margin_mm:g} mm: {plan.reasons['roi.margin_mm']}.",
-        f"Smallest kidney {plan.roi.min_kidney_ml:g} ml: {plan.reasons['roi.min_kidney_ml']}.",
-        f"Rough stage on {plan.rough_in_plane_px} px in plane ({plan.reasons['rough_in_plane_px']}): "
-        f"{_stage_words(plan.rough)}; {plan.reasons['rough']}.",
-        f"Fine stage at target spacing: {_stage_words(plan.fine)}; {plan.reasons['fine']}.",
-        f"Norm: {plan.reasons['norm']}.",
+        f"{why['roi.sides_px']}.",
+        f"ROI margin {plan.roi.margin_mm:g} mm: {why['roi.margin_mm']}.",
+        f"Smallest kidney {plan.roi.min_kidney_ml:g} ml: {why['roi.min_kidney_ml']}.",
+        f"Rough stage on {plan.rough_in_plane_px} px in plane ({why['rough_in_plane_px']}): "
+        f"{_stage_words(plan.rough)}; {why['rough']}.",
+        f"Fine stage at target spacing: {_stage_words(plan.fine)}; {why['fine']}.",
+        f"Norm: {why['norm']}.",
         f"Labels: {plan.label_note}.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(one_line(line) for line in lines) + "\n"
 
 
 def _rough_sizes(fingerprint: Fingerprint, spacing_z: float, memory_gb: float) -> Sizes:

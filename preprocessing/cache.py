@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from bisc.core.errors import BiscError, InputError
 from bisc.core.files import atomic_folder
-from bisc.core.geometry import Geometry, IntTriple, Triple
+from bisc.core.geometry import Geometry, Triple
 from bisc.core.jsonfile import Document, load_json, save_json
 from bisc.core.labels import KIDNEY, TUMOR
+from bisc.core.limits import Count, SpacingMm
 from bisc.core.targets import labels_of
 from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels
 from bisc.imageio.dataset import RawCase
@@ -36,6 +37,8 @@ MEND: Final = "run bisc_plan_and_preprocess again"
 MAX_POINTS: Final = 2000
 """Voxels remembered per class and region, for foreground oversampling."""
 PARTS: Final = ("image", "targets", "kidney_points", "tumor_points")
+KINDS: Final = (np.dtype(np.float16), np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int16))
+"""Of the `PARTS`."""
 STAGES: Final = ("rough", "fine")
 Stage = Literal["rough", "fine"]
 
@@ -52,8 +55,8 @@ class CacheSettings(Document, frozen=True):
 class RegionRecord(Document, frozen=True):
     """One cached region: its size and how many voxels of each class it holds."""
 
-    shape_zyx: IntTriple
-    spacing_mm_zyx: Triple
+    shape_zyx: tuple[Count, Count, Count]
+    spacing_mm_zyx: tuple[SpacingMm, SpacingMm, SpacingMm]
     kidney_voxels: int
     tumor_voxels: int
 
@@ -121,7 +124,7 @@ def load_regions(folder: Path) -> list[Region]:
         InputError: If the cache is missing or damaged.
     """
     record = load_json(folder / "case.json", CaseRecord, MEND)
-    return [Region(*(_load(folder / f"region_{i}_{part}.npy") for part in PARTS)) for i in range(len(record.regions))]
+    return [_load_region(folder, i, region) for i, region in enumerate(record.regions)]
 
 
 def cache_key(job: CacheJob) -> str:
@@ -139,10 +142,28 @@ def is_fresh(folder: Path, key: str) -> bool:
         return False
 
 
+def _load_region(folder: Path, number: int, record: RegionRecord) -> Region:
+    """One region, whose arrays are what its record says: training cuts patches at places taken from them."""
+    region = Region(*(_load(folder / f"region_{number}_{part}.npy") for part in PARTS))
+    shapes = {region.image.shape, region.targets.shape, record.shape_zyx}
+    kinds = (region.image.dtype, region.targets.dtype, region.kidney_points.dtype, region.tumor_points.dtype)
+    points = ((region.kidney_points, record.kidney_voxels), (region.tumor_points, record.tumor_voxels))
+    fits = all(
+        at.ndim == 2 and at.shape[1] == 3 and (len(at) > 0 or n < 1) and ((at >= 0) & (at < record.shape_zyx)).all()
+        for at, n in points
+    )
+    if len(shapes) > 1 or kinds != KINDS or not fits:
+        what = folder / f"region_{number}_*.npy"
+        raise InputError(what, "not the arrays of their record", "those of case.json", f"delete {folder} and {MEND}")
+    return region
+
+
 def _load(path: Path) -> npt.NDArray[Any]:
     try:
-        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
-    except (OSError, ValueError, EOFError) as error:
+        # .npy alone: neither an archive nor pickled objects, both of which np.load would take.
+        array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
+        return array
+    except Exception as error:  # numpy parses the header as Python text, and stumbles over it in a dozen ways
         mend = f"delete {path.parent} and {MEND}"
         raise InputError(path, f"cannot be read ({error})", "a whole .npy file", mend) from error
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from bisc.core.geometry import Geometry, IntTriple, as_int_triple
 from bisc.core.jsonfile import Document
+from bisc.core.limits import Amount, Edge
 from bisc.core.roi import Box
 from bisc.preprocessing.parts import Part, divide_mm, join_parts, parts_of
 
@@ -34,13 +35,13 @@ HALF_LENGTH_MM: Final = 55.0
 class RoiRule(Document, frozen=True):
     """How a kidney's ROI is cut at target spacing."""
 
-    sides_px: list[int]
+    sides_px: list[Edge]
     """In-plane sides to try, ascending; beyond the last, the next multiple."""
-    multiple_px: int
+    multiple_px: Edge
     """All ROI edges are multiples of this."""
-    margin_mm: float
+    margin_mm: Amount
     """Room around the mask on every side."""
-    min_kidney_ml: float
+    min_kidney_ml: Amount
     """A smaller component is no kidney."""
 
 

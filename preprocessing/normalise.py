@@ -6,15 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.jsonfile import Document
+from bisc.core.limits import Deviation, Hounsfield
 
 
 class Intensity(Document, frozen=True):
     """Foreground HU statistics of the training set (nnU-Net's CT scheme)."""
 
-    clip_low_hu: float
-    clip_high_hu: float
-    mean_hu: float
-    std_hu: float
+    clip_low_hu: Hounsfield
+    clip_high_hu: Hounsfield
+    mean_hu: Hounsfield
+    std_hu: Deviation
 
     @property
     def air(self) -> float:

@@ -62,9 +62,9 @@ def write_log(folder: Path, settings: RunSettings, rows: list[dict[str, float]],
     """
     path = folder / "log.csv"
     table = pd.DataFrame(rows)
-    old = pd.read_csv(path) if path.exists() else pd.DataFrame({"epoch": []})
+    old = _known_times(path)
     for column in TIME_COLUMNS:
-        known = dict(zip(old["epoch"], old.get(column, pd.Series(dtype=float)), strict=False))
+        known = dict(zip(old["epoch"], old[column], strict=True))
         table[column] = pd.Series([known.get(epoch) for epoch in table["epoch"]], dtype=float)
     if times is not None:
         steps = max(times.n_steps, 1)
@@ -78,6 +78,17 @@ def write_log(folder: Path, settings: RunSettings, rows: list[dict[str, float]],
     if not picture.exists() or not path.exists() or path.read_text(encoding="utf-8") != text:
         draw_progress(picture, settings, table)  # before the log: a log with its last row has its picture
     write_text(path, text)
+
+
+def _known_times(path: Path) -> pd.DataFrame:
+    """Epochs and their times by an earlier log; none where there is none, or it is damaged: the times are an extra,
+    and the log is written anew from the checkpoint."""
+    columns = ["epoch", *TIME_COLUMNS]
+    try:
+        old: pd.DataFrame = pd.read_csv(path)[columns].astype(float)
+        return old
+    except (OSError, ValueError, KeyError, TypeError):  # pandas' own errors derive from ValueError
+        return pd.DataFrame({column: pd.Series(dtype=float) for column in columns})
 
 
 def draw_progress(path: Path, settings: RunSettings, table: pd.DataFrame) -> None:

@@ -68,7 +68,7 @@ class Trainer:
         training = self._training(plan, fold)
         last = self.folder / CHECKPOINT_LAST
         if resume and last.exists():
-            training.resume(self._resumable(last, plan))
+            self.go_on(training, last, plan)
         else:
             set_aside(self.folder)
         make_folder(self.folder)
@@ -78,6 +78,19 @@ class Trainer:
         save_json(self.results / "plan.json", plan)
         training.run()
         return self.folder
+
+    def go_on(self, training: TrainingRun, last: Path, plan: Plan) -> None:
+        """Bring `training` to the state of a checkpoint of the same settings.
+
+        Raises:
+            InputError: If the checkpoint is of other settings or another plan, or its state does not fit.
+        """
+        checkpoint = self._resumable(last, plan)
+        try:
+            training.resume(checkpoint)
+        except Exception as error:  # optimisers take any dictionary apart, each in its own way
+            reason = f"its state does not fit ({type(error).__name__}: {error})"
+            raise InputError(last, reason, "an unchanged checkpoint", TRAIN_ANEW) from error
 
     def _resumable(self, last: Path, plan: Plan) -> Checkpoint:
         checkpoint = load_checkpoint(last)
@@ -91,6 +104,8 @@ class Trainer:
             raise InputError(
                 last, f"was begun with another plan: {conflicts}", "the plan it was begun with", TRAIN_ANEW
             )
+        if checkpoint.step > self.settings.total_steps:
+            raise InputError(last, f"step {checkpoint.step}", f"at most {self.settings.total_steps}", TRAIN_ANEW)
         if not checkpoint.optimizer:
             raise InputError(last, "holds no optimiser state", "a checkpoint that was not exported", TRAIN_ANEW)
         return checkpoint

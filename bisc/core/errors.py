@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 
 class BiscError(Exception):
@@ -26,7 +27,7 @@ class InputError(BiscError):
             parts.append(f"expected {expected}")
         if mend:
             parts.append(mend)
-        super().__init__(one_line("; ".join(parts)))
+        super().__init__(one_line("; ".join(shortened(part) for part in parts)))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
         """Errors travel between worker processes: pickle by the four parts, not by the joined text."""
@@ -37,6 +38,16 @@ class WorkError(BiscError):
     """The input was right and the work failed all the same; commands end with exit status 1."""
 
 
+MAX_PART: Final = 600
+"""Characters of one part of a message: a file's own words can be megabytes."""
+
+
 def one_line(text: str) -> str:
-    """`text` with every run of white space, line breaks among it, made one blank."""
-    return " ".join(text.split())
+    """`text` with every run of white space made one blank, and what a terminal would obey or cannot show escaped."""
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def shortened(text: str, n: int = MAX_PART) -> str:
+    """`text`, its middle left out where it is longer than `n` characters."""
+    return text if len(text) <= n else f"{text[: n // 2]} ... {text[-n // 2 :]}"

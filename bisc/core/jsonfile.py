@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 D = TypeVar("D", bound=Document)
+MAX_JSON_BYTES: Final = 64 << 20
+"""A thousand times the largest plan or splits; a larger file is refused before it is read."""
 
 
 def to_json(document: Document) -> str:
@@ -37,11 +39,20 @@ def load_json(path: Path, kind: type[D], mend: str) -> D:
     Raises:
         InputError: If the file is missing, not JSON, or has a missing, unknown or wrongly typed key.
     """
+    return parse_json(read_document(path, kind.__name__, mend), kind, path, mend)
+
+
+def read_document(path: Path, what: str, mend: str) -> bytes:
+    """A JSON file's bytes, at most `MAX_JSON_BYTES`; `what` stands in the error. Raises as `load_json`."""
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(path, error.strerror or str(error), f"a {kind.__name__} file", mend) from error
-    return parse_json(raw, kind, path, mend)
+        with path.open("rb") as file:
+            raw = file.read(MAX_JSON_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(path, reason, f"a {what} file", mend) from error
+    if len(raw) > MAX_JSON_BYTES:
+        raise InputError(path, f"more than {MAX_JSON_BYTES} bytes", f"a {what} file", mend)
+    return raw
 
 
 def parse_json(raw: bytes, kind: type[D], name: Path | str, mend: str) -> D:
@@ -53,7 +64,7 @@ def parse_json(raw: bytes, kind: type[D], name: Path | str, mend: str) -> D:
         raise InputError(name, "UTF-16 text", "UTF-8", f"save it as UTF-8, or {mend}")
     try:
         return msgspec.json.decode(raw.removeprefix(codecs.BOM_UTF8), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(name, str(error), f"the keys of a {kind.__name__}", mend) from error
 
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisc.core.errors import InputError
+from bisc.core.names import name_fault
 from bisc.core.paths import absence, exists
 from bisc.imageio.read import image_suffix
 
 LAYOUTS = "NAME/case_00000/{imaging,segmentation}.nii.gz or NAME/{imagesTr/case_0000.nii.gz,labelsTr/case.nii.gz}"
+
+SAFE_NAME, RENAME = "a plain file name", "rename it"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ def scan_raw_dataset(folder: Path, labels_suffice: bool = False) -> RawDataset:
     files = _nnunet_files(folder) if (folder / "labelsTr").is_dir() else _kits_files(folder, faults)
     for name, (images, labels) in sorted(files.items()):
         wrong = [*_second(images, "image"), *_second(labels, "label map")]
+        if name_fault(name):
+            wrong.append(InputError([*images, *labels][0], f"the case name {name_fault(name)}", SAFE_NAME, RENAME))
         if not labels:
             wrong.append(InputError(images[0], "has no label map", "one label map per image", "add or remove it"))
         elif not images and not labels_suffice:

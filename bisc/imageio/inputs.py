@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError
+from bisc.core.names import name_fault
 from bisc.core.paths import absence
 from bisc.imageio.read import image_suffix
 
@@ -45,7 +46,7 @@ def find_inputs(source: Path) -> list[InputCase]:
     if source.is_file():
         if image_suffix(source) is None:
             raise InputError(source, "no image by its name", KINDS)
-        return [InputCase(_file_case(source), source)]
+        return _told_apart([InputCase(_file_case(source), source)])
     entries = _listed(source)
     own = _folder_cases(source)
     if own:
@@ -67,7 +68,7 @@ def find_inputs(source: Path) -> list[InputCase]:
 def _told_apart(cases: list[InputCase]) -> list[InputCase]:
     """Every name once. Which of two images a name means is not guessed: its case bears a fault that names both."""
     by_name: dict[str, InputCase] = {}
-    for case in cases:
+    for case in map(_named, cases):
         first = by_name.get(case.name)
         if first is None:
             by_name[case.name] = case
@@ -75,6 +76,14 @@ def _told_apart(cases: list[InputCase]) -> list[InputCase]:
             fault = InputError(case.path, f"would be written over {first.path}", "distinct case names", "rename one")
             by_name[case.name] = InputCase(case.name, first.path, fault)
     return [by_name[name] for name in sorted(by_name)]
+
+
+def _named(case: InputCase) -> InputCase:
+    """The case, with a fault where its name cannot be that of a file."""
+    wrong = name_fault(case.name)
+    if not wrong or case.fault is not None:
+        return case
+    return replace(case, fault=InputError(case.path, f"the case name {wrong}", "a plain file name", "rename it"))
 
 
 def _file_case(path: Path) -> str:
@@ -94,7 +103,7 @@ def _folder_cases(folder: Path) -> list[InputCase]:
         return [InputCase(name, path) for path in imaging]
     if any(image_suffix(p) for p in entries):
         return []
-    if any(p.is_file() for p in entries) and sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
+    if any(p.is_file() for p in entries) and _holds_series(folder):
         return [InputCase(name, folder)]
     return []
 
@@ -106,3 +115,10 @@ def _listed(folder: Path) -> list[Path]:
         raise InputError(
             folder, f"cannot be listed ({error.strerror or error})", "a folder you may read", "change its permissions"
         ) from error
+
+
+def _holds_series(folder: Path) -> bool:
+    try:
+        return bool(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
+    except RuntimeError as error:
+        raise InputError(folder, f"cannot be looked through ({error})", KINDS) from error

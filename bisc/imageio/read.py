@@ -19,6 +19,7 @@ from bisc.core.paths import absence
 from bisc.core.volume import NativeGrid
 from bisc.imageio.axes import check_direction, say_straightened
 from bisc.imageio.case import CaseImage
+from bisc.imageio.header import check_series_promise, checked_reader
 from bisc.imageio.nifti_forms import trusted_forms
 from bisc.imageio.nifti_header import check_nifti_header
 from bisc.imageio.plausible import check_spacing
@@ -126,10 +127,8 @@ def open_header(path: Path) -> sitk.ImageFileReader:
         InputError: If it cannot be read.
     """
     _check_before_itk(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        reader = _file_reader(path)
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     return reader
@@ -163,7 +162,7 @@ def _check_one_number(path: Path, n_components: int, pixel_id: int) -> None:
 def _read(path: Path) -> sitk.Image:
     """The whole of a file or series as one 3-D image of one value a voxel."""
     try:
-        image = _read_dicom_series(path) if path.is_dir() else sitk.ReadImage(str(path))
+        image = _read_dicom_series(path) if path.is_dir() else _file_reader(path).Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     if image_suffix(path) in NIFTI_SUFFIXES:
@@ -176,6 +175,13 @@ def _read(path: Path) -> sitk.Image:
     return image
 
 
+def _file_reader(path: Path) -> sitk.ImageFileReader:
+    suffix = image_suffix(path)
+    if suffix is None:
+        raise InputError(path, "no image by its name", f"a name that ends in {', '.join(IMAGE_SUFFIXES)}")
+    return checked_reader(path, suffix)
+
+
 def _read_dicom_series(folder: Path) -> sitk.Image:
     ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if len(ids) != 1:
@@ -183,6 +189,7 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
     reader = sitk.ImageSeriesReader()
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), ids[0])
     check_all_slices_read(folder, names)
+    check_series_promise(folder, names)
     reader.SetFileNames(names)
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute()

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import SimpleITK as sitk
+
+from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
 from bisc.imageio.read import image_suffix, open_header
 from bisc.imageio.slabs import STREAMED_SUFFIXES, bytes_per_voxel
@@ -33,11 +36,22 @@ def read_size(path: Path) -> StoredImage:
         InputError: If it cannot be read.
     """
     files = _slices(path) if path.is_dir() else [path]
-    reader = open_header(files[0] if files else path)
+    reader = _slice_header(files[0]) if path.is_dir() and files else open_header(path)
     x, y, z = (*reader.GetSize(), 1)[:3]
     shape = (z * max(1, len(files)), y, x)
     n_bytes = prod(shape) * reader.GetNumberOfComponents() * bytes_per_voxel(reader.GetPixelID())
     return StoredImage(shape, n_bytes, path.is_file() and image_suffix(path) in STREAMED_SUFFIXES)
+
+
+def _slice_header(path: Path) -> sitk.ImageFileReader:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(path, "cannot be read", "a DICOM slice") from error
+    return reader
 
 
 def _slices(folder: Path) -> list[Path]:

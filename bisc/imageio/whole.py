@@ -22,6 +22,10 @@ FLOAT_TYPES: Final = {"16": "f4", "64": "f8"}
 GZIP_STREAM: Final = 31
 """zlib's code for a stream with a gzip header."""
 CHUNK_BYTES: Final = 1 << 20
+MOST_SURPLUS: Final = 2
+"""A small gzip file can unpack to any number of bytes: past so many times what is promised it is not followed."""
+SOUND_BYTES: Final = 1 << 30
+"""Sound as far as these is sound enough to look for another fault."""
 GAP_TOLERANCE: Final = 0.1
 """Slice gaps may differ by this part of the usual gap; positions are often rounded to hundredths of a mm."""
 
@@ -63,6 +67,9 @@ def check_whole_nifti(path: Path, image: sitk.Image | sitk.ImageFileReader) -> N
         try:
             for chunk in _unpacked(path):
                 content.add(chunk)
+                if content.n_bytes > MOST_SURPLUS * promise.n_bytes + CHUNK_BYTES:
+                    found = f"unpacks to more than {MOST_SURPLUS} times what its header promises"
+                    raise InputError(path, found, f"{promise.n_bytes} bytes", "copy or export it again")
         except zlib.error as error:
             raise InputError(
                 path, f"damaged gzip, after {content.n_bytes} bytes", "a sound gzip file", "copy or export it again"
@@ -104,8 +111,12 @@ def check_even_slices(folder: Path, reader: sitk.ImageSeriesReader, n_slices: in
     Raises:
         InputError: Naming the oddest and the usual gap.
     """
-    points = np.array([_numbers(reader.GetMetaData(i, "0020|0032")) for i in range(n_slices)])
-    rows, columns = np.reshape(_numbers(reader.GetMetaData(0, "0020|0037")), (2, 3))
+    try:
+        points = np.array([_numbers(reader.GetMetaData(i, "0020|0032"), 3) for i in range(n_slices)])
+        rows, columns = np.reshape(_numbers(reader.GetMetaData(0, "0020|0037"), 6), (2, 3))
+    except (ValueError, RuntimeError) as error:
+        where = "image positions or orientation that are no finite numbers"
+        raise InputError(folder, f"{where} ({error})", "three and six numbers", "export the series again") from error
     gaps = np.abs(np.diff(points @ np.cross(rows, columns)))
     usual = float(np.median(gaps))
     odd = int(np.argmax(np.abs(gaps - usual)))
@@ -120,8 +131,12 @@ def check_even_slices(folder: Path, reader: sitk.ImageSeriesReader, n_slices: in
 
 def is_sound_gzip(path: Path) -> bool:
     """Whether a file, if its name says gzip, can be unpacked as far as it goes."""
+    n_bytes = 0
     try:
-        unpacked_bytes(path)
+        for chunk in _unpacked(path):
+            n_bytes += len(chunk)
+            if n_bytes > SOUND_BYTES:
+                break
     except zlib.error:
         return False
     return True
@@ -154,10 +169,10 @@ def _unpacked(path: Path) -> Iterator[bytes]:
             data = data if begun else data.lstrip(b"\0")  # what tapes and block copies pad a file with
             if data:
                 begun = True
-                yield stream.decompress(data)
+                yield stream.decompress(data, CHUNK_BYTES)  # a chunk can hold a thousand times itself
             if stream.eof:
                 begun, rest, stream = False, stream.unused_data, zlib.decompressobj(GZIP_STREAM)
-            data, rest = rest or file.read(CHUNK_BYTES), b""
+            data, rest = stream.unconsumed_tail or rest or file.read(CHUNK_BYTES), b""
 
 
 class _Content:
@@ -186,5 +201,8 @@ class _Content:
         self.n_not_finite += values.size - int(np.count_nonzero(np.isfinite(values)))
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split("\\")]
+def _numbers(text: str, n: int) -> list[float]:
+    numbers = [float(part) for part in text.split("\\")]
+    if len(numbers) != n or not np.isfinite(numbers).all():
+        raise ValueError(f"'{text[:80]}'")
+    return numbers

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import math
 import re
+import stat
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 import msgspec
 import torch
@@ -20,17 +20,33 @@ from bisc.core.files import atomic_file
 from bisc.core.geometry import IntTriple
 from bisc.core.jsonfile import parse_json
 from bisc.core.labels import N_CLASSES
+from bisc.core.limits import Edge, Features
 from bisc.inference.memory import MOST_NETWORK_GB
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
+from bisc.network.sc_unet import Norm
 from bisc.planners.plan import Plan
 
 CHECKPOINT: Final = "checkpoint_last.pt"
 """The last state, not the best: the best was chosen on the fold's validation cases, which are reported on."""
 STAGES: Final = ("rough", "fine")
-_MEMBER = re.compile(r"(rough|fine)/fold_(\d+)/" + re.escape(CHECKPOINT))
+_MEMBER = re.compile(r"(rough|fine)/fold_(\d{1,4})/" + re.escape(CHECKPOINT), re.ASCII)
+MAX_EXPANSION: Final = 10
+"""How much larger than an archive its members may be together; weights hardly pack at all."""
 MEND: Final = "train it (bisc_train), or name another model with -d or -m"
+
+
+class NetworkSettings(msgspec.Struct, frozen=True):
+    """What of a checkpoint's settings shapes its network, within limits that keep a hostile file from the memory."""
+
+    base_features: Features
+    norm: Norm
+    stage: Literal["rough", "fine"]
+    patch_size_zyx: tuple[Edge, Edge, Edge]
+
+
+_FIELDS: Final = NetworkSettings.__struct_fields__
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +158,11 @@ class _Zip:
         self.root = root
         try:
             self.archive = zipfile.ZipFile(root)
-        except (OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # as in `read`
             raise InputError(root, f"no usable archive ({error})", "a .zip of bisc_export", MEND) from error
+        fault = _archive_fault(self.archive, root.stat().st_size)
+        if fault:
+            raise InputError(root, f"no usable archive ({fault})", "a .zip of bisc_export", MEND)
 
     def names(self) -> list[str]:
         return sorted(self.archive.namelist())
@@ -151,11 +170,29 @@ class _Zip:
     def read(self, name: str) -> bytes:
         try:
             return self.archive.read(name)
-        except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        except Exception as error:  # zipfile stumbles over foreign bytes in a dozen ways
             raise InputError(self.root, f"{name} is missing or damaged", "a .zip of bisc_export", MEND) from error
 
     def checkpoint(self, name: str) -> Checkpoint:
         return load_checkpoint(io.BytesIO(self.read(name)), f"{self.root}: {name}")
+
+
+def _archive_fault(archive: zipfile.ZipFile, n_bytes: int) -> str:
+    """What bisc_export never writes, in words: members that lead out of a folder, links, doubles, bombs."""
+    members = archive.infolist()
+    names = [member.filename for member in members]
+    outside = [n for n in names if n.startswith("/") or "\\" in n or ":" in n or ".." in n.split("/")]
+    if outside:
+        return f"its member '{outside[0][:100]}' leads out of it"
+    if len(set(names)) < len(names):
+        return "a member occurs twice"
+    if any(stat.S_ISLNK(member.external_attr >> 16) for member in members):
+        return "a member is a link"
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+        return "a member is packed by another method than deflate"
+    if sum(member.file_size for member in members) > MAX_EXPANSION * n_bytes:
+        return f"its members unpack to more than {MAX_EXPANSION} times its size"
+    return ""
 
 
 def _plan(files: _Folder | _Zip) -> Plan:
@@ -187,18 +224,17 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     conflicts = plan_conflicts(checkpoint, msgspec.to_builtins(plan))
     if conflicts:
         raise InputError(name, f"was trained with another plan: {conflicts}", "one plan for all networks", MEND)
-    settings = checkpoint.settings
     try:
-        network = SCUNet(settings["base_features"], settings["norm"])
+        settings = msgspec.convert({key: checkpoint.settings.get(key) for key in _FIELDS}, NetworkSettings)
+        network = SCUNet(settings.base_features, settings.norm)
         network.load_state_dict(checkpoint.network)
-        window = _window(settings)
-    except (KeyError, IndexError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+    except (msgspec.ValidationError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(name, "weights do not fit their settings", "an unchanged checkpoint", MEND) from error
     if not all(bool(torch.isfinite(weights).all()) for weights in network.state_dict().values()):
         raise InputError(name, "weights that are NaN or infinite", "a training that did not diverge", MEND)
     offsets = _offsets(checkpoint, name)
-    width = int(settings["base_features"])
-    return FoldNetwork(fold, device.put_network(network).eval(), window, offsets, width)
+    network = device.put_network(network).eval()
+    return FoldNetwork(fold, network, _window(settings), offsets, settings.base_features)
 
 
 def _offsets(checkpoint: Checkpoint, name: str) -> tuple[float, ...] | None:
@@ -214,12 +250,11 @@ def _offsets(checkpoint: Checkpoint, name: str) -> tuple[float, ...] | None:
     return offsets
 
 
-def _window(settings: dict[str, Any]) -> IntTriple | None:
+def _window(settings: NetworkSettings) -> IntTriple | None:
     """The training patch slides over a volume, but for a fine network with batch norm, which sees an ROI whole.
 
     Instance norm takes its statistics from what it sees: over a whole ROI they are not those of a patch, and kidney
     Dice fell from 0.91 to 0.78 (docs/method.md). Batch norm's are frozen. The rough stage's windows span the image in
     plane and bound the memory of a long scan.
     """
-    z, y, x = (int(n) for n in settings["patch_size_zyx"])
-    return None if settings["stage"] == "fine" and settings["norm"] == "batch" else (z, y, x)
+    return None if settings.stage == "fine" and settings.norm == "batch" else settings.patch_size_zyx

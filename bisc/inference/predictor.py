@@ -18,6 +18,7 @@ import numpy.typing as npt
 from bisc.core.errors import BiscError, InputError, WorkError, one_line
 from bisc.core.files import atomic_file, make_output_folder, remove_partial, write_text
 from bisc.core.labels import TUMOR
+from bisc.core.names import check_name
 from bisc.core.progress import track
 from bisc.imageio import CaseImage, read_image, write_image
 from bisc.imageio.inputs import InputCase
@@ -170,7 +171,7 @@ def read_rows(path: Path) -> list[PredictionRow]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [
+            rows = [
                 PredictionRow(
                     r["case"],
                     r["status"],
@@ -184,6 +185,9 @@ def read_rows(path: Path) -> list[PredictionRow]:
             ]
     except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
+    for row in rows:
+        check_name(row.case, path, "move it")
+    return rows
 
 
 def _predict_or_fail(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final
 
+import msgspec
 import torch
 from torch import Tensor
 
 from bisc.core.errors import InputError, one_line
 from bisc.core.files import write_bytes
+from bisc.core.labels import N_CLASSES
+from bisc.network.archive import check_archive, check_plain
 
 CHECKPOINT_FORMAT: Final = 1
 INPUT_KEYS: Final = ("target_spacing_mm_zyx", "rough_in_plane_px", "intensity")
@@ -48,6 +53,20 @@ class Checkpoint:
     offsets: list[float] | None = None
 
 
+class _Form(msgspec.Struct, forbid_unknown_fields=True):
+    """The kinds of a checkpoint's values in a file. Tensors pass as Any and are looked at afterwards."""
+
+    settings: dict[str, Any]
+    plan: dict[str, Any]
+    network: dict[str, Any]
+    optimizer: dict[str, Any] = {}
+    step: Annotated[int, msgspec.Meta(ge=0)] = 0
+    best: float = -1.0
+    epoch_losses: list[float] = []
+    rows: list[dict[str, float]] = []
+    offsets: Annotated[list[float], msgspec.Meta(min_length=N_CLASSES, max_length=N_CLASSES)] | None = None
+
+
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint whole or not at all."""
     # Through memory: torch.save writes the file's own name into the archive, and a scratch name would change its bytes.
@@ -67,19 +86,29 @@ def load_checkpoint(source: Path | BinaryIO, name: Path | str | None = None) -> 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's words on odd pickles; what matters of them is an error below
-            raw = torch.load(source, map_location="cpu", weights_only=True)
+            raw = _load(source)
     except Exception as error:  # torch stumbles over foreign bytes in a dozen ways: IndexError, AssertionError, ...
         reason = one_line(str(error) or type(error).__name__).split(". ")[0][:200]
         raise InputError(shown, f"no usable checkpoint ({reason})", "a checkpoint of bisc_train", mend) from error
     if not isinstance(raw, dict) or raw.pop("format", None) != CHECKPOINT_FORMAT:
         raise InputError(shown, "another format", f"a bisc_train checkpoint of format {CHECKPOINT_FORMAT}", mend)
     try:
-        checkpoint = Checkpoint(**raw)
-    except TypeError as error:
-        raise InputError(shown, one_line(str(error)), "the keys of a checkpoint", mend) from error
-    if not all(isinstance(getattr(checkpoint, key), dict) for key in ("settings", "plan", "network", "optimizer")):
+        form = msgspec.convert(raw, _Form)
+    except msgspec.ValidationError as error:
+        raise InputError(shown, one_line(str(error)), "the keys and values of a checkpoint", mend) from error
+    tensors = all(isinstance(weights, Tensor) and weights.is_contiguous() for weights in form.network.values())
+    if not tensors or not all(map(math.isfinite, form.offsets or ())):
         raise InputError(shown, "values of another kind", "the values of a checkpoint", mend)
-    return checkpoint
+    return Checkpoint(**msgspec.structs.asdict(form))
+
+
+def _load(source: Path | BinaryIO) -> Any:
+    """What a checkpoint holds: plain values and tensors, on the CPU."""
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        check_archive(file)
+        raw = torch.load(file, map_location="cpu", weights_only=True)
+    check_plain(raw, Tensor)
+    return raw
 
 
 def plan_conflicts(checkpoint: Checkpoint, plan: Mapping[str, Any]) -> str:

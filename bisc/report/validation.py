@@ -161,7 +161,7 @@ def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, 
     """Decide the kept softmax by the fitted offsets, write the mask, return its scores."""
     stored = read_labels(case.raw.labels)
     reference = stored.volume
-    with np.load(scratch / f"{case.raw.name}.npz") as kept:
+    with np.load(scratch / f"{case.raw.name}.npz", allow_pickle=False) as kept:
         rois = rois_of_arrays(kept)
     labels = labels_of_rois(rois, reference.geometry, model.plan.roi.min_kidney_ml, offsets)
     write_image(masks / f"{case.raw.name}.nii.gz", labels, stored.native)

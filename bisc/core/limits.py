@@ -1,0 +1,24 @@
+"""Types of numbers in stored documents, with the limits past which no scan, network or machine lies.
+
+msgspec checks them when a document is read: a plan edited by hand fails by its key, not by an exhausted memory.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Amount = Annotated[float, Meta(ge=0.0, le=1e9)]
+SpacingMm = Annotated[float, Meta(ge=1e-3, le=1e3)]
+Hounsfield = Annotated[float, Meta(ge=-1e5, le=1e5)]
+Deviation = Annotated[float, Meta(ge=1e-3, le=1e5)]
+"""It divides; zero would make every voxel infinite."""
+Edge = Annotated[int, Meta(ge=8, le=2048, multiple_of=8)]
+"""Of a region that a network sees: three poolings halve it three times."""
+Batch = Annotated[int, Meta(ge=1, le=1024)]
+Features = Annotated[int, Meta(ge=1, le=128)]
+"""128 features are 16 times the paper's 32: 371 MB of weights."""
+Word = Annotated[str, Meta(max_length=60, pattern=r"^[\w .+-]*$")]
+"""Printed as it stands."""
