@@ -245,14 +245,19 @@ def test_a_tilted_gantry_told_by_orientation(tmp_path: Path) -> None:
 def test_slices_that_are_no_stack(tmp_path: Path) -> None:
     """One turned, one shifted, one scaled, one without a position: the file is named, and what is wrong with it."""
     straight = stacked((0.0, 0.0, 3.0))
-    turned = write_series(tmp_path / "turned", SLICES, straight, [np.eye(3)] * 4 + [rotation((0, 0, 5.0))] * 2)
+    turned = write_series(tmp_path / "turned", SLICES, straight, [np.eye(3)] * 4 + [rotation((0, 0, 50.0))] * 2)
     shifted = write_series(tmp_path / "shifted", SLICES, straight + np.eye(6, 3, -2) * (4.0, 0, 0) * [[1, 0, 0]])
     scaled = write_series(tmp_path / "scaled", SLICES, straight, spacings_xy_mm=[SPACING_XY_MM] * 5 + [(0.7, 0.7)])
+    nowhere = write_series(tmp_path / "nowhere", SLICES, straight)
+    text = "\\".join(f"{v:g}" for v in straight[2]).encode()
+    bare = nowhere / "002.dcm"
+    bare.write_bytes(bare.read_bytes().replace(text, b" " * len(text)))
     doubled = write_series(tmp_path / "doubled", SLICES, straight - np.eye(6, 1, -3) * (0.0, 0.0, 3.0))
     for folder, what, found in (
-        (turned, "turned/004.dcm", "turned by 5 degrees against 000.dcm of the same series; expected slices of one"),
+        (turned, "turned/004.dcm", "turned by 50 degrees against 000.dcm of the same series; expected slices of one"),
         (shifted, "shifted/002.dcm", "lies 4 mm beside the stack of the others; expected slices above each other"),
         (scaled, "scaled/005.dcm", "pixels of 0.7 x 0.7 mm beside 0.9 x 0.8 mm of 000.dcm; expected one pixel spacing"),
+        (nowhere, "nowhere/002.dcm", "no position (0020,0032) or orientation (0020,0037); expected a slice that says"),
         (doubled, "doubled", "slices 3 and 4 of 6 lie 0 mm apart, the others 3 mm; expected evenly spaced slices"),
     ):
         with pytest.raises(InputError) as caught:

@@ -193,7 +193,7 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
     reader.SetFileNames(names)
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute()
-    check_one_stack(folder, reader, names)
+    check_one_stack(folder, reader, names, image.GetSize()[2])
     if len(names) > 1:
         check_even_slices(folder, reader, len(names))
     return image

@@ -20,26 +20,30 @@ ASIDE_MM: Final = 0.1
 """A slice may lie this far beside the stack: positions are written with one decimal at worst, 0.07 mm in plane."""
 
 
-def check_one_stack(folder: Path, reader: sitk.ImageSeriesReader, names: tuple[str, ...]) -> None:
+def check_one_stack(folder: Path, reader: sitk.ImageSeriesReader, names: tuple[str, ...], depth: int) -> None:
     """Refuse a series whose slices are turned, leaning, shifted or scaled against each other.
+
+    A single file of many frames keeps their places where ITK's meta data do not show them, and passes.
 
     Args:
         folder: Named in the error.
         reader: After `Execute`, with its meta data loaded.
         names: Its files, in its order.
+        depth: Slices that ITK made of them.
 
     Raises:
         InputError: Naming the file, and the angle or distance found.
     """
+    if len(names) == 1:
+        if depth == 1:
+            notice(folder, "one slice alone", "its thickness is not known and taken as 1 mm")
+        return
     positions, turns, pixels = ([_numbers(reader, i, tag) for i in range(len(names))] for tag in
                                 (POSITION, ORIENTATION, PIXEL_SPACING))  # fmt: skip
     for i, (position, turn) in enumerate(zip(positions, turns, strict=True)):
         if len(position) != 3 or len(turn) != 6:
             found = "no position (0020,0032) or orientation (0020,0037)"
             raise InputError(Path(names[i]), found, "a slice that says where it lies", "export the series again")
-    if len(names) == 1:
-        notice(folder, "one slice alone", "its thickness is not known and taken as 1 mm")
-        return
     _check_turns(names, np.reshape(turns, (-1, 2, 3)))
     _check_pixels(names, pixels, reader.GetMetaData(0, "0028|0010"), reader.GetMetaData(0, "0028|0011"))
     _check_lean(folder, names, np.array(positions), np.reshape(turns[0], (2, 3)), _tilt(reader))
@@ -47,12 +51,13 @@ def check_one_stack(folder: Path, reader: sitk.ImageSeriesReader, names: tuple[s
 
 def _check_turns(names: tuple[str, ...], turns: Float) -> None:
     """`turns`: (slices, 2, 3), rows of cosines of the row and the column axis."""
-    degrees = np.rad2deg(np.linalg.norm(turns - turns[0], axis=2).max(axis=1))
+    chords = np.linalg.norm(turns - turns[0], axis=2).max(axis=1)
+    degrees = np.rad2deg(2.0 * np.arcsin(np.minimum(chords / 2.0, 1.0)))
     odd = int(np.argmax(degrees))
     if degrees[odd] > SHEAR_TOLERANCE_DEG:
         raise InputError(
             Path(names[odd]),
-            f"turned by {min(degrees[odd], 180.0):.3g} degrees against {Path(names[0]).name} of the same series",
+            f"turned by {degrees[odd]:.3g} degrees against {Path(names[0]).name} of the same series",
             f"slices of one orientation (to {SHEAR_TOLERANCE_DEG:g} degrees)",
             "put each stack of parallel slices into a folder of its own",
         )
@@ -60,7 +65,9 @@ def _check_turns(names: tuple[str, ...], turns: Float) -> None:
 
 def _check_pixels(names: tuple[str, ...], pixels: list[list[float]], n_rows: str, n_columns: str) -> None:
     for name, spacing in zip(names, pixels, strict=True):
-        wide = np.abs(np.subtract(spacing, pixels[0])) * (int(n_rows), int(n_columns)) if spacing else np.zeros(2)
+        if len(spacing) != 2 or len(pixels[0]) != 2:
+            continue  # no CT; ITK then takes 1 mm for all alike
+        wide = np.abs(np.subtract(spacing, pixels[0])) * (int(n_rows), int(n_columns))
         if wide.max() > ASIDE_MM:
             raise InputError(
                 Path(name),
