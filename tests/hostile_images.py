@@ -218,7 +218,7 @@ BAD_IMAGES = (
     CaseKind("zero bytes", content(b""), "it is empty"),
     CaseKind("text named .nii.gz", content(b"not an image"), "not gzip"),
     CaseKind("gzip of text", content(gzip.compress(b"text " * 200)), "no NIfTI header"),
-    CaseKind("text named .nrrd", content(b"text", ".nrrd"), "no image by its content"),
+    CaseKind("text named .nrrd", content(b"text", ".nrrd"), "no NRRD header"),
     CaseKind("gzip named .nii", content(gzip.compress(bytes(400)), ".nii"), "name it .nii.gz"),
     CaseKind("a header of no known format", header(344, "<4s", b"xxxx"), "no NIfTI header: its mark"),
     CaseKind("a size of 0 in the header", header(DIM, "<2h", 3, 0), "its header gives the sizes (0, 64, 64)"),

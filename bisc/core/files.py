@@ -68,7 +68,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(older, ignore_errors=True)
+        _remove(older)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 import stat
 import zipfile
@@ -19,7 +18,6 @@ from bisc.core.errors import InputError
 from bisc.core.files import atomic_file
 from bisc.core.geometry import IntTriple
 from bisc.core.jsonfile import parse_json
-from bisc.core.labels import N_CLASSES
 from bisc.core.limits import Edge, Features
 from bisc.inference.memory import MOST_NETWORK_GB
 from bisc.network import SCUNet
@@ -232,22 +230,9 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
         raise InputError(name, "weights do not fit their settings", "an unchanged checkpoint", MEND) from error
     if not all(bool(torch.isfinite(weights).all()) for weights in network.state_dict().values()):
         raise InputError(name, "weights that are NaN or infinite", "a training that did not diverge", MEND)
-    offsets = _offsets(checkpoint, name)
+    offsets = None if checkpoint.offsets is None else tuple(checkpoint.offsets)
     network = device.put_network(network).eval()
     return FoldNetwork(fold, network, _window(settings), offsets, settings.base_features)
-
-
-def _offsets(checkpoint: Checkpoint, name: str) -> tuple[float, ...] | None:
-    """The calibrated decision's offsets, one finite number a class."""
-    if checkpoint.offsets is None:
-        return None
-    try:
-        offsets = tuple(float(b) for b in checkpoint.offsets)
-    except (TypeError, ValueError):
-        offsets = ()
-    if len(offsets) != N_CLASSES or not all(map(math.isfinite, offsets)):
-        raise InputError(name, f"offsets {checkpoint.offsets}", f"{N_CLASSES} finite numbers", MEND)
-    return offsets
 
 
 def _window(settings: NetworkSettings) -> IntTriple | None:
