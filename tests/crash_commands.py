@@ -8,6 +8,7 @@ from pathlib import Path
 
 from crash_harness import Command
 
+from bisc.core.files import PARTIAL
 from bisc.inference.predictor import read_rows
 
 NAME = "Tiny"
@@ -40,7 +41,8 @@ def copied_rough(home: Path) -> Callable[[Path], dict[str, str]]:
 
 
 def everything(results: Path) -> list[Path]:
-    return [p for p in results.rglob("*") if p.is_file()] if results.is_dir() else []
+    files = [p for p in results.rglob("*") if p.is_file()] if results.is_dir() else []
+    return [p for p in files if not any(part.startswith(PARTIAL) for part in p.parts)]
 
 
 def nothing(results: Path) -> list[Path]:
@@ -48,9 +50,8 @@ def nothing(results: Path) -> list[Path]:
 
 
 def whole_cases(results: Path) -> list[Path]:
-    """Records of the fingerprint, and the files of cached or simulated cases: no folder's name stands for a half."""
-    files = everything(results)
-    return [p for p in files if not any(q.startswith(".partial-") for q in p.parts) and p.parent != results]
+    """Records of the fingerprint, and the files of cached or simulated cases."""
+    return [p for p in everything(results) if p.parent != results]
 
 
 def predicted(results: Path) -> list[Path]:
