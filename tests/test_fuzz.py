@@ -14,7 +14,7 @@ from fuzz_worker import Worker, shared_worker
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-QUICK_EXAMPLES = 40
+QUICK_EXAMPLES = 25
 LONG_EXAMPLES = int(os.environ.get("BISC_FUZZ_EXAMPLES", "4000"))
 SAVED = os.environ.get("BISC_FUZZ_SAVE")
 """A folder where the files of a finding are kept."""

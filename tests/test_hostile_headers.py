@@ -16,7 +16,7 @@ from fuzz_worker import Worker, shared_worker
 from grids import fault, write_itk
 
 from bisc.imageio import read_image
-from bisc.imageio.header import MAX_VOXELS
+from bisc.imageio.header import MAX_VOXELS, checked_reader
 
 PROMISE = "30000 x 30000 x 30000"
 
@@ -179,6 +179,15 @@ def test_a_name_decides_which_parser_sees_a_file(tmp_path: Path, suffix: str) ->
         sitk.WriteImage(image, str(tmp_path / f"other.{other}"))
         path.write_bytes((tmp_path / f"other.{other}").read_bytes())
         assert fault(read_image, path).startswith("cannot be read (")
+
+
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha", "mhd"])
+def test_itk_is_held_to_that_parser(tmp_path: Path, suffix: str) -> None:
+    """Left to itself it would ask each of its formats in turn whether it likes the file."""
+    reader = checked_reader(scan(tmp_path, suffix), f".{suffix}")
+    assert reader.GetImageIO() == {"nrrd": "NrrdImageIO", "mha": "MetaImageIO", "mhd": "MetaImageIO"}.get(
+        suffix, "NiftiImageIO"
+    )
 
 
 def test_tightly_packed_files_are_not_taken_for_bombs(tmp_path: Path) -> None:

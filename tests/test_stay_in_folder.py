@@ -166,6 +166,22 @@ def test_archives_that_unpack_to_far_more_are_refused(tmp_path: Path) -> None:
     assert "its members are packed" in model_fault(path)
 
 
+def test_a_checkpoint_with_two_pickles_is_refused(tmp_path: Path) -> None:
+    """One could be looked through and the other loaded."""
+    path = tmp_path / "checkpoint_last.pt"
+    path.write_bytes(repacked()["fine/fold_0/checkpoint_last.pt"])
+    load_checkpoint(path)
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/data.pkl", archive.read("archive/data.pkl"))
+    with pytest.raises(InputError, match="a member occurs twice"):
+        load_checkpoint(path)
+    path.write_bytes(repacked()["fine/fold_0/checkpoint_last.pt"])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("other/data.pkl", archive.read("archive/data.pkl"))
+    with pytest.raises(InputError, match="2 pickles"):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize(
     ("keys", "value"),
     [
