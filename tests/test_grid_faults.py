@@ -21,6 +21,7 @@ from bisc.core.errors import InputError
 from bisc.core.geometry import (
     GRID_TOLERANCE_MM,
     MAX_DRIFT,
+    ROUNDING_DRIFT,
     SHEAR_TOLERANCE_DEG,
     Geometry,
 )
@@ -357,3 +358,10 @@ def test_notices_reach_the_user_as_one_line(tmp_path: Path, capfd: pytest.Captur
         (outcome,) = run_cases(read_stored_geometry, [path], pool, "reading")
     assert outcome.error is None
     assert f"bisc: warning: {line}\n" in capfd.readouterr().err
+
+
+def test_real_headers_pass_in_silence(shared_folder: Path) -> None:
+    """None of KiTS19's label maps, nor of the real CT, drifts, leans or is placed twice (a notice is an error here)."""
+    paths = [*shared_folder.glob("kits19/case_*/segmentation.nii.gz"), *shared_folder.glob("ct/*/*.nii.gz")]
+    assert len(paths) > 100
+    assert max(read_stored_geometry(path).drift for path in paths) <= ROUNDING_DRIFT

@@ -43,6 +43,8 @@ CENTROID_VOXELS = 0.3
 """A centroid may lie this far, in steps of the coarsest grid passed through, from where the ball was put. The least
 mix-up there is, voxel corner for voxel centre, moves it by half a step of each axis (0.87 in space); interpolating,
 binning and cutting at a half are symmetric and measured to move it by less than 0.2."""
+FLOAT16 = 2.0**-10
+"""Stored softmax is rounded to 2**-11 of 1, so that nearly equal classes may change places."""
 RADIUS_MM = 13.0
 """9.2 ml: a kidney by the stub's plan."""
 
@@ -222,7 +224,9 @@ def check_prediction(mask: Path, source: Path, scan: Scan) -> None:
     assert np.array_equal(start, first)
     assert np.array_equal(start + softmax.shape[1:], last + 1)
     box = Box(tuple(start.tolist()), tuple((start + softmax.shape[1:]).tolist()))
-    assert np.array_equal(softmax.argmax(axis=0), labels[box.to_slices()])
+    sure = np.abs(softmax[1] - softmax[0]) > FLOAT16  # no tumour here: two classes
+    assert sure.mean() > 0.9
+    assert np.array_equal(softmax.argmax(axis=0)[sure], labels[box.to_slices()][sure])
     assert np.count_nonzero(labels) * canonical.voxel_volume_ml == pytest.approx(float(row["kidney_ml"]), abs=1e-3)
 
 
