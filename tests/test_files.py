@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
+import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -224,3 +227,26 @@ def test_one_worker_means_this_process() -> None:
     """No pool, so that a debugger and tracebacks work."""
     with process_pool(1) as pool:
         assert pool is None
+
+
+def test_scratch_of_a_process_at_work_stays(tmp_path: Path) -> None:
+    """A live one's stays; a zombie's, a dead one's and that of a number which is another process's by now go."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    scratch = tmp_path / f"{PARTIAL}{child.pid}-a.txt"
+    scratch.write_text("half")
+    remove_partial(tmp_path)
+    assert scratch.exists()
+    long_ago = time.time() - 7200.0  # two hours before that process began
+    os.utime(scratch, (long_ago, long_ago))
+    remove_partial(tmp_path)
+    assert not scratch.exists()
+    scratch.write_text("half")
+    child.kill()
+    time.sleep(0.2)  # dead, and not yet waited for
+    remove_partial(tmp_path)
+    assert not scratch.exists()
+    child.communicate()
+    for number in (child.pid, 10**30, "x"):
+        (tmp_path / f"{PARTIAL}{number}-a.txt").write_text("half")
+    remove_partial(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Final
+
+import psutil
 
 from bisc.core.errors import InputError, one_line
 
 PARTIAL = ".partial-"
 """Names that begin so are unfinished work; the writing process's number follows. `remove_partial` clears those of
 processes that are no more, readers never see any."""
+
+CLOCKS_APART_S: Final = 3600.0
+"""A file server's clock may differ from this machine's by less than this."""
 
 _written: set[Path] = set()
 """Folders in which this process or its workers may have unfinished work; see `sweep`."""
@@ -142,7 +147,7 @@ def remove_partial(folder: Path) -> None:
     """
     _written.add(folder)
     for path in folder.glob(f"{PARTIAL}*"):
-        if not _is_at_work(path.name):
+        if not _is_at_work(path):
             _remove(path)
 
 
@@ -169,27 +174,23 @@ def _scratch(target: Path, what: str = "") -> Path:
     return target.parent / f"{PARTIAL}{os.getpid()}-{what}{target.name}"
 
 
-def _is_at_work(name: str) -> bool:
-    """Whether the process that a scratch name tells of is another one than this and alive on this machine."""
-    number = name.removeprefix(PARTIAL).split("-")[0]
-    return number.isdecimal() and int(number) != os.getpid() and _is_alive(int(number))
+def _is_at_work(path: Path) -> bool:
+    """Whether the process that a scratch name tells of is another one than this and still at it, on this machine.
 
-
-def _is_alive(pid: int) -> bool:
-    if sys.platform == "win32":  # os.kill(pid, 0) would end it there
-        import ctypes
-
-        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
-        if handle:
-            ctypes.windll.kernel32.CloseHandle(handle)
-        return bool(handle)
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+    One that was killed is a zombie until its parent asks after it; and its number may long be another one's, which
+    began after the last of the scratch was written.
+    """
+    number = path.name.removeprefix(PARTIAL).split("-")[0]
+    if not number.isdecimal() or int(number) == os.getpid():
         return False
-    except PermissionError:
+    try:
+        process = psutil.Process(int(number))
+        written = path.lstat().st_mtime
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= written + CLOCKS_APART_S
+    except psutil.AccessDenied:
         return True
-    return True
+    except (psutil.NoSuchProcess, OverflowError, OSError):
+        return False
 
 
 def _remove(path: Path) -> None:
