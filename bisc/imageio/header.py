@@ -7,7 +7,6 @@ whatever its name, and dies of some NRRD headers. All of that is decided here, f
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,10 +22,6 @@ MAX_EXPANSION: Final = 1032
 MAX_HEADER_BYTES: Final = 1 << 20
 MAX_LINE: Final = 1000
 """Characters of a header's line with numbers; ITK's NRRD parser overruns its memory on longer ones."""
-GZIP_STREAM: Final = 31
-NIFTI_HEADER_BYTES: Final = 348
-NIFTI_ONE_FILE: Final = (b"n+1\0", b"n+2\0")
-"""NIfTI-1 and 2 with the voxels in the same file; `ni1` would send ITK to a file beside it."""
 BYTES_OF: Final = {
     sitk.sitkUInt8: 1,
     sitk.sitkInt8: 1,
@@ -119,21 +114,6 @@ def check_promise(path: Path, header: sitk.ImageFileReader, n_files: int, n_byte
         )
 
 
-def check_nifti(path: Path) -> Sequence[Path]:
-    """Refuse what is no NIfTI file with its voxels inside."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if path.name.lower().endswith(".gz"):
-        try:
-            head = zlib.decompressobj(GZIP_STREAM).decompress(head, NIFTI_HEADER_BYTES)
-        except zlib.error as error:
-            raise InputError(path, "cannot be read (no gzip file)", "a gzipped NIfTI image", EXPORT) from error
-    magic = (head[344:348], head[4:8])
-    if not set(magic) & set(NIFTI_ONE_FILE):
-        raise InputError(path, "cannot be read (no NIfTI header)", "a NIfTI image in one file", EXPORT)
-    return ()
-
-
 def check_nrrd(path: Path) -> Sequence[Path]:
     """Refuse NRRD headers that ITK dies of, and voxels outside the file's folder; returns a detached data file."""
     lines = _text_lines(path)
@@ -168,13 +148,14 @@ def check_meta(path: Path) -> Sequence[Path]:
 
 
 FORMATS: Final[dict[str, tuple[str, Callable[[Path], Sequence[Path]]]]] = {
-    ".nii.gz": ("NiftiImageIO", check_nifti),
-    ".nii": ("NiftiImageIO", check_nifti),
+    ".nii.gz": ("NiftiImageIO", lambda path: ()),
+    ".nii": ("NiftiImageIO", lambda path: ()),
     ".nrrd": ("NrrdImageIO", check_nrrd),
     ".mha": ("MetaImageIO", check_meta),
     ".mhd": ("MetaImageIO", check_meta),
 }
-"""By suffix: the one reader of ITK's that may see the file, and the check that comes first."""
+"""By suffix: the one reader of ITK's that may see the file, and the check that comes first (NIfTI headers have had
+theirs in `nifti_header`)."""
 
 
 def _text_lines(path: Path) -> list[str]:

@@ -7,10 +7,7 @@ that means two things is refused here.
 
 from __future__ import annotations
 
-import gzip
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ from bisc.core.errors import InputError
 from bisc.core.geometry import Float
 from bisc.core.notices import notice
 from bisc.imageio.axes import check_direction, say_straightened
+from bisc.imageio.nifti_header import NiftiHeader, check_nifti_header
 
 FORMS_TOLERANCE_MM: Final = 1.0
 FORMS_TOLERANCE: Final = 1e-3
@@ -34,7 +32,6 @@ ITK_DRIFT: Final = 2e-5
 """From somewhere between this and 1e-4 on ITK refuses a sform ('No orthonormal definition found') unless told to
 straighten it."""
 PERMISSIVE: Final = "ITK_NIFTI_SFORM_PERMISSIVE"
-HEADER: Final = 348
 UNIT_MM: Final = {1: 1000.0, 2: 1.0, 3: 0.001}
 """Length of xyzt_units' codes: metre, millimetre, micrometre; 0 (unknown) is taken for mm."""
 RAS_TO_LPS: Final = np.diag([-1.0, -1.0, 1.0])
@@ -55,6 +52,17 @@ class Forms:
     sform: Float | None
     qform: Float | None
 
+    @classmethod
+    def of(cls, header: NiftiHeader) -> Forms | None:
+        """The forms of a 3-D header; None of one with fewer axes, which ITK reads and we do not."""
+        if len(header.sizes) < 3:
+            return None
+        mm = UNIT_MM.get(header.unit, 1.0)
+        qform = None if header.qform is None else RAS_TO_LPS @ _qform(header.qform, np.array(header.pixdim)) * mm
+        sform = None if header.sform is None else RAS_TO_LPS @ header.sform * mm
+        x, y, z = header.sizes[:3]
+        return cls((x, y, z), np.array(header.spacing) * mm, sform, qform)
+
     def tolerance_mm(self) -> float:
         """How far apart rounding may bring the two."""
         diagonal = float(np.linalg.norm(np.asarray(self.size_xyz) * self.pixdim_mm))
@@ -73,33 +81,6 @@ class Forms:
         return float(np.linalg.norm(corners @ (self.sform - other).T, axis=1).max())
 
 
-def read_forms(path: Path) -> Forms | None:
-    """The forms of a NIfTI-1 file; None where its header cannot be read (ITK then says what is wrong)."""
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            raw = file.read(HEADER)
-    except (OSError, EOFError, zlib.error):
-        return None
-    order = next((o for o in "<>" if len(raw) == HEADER and struct.unpack_from(f"{o}i", raw)[0] == HEADER), None)
-    if order is None:
-        return None
-    sizes = struct.unpack_from(f"{order}8h", raw, 40)[1:4]
-    pixdim = np.array(struct.unpack_from(f"{order}8f", raw, 76))
-    qform_code, sform_code = struct.unpack_from(f"{order}2h", raw, 252)
-    quaternion_and_offset = struct.unpack_from(f"{order}6f", raw, 256)
-    rows = np.reshape(struct.unpack_from(f"{order}12f", raw, 280), (3, 4))
-    mm = UNIT_MM.get(raw[123] & 7, 1.0)
-    if min(sizes) < 1 or not (np.isfinite(pixdim[1:4]).all() and (pixdim[1:4] > 0).all()):
-        return None
-    qform = _qform(quaternion_and_offset, pixdim)
-    return Forms(
-        (sizes[0], sizes[1], sizes[2]),
-        pixdim[1:4] * mm,
-        RAS_TO_LPS @ rows * mm if sform_code > 0 else None,
-        RAS_TO_LPS @ qform * mm if qform_code > 0 else None,
-    )
-
-
 @contextmanager
 def trusted_forms(path: Path) -> Iterator[None]:
     """Check a file's forms, if it is NIfTI; while the block runs, ITK straightens a sform that rounding has bent.
@@ -107,7 +88,8 @@ def trusted_forms(path: Path) -> Iterator[None]:
     Raises:
         InputError: If the sform is sheared or singular, or places voxels elsewhere than the qform or pixdim does.
     """
-    forms = read_forms(path) if path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file() else None
+    is_nifti = path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file()
+    forms = Forms.of(check_nifti_header(path)) if is_nifti else None
     if forms is None or not _check_forms(path, forms):
         yield
         return

@@ -35,30 +35,39 @@ class NiftiHeader:
 
     Attributes:
         sizes: Voxels along each of the image's axes (1 to 7 of them).
-        spacing: Along the first three axes, in the header's own unit.
-        qform: Quaternion and offset, six numbers, or None where the header has none.
+        pixdim: The first four numbers: the sign of the quaternion's third axis, and the spacing along the first three
+            axes in the header's own unit.
+        unit: Code of that unit.
+        qform: Quaternion (b, c, d) and offset (x, y, z), or None where the header has none.
         sform: (3, 4) affine from voxel index to space, or None where the header has none.
     """
 
     sizes: tuple[int, ...]
-    spacing: tuple[float, float, float]
-    qform: npt.NDArray[np.float64] | None
+    pixdim: tuple[float, float, float, float]
+    unit: int
+    qform: tuple[float, ...] | None
     sform: npt.NDArray[np.float64] | None
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Along the first three axes, in the header's own unit."""
+        return self.pixdim[1:]
 
     @classmethod
     def parse(cls, raw: bytes, order: str) -> NiftiHeader:
         """From the header's bytes; `order` is '<' or '>', as `struct` has it."""
         dims = struct.unpack_from(f"{order}8h", raw, 40)
-        a, b, c = struct.unpack_from(f"{order}3f", raw, 80)
+        sign, a, b, c = struct.unpack_from(f"{order}4f", raw, 76)
         has_qform, has_sform = struct.unpack_from(f"{order}2h", raw, 252)
-        qform = np.array(struct.unpack_from(f"{order}6f", raw, 256)) if has_qform > 0 else None
+        qform = struct.unpack_from(f"{order}6f", raw, 256) if has_qform > 0 else None
         sform = np.array(struct.unpack_from(f"{order}12f", raw, 280)).reshape(3, 4) if has_sform > 0 else None
         n_axes = dims[0] if 1 <= dims[0] <= 7 else 0
-        return cls(dims[1 : 1 + n_axes], (a, b, c), qform, sform)
+        return cls(dims[1 : 1 + n_axes], (sign, a, b, c), raw[123] & 7, qform, sform)
 
 
-def check_nifti_header(path: Path) -> None:
-    """Refuse a `.nii` or `.nii.gz` file whose header is no NIfTI-1 header or cannot be trusted with a position in mm.
+def check_nifti_header(path: Path) -> NiftiHeader:
+    """The header of a NIfTI file. Refused is a `.nii` or `.nii.gz` file whose header is none of
+    NIfTI-1 or cannot be trusted with a position in mm.
 
     Raises:
         InputError: Saying which field is wrong; nothing is printed by ITK's libraries for such a file.
@@ -75,6 +84,7 @@ def check_nifti_header(path: Path) -> None:
     if not header.sizes or min(header.sizes) < 1:
         raise _no_nifti(path, f"its header gives the sizes {header.sizes}")
     _check_spacing_fields(path, header)
+    return header
 
 
 def _check_spacing_fields(path: Path, header: NiftiHeader) -> None:
