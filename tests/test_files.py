@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -250,3 +253,46 @@ def test_scratch_of_a_process_at_work_stays(tmp_path: Path) -> None:
         (tmp_path / f"{PARTIAL}{number}-a.txt").write_text("half")
     remove_partial(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_another_thread_fills_is_removed_all_the_same(tmp_path: Path) -> None:
+    """The end of a process does not wait for its main thread, which may be amid a fold's validation."""
+    scratch = tmp_path / f"{PARTIAL}{os.getpid()}-scratch"
+    scratch.mkdir()
+    stop = threading.Event()
+
+    def fill() -> None:
+        for i in itertools.count():
+            if stop.is_set():
+                return
+            with contextlib.suppress(OSError):
+                (scratch / f"{i}.npz").write_bytes(b"x")
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        for _ in range(20):
+            scratch.mkdir(exist_ok=True)
+            time.sleep(0.005)
+            remove_partial(tmp_path)
+            assert not scratch.exists()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_nothing_is_begun_after_the_last_sweep(tmp_path: Path) -> None:
+    """In a process of its own: what is under way is gone, and a writer that comes late is stopped."""
+    script = (
+        "import sys; from pathlib import Path; from bisc.core.files import *\n"
+        "target = Path(sys.argv[1]) / 'a.txt'\n"
+        "with atomic_file(target) as scratch:\n"
+        "    scratch.write_text('half')\n"
+        "    sweep(last=True)\n"
+        "    print(list(target.parent.iterdir()))\n"
+        "    try: write_text(target, 'late')\n"
+        "    except KeyboardInterrupt: print('stopped')\n"
+        "    scratch.write_text('half')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "stopped"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ processes that are no more, readers never see any."""
 CLOCKS_APART_S: Final = 3600.0
 """A file server's clock may differ from this machine's by less than this."""
 
+REMOVE_TRIES: Final = 20
+
+_closed = threading.Event()
 _written: set[Path] = set()
 """Folders in which this process or its workers may have unfinished work; see `sweep`."""
 
@@ -151,8 +155,14 @@ def remove_partial(folder: Path) -> None:
             _remove(path)
 
 
-def sweep() -> None:
-    """`remove_partial` of every folder this process cleared or wrote to: for its end, once its workers are dead."""
+def sweep(last: bool = False) -> None:
+    """`remove_partial` of every folder this process cleared or wrote to: for its end, once its workers are dead.
+
+    Args:
+        last: Another thread may still be writing: nothing is begun any more.
+    """
+    if last:
+        _closed.set()
     for folder in list(_written):
         remove_partial(folder)
 
@@ -170,6 +180,8 @@ def _exchange(scratch: Path, target: Path, older: Path) -> None:
 
 
 def _scratch(target: Path, what: str = "") -> Path:
+    if _closed.is_set():
+        raise KeyboardInterrupt  # the process is ending, and has swept
     _written.add(target.parent)
     return target.parent / f"{PARTIAL}{os.getpid()}-{what}{target.name}"
 
@@ -194,10 +206,13 @@ def _is_at_work(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    for _ in range(REMOVE_TRIES):  # another thread may add a file between its emptying and its end
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
 
 
 def _meant(path: Path) -> Path:

@@ -161,12 +161,12 @@ def leave(line: str | None = None) -> NoReturn:
             with suppress(Exception):  # a state that cannot be saved (a full disk) must not keep the process alive
                 hook()
         kill_workers()
-        sweep()
         with suppress(Exception):
             # Its semaphores; else its helper process complains of them on stderr, when the line is out.
             multiprocessing.util._exit_function()  # type: ignore[attr-defined]
         _state.line = _state.line or line
         _write_line()
+        sweep(last=True)
         os._exit(STATUS)
 
 
