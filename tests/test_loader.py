@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,14 @@ def sampler(folder: Path) -> Sampler:
     return make_sampler([folder], PATCH)
 
 
+def loader_processes() -> list[BaseProcess]:
+    """Of this process; helpers of other test modules are daemons, pools' workers are none."""
+    return [child for child in multiprocessing.active_children() if not child.daemon]
+
+
 def wait_for_no_children(seconds: float = 20.0) -> None:
     until = time.monotonic() + seconds
-    while multiprocessing.active_children():
+    while loader_processes():
         assert time.monotonic() < until, "worker processes live on"
         time.sleep(0.05)
 
@@ -62,7 +68,7 @@ def test_nothing_to_do_is_nothing_done(sampler: Sampler, workers: int) -> None:
     """A finished run that is continued starts no process."""
     with batches(sampler, 5, 5, workers) as none:
         assert list(none) == []
-        assert not multiprocessing.active_children()
+        assert not loader_processes()
 
 
 def test_a_dead_worker_is_an_error_that_names_the_step(folder: Path) -> None:
@@ -89,7 +95,7 @@ def test_a_worker_is_deaf_to_ctrl_c(sampler: Sampler) -> None:
     """A terminal sends it to the whole group; the loop that answers it must still get its batches."""
     with batches(sampler, 0, 12, 1, START_S) as ahead:
         first = next(ahead)
-        (worker,) = multiprocessing.active_children()
+        (worker,) = loader_processes()
         assert worker.pid is not None
         time.sleep(0.5)  # until it waits for work
         os.kill(worker.pid, signal.SIGINT)
@@ -111,7 +117,7 @@ def test_leaving_early_leaves_no_process(sampler: Sampler) -> None:
     """As after an interrupt in the middle of an epoch."""
     with batches(sampler, 0, 1000, 1, START_S) as ahead:
         next(ahead)
-        assert multiprocessing.active_children()
+        assert loader_processes()
     wait_for_no_children()
 
 
