@@ -67,8 +67,9 @@ def handled() -> Iterator[None]:
         yield
     finally:
         _state.handled = False
-        for number, handler in old.items():
-            if not _state.watched:
+        if not _state.watched:  # a caller's process goes on, and its next work was not asked to stop
+            _state.asked = _state.heard = _state.owed = False
+            for number, handler in old.items():
                 signal.signal(number, handler)
 
 
