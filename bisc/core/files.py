@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final
@@ -209,7 +209,11 @@ def _remove(path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
-    for _ in range(REMOVE_TRIES):  # another thread may add a file between its emptying and its end
+    # Another thread may be filling it: under another name it gets no more than what is being made this moment.
+    aside = path.with_name(f"{path.name}-gone")
+    with suppress(OSError):  # a remainder of that name is in the way: then as it is
+        path = path.rename(aside)
+    for _ in range(REMOVE_TRIES):
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():
             return
