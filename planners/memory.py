@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 
 from bisc.core.geometry import IntTriple
+from bisc.core.memory import GIB
 
 BYTES_PER_VOXEL_FEATURE: Final = 95.0
 BYTES_PER_VOXEL: Final = 290.0
@@ -21,7 +22,6 @@ MAX_FEATURES: Final = 32
 MIN_FEATURES: Final = 8
 STEP_PX: Final = 16
 BATCH_NORM_MIN_BATCH: Final = 4
-GIB: Final = 2.0**30
 
 Norm = Literal["batch", "instance"]
 

@@ -14,6 +14,7 @@ from typing import Final
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError
+from bisc.imageio.slabs import bytes_per_voxel
 
 MAX_VOXELS: Final = 1 << 31
 """1024 x 1024 x 2048, four gigabytes of int16: eight times the largest scan of KiTS19 (512 x 512 x 1059)."""
@@ -22,15 +23,6 @@ MAX_EXPANSION: Final = 1032
 MAX_HEADER_BYTES: Final = 1 << 20
 MAX_LINE: Final = 1000
 """Characters of a header's line with numbers; ITK's NRRD parser overruns its memory on longer ones."""
-BYTES_OF: Final = {
-    sitk.sitkUInt8: 1,
-    sitk.sitkInt8: 1,
-    sitk.sitkUInt16: 2,
-    sitk.sitkInt16: 2,
-    sitk.sitkUInt32: 4,
-    sitk.sitkInt32: 4,
-    sitk.sitkFloat32: 4,
-}
 EXPORT: Final = "export it again"
 
 _NUMBER = r"\s*[-+]?[0-9.]{1,40}([eE][-+]?[0-9]{1,4})?\s*|\s*nan\s*"
@@ -69,6 +61,19 @@ def checked_reader(path: Path, suffix: str) -> sitk.ImageFileReader:
     return reader
 
 
+def slice_reader(path: Path | str) -> sitk.ImageFileReader:
+    """ITK's reader of one DICOM file, its header read.
+
+    Raises:
+        RuntimeError: ITK's own, if it cannot read the header.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader
+
+
 def check_series_promise(folder: Path, names: Sequence[str]) -> None:
     """Refuse a DICOM series whose first slice promises more voxels than its files can hold.
 
@@ -76,11 +81,7 @@ def check_series_promise(folder: Path, names: Sequence[str]) -> None:
         InputError: As `checked_reader`.
         RuntimeError: ITK's own, if it cannot read the header.
     """
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(names[0])
-    reader.ReadImageInformation()
-    check_promise(folder, reader, len(names), sum(Path(name).stat().st_size for name in names))
+    check_promise(folder, slice_reader(names[0]), len(names), sum(Path(name).stat().st_size for name in names))
 
 
 def check_promise(path: Path, header: sitk.ImageFileReader, n_files: int, n_bytes: int) -> None:
@@ -104,7 +105,7 @@ def check_promise(path: Path, header: sitk.ImageFileReader, n_files: int, n_byte
         raise InputError(path, f"cannot be read (size {shape})", "a size of at least one voxel", EXPORT)
     if n_voxels > MAX_VOXELS:
         raise InputError(path, f"its header promises {shape} voxels", f"at most {MAX_VOXELS}", "crop or resample it")
-    promised = n_voxels * BYTES_OF.get(header.GetPixelID(), 1)
+    promised = n_voxels * bytes_per_voxel(header.GetPixelID(), unknown=1)
     if promised > MAX_EXPANSION * n_bytes:
         raise InputError(
             path,

@@ -20,7 +20,7 @@ from bisc.core.errors import InputError
 from bisc.core.geometry import Float
 from bisc.core.notices import notice
 from bisc.imageio.axes import check_direction, say_straightened
-from bisc.imageio.nifti_header import NiftiHeader, check_nifti_header
+from bisc.imageio.nifti_header import NiftiHeader
 
 FORMS_TOLERANCE_MM: Final = 1.0
 FORMS_TOLERANCE: Final = 1e-3
@@ -82,14 +82,15 @@ class Forms:
 
 
 @contextmanager
-def trusted_forms(path: Path) -> Iterator[None]:
-    """Check a file's forms, if it is NIfTI; while the block runs, ITK straightens a sform that rounding has bent.
+def trusted_forms(path: Path, header: NiftiHeader | None) -> Iterator[None]:
+    """Check the forms of a file's `header` (None: it is no NIfTI).
+
+    While the block runs, ITK straightens a sform that rounding has bent.
 
     Raises:
         InputError: If the sform is sheared or singular, or places voxels elsewhere than the qform or pixdim does.
     """
-    is_nifti = path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file()
-    forms = Forms.of(check_nifti_header(path)) if is_nifti else None
+    forms = None if header is None else Forms.of(header)
     if forms is None or not _check_forms(path, forms):
         yield
         return

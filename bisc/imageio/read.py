@@ -21,7 +21,7 @@ from bisc.imageio.axes import check_direction, say_straightened
 from bisc.imageio.case import CaseImage
 from bisc.imageio.header import check_series_promise, checked_reader
 from bisc.imageio.nifti_forms import trusted_forms
-from bisc.imageio.nifti_header import check_nifti_header
+from bisc.imageio.nifti_header import NiftiHeader, check_nifti_header
 from bisc.imageio.plausible import check_spacing
 from bisc.imageio.series import check_one_stack
 from bisc.imageio.slabs import STREAMED_SUFFIXES, FileSlabs, ImageSlabs, Slabs, converted, is_large
@@ -79,7 +79,7 @@ def read_stored_geometry(path: Path) -> Geometry:
     if path.is_dir():
         raise InputError(path, "is a folder", "an image file", "put the file in its place")
     with _trusted(path):
-        reader = open_header(path)
+        reader = _file_reader(path)
     n_axes, size, direction = reader.GetDimension(), reader.GetSize(), reader.GetDirection()
     if n_axes == 4 and size[3] == 1:  # one volume of a 4-D file, as `_read` takes it
         n_axes, direction = 3, tuple(np.reshape(direction, (4, 4))[:3, :3].ravel().tolist())
@@ -109,14 +109,13 @@ class _Source:
 
 def _open(path: Path) -> _Source:
     """A file's grid and voxels; what is large and can be read in parts stays on disk until it is asked for."""
-    if path.is_file() and image_suffix(path) in STREAMED_SUFFIXES:
-        reader = open_header(path)
-        if reader.GetDimension() == 3 and reader.GetNumberOfComponents() == 1 and is_large(reader):
-            _check_one_number(path, 1, reader.GetPixelID())
-            if image_suffix(path) in NIFTI_SUFFIXES:
-                check_whole_nifti(path, reader)
-            return _Source(_geometry(reader, path), FileSlabs(reader, lambda error: _unreadable(path, error)))
-    image = _read(path)
+    reader = None if path.is_dir() else _file_reader(path)
+    if reader is not None and image_suffix(path) in STREAMED_SUFFIXES and is_large(reader):
+        _check_one_number(path, 1, reader.GetPixelID())
+        if image_suffix(path) in NIFTI_SUFFIXES:
+            check_whole_nifti(path, reader)
+        return _Source(_geometry(reader, path), FileSlabs(reader, lambda error: _unreadable(path, error)))
+    image = _read(path, reader)
     return _Source(_geometry(image, path), ImageSlabs(image))
 
 
@@ -127,29 +126,25 @@ def open_header(path: Path) -> sitk.ImageFileReader:
         InputError: If it cannot be read.
     """
     _check_before_itk(path)
-    try:
-        reader = _file_reader(path)
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    return reader
+    return _file_reader(path)
 
 
 @contextmanager
 def _trusted(path: Path) -> Iterator[None]:
     """While the block runs ITK may read `path`, whose header means one thing, and straightens what rounding bent."""
-    _check_before_itk(path)
-    with trusted_forms(path):
+    with trusted_forms(path, _check_before_itk(path)):
         yield
 
 
-def _check_before_itk(path: Path) -> None:
-    """What ITK itself would tell in several lines on stderr, or not at all."""
+def _check_before_itk(path: Path) -> NiftiHeader | None:
+    """Refuse what ITK itself would tell in several lines on stderr, or not at all; the header, if it is NIfTI."""
     missing = absence(path)
     if missing:
         raise InputError(path, missing, "an image file or a DICOM series folder", "mend the path or the link")
     if image_suffix(path) in NIFTI_SUFFIXES and not path.is_dir():
         check_alone(path)
-        check_nifti_header(path)
+        return check_nifti_header(path)
+    return None
 
 
 def _check_one_number(path: Path, n_components: int, pixel_id: int) -> None:
@@ -159,10 +154,10 @@ def _check_one_number(path: Path, n_components: int, pixel_id: int) -> None:
         raise InputError(path, f"{n_components} values per voxel", "one value (HU)", "export one channel")
 
 
-def _read(path: Path) -> sitk.Image:
-    """The whole of a file or series as one 3-D image of one value a voxel."""
+def _read(path: Path, reader: sitk.ImageFileReader | None) -> sitk.Image:
+    """The whole of a file, by its `reader`, or of a series (None) as one 3-D image of one value a voxel."""
     try:
-        image = _read_dicom_series(path) if path.is_dir() else _file_reader(path).Execute()
+        image = _read_dicom_series(path) if reader is None else reader.Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     if image_suffix(path) in NIFTI_SUFFIXES:
@@ -179,7 +174,10 @@ def _file_reader(path: Path) -> sitk.ImageFileReader:
     suffix = image_suffix(path)
     if suffix is None:
         raise InputError(path, "no image by its name", f"a name that ends in {', '.join(IMAGE_SUFFIXES)}")
-    return checked_reader(path, suffix)
+    try:
+        return checked_reader(path, suffix)
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
 
 
 def _read_dicom_series(folder: Path) -> sitk.Image:

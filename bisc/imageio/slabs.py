@@ -82,13 +82,15 @@ class ImageSlabs:
 
 
 def is_large(reader: sitk.ImageFileReader) -> bool:
-    """Whether the file, whose header was read, holds more than one slab."""
+    """Whether the file, whose header was read, is a volume of one value a voxel and of more than one slab."""
+    if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
+        return False
     n_voxels = prod(int(n) for n in reader.GetSize())
     return n_voxels * bytes_per_voxel(reader.GetPixelID()) > SLAB_BYTES
 
 
-def bytes_per_voxel(pixel_id: int) -> int:
-    """Of an ITK scalar pixel type; 8 for types that are none."""
+def bytes_per_voxel(pixel_id: int, unknown: int = 8) -> int:
+    """Of an ITK scalar pixel type of up to four bytes; `unknown` for all others."""
     sizes = {sitk.sitkUInt8: 1, sitk.sitkInt8: 1, sitk.sitkUInt16: 2, sitk.sitkInt16: 2}
     sizes |= {sitk.sitkUInt32: 4, sitk.sitkInt32: 4, sitk.sitkFloat32: 4}
-    return sizes.get(pixel_id, 8)
+    return sizes.get(pixel_id, unknown)

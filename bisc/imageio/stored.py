@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
+from bisc.imageio.header import slice_reader
 from bisc.imageio.read import image_suffix, open_header
 from bisc.imageio.slabs import STREAMED_SUFFIXES, bytes_per_voxel
 
@@ -44,14 +45,10 @@ def read_size(path: Path) -> StoredImage:
 
 
 def _slice_header(path: Path) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        return slice_reader(path)
     except RuntimeError as error:
         raise InputError(path, "cannot be read", "a DICOM slice") from error
-    return reader
 
 
 def _slices(folder: Path) -> list[Path]:

@@ -13,14 +13,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError
+from bisc.imageio.nifti_header import GZIP_STREAM
+from bisc.imageio.nifti_header import HEADER_BYTES as HEADER_BEGINS  # its first four bytes, as a number
 
 HEADER_BYTES: Final = 352
-HEADER_BEGINS: Final = 348
-"""The first four bytes of a NIfTI-1 header as a number: read the wrong way round, the file is big-endian."""
 PROMISE_KEYS: Final = ("vox_offset", "bitpix", "datatype")
 FLOAT_TYPES: Final = {"16": "f4", "64": "f8"}
-GZIP_STREAM: Final = 31
-"""zlib's code for a stream with a gzip header."""
 CHUNK_BYTES: Final = 1 << 20
 MOST_SURPLUS: Final = 2
 """A small gzip file can unpack to any number of bytes: past so many times what is promised it is not followed."""
