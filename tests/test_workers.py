@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -108,6 +109,14 @@ def test_half_a_result_in_the_pipe_is_no_hang(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(survive, "LOOK_EVERY_S", 0.2)
     with process_pool(2) as pool:
         check(run_cases(half_a_result, range(4), pool, "test", named), 4, "its worker process died")
+    managers = [thread for thread in threading.enumerate() if "Executor" in type(thread).__name__]
+    assert managers == []  # the interpreter waits for them at its end
+
+
+def test_a_process_whose_worker_died_amid_a_result_ends(tmp_path: Path) -> None:
+    """All cases are answered, and then the process itself must end too."""
+    out, _ = run_script("half a result", tmp_path).communicate(timeout=SECONDS)
+    assert out == "0 1 None 9\n"
 
 
 def test_a_real_memory_limit_is_a_message_with_the_case() -> None:

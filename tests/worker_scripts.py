@@ -15,8 +15,8 @@ if __name__ != "__main__" and sys.argv[1] == "dies at import":
     os._exit(1)  # in a worker, which imports this file again
 
 
-def say(what: object) -> None:
-    sys.stdout.write(f"{what}\n")
+def say(*what: object) -> None:
+    sys.stdout.write(" ".join(map(str, what)) + "\n")
     sys.stdout.flush()
 
 
@@ -34,6 +34,13 @@ def dies_at_import(folder: Path) -> None:
     with process_pool(2) as pool:
         for outcome in run_cases(pid, range(6), pool, "test", lambda j: f"case_{j}"):
             say(outcome.error)
+
+
+def half_of_a_result(folder: Path) -> None:
+    from test_workers import half_a_result
+
+    with process_pool(2) as pool:
+        say(*(outcome.result for outcome in run_cases(half_a_result, range(4), pool, "test")))
 
 
 def waits(folder: Path) -> None:
@@ -80,5 +87,12 @@ def imports(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    MODES = {"dies at import": dies_at_import, "waits": waits, "stuck": stuck, "writes": writes, "imports": imports}
+    MODES = {
+        "dies at import": dies_at_import,
+        "half a result": half_of_a_result,
+        "waits": waits,
+        "stuck": stuck,
+        "writes": writes,
+        "imports": imports,
+    }
     MODES[sys.argv[1]](Path(sys.argv[2]))

@@ -67,14 +67,23 @@ class WorkerPool(Executor):
         self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def kill(self) -> None:
-        """End the workers now, whatever they are at."""
+        """End the workers now, whatever they are at, and the pool's own thread with them.
+
+        A worker that died amid a result leaves that thread waiting for the rest, on a pipe whose other end this
+        process holds open itself; the interpreter would wait for the thread at its end, for ever.
+        """
         workers = self._workers()
+        results: Any = self._pool._result_queue
+        manager: Any = self._pool._executor_manager_thread  # none before the first job, and after a shutdown
         self._pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             worker.kill()
         for worker in workers:
             with suppress(AssertionError, ValueError):  # another thread has seen to it
                 worker.join(JOIN_S)
+        if manager is not None:
+            results._writer.close()
+            manager.join(JOIN_S)
 
     def lost_one(self) -> bool:
         """Whether a worker has died. The pool sees it too, unless the death left half a result in its pipe."""
