@@ -22,8 +22,8 @@ from pathlib import Path
 import pandas as pd
 
 from bisc.cli import train
+from bisc.core.choices import DECISIONS
 from bisc.evaluation.tables import to_markdown
-from bisc.inference.decision import DECISIONS
 
 NAME = "Demo"
 

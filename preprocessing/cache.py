@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.choices import STAGES
 from bisc.core.errors import BiscError, InputError
 from bisc.core.files import atomic_folder
 from bisc.core.geometry import Geometry, Triple
@@ -39,7 +40,6 @@ MAX_POINTS: Final = 2000
 PARTS: Final = ("image", "targets", "kidney_points", "tumor_points")
 KINDS: Final = (np.dtype(np.float16), np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int16))
 """Of the `PARTS`."""
-STAGES: Final = ("rough", "fine")
 Stage = Literal["rough", "fine"]
 
 

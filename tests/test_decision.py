@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bisc.inference.decision import DECISIONS, NO_OFFSETS, OffsetFit, decide, offsets_of
+from bisc.core.choices import DECISIONS
+from bisc.inference.decision import NO_OFFSETS, OffsetFit, decide, offsets_of
 
 Float = npt.NDArray[np.float32]
 

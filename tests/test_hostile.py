@@ -33,7 +33,7 @@ def predict(home: Path, kinds: tuple[CaseKind, ...]) -> Run:
     scan(home / "in" / "sound.nii.gz")
     named = {kind.name: kind.make(home / "in", kind.case) for kind in kinds}
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("bisc.cli.predict.load_model", lambda *_: stub_model(plan=COARSE))
+        monkeypatch.setattr("bisc.inference.model.load_model", lambda *_: stub_model(plan=COARSE))
         run = run_command("predict", ["-i", home / "in", "-o", home / "out", "-m", "stub"], home)
     return Run(run.status, run.err, run.out, home, named)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from training_fixtures import use_one_thread
 
+from bisc.core.choices import LOSS_NAMES
 from bisc.core.targets import pack_targets
-from bisc.losses import LOSS_NAMES, SCUNetLoss, balanced_ce, ce, dice_ce, loss_by_name, unpack_targets
+from bisc.losses import SCUNetLoss, balanced_ce, ce, dice_ce, loss_by_name, unpack_targets
 
 use_one_thread()
 

@@ -12,10 +12,10 @@ from stub_model import OBLIQUE, ByIntensity, dice, kidneys, stub_model
 from torch import Tensor
 from training_fixtures import use_one_thread
 
+from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio import read_image, write_image
 from bisc.imageio.inputs import find_inputs
-from bisc.inference.decision import Decision
 from bisc.inference.predictor import PredictionRow, PredictOptions, doubt_of, predict_cases, read_rows, rows_csv
 
 use_one_thread()

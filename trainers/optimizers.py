@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-OptimizerName = Literal["adam", "muon"]
+from bisc.core.choices import OptimizerName
 
 MOMENTUM: Final = 0.95
 NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)

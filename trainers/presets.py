@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from bisc.core.choices import LossName, OptimizerName
 from bisc.core.errors import InputError
 from bisc.core.jsonfile import Document
-from bisc.trainers.optimizers import OptimizerName
 
 Schedule = Literal["constant", "cosine"]
-Loss = Literal["balanced_ce", "ce", "dice_ce"]
 
 
 class StageBudget(Document, frozen=True):
     """By which loss and optimiser, how fast and how long one stage trains, and caps on the plan's sizes (None: as
     planned)."""
 
-    loss: Loss
+    loss: LossName
     optimizer: OptimizerName
     learning_rate: float
     epochs: int

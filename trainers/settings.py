@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from bisc.core.choices import LossName, OptimizerName
 from bisc.core.geometry import IntTriple
 from bisc.core.jsonfile import Document
 from bisc.planners.memory import norm_for
 from bisc.planners.plan import Plan, StagePlan
 from bisc.preprocessing.cache import Stage
-from bisc.trainers.optimizers import OptimizerName
-from bisc.trainers.presets import Loss, Preset, Schedule, StageBudget
+from bisc.trainers.presets import Preset, Schedule, StageBudget
 
 DEFAULT_SEED = 12345
 
@@ -20,7 +20,7 @@ class RunSettings(Document, frozen=True):
     stage: Stage
     fold: int
     preset: str
-    loss: Loss
+    loss: LossName
     loss_threshold: float
     optimizer: OptimizerName
     epochs: int
@@ -47,7 +47,7 @@ def run_settings(
     fold: int,
     preset: Preset,
     precision: str,
-    loss: Loss | None = None,
+    loss: LossName | None = None,
     loss_threshold: float | None = None,
     epochs: int | None = None,
     iterations: int | None = None,

@@ -8,19 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from bisc.cli import evaluate, export, plan_and_preprocess, predict, simulate, train
 from bisc.cli.common import INTERRUPTED, OK, add_workers, make_parser, positive_int, run_command
+from bisc.core import interrupt
+from bisc.core.choices import DECISIONS
 from bisc.core.errors import WorkError
-from bisc.core.files import remove_partial, write_bytes
-from bisc.core.parallel import process_pool
-from bisc.evaluation.aggregate import read_report, summarise
-from bisc.inference.decision import DECISIONS, DEFAULT_DECISION
-from bisc.planners.dataset import load_plan
-from bisc.report.page import Fact, FileLink
-from bisc.report.run_report import FIGURES, RunReport, write_run_report
-from bisc.report.tables import Table
+from bisc.core.files import remove_partial
 from bisc.trainers.presets import preset_by_name
 
 PROG = "bisc_demo"
@@ -52,12 +45,14 @@ def run(args: argparse.Namespace) -> int:
     """Every step is the command a user would type; a rerun goes on where the last one stopped."""
     begin = time.perf_counter()
     preset_by_name(args.preset)  # known before minutes are spent
+    with interrupt.shielded():  # torch and pictures, in seconds; an import is no place for KeyboardInterrupt
+        from bisc.cli import demo_report
     out: Path = args.out
     workers = ["-np", str(args.n_workers)]
     os.environ.update(
         BISC_RAW=str(out / "raw"), BISC_PREPROCESSED=str(out / "preprocessed"), BISC_RESULTS=str(out / "results")
     )
-    for folder in (out, out / FIGURES):
+    for folder in (out, out / demo_report.FIGURES):
         remove_partial(folder)
     steps = Steps()
     raw, held_out = out / "raw" / NAME, out / "held_out"
@@ -72,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
         predictions = out / f"predictions_{decision}"
         rough = ["--save-rough", "--device", "cpu", "--decision", decision, "--continue"]
         steps.do(predict.main, ["-i", str(held_out), "-o", str(predictions), "-d", NAME, *rough])
-        fine_report, rough_report = _reports(out, decision)
+        fine_report, rough_report = demo_report.tables_of(out, decision)
         steps.do(evaluate.main, ["-r", str(held_out), "-p", str(predictions), "-o", str(fine_report), *workers])
         masks = ["-p", str(predictions / "rough"), "-o", str(rough_report)]
         steps.do(evaluate.main, ["-r", str(held_out), *masks, *workers])
     steps.do(export.main, ["-d", NAME, "-o", str(out / "model.zip")])
-    page = _report(out, steps, time.perf_counter() - begin, args.n_workers)
-    _tell(out, page, time.perf_counter() - begin)
+    page = demo_report.write(out, NAME, steps.seconds, time.perf_counter() - begin, args.n_workers)
+    demo_report.tell(out, page, time.perf_counter() - begin)
     return OK
 
 
@@ -105,78 +100,6 @@ class Steps:
             raise KeyboardInterrupt
         if status != OK:
             raise WorkError(f"{name} ended with exit status {status}")
-
-
-def _reports(out: Path, decision: str) -> tuple[Path, Path]:
-    """The cascade's and the rough stage's report of one decision."""
-    return out / f"report_{decision}.csv", out / f"rough_report_{decision}.csv"
-
-
-def _report(out: Path, steps: Steps, seconds: float, n_workers: int) -> Path:
-    """Copy the default decision's tables to report.csv and report_summary.csv, draw, write the page."""
-    fine, rough = _reports(out, DEFAULT_DECISION)
-    for suffix in ("", "_summary"):
-        write_bytes(out / f"report{suffix}.csv", fine.with_name(f"{fine.stem}{suffix}.csv").read_bytes())
-        write_bytes(out / f"rough_report{suffix}.csv", rough.with_name(f"{rough.stem}{suffix}.csv").read_bytes())
-    plan = load_plan(out / "preprocessed" / NAME)
-    z, y, x = plan.target_spacing_mm_zyx
-    facts = (
-        Fact("Data", f"{plan.n_cases} simulated CT for training and validation, {len(read_report(fine))} held out"),
-        Fact("Target spacing", f"{x:g} x {y:g} x {z:g} mm"),
-        Fact("ROI sides", ", ".join(f"{s} px" for s in plan.roi.sides_px)),
-        Fact("Decision", DEFAULT_DECISION),
-        Fact("Whole run", f"{seconds / 60:.1f} minutes"),
-    )
-    files = tuple(
-        FileLink(path, what)
-        for path, what in (
-            ("report.csv", "every measure of every held-out case, fine stage"),
-            ("report_summary.csv", "mean, deviation, median of each measure"),
-            ("rough_report.csv", "the same of the rough stage's masks"),
-            (f"predictions_{DEFAULT_DECISION}/predictions.csv", "status, time, ROIs and volumes"),
-            (f"preprocessed/{NAME}/plan.txt", "the plan, and why it chose each value"),
-            (f"results/{NAME}/rough/fold_0/progress.png", "training of the rough stage"),
-            (f"results/{NAME}/fine/fold_0/progress.png", "training of the fine stage"),
-            ("model.zip", "the trained cascade, for bisc_predict -m"),
-        )
-    )
-    tables = (_decision_table(out), _time_table(steps))
-    predictions = out / f"predictions_{DEFAULT_DECISION}"
-    report = RunReport(out, out / "held_out", predictions, fine, rough, facts, files, tables)
-    lead = (
-        "Rough and fine SC-UNet, trained on simulated CT in minutes on a CPU, on simulated patients neither has seen. "
-        "It shows that the pipeline works, not what a full training on real CT reaches."
-    )
-    with process_pool(n_workers) as pool:
-        return write_run_report(report, "BiSC-UNet demo", lead, pool)
-
-
-def _decision_table(out: Path) -> Table:
-    rows = []
-    for decision in DECISIONS:
-        for stage, path in zip(("fine", "rough"), _reports(out, decision), strict=True):
-            mean = summarise(read_report(path)).set_index("metric")["mean"]
-            rows.append((stage, decision, *(round(float(mean[m]), 3) for m in ("dice_kidney", "dice_tumor"))))
-    return Table(
-        "Both decision rules",
-        ("stage", "decision", "Dice kidney", "Dice tumour"),
-        tuple(rows),
-        "argmax is the paper's; calibrated adds offsets to the logits, fitted on the fold's validation cases.",
-    )
-
-
-def _time_table(steps: Steps) -> Table:
-    rows = tuple((command, round(seconds, 1)) for command, seconds in steps.seconds)
-    return Table("What was run", ("command", "seconds"), rows)
-
-
-def _tell(out: Path, page: Path, seconds: float) -> None:
-    for name in ("rough_report_summary.csv", "report_summary.csv"):
-        table = pd.read_csv(out / name).set_index("metric")
-        kidney, tumor = table.loc["dice_kidney", "mean"], table.loc["dice_tumor", "mean"]
-        stage = "rough" if name.startswith("rough") else "fine "
-        print(f"{stage}: mean Dice kidney {kidney:.3f}, tumour {tumor:.3f}")
-    print(f"\nDone in {seconds / 60:.1f} minutes. Look at {page.resolve()}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 from bisc.core import interrupt
 
 Main = Callable[[Sequence[str] | None], int]
 
 
-def run_process(command: str, load: Callable[[], Main], argv: Sequence[str] | None = None) -> int:
-    """Import and run one command as a process of its own; after a signal the process ends here.
+def run_process(command: str, load: Callable[[], Main], argv: Sequence[str] | None = None) -> NoReturn:
+    """Import and run one command as a process of its own; the process ends here.
 
     Args:
         command: Its name, for the answer to a signal during the imports.
@@ -28,43 +33,52 @@ def run_process(command: str, load: Callable[[], Main], argv: Sequence[str] | No
         finally:
             if interrupt.asked():
                 interrupt.leave(f"{command}: error: interrupted at its very end; nothing was lost")
-    return status
+    _end(status)
 
 
-def _run(name: str) -> int:
-    return run_process(f"bisc_{name}", lambda: import_module(f"bisc.cli.{name}").main)
+def _end(status: int) -> NoReturn:
+    """Without the interpreter's own end, which spends half a second on taking torch apart."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a reader that went away, as `head` does
+            stream.flush()
+    os._exit(status)
 
 
-def plan_and_preprocess() -> int:
+def _run(name: str) -> NoReturn:
+    run_process(f"bisc_{name}", lambda: import_module(f"bisc.cli.{name}").main)
+
+
+def plan_and_preprocess() -> NoReturn:
     """bisc_plan_and_preprocess."""
-    return _run("plan_and_preprocess")
+    _run("plan_and_preprocess")
 
 
-def train() -> int:
+def train() -> NoReturn:
     """bisc_train."""
-    return _run("train")
+    _run("train")
 
 
-def predict() -> int:
+def predict() -> NoReturn:
     """bisc_predict."""
-    return _run("predict")
+    _run("predict")
 
 
-def evaluate() -> int:
+def evaluate() -> NoReturn:
     """bisc_evaluate."""
-    return _run("evaluate")
+    _run("evaluate")
 
 
-def simulate() -> int:
+def simulate() -> NoReturn:
     """bisc_simulate."""
-    return _run("simulate")
+    _run("simulate")
 
 
-def export() -> int:
+def export() -> NoReturn:
     """bisc_export."""
-    return _run("export")
+    _run("export")
 
 
-def demo() -> int:
+def demo() -> NoReturn:
     """bisc_demo."""
-    return _run("demo")
+    _run("demo")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisc.cli.common import OK, make_parser, run_command
+from bisc.core import interrupt
 from bisc.core.files import remove_partial
 from bisc.core.paths import Folders, find_dataset
-from bisc.inference.model import export_model
 
 PROG = "bisc_export"
 
@@ -28,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
     results = find_dataset(
         Folders.from_environment().results, args.dataset, "fine/fold_*/checkpoint_last.pt", "trained model", "train one"
     )
+    with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
+        from bisc.inference.model import export_model
     remove_partial(args.out.parent)
     n = export_model(results, args.folds, args.out)
     print(f"{n} checkpoints of {results.name} in {args.out}")

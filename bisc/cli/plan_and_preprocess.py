@@ -10,6 +10,7 @@ from pathlib import Path
 from bisc.cli.common import BAD_INPUT, OK, add_workers, complain, make_parser, positive_float, run_command
 from bisc.cli.fault_table import Fault, faults_csv, faults_text
 from bisc.cli.workers import workers_that_fit
+from bisc.core.choices import STAGES
 from bisc.core.errors import BiscError, InputError
 from bisc.core.files import make_output_folder, remove_partial, write_text
 from bisc.core.parallel import process_pool, run_cases
@@ -19,7 +20,7 @@ from bisc.planners.dataset import measure_dataset, plan_dataset, save_source
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.plan import Plan
 from bisc.planners.planner import DEFAULT_MEMORY_GB, explain
-from bisc.preprocessing.cache import STAGES, CacheJob, CacheSettings, cache_case
+from bisc.preprocessing.cache import CacheJob, CacheSettings, cache_case
 
 PROG = "bisc_plan_and_preprocess"
 RAW_MARKER = "*/*.*"

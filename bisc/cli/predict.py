@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, make_parser, positive_float, run_command
+from bisc.core import interrupt
+from bisc.core.choices import DECISIONS, DEFAULT_DECISION, PRECISIONS
 from bisc.core.errors import BiscError, InputError
 from bisc.core.paths import Folders, find_dataset
 from bisc.imageio.inputs import KINDS, find_inputs
-from bisc.inference.decision import DECISIONS, DEFAULT_DECISION
-from bisc.inference.model import load_model
-from bisc.inference.predictor import FAILED as FAILED_CASE
-from bisc.inference.predictor import PredictOptions, predict_cases
-from bisc.network.device import PRECISIONS, choose_device
 
 PROG = "bisc_predict"
 
@@ -47,6 +44,11 @@ def run(args: argparse.Namespace) -> int:
     source = args.model or find_dataset(
         Folders.from_environment().results, args.dataset, "fine/fold_*/checkpoint_last.pt", "trained model", "train one"
     )
+    with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
+        from bisc.inference.model import load_model
+        from bisc.inference.predictor import FAILED as FAILED_CASE
+        from bisc.inference.predictor import PredictOptions, predict_cases
+        from bisc.network.device import choose_device
     model = load_model(source, args.folds, choose_device(args.device, args.precision, args.deterministic))
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
     errors: list[BiscError] = []

@@ -9,15 +9,13 @@ from pathlib import Path
 import msgspec
 
 from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int, positive_int, run_command
+from bisc.core import interrupt
+from bisc.core.choices import LOSS_NAMES, PRECISIONS, STAGES
 from bisc.core.errors import InputError
 from bisc.core.paths import Folders, find_dataset
-from bisc.losses import LOSS_NAMES
-from bisc.network.device import PRECISIONS, choose_device
 from bisc.planners.dataset import load_plan, load_splits
-from bisc.report.validation import check_rough, finish_fold
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, run_settings
-from bisc.trainers.stages import TRAINERS
 
 PROG = "bisc_train"
 
@@ -26,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's parser."""
     presets = "; ".join(f"{p.name}: {p.purpose}" for p in PRESETS.values())
     parser = make_parser(PROG, "Train one stage on one fold.", f"  {PROG} rough 0\n  {PROG} fine 0")
-    parser.add_argument("stage", choices=sorted(TRAINERS), help="rough finds the kidneys, fine segments their ROIs")
+    parser.add_argument("stage", choices=STAGES, help="rough finds the kidneys, fine segments their ROIs")
     parser.add_argument("fold", help="fold number, or all")
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="a preprocessed data set (default: the only one)")
     parser.add_argument("--loss", choices=LOSS_NAMES, help="default: the preset's")
@@ -52,12 +50,15 @@ def run(args: argparse.Namespace) -> int:
     preprocessed = find_dataset(
         folders.preprocessed, args.dataset, "plan.json", "preprocessed data set", "run bisc_plan_and_preprocess first"
     )
-    plan = load_plan(preprocessed)
-    results = folders.results / preprocessed.resolve().name
-    device = choose_device(args.device, args.precision, args.deterministic)
     if args.loss_threshold is not None and not 0.0 <= args.loss_threshold < 1.0:
         raise InputError("--loss-threshold", str(args.loss_threshold), "0 <= T < 1")
-    folds = _folds(args.fold, preprocessed)
+    plan, preset, folds = load_plan(preprocessed), preset_by_name(args.preset), _folds(args.fold, preprocessed)
+    with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
+        from bisc.network.device import choose_device
+        from bisc.report.validation import check_rough, finish_fold
+        from bisc.trainers.stages import TRAINERS
+    results = folders.results / preprocessed.resolve().name
+    device = choose_device(args.device, args.precision, args.deterministic)
     if args.stage == "fine" and not args.no_validation:
         check_rough(folds, plan, results)
     for fold in folds:
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             plan,
             args.stage,
             fold,
-            preset_by_name(args.preset),
+            preset,
             device.precision,
             loss=args.loss,
             loss_threshold=args.loss_threshold,

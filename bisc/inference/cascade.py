@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.choices import Decision
 from bisc.core.geometry import Geometry, as_int_triple
 from bisc.core.roi import Box
 from bisc.core.volume import Volume
-from bisc.inference.decision import Decision, Offsets, decide, offsets_of
+from bisc.inference.decision import Offsets, decide, offsets_of
 from bisc.inference.forward import softmax_volume
 from bisc.inference.model import FoldNetwork, Model
 from bisc.inference.strays import drop_strays

@@ -7,18 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.choices import Decision
 from bisc.core.labels import N_CLASSES
 from bisc.inference.model import FoldNetwork
 
-Decision = Literal["argmax", "calibrated"]
-DECISIONS: Final[tuple[Decision, ...]] = ("argmax", "calibrated")
-DEFAULT_DECISION: Final[Decision] = "calibrated"
-"""Gave the better composite Dice in the runs so far (docs/losses.md, docs/demo.md)."""
 Offsets = tuple[float, ...]
 NO_OFFSETS: Final[Offsets] = (0.0,) * N_CLASSES
 

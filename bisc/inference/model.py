@@ -14,6 +14,7 @@ from typing import Final, Literal
 import msgspec
 import torch
 
+from bisc.core.choices import STAGES
 from bisc.core.errors import InputError
 from bisc.core.files import atomic_file
 from bisc.core.geometry import IntTriple
@@ -28,7 +29,6 @@ from bisc.planners.plan import Plan
 
 CHECKPOINT: Final = "checkpoint_last.pt"
 """The last state, not the best: the best was chosen on the fold's validation cases, which are reported on."""
-STAGES: Final = ("rough", "fine")
 _MEMBER = re.compile(r"(rough|fine)/fold_(\d{1,4})/" + re.escape(CHECKPOINT), re.ASCII)
 MAX_EXPANSION: Final = 10
 """How much larger than an archive its members may be together; weights hardly pack at all."""

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError, WorkError, one_line
 from bisc.core.files import atomic_file, make_output_folder, remove_partial, write_text
 from bisc.core.labels import TUMOR
@@ -24,7 +25,7 @@ from bisc.imageio import CaseImage, read_image, write_image
 from bisc.imageio.inputs import InputCase
 from bisc.imageio.plausible import check_hu, doubt_of_scan
 from bisc.inference.cascade import CascadeResult, roi_arrays, run_cascade, upsample_labels
-from bisc.inference.decision import Decision, offsets_of
+from bisc.inference.decision import offsets_of
 from bisc.inference.memory import network_budget
 from bisc.inference.model import Model
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Literal, get_args
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LossName = Literal["balanced_ce", "ce", "dice_ce"]
-LOSS_NAMES: Final[tuple[LossName, ...]] = get_args(LossName)
+from bisc.core.choices import LossName
+
 BranchLoss = Callable[[Tensor, Tensor], Tensor]
 
 DICE_SMOOTH: Final = 1e-5

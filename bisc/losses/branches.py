@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bisc.core.choices import LossName
 from bisc.core.targets import KIDNEY_EDGE_BIT, LABEL_MASK, TUMOR_EDGE_BIT
-from bisc.losses.branch import LossName, loss_by_name
+from bisc.losses.branch import loss_by_name
 
 
 class BranchTargets(NamedTuple):

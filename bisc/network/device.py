@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
 
-PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
-
 BROKEN_BF16_DEPTH: Final = 2
 N_LEVELS: Final = 4
 Network = TypeVar("Network", bound=nn.Module)

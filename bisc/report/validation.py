@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
 from bisc.core.errors import InputError
 from bisc.core.files import PARTIAL, make_folder, remove_partial, scratch_folder
 from bisc.core.progress import track
@@ -21,7 +22,7 @@ from bisc.evaluation.cases import CaseScores, score_arrays
 from bisc.imageio import read_image, read_labels, write_image
 from bisc.imageio.dataset import RawCase, find_raw_dataset
 from bisc.inference.cascade import labels_of_rois, roi_arrays, rois_of_arrays, run_cascade
-from bisc.inference.decision import DECISIONS, DEFAULT_DECISION, NO_OFFSETS, Decision, OffsetFit, Offsets
+from bisc.inference.decision import NO_OFFSETS, OffsetFit, Offsets
 from bisc.inference.forward import softmax_volume
 from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint

@@ -1,0 +1,19 @@
+"""What a user may choose by name: known without torch, whose import takes seconds, so that parsers are quick."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+LossName = Literal["balanced_ce", "ce", "dice_ce"]
+LOSS_NAMES: Final[tuple[LossName, ...]] = get_args(LossName)
+
+OptimizerName = Literal["adam", "muon"]
+
+PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
+
+Decision = Literal["argmax", "calibrated"]
+DECISIONS: Final[tuple[Decision, ...]] = get_args(Decision)
+DEFAULT_DECISION: Final[Decision] = "calibrated"
+"""Gave the better composite Dice in the runs so far (docs/losses.md, docs/demo.md)."""
+
+STAGES: Final = ("rough", "fine")
