@@ -105,7 +105,7 @@ def test_killed_after_its_first_checkpoint(
     ("precision", "signum", "more"),
     [
         pytest.param("fp32", signal.SIGINT, ["--workers", "1"], id="Ctrl-C with a loader process"),
-        pytest.param("fp32", signal.SIGTERM, [], id="SIGTERM"),
+        pytest.param("fp32", signal.SIGTERM, [], id="SIGTERM", marks=pytest.mark.long),
         pytest.param(
             "bf16",
             signal.SIGTERM,

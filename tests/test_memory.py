@@ -39,7 +39,11 @@ kernels differ (0.68 GB on a CPU with AVX2, 0.51 with AVX-512 for the smallest s
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/status is Linux's")
 @pytest.mark.parametrize(
     ("patch_size_zyx", "batch_size", "base_features"),
-    [((32, 64, 64), 2, 8), ((16, 64, 64), 2, 32), ((32, 96, 96), 2, 16)],
+    [
+        ((32, 64, 64), 2, 8),
+        pytest.param((16, 64, 64), 2, 32, marks=pytest.mark.long),
+        pytest.param((32, 96, 96), 2, 16, marks=pytest.mark.long),
+    ],
 )
 def test_the_estimate_is_what_a_step_takes(
     patch_size_zyx: tuple[int, int, int], batch_size: int, base_features: int

@@ -1,12 +1,14 @@
 """The 167 real KiTS19 label maps: the paper's constants fall out of them, and no ROI cuts a kidney off.
 
-Read in place from `shared_folder`; each map is read once, by one session-scoped fixture.
+Read in place from `shared_folder`, each map once. The default run takes every sixth and those of special anatomy, a run
+with `-m long` all of them.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -98,28 +100,46 @@ def holds(roi: Box, box: Box, facts: Facts) -> bool:
     )
 
 
-@pytest.fixture(scope="session")
-def maps(shared_folder: Path) -> dict[str, Facts]:
-    """The facts of every map by case name."""
+def find_maps(shared_folder: Path) -> list[Path]:
     paths = sorted((shared_folder / "kits19").glob("case_*/segmentation.nii.gz"))
     if not paths:
         pytest.skip(f"no label maps under {shared_folder / 'kits19'}")
+    return paths
+
+
+@cache
+def facts_by_name(paths: tuple[Path, ...]) -> dict[str, Facts]:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         return {facts.name: facts for facts in pool.map(facts_of, paths, chunksize=8)}
 
 
+@pytest.fixture(scope="session", params=["some", pytest.param("all", marks=pytest.mark.long)])
+def maps(request: pytest.FixtureRequest, shared_folder: Path) -> dict[str, Facts]:
+    """The facts of maps by case name."""
+    paths = find_maps(shared_folder)
+    few = [path for i, path in enumerate(paths) if i % 6 == 0 or path.parent.name in RESAMPLED]
+    return facts_by_name(tuple(few if request.param == "some" else paths))
+
+
 @pytest.fixture(scope="session")
-def plan(maps: dict[str, Facts]) -> Plan:
-    cases = [facts.fingerprint for facts in maps.values()]
+def all_maps(shared_folder: Path) -> dict[str, Facts]:
+    """The facts of every map by case name: a minute."""
+    return facts_by_name(tuple(find_maps(shared_folder)))
+
+
+@pytest.fixture(scope="session")
+def plan(all_maps: dict[str, Facts]) -> Plan:
+    cases = [facts.fingerprint for facts in all_maps.values()]
     return make_plan(Fingerprint(schema_version=SCHEMA_VERSION, dataset="KiTS19", cases=cases))
 
 
-def test_all_maps_are_there_and_stored_ipl(maps: dict[str, Facts]) -> None:
+def test_all_maps_are_there_and_stored_ipl(maps: dict[str, Facts], shared_folder: Path) -> None:
     """167 maps, each with its slice axis first in the file (last in the array)."""
-    assert len(maps) == 167
+    assert len(find_maps(shared_folder)) == 167
     assert {facts.storage for facts in maps.values()} == {(2, 1, 0)}
 
 
+@pytest.mark.long
 def test_the_papers_constants_fall_out(plan: Plan) -> None:
     """Median spacing 3 x 0.78125 x 0.78125 mm, ROI sides 160 and 192."""
     assert plan.target_spacing_mm_zyx == SPACING
@@ -127,6 +147,7 @@ def test_the_papers_constants_fall_out(plan: Plan) -> None:
     assert (plan.roi.margin_mm, plan.roi.min_kidney_ml) == (RULE.margin_mm, RULE.min_kidney_ml)
 
 
+@pytest.mark.long
 def test_the_plan_fits_the_papers_card(plan: Plan) -> None:
     """12 GB: both stages within it."""
     assert plan.rough.estimated_memory_gb <= 12
@@ -193,14 +214,15 @@ def test_specks_beside_solitary_kidneys_are_no_kidneys(maps: dict[str, Facts]) -
         assert maps[name].kidneys[0].volume_ml == pytest.approx(maps[name].component_ml[0], abs=1e-9)
 
 
-def test_rois_larger_than_192_are_rare(maps: dict[str, Facts], plan: Plan) -> None:
+@pytest.mark.long
+def test_rois_larger_than_192_are_rare(all_maps: dict[str, Facts], plan: Plan) -> None:
     """With the margin most kidneys fit 160, nearly all 192, the others get what they need; 95 and 97.5 % without it."""
-    sides = np.array([roi.shape_zyx[1] for facts in maps.values() for roi in facts.rois])
+    sides = np.array([roi.shape_zyx[1] for facts in all_maps.values() for roi in facts.rois])
     assert len(sides) == 2 * 167 - 3
     assert np.mean(sides <= 160) > 0.85
     assert np.mean(sides <= 192) > 0.95
     assert 192 < sides.max() <= 320
-    extents = [max(k.extent_mm_zyx[1:]) / SPACING[1] for facts in maps.values() for k in facts.fingerprint.kidneys]
+    extents = [max(k.extent_mm_zyx[1:]) / SPACING[1] for facts in all_maps.values() for k in facts.fingerprint.kidneys]
     assert 0.93 <= np.mean(np.array(extents) <= plan.roi.sides_px[0]) <= 0.97
     assert 0.96 <= np.mean(np.array(extents) <= plan.roi.sides_px[1]) <= 0.99
 
@@ -211,9 +233,10 @@ def test_rois_keep_the_volume(maps: dict[str, Facts], name: str) -> None:
     assert maps[name].kept_ml == pytest.approx(maps[name].total_ml, rel=VOLUME_SHARE)
 
 
-def test_folds_on_real_tumours(maps: dict[str, Facts]) -> None:
+@pytest.mark.long
+def test_folds_on_real_tumours(all_maps: dict[str, Facts]) -> None:
     """Five folds of 33 or 34; mean tumour volume per fold within 20 % of the data set's: a few tumours are huge."""
-    tumor_ml = {name: facts.fingerprint.tumor_ml for name, facts in maps.items()}
+    tumor_ml = {name: facts.fingerprint.tumor_ml for name, facts in all_maps.items()}
     splits = make_splits(tumor_ml)
     overall = np.mean(list(tumor_ml.values()))
     assert sorted(len(fold.val) for fold in splits.folds) == [33, 33, 33, 34, 34]
