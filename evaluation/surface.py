@@ -8,9 +8,11 @@ trained network's is, took them minutes. `edt` gives the same distances, in floa
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from multiprocessing import parent_process
 from typing import Any, Final
 
 import edt
@@ -31,6 +33,7 @@ TUMOR_TOLERANCE_MM: Final = 1.1498198361434828
 not used, since KiTS19's convention counts a cyst as kidney and so has no region of masses."""
 
 PERCENT: Final = 95.0
+MOST_THREADS: Final = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,11 @@ def _is_border(codes: npt.NDArray[np.uint8]) -> Mask:
 
 def _distance_to(border: Mask, spacing_mm_zyx: Triple) -> npt.NDArray[np.float32]:
     """Distance in mm of every corner to the nearest of a border."""
-    distances: npt.NDArray[np.float32] = edt.edt(~border, anisotropy=spacing_mm_zyx, black_border=False)
+    # As bytes: edt takes a third less time for them than for booleans. A worker process has one core to itself.
+    n_threads = 1 if parent_process() is not None else MOST_THREADS
+    distances: npt.NDArray[np.float32] = edt.edt(
+        (~border).view(np.uint8), anisotropy=spacing_mm_zyx, black_border=False, parallel=n_threads
+    )
     return distances
 
 

@@ -24,6 +24,8 @@ from bisc.inference.memory import MOST_NETWORK_GB
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
+from bisc.network.folded import RegionNetwork
+from bisc.network.folded import fold as fold_norms
 from bisc.network.sc_unet import Norm
 from bisc.planners.plan import Plan
 
@@ -53,14 +55,14 @@ class FoldNetwork:
 
     Attributes:
         fold: Its number.
-        network: In eval mode, on the device.
+        network: In eval mode, on the device, in its quickest form.
         window_zyx: What it sees at a time; None: a region in one piece (see `_window`).
         offsets: Logit offsets per class for the calibrated decision; None where none were fitted.
         base_features: Its width, by which the memory of a pass is known.
     """
 
     fold: int
-    network: SCUNet
+    network: RegionNetwork
     window_zyx: IntTriple | None
     offsets: tuple[float, ...] | None
     base_features: int = 0
@@ -231,8 +233,8 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     if not all(bool(torch.isfinite(weights).all()) for weights in network.state_dict().values()):
         raise InputError(name, "weights that are NaN or infinite", "a training that did not diverge", MEND)
     offsets = None if checkpoint.offsets is None else tuple(checkpoint.offsets)
-    network = device.put_network(network).eval()
-    return FoldNetwork(fold, network, _window(settings), offsets, settings.base_features)
+    quick = fold_norms(device.put_network(network).eval(), device)
+    return FoldNetwork(fold, quick, _window(settings), offsets, settings.base_features)
 
 
 def _window(settings: NetworkSettings) -> IntTriple | None:

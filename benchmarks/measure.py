@@ -1,0 +1,102 @@
+"""What a command costs: wall and CPU seconds, peak memory of its process tree, and what it leaves on disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+POLL_S: Final = 0.1
+KIB_PER_GIB: Final = 2**20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run.
+
+    Attributes:
+        wall_s: Seconds from start to end, the interpreter's start included.
+        cpu_s: User and system seconds of the process and of all it waited for.
+        peak_gb: GiB: the largest sum over the tree of what each process alone answers for (PSS: a shared page counts
+            once), or one process's own peak where that is more.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_gb: float
+
+
+class CommandFailed(RuntimeError):
+    """With what the command said last."""
+
+
+def cost_of(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Cost:
+    """Run a command to its end.
+
+    Raises:
+        CommandFailed: If its exit status is not 0.
+    """
+    begin, peak = time.perf_counter(), 0.0
+    child = subprocess.Popen(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    said: list[str] = []
+    os.set_blocking(child.stdout.fileno(), False)  # type: ignore[union-attr]
+    while True:
+        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        with suppress(TypeError):  # nothing to read yet
+            said.append(child.stdout.read())  # type: ignore[union-attr]
+        if pid:
+            break
+        peak = max(peak, tree_gb(child.pid))
+        time.sleep(POLL_S)
+    wall = time.perf_counter() - begin
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise CommandFailed(f"{command}: exit status {child.returncode}\n{''.join(s for s in said if s)[-2000:]}")
+    return Cost(wall, usage.ru_utime + usage.ru_stime, peak)
+
+
+def tree_gb(pid: int) -> float:
+    """Memory of a process and its children now, or the root's peak so far where that is more."""
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return 0.0
+    return max(sum(_kib(p.pid, "smaps_rollup", "Pss") for p in tree), _kib(pid, "status", "VmHWM")) / KIB_PER_GIB
+
+
+def _kib(pid: int, file: str, field: str) -> float:
+    try:
+        for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return float(line.split()[1])
+    except (OSError, IndexError, ValueError):
+        pass  # it has just ended
+    return 0.0
+
+
+def bytes_under(folder: Path) -> int:
+    """Of all files below `folder`."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Wall seconds of one call in this process."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin

@@ -1,0 +1,102 @@
+"""The peers, nnU-Net and MONAI, in an environment of their own with the same torch as ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from benchmarks.measure import Cost, bytes_under, cost_of
+
+PACKAGES: Final = ("nnunetv2==2.8.1", "monai")
+DATASET_ID: Final = 901
+DATASET: Final = "Dataset901_Simulated"
+CONFIGURATION: Final = "3d_fullres"
+MAKE_MODEL: Final = """
+import torch
+from nnunetv2.run.run_training import get_trainer_from_args
+from batchgenerators.utilities.file_and_folder_operations import join, save_json
+
+trainer = get_trainer_from_args("901", "3d_fullres", 0, device=torch.device("cpu"))
+trainer.initialize()
+save_json(trainer.plans_manager.plans, join(trainer.output_folder_base, "plans.json"), sort_keys=False)
+save_json(trainer.dataset_json, join(trainer.output_folder_base, "dataset.json"), sort_keys=False)
+trainer.save_checkpoint(join(trainer.output_folder, "checkpoint_final.pth"))
+"""
+"""nnU-Net's own trainer and network, at their random start: speed and memory do not depend on the weights."""
+
+
+def install(folder: Path) -> Path:
+    """The environment's folder of programs; made where it is missing.
+
+    Flags for pip are taken from PIP_FLAGS, as the Makefile takes them.
+    """
+    programs = folder / "bin"
+    if not (programs / "nnUNetv2_predict").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        pip = [programs / "python", "-m", "pip", "install", "--quiet", *os.environ.get("PIP_FLAGS", "").split()]
+        same_torch = f"torch=={torch.__version__.split('+')[0]}"
+        subprocess.run([*pip, same_torch], check=True)
+        subprocess.run([*pip, same_torch, *PACKAGES], check=True)
+    return programs
+
+
+class NnUNet:
+    """nnU-Net's commands over one folder of its own.
+
+    Args:
+        programs: Of `install`.
+        home: Folder of raw, preprocessed and results.
+    """
+
+    def __init__(self, programs: Path, home: Path) -> None:
+        self.programs, self.home = programs.resolve(), home.resolve()
+        self.env = {f"nnUNet_{kind}": str(self.home / f"nnUNet_{kind}") for kind in ("raw", "preprocessed", "results")}
+
+    @property
+    def caches(self) -> Path:
+        """What preprocessing leaves for training."""
+        return Path(self.env["nnUNet_preprocessed"]) / DATASET
+
+    def take(self, kits: Path) -> None:
+        """Lay a KiTS19-like data set out as nnU-Net wants it, by links."""
+        raw = Path(self.env["nnUNet_raw"]) / DATASET
+        for name in ("imagesTr", "labelsTr"):
+            (raw / name).mkdir(parents=True, exist_ok=True)
+        cases = sorted(path.resolve() for path in kits.glob("case_*"))
+        for case in cases:
+            _link(raw / "imagesTr" / f"{case.name}_0000.nii.gz", case / "imaging.nii.gz")
+            _link(raw / "labelsTr" / f"{case.name}.nii.gz", case / "segmentation.nii.gz")
+        about = {
+            "channel_names": {"0": "CT"},
+            "labels": {"background": 0, "kidney": 1, "tumor": 2},
+            "numTraining": len(cases),
+            "file_ending": ".nii.gz",
+        }
+        (raw / "dataset.json").write_text(json.dumps(about))
+
+    def plan_and_preprocess(self, n_workers: int) -> tuple[Cost, int]:
+        """Cost, and bytes of the caches; one configuration alone, with its defaults."""
+        command = [self.programs / "nnUNetv2_plan_and_preprocess", "-d", str(DATASET_ID), "-c", CONFIGURATION]
+        workers = ["-npfp", str(n_workers), "-np", str(n_workers)]
+        cost = cost_of([*command, *workers], self.env)
+        return cost, bytes_under(self.caches)
+
+    def make_model(self) -> None:
+        """An untrained model where a trained one would lie."""
+        cost_of([self.programs / "python", "-c", MAKE_MODEL], self.env)
+
+    def predict(self, images: Path, out: Path) -> Cost:
+        """One fold, no mirroring; everything else by default. Images are named NAME_0000.nii.gz."""
+        what = ["-d", str(DATASET_ID), "-c", CONFIGURATION, "-f", "0", "-device", "cpu", "--disable_tta"]
+        return cost_of([self.programs / "nnUNetv2_predict", "-i", images, "-o", out, *what], self.env)
+
+
+def _link(link: Path, target: Path) -> None:
+    if not link.exists():
+        link.symlink_to(target)

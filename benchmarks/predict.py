@@ -1,0 +1,76 @@
+"""Prediction of one KiTS-size scan from .nii.gz to .nii.gz, process start included: nnU-Net and ours in turn.
+
+    python -m benchmarks.predict [-o bench_out] [--peers .bench/peers] [--repeats 3]
+
+Single fold, full width (32 base features), default settings of both, but nnU-Net without its mirroring (with it: eight
+times as long). Our network's weights are set by hand, nnU-Net's are random: neither's speed depends on them, and our
+cascade finds both kidneys of the simulated patient, as a trained one would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks import limit, scans, table
+from benchmarks.by_intensity import write_results
+from benchmarks.measure import Cost, cost_of
+from benchmarks.peers import NnUNet, install
+
+MEASURES = {"wall_s": "wall, s", "cpu_s": "CPU, s", "peak_gb": "peak memory, GB"}
+PLAN_CASES = 6
+
+
+def main() -> None:
+    """Write predict.csv, predict.md, predict.png and limit.csv."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
+    parser.add_argument("--peers", type=Path, default=Path(".bench/peers"))
+    parser.add_argument("--no-peers", action="store_true", help="ours alone")
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    work = args.out / "work"
+    scan = scans.painted(work / "in" / "case_00000.nii.gz")
+    write_results(work / "model")
+    peer = None if args.no_peers else ready_peer(args.peers, work)
+    rows = []
+    for _ in range(args.repeats):
+        rows.append({"who": table.OURS, **vars(ours(scan, work))})
+        if peer is not None:
+            shutil.rmtree(work / "peer_out", ignore_errors=True)
+            rows.append({"who": "nnU-Net 3d_fullres", **vars(peer.predict(peer.home / "in", work / "peer_out"))})
+        print(rows[-2:], flush=True)
+    rates = limit.measure()
+    pd.DataFrame([{**vars(r), "gflop_per_s": r.gflop_per_s} for r in rates]).to_csv(args.out / "limit.csv", index=False)
+    print(table.write(args.out, "predict", pd.DataFrame(rows), MEASURES, "One CT, 512 x 512 x 108, on a CPU"))
+    for what, share in limit.share_of_limit(rates).items():
+        print(f"{what}: {share:.0%} of the best convolution of this run")
+
+
+def ours(scan: Path, work: Path) -> Cost:
+    """bisc_predict, as installed beside this interpreter."""
+    shutil.rmtree(work / "our_out", ignore_errors=True)
+    command = Path(sys.executable).with_name("bisc_predict")
+    return cost_of([command, "-i", scan, "-o", work / "our_out", "-d", work / "model"])
+
+
+def ready_peer(programs: Path, work: Path) -> NnUNet:
+    """nnU-Net with a plan made from simulated cases and a model at its start."""
+    peer = NnUNet(install(programs), work / "nnunet")
+    if not list(Path(peer.env["nnUNet_results"]).rglob("checkpoint_final.pth")):
+        peer.take(scans.simulated(work / "raw" / "Simulated", PLAN_CASES))
+        peer.plan_and_preprocess(2)
+        peer.make_model()
+    target = peer.home / "in" / "case_00000_0000.nii.gz"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        target.symlink_to((work / "in" / "case_00000.nii.gz").resolve())
+    return peer
+
+
+if __name__ == "__main__":
+    main()

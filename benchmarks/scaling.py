@@ -1,0 +1,92 @@
+"""How time and memory of a prediction grow with slices and with in-plane size, and of many cases with their number.
+
+    python -m benchmarks.scaling [-o bench_out] [--repeats 2]
+
+A power law is fitted to each series above its smallest size; an exponent of 1 is linear growth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks import table
+from benchmarks.by_intensity import write_results
+from benchmarks.large_case import write_scan
+from benchmarks.predict import ours
+
+SLICES = (29, 108, 350, 611, 1059)
+IN_PLANE = (256, 384, 512, 768)
+CASES = (1, 2, 4)
+SERIES = {
+    "slices": "slices of 512 x 512",
+    "in_plane": "pixels along a side, 108 slices",
+    "cases": "cases of 512 x 512 x 108",
+}
+
+
+def main() -> None:
+    """Write scaling.csv and scaling.png, and print the exponents."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
+    parser.add_argument("--repeats", type=int, default=2)
+    args = parser.parse_args()
+    work = args.out / "work_scaling"
+    write_results(work / "model")
+    sizes = [("slices", n, (512, n, 1)) for n in SLICES] + [("in_plane", n, (n, 108, 1)) for n in IN_PLANE]
+    sizes += [("cases", n, (512, 108, n)) for n in CASES]
+    rows = []
+    for series, n, (in_plane, slices, cases) in sizes:
+        shutil.rmtree(work / "in", ignore_errors=True)
+        for i in range(cases):
+            write_scan(work / "in" / f"case_{i:05d}.nii.gz", slices, in_plane)
+        for _ in range(args.repeats):
+            rows.append({"series": series, "n": n, **vars(ours(work / "in", work))})
+            print(rows[-1], flush=True)
+    shutil.rmtree(work, ignore_errors=True)
+    runs = pd.DataFrame(rows)
+    runs.to_csv(args.out / "scaling.csv", index=False)
+    draw(args.out / "scaling.png", runs)
+    print(exponents(runs).to_string(index=False), f"\n{table.machine()}")
+
+
+def exponents(runs: pd.DataFrame) -> pd.DataFrame:
+    """The power law's exponent per series and measure, by least squares on logarithms of medians."""
+    rows = []
+    for series, part in runs.groupby("series", sort=False):
+        medians = part.groupby("n")[["wall_s", "peak_gb"]].median()
+        fits = {m: np.polyfit(np.log(medians.index), np.log(medians[m]), 1)[0] for m in medians}
+        rows.append({"series": series, **{m: round(float(v), 2) for m, v in fits.items()}})
+    return pd.DataFrame(rows)
+
+
+def draw(path: Path, runs: pd.DataFrame) -> None:
+    """Seconds and gigabytes over each series, on logarithmic axes, with a line of exponent 1."""
+    figure = Figure(figsize=(10, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(SERIES), sharey="row")
+    fits = exponents(runs).set_index("series")
+    for column, (series, label) in enumerate(SERIES.items()):
+        medians = runs[runs["series"] == series].groupby("n")[["wall_s", "peak_gb"]].median()
+        for ax, (measure, unit) in zip(axes[:, column], (("wall_s", "seconds"), ("peak_gb", "GB, peak")), strict=True):
+            ax.loglog(medians.index, medians[measure], marker="o", color=table.COLOURS[0])
+            first = medians.iloc[0][measure]
+            ax.loglog(medians.index, first * medians.index / medians.index[0], "--", color="#999999", lw=1)
+            ax.set_title(f"exponent {fits.loc[series, measure]:.2f}", fontsize=9)
+            ax.set_xticks(list(medians.index), [str(n) for n in medians.index], fontsize=8)
+            ax.minorticks_off()
+            if column == 0:
+                ax.set_ylabel(unit)
+        axes[1, column].set_xlabel(label)
+    figure.suptitle("One prediction as scans grow (dashed: linear growth)", fontsize=11)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

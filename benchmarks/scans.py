@@ -1,0 +1,59 @@
+"""Scans for timing: simulated patients of KiTS19's size and storage.
+
+Two kinds. `simulated` is bisc_simulate's CT. `painted` has the same anatomy in four plain HU values with noise: what
+`by_intensity`'s network segments without training, so that the cascade's second stage has the kidneys of a real patient
+to work on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from benchmarks.by_intensity import AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU
+from bisc.core.geometry import Geometry, IntTriple
+from bisc.core.parallel import process_pool
+from bisc.core.volume import NativeGrid, Volume
+from bisc.imageio import write_image
+from bisc.simulate import SimulationSpec, simulate_dataset
+from bisc.simulate.case import simulate_case
+
+KITS_SIZE: Final = (512, 512, 108)
+KITS_SPACING_ZYX: Final = (3.0, 0.78125, 0.78125)
+IPL: Final = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
+"""KiTS19's storage: the slice axis comes first in the file."""
+NOISE_HU: Final = 20
+BODY_HU: Final = -400
+SEED: Final = 7
+
+
+def simulated(folder: Path, n: int, size_xyz: IntTriple = KITS_SIZE) -> Path:
+    """`n` simulated cases in KiTS19's layout; those that are there stay."""
+    with process_pool(2) as pool:
+        for outcome in simulate_dataset(folder, SimulationSpec(n=n, seed=SEED, size_xyz=size_xyz), pool):
+            if outcome.error is not None:
+                raise outcome.error
+    return folder
+
+
+def painted(path: Path, size_xyz: IntTriple = KITS_SIZE, index: int = 0) -> Path:
+    """One patient in plain HU with noise, 0.78 x 0.78 x 3 mm whatever the size; kept where it is there."""
+    if path.exists():
+        return path
+    image, labels = simulate_case(SEED, index, size_xyz)
+    noise = np.random.default_rng(SEED).integers(-NOISE_HU, NOISE_HU, image.array.shape, dtype=np.int16)
+    hu = np.where(image.array > BODY_HU, FAT_HU, AIR_HU).astype(np.int16)
+    hu[labels.array == 1] = KIDNEY_HU
+    hu[labels.array == 2] = TUMOR_HU
+    write_as_kits(path, Volume(hu + noise, Geometry(image.geometry.shape_zyx, KITS_SPACING_ZYX, (0.0, 0.0, 0.0))))
+    return path
+
+
+def write_as_kits(path: Path, volume: Volume) -> None:
+    """Write a canonical volume with its slices stored first."""
+    z, y, x = volume.geometry.shape_zyx
+    dz, dy, dx = volume.geometry.spacing_mm_zyx
+    native = NativeGrid.of(Geometry((x, y, z), (dx, dy, dz), (0.0, 0.0, 0.0), IPL))
+    write_image(path, volume.array, native)

@@ -1,0 +1,144 @@
+"""What training costs beside the arithmetic, and how many patches a second the loader cuts.
+
+    python -m benchmarks.training PREPROCESSED/NAME [-o bench_out] [--patch 64 128 128] [--peers .bench/peers]
+
+Step: the trainer's own loop (batch, forward, backward, clip, optimiser) against bare forward and backward on the same
+tensors, alternating, full width. Loader: patches a second in one process with crop and mirroring, ours against
+batchgenerators' own, against MONAI's, and against nnU-Net's default pipeline, whose rotations and scalings are what
+it spends its time on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from batchgenerators.augmentations.crop_and_pad_augmentations import crop
+from batchgenerators.augmentations.spatial_transformations import augment_mirroring
+from torch import Tensor
+
+from benchmarks import table
+from benchmarks.measure import seconds_of
+from benchmarks.peers import install
+from bisc.core.geometry import IntTriple
+from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
+from bisc.network import SCUNet
+from bisc.network.device import choose_device
+from bisc.planners.dataset import load_plan
+from bisc.trainers.loop import TrainingRun
+from bisc.trainers.presets import preset_by_name
+from bisc.trainers.sampler import Sampler, index_regions, open_regions
+from bisc.trainers.settings import run_settings
+from bisc.trainers.stages import FineTrainer
+
+PEER_PATCHES = Path(__file__).with_name("peer_patches.py")
+AIR = -3.0
+
+
+def main() -> None:
+    """Write loader.csv, loader.md, loader.png and step.csv."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preprocessed", type=Path)
+    parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
+    parser.add_argument("--peers", type=Path, default=Path(".bench/peers"))
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--patch", type=int, nargs=3, default=(64, 128, 128), metavar=("Z", "Y", "X"))
+    parser.add_argument("--step-patch", type=int, nargs=3, default=(32, 96, 96), metavar=("Z", "Y", "X"))
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--patches", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    patch: IntTriple = tuple(args.patch)
+    rows = []
+    for _ in range(args.repeats):
+        rows += loader_rows(args.preprocessed, patch, args.patches)
+        if not args.no_peers:
+            rows += peer_rows(install(args.peers), args.preprocessed, patch, args.patches)
+        print(rows[-4:], flush=True)
+    measures = {"ms": "ms a patch", "per_s": "patches a second"}
+    print(table.write(args.out, "loader", pd.DataFrame(rows), measures, f"Patches of {patch}, one process"))
+    steps = step_seconds(args.preprocessed, tuple(args.step_patch), args.batch, 2 * args.repeats)
+    pd.DataFrame(steps).to_csv(args.out / "step.csv", index=False)
+    medians = pd.DataFrame(steps).median(numeric_only=True)
+    print(medians.to_string(), f"\nstep / bare: {medians['step_s'] / medians['bare_s']:.3f}")
+
+
+def loader_rows(preprocessed: Path, patch: IntTriple, n: int) -> list[dict[str, str | float]]:
+    """Ours and batchgenerators' own crop and mirroring over the same regions."""
+    sampler = make_sampler(preprocessed, patch, n)
+    ours = seconds_of(lambda: sampler.batch(0))
+    regions = [region for index in sampler.regions for region in open_regions(index.folder)]
+
+    def theirs() -> None:
+        for i in range(n):
+            region = regions[i % len(regions)]
+            image, targets = crop(
+                [region.image[None]], [region.targets[None]], patch, margins=(0, 0, 0), crop_type="random",
+                pad_kwargs={"constant_values": AIR},
+            )  # fmt: skip
+            augment_mirroring(image[0], targets[0], axes=(0, 1, 2))
+            image.astype(np.float32)
+
+    return [row(table.OURS, ours / n), row("batchgenerators, crop and mirror", seconds_of(theirs) / n)]
+
+
+def peer_rows(programs: Path, preprocessed: Path, patch: IntTriple, n: int) -> list[dict[str, str | float]]:
+    """nnU-Net's and MONAI's, timed in their own environment over the same voxels."""
+    with tempfile.TemporaryDirectory() as name:
+        regions = open_regions(make_sampler(preprocessed, patch, 1).regions[0].folder)
+        image = np.asarray(regions[0].image, np.float32)
+        short = [(0, max(0, p - s)) for p, s in zip(patch, image.shape, strict=True)]
+        np.save(Path(name) / "image.npy", np.pad(image, short, constant_values=AIR))
+        np.save(Path(name) / "labels.npy", np.pad(np.asarray(regions[0].targets) & 3, short))
+        command = [programs / "python", PEER_PATCHES, name, *map(str, patch), str(n)]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    return [row(who, seconds) for who, seconds in json.loads(done.stdout.splitlines()[-1]).items()]
+
+
+def row(who: str, seconds: float) -> dict[str, str | float]:
+    """One pipeline's time for a patch."""
+    return {"who": who, "ms": seconds * 1000, "per_s": 1 / seconds}
+
+
+def make_sampler(preprocessed: Path, patch: IntTriple, batch: int) -> Sampler:
+    """The fine stage's sampler over all cached cases."""
+    folders = sorted(path for path in (preprocessed / "fine").iterdir() if path.is_dir())
+    regions = index_regions(folders, FineTrainer.room_mm_zyx)
+    return Sampler(regions, patch, batch, FineTrainer.policy, seed=0, air=AIR)
+
+
+def step_seconds(preprocessed: Path, patch: IntTriple, batch: int, n: int) -> list[dict[str, float]]:
+    """Per round the trainer's step with its wait for the batch, and bare forward and backward on the same tensors."""
+    device = choose_device("cpu")
+    settings = run_settings(load_plan(preprocessed), "fine", 0, preset_by_name("paper"), device.precision)
+    sampler = make_sampler(preprocessed, patch, batch)
+    network = device.put_network(SCUNet(32, settings.norm))
+    loss = SCUNetLoss(settings.loss, settings.loss_threshold)
+    rounds = []
+    with tempfile.TemporaryDirectory() as name:
+        run = TrainingRun(settings, {}, network, sampler, sampler, Path(name), device, 0)
+        for step in range(n + 1):
+            begin = time.perf_counter()
+            drawn = sampler.batch(step)
+            waited = time.perf_counter() - begin
+            stepped = seconds_of(lambda d=drawn, s=step: run.train_step(d, s))
+            image, targets = device.put(drawn.image), unpack_targets(device.put(drawn.targets))
+
+            def bare(image: Tensor = image, targets: BranchTargets = targets) -> None:
+                network.zero_grad(set_to_none=True)
+                with device.autocast():
+                    logits = network(image)
+                loss(logits, targets).backward()
+
+            rounds.append({"wait_s": waited, "step_s": waited + stepped, "bare_s": seconds_of(bare)})
+    return rounds[1:]  # the first one makes the kernels
+
+
+if __name__ == "__main__":
+    main()

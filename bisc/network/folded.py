@@ -1,0 +1,176 @@
+"""The region branch for prediction alone: batch norm folded into the convolutions, and fewer passes over memory.
+
+What is computed is what `SCUNet.forward_region` computes, to rounding. Folding: a convolution w followed by batch norm
+with running mean m, variance v, weight g and bias b is the convolution w g / sqrt(v + eps) with bias b - m g / sqrt(v +
+eps). A decoder group's first convolution reads its two inputs one after the other and adds up, so that the
+concatenation is never made. On a CPU oneDNN's convolutions also do the ReLU and the sum (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bisc.network.device import Device
+from bisc.network.sc_unet import SCUNet, UpGroup
+
+TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.05}
+"""Largest error allowed in the check of a folded network, relative to the logits' own size."""
+CHECK_SIDE: Final = 16
+_ONES: Final = [1, 1, 1]
+
+
+class RegionNetwork(Protocol):
+    """What prediction needs of a network."""
+
+    def forward_region(self, image: Tensor) -> Tensor:
+        """(batch, 3, z, y, x) logits of a (batch, 1, z, y, x) image."""
+
+
+class Kernels:
+    """Convolutions by torch's own functions."""
+
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+        """A convolution that keeps the size, with or without ReLU."""
+        y = F.conv3d(x, weight, bias, padding=weight.shape[2] // 2)
+        return F.relu_(y) if relu else y
+
+    def conv_add_relu(self, y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """relu(y + convolution of x); may be done in y."""
+        return F.relu_(y.add_(F.conv3d(x, weight, padding=weight.shape[2] // 2)))
+
+
+class OneDnnKernels(Kernels):
+    """oneDNN's, with ReLU and sum done while the result is still in the cache.
+
+    By operators that torch.compile uses on CPUs. They are not public: `fold` looks whether they are there and right.
+    """
+
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+        padding = [weight.shape[2] // 2] * 3
+        does = "relu" if relu else "none"
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, padding, _ONES, _ONES, 1, does, [], "")
+        return y
+
+    def conv_add_relu(self, y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        padding = [weight.shape[2] // 2] * 3
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
+            y, x, weight, None, padding, _ONES, _ONES, 1, "add", 1.0, "relu", [], ""
+        )
+        return out
+
+
+class FoldedSCUNet(nn.Module):
+    """The region branch of a trained network with batch norm.
+
+    Args:
+        network: Whose weights are taken; it stays as it is.
+        kernels: What convolves.
+        dtype: What it computes in.
+    """
+
+    def __init__(self, network: SCUNet, kernels: Kernels, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.kernels, self.dtype = kernels, dtype
+        for name in ("down_1", "down_2", "down_3", "bottom"):
+            self._keep_pair(name, getattr(network, name))
+        groups: dict[str, UpGroup] = {"up_1": network.up_1, "up_2": network.up_2, "last": network.region.group}
+        for name, group in groups.items():
+            self._keep(f"{name}_up", group.up.weight, group.up.bias)
+            self._keep_pair(name, group.convs)
+            weight, bias = self._of(f"{name}_0")
+            n = weight.shape[1] // 2  # as `torch.cat((up, y_down))` has them
+            self._keep(f"{name}_of_up", weight[:, :n], bias)
+            self._keep(f"{name}_of_down", weight[:, n:], bias)
+        self._keep("classify", network.region.classify.weight, network.region.classify.bias)
+
+    def forward_region(self, image: Tensor) -> Tensor:
+        """(batch, 3, z, y, x) float32 logits of a (batch, 1, z, y, x) image; each axis divisible by 8."""
+        x = _channels_last(image.to(self.dtype))
+        down_1 = self._pair("down_1", x)
+        down_2 = self._pair("down_2", F.max_pool3d(down_1, 2))
+        down_3 = self._pair("down_3", F.max_pool3d(down_2, 2))
+        x = self._pair("bottom", F.max_pool3d(down_3, 2))
+        x = self._group("up_1", x, down_3)
+        x = self._group("up_2", x, down_2)
+        x = self._group("last", x, down_1)
+        return self.kernels.conv(x, *self._of("classify"), relu=False).float()
+
+    def _pair(self, name: str, x: Tensor) -> Tensor:
+        x = self.kernels.conv(x, *self._of(f"{name}_0"), relu=True)
+        return self.kernels.conv(x, *self._of(f"{name}_1"), relu=True)
+
+    def _group(self, name: str, below: Tensor, y_down: Tensor) -> Tensor:
+        up = F.conv_transpose3d(below, *self._of(f"{name}_up"), stride=2)
+        x = self.kernels.conv(y_down, *self._of(f"{name}_of_down"), relu=False)
+        x = self.kernels.conv_add_relu(x, up, self._of(f"{name}_of_up")[0])
+        return self.kernels.conv(x, *self._of(f"{name}_1"), relu=True)
+
+    def _keep_pair(self, name: str, pair: nn.Sequential) -> None:
+        for i in (0, 1):
+            conv, norm = pair[3 * i], pair[3 * i + 1]
+            assert isinstance(conv, nn.Conv3d)
+            assert isinstance(norm, nn.BatchNorm3d)
+            self._keep(f"{name}_{i}", *_folded(conv, norm))
+
+    def _keep(self, name: str, weight: Tensor, bias: Tensor | None) -> None:
+        assert bias is not None  # every convolution without a norm has one
+        kept = weight.detach().to(self.dtype).contiguous(memory_format=_LAST)
+        self.register_buffer(f"{name}_weight", kept)
+        self.register_buffer(f"{name}_bias", bias.detach().to(self.dtype))
+
+    def _of(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.get_buffer(f"{name}_weight"), self.get_buffer(f"{name}_bias")
+
+
+_LAST: Final = torch.channels_last_3d
+
+
+def fold(network: SCUNet, device: Device) -> RegionNetwork:
+    """The quickest form of a network in eval mode on `device` that gives the network's own logits.
+
+    Each candidate is compared with the network on a small volume; one that fails, or gives something else, is not
+    taken. Networks with instance norm, which depends on the image and cannot be folded, stay as they are.
+    """
+    if not isinstance(network.down_1[1], nn.BatchNorm3d):
+        return network
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[device.precision]
+    candidates = [OneDnnKernels(), Kernels()] if device.kind == "cpu" else [Kernels()]
+    for kernels in candidates:
+        folded = FoldedSCUNet(network, kernels, dtype).to(device.device)
+        if _agree(network, folded, TOLERANCE[dtype], device.device):
+            return folded
+    return network
+
+
+@torch.inference_mode()
+def _agree(network: SCUNet, folded: FoldedSCUNet, tolerance: float, device: torch.device) -> bool:
+    x = torch.linspace(-3.0, 3.0, CHECK_SIDE**3, device=device).sin().reshape(1, 1, *[CHECK_SIDE] * 3)
+    expected = network.forward_region(x)
+    try:
+        found = folded.forward_region(x)
+    except (RuntimeError, AttributeError, NotImplementedError):  # no such operator, or not for this processor
+        return False
+    return bool((found - expected).norm() <= tolerance * expected.norm())
+
+
+def _folded(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
+    mean, variance, weight, bias = (_double(t) for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
+    scale = weight / (variance + norm.eps).sqrt()
+    return (_double(conv.weight) * scale[:, None, None, None, None]).float(), (bias - mean * scale).float()
+
+
+def _double(value: Any) -> Tensor:
+    tensor: Tensor = value.detach().double()
+    return tensor
+
+
+def _channels_last(image: Tensor) -> Tensor:
+    """A tensor of one channel has both memory formats at once; by its strides convolutions choose their output's."""
+    if image.shape[1] != 1:
+        return image.contiguous(memory_format=_LAST)
+    n, c, z, y, x = image.shape
+    return image.contiguous().as_strided((n, c, z, y, x), (z * y * x, 1, y * x, x, 1))

@@ -1,0 +1,90 @@
+"""A network folded for prediction gives the network's own logits, or is not taken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bisc.network import SCUNet
+from bisc.network.device import choose_device
+from bisc.network.folded import FoldedSCUNet, Kernels, OneDnnKernels, fold
+
+CPU = choose_device("cpu", "fp32")
+
+
+def trained_like(features: int = 4) -> SCUNet:
+    """Batch norm whose statistics, weights and biases are none of them trivial."""
+    torch.manual_seed(0)
+    network = CPU.put_network(SCUNet(features, "batch")).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            for values, low, high in (
+                (module.running_mean, -1.0, 1.0),
+                (module.running_var, 0.5, 2.0),
+                (module.weight.data, 0.5, 1.5),
+                (module.bias.data, -0.5, 0.5),
+            ):
+                assert values is not None
+                values.uniform_(low, high)
+        elif isinstance(module, nn.ConvTranspose3d) and module.bias is not None:
+            module.bias.data.uniform_(-1.0, 1.0)
+    return network
+
+
+def expect_equal(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("kernels", [Kernels(), OneDnnKernels()], ids=["torch", "oneDNN"])
+@pytest.mark.parametrize("shape", [(1, 1, 16, 24, 40), (2, 1, 8, 16, 16)])
+def test_the_logits_are_the_networks_own(kernels: Kernels, shape: tuple[int, ...]) -> None:
+    network = trained_like()
+    x = torch.randn(shape)
+    with torch.inference_mode():
+        expect_equal(FoldedSCUNet(network, kernels, torch.float32).forward_region(x), network.forward_region(x))
+
+
+def test_the_network_itself_is_left_as_it_was() -> None:
+    network = trained_like()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    fold(network, CPU)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_activations_stay_channels_last() -> None:
+    """An image of one channel has both formats; taken for the other one, every convolution runs a third slower."""
+    seen: list[bool] = []
+
+    class Watching(OneDnnKernels):
+        def conv(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+            y = super().conv(x, weight, bias, relu)
+            seen.append(y.is_contiguous(memory_format=torch.channels_last_3d))
+            return y
+
+    with torch.inference_mode():
+        FoldedSCUNet(trained_like(), Watching(), torch.float32).forward_region(torch.randn(1, 1, 16, 16, 16))
+    assert seen
+    assert all(seen)
+
+
+def test_instance_norm_is_not_folded() -> None:
+    network = SCUNet(4, "instance").eval()
+    assert fold(network, CPU) is network
+
+
+def test_a_missing_operator_leads_to_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> Tensor:
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(OneDnnKernels, "conv", missing)
+    folded = fold(trained_like(), CPU)
+    assert isinstance(folded, FoldedSCUNet)
+    assert type(folded.kernels) is Kernels
+
+
+def test_what_gives_other_logits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kernels, "conv_add_relu", lambda self, y, x, weight: y)
+    monkeypatch.setattr(OneDnnKernels, "conv_add_relu", lambda self, y, x, weight: y)
+    network = trained_like()
+    assert fold(network, CPU) is network
