@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -128,6 +129,18 @@ def test_one_bad_file_is_exit_status_2_and_one_line(card: Path) -> None:
     assert statuses["letter"] == "failed"
     assert statuses["case_00000"] != "failed"
     assert {p.name for p in (card / "mixed_out").iterdir()} == {"case_00000.nii.gz", "predictions.csv"}
+
+
+def test_a_validation_case_that_is_gone_is_told(card: Path) -> None:
+    """A mean over the others would look like the fold's."""
+    data = card / "bisc_data"
+    (name,) = json.loads((data / "preprocessed" / "KiTS19" / "splits.json").read_text())["folds"][0]["val"]
+    case = data / "raw" / "KiTS19" / name
+    case.rename(data / "aside")
+    done = run("train", "fine", "0", *BRIEF, "--continue", cwd=card, status=2)
+    assert f"the validation case {name} is not there" in done.stderr
+    (data / "aside").rename(case)
+    run("train", "fine", "0", *BRIEF, "--continue", cwd=card)
 
 
 @pytest.mark.parametrize(

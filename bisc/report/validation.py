@@ -178,8 +178,17 @@ def _key(stage: str, fold: int, names: list[str], preprocessed: Path, results: P
 
 
 def _cases(preprocessed: Path, names: list[str]) -> list[FoldCase]:
-    by_name = {case.name: case for case in find_raw_dataset(load_source(preprocessed)).cases}
-    return [FoldCase(by_name[name]) for name in names if name in by_name]
+    source = load_source(preprocessed)
+    by_name = {case.name: case for case in find_raw_dataset(source).cases}
+    gone = [name for name in names if name not in by_name]
+    if gone:  # a mean over the others would look like the fold's
+        raise InputError(
+            source,
+            f"the validation case {gone[0]} is not there, or not usable, any more",
+            "the cases of splits.json",
+            "put it back, and run the same command with --continue",
+        )
+    return [FoldCase(by_name[name]) for name in names]
 
 
 def _uint8(volume: Volume) -> npt.NDArray[np.uint8]:
