@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from batchgenerators.augmentations.crop_and_pad_augmentations import crop
+from batchgenerators.augmentations.spatial_transformations import augment_mirroring
 from broken_samplers import AIR, ANYWHERE, KIDNEY_ALWAYS, TUMOR_ALWAYS, make_sampler, write_region
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisc.core.errors import InputError
 from bisc.core.roi import Box
-from bisc.trainers.sampler import Pick, Sampler, SamplingPolicy, cut_patch, index_regions, numpy_seed
+from bisc.trainers.sampler import Pick, Sampler, SamplingPolicy, cut_patch, index_regions, numpy_seed, open_regions
 from bisc.trainers.stages import FineTrainer, RoughTrainer
 
 SHAPE = (9, 10, 11)
@@ -111,6 +113,38 @@ def test_what_a_region_lacks_is_air_and_background(
     assert np.array_equal(inside, targets == 1)
     assert inside.sum() == np.prod(np.minimum(shape, patch))
     assert len(np.unique(image[0][inside])) == inside.sum()
+
+
+@settings(max_examples=60)
+@given(shape=sizes, patch=sizes, axes=st.sets(st.integers(0, 2)), seed=st.integers(0, 2**31 - 1), data=st.data())
+def test_a_patch_is_batchgenerators_own(
+    tmp_path_factory: pytest.TempPathFactory,
+    shape: tuple[int, int, int],
+    patch: tuple[int, int, int],
+    axes: set[int],
+    seed: int,
+    data: st.DataObject,
+) -> None:
+    """Its crop, padding and mirroring, to the last bit, from any window of a region."""
+    shape = tuple(min(n, 12) for n in shape)  # type: ignore[assignment]
+    start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
+    stop = tuple(data.draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True))
+    folder = tmp_path_factory.getbasetemp() / "theirs" / str(next(NUMBERS))
+    write_region(folder, np.random.default_rng(seed).integers(0, 3, shape).astype(np.uint8))
+    (index,) = index_regions([folder], (0.0, 0.0, 0.0))
+    window = Box(start, stop)  # type: ignore[arg-type]
+    air = -2.7183  # not a float16
+    image, targets = cut_patch(Pick(index, window, seed), patch, air, tuple(sorted(axes)))
+    (region,) = open_regions(folder)
+    at = window.to_slices()
+    with numpy_seed(seed):
+        theirs, their_targets = crop(
+            [region.image[at][None]], [region.targets[at][None]], patch, (0, 0, 0), "random",
+            pad_kwargs={"constant_values": air},
+        )  # fmt: skip
+        augment_mirroring(theirs[0], their_targets[0], axes=axes)
+    assert np.array_equal(image, theirs[0].astype(np.float32))
+    assert np.array_equal(targets, their_targets[0, 0])
 
 
 def test_no_other_voxel_than_the_windows(cases: list[Path]) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from batchgenerators.augmentations.crop_and_pad_augmentations import crop
-from batchgenerators.augmentations.spatial_transformations import augment_mirroring
+from batchgenerators.augmentations.crop_and_pad_augmentations import get_lbs_for_random_crop
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple, as_int_triple
@@ -98,8 +97,11 @@ class Sampler:
 
     def batch(self, step: int) -> Batch:
         """Draw and cut one step's batch."""
-        patches = [cut_patch(pick, self.patch_size_zyx, self.air, self.mirror_axes) for pick in self.draw(step)]
-        return Batch(np.stack([p[0] for p in patches]), np.stack([p[1] for p in patches]))
+        image = np.empty((self.batch_size, 1, *self.patch_size_zyx), np.float32)
+        targets = np.empty((self.batch_size, *self.patch_size_zyx), np.uint8)
+        for i, pick in enumerate(self.draw(step)):
+            cut_into(image[i, 0], targets[i], pick, self.air, self.mirror_axes)
+        return Batch(image, targets)
 
     def _pick(self, rng: np.random.Generator) -> Pick:
         kind = rng.random()
@@ -159,25 +161,46 @@ def index_regions(folders: list[Path], room_mm_zyx: tuple[float, float, float]) 
 def cut_patch(
     pick: Pick, patch_size_zyx: IntTriple, air: float, mirror_axes: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Random crop and random mirroring of one pick, by batchgenerators.
+    """Random crop and random mirroring of one pick.
 
     Returns:
         (1, z, y, x) float32 image and (z, y, x) uint8 packed targets of the patch's size; what lies outside the
         window's region is air and background.
     """
+    image, targets = np.empty((1, *patch_size_zyx), np.float32), np.empty(patch_size_zyx, np.uint8)
+    cut_into(image[0], targets, pick, air, mirror_axes)
+    return image, targets
+
+
+def cut_into(
+    image: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.uint8],
+    pick: Pick,
+    air: float,
+    mirror_axes: tuple[int, ...],
+) -> None:
+    """`cut_patch` into (z, y, x) arrays that are there.
+
+    Place and mirroring are drawn as batchgenerators' `crop` and `augment_mirroring` draw them, and the voxels are
+    theirs to the last bit; but each is touched once, on its way from the memory map to the batch (docs/performance.md).
+    """
     region = open_regions(pick.region.folder)[pick.region.number]
-    window = pick.window.to_slices()
     with numpy_seed(pick.seed):
-        image, targets = crop(
-            [region.image[window][None]],
-            [region.targets[window][None]],
-            crop_size=patch_size_zyx,
-            margins=(0, 0, 0),
-            crop_type="random",
-            pad_kwargs={"constant_values": air},
-        )
-        augment_mirroring(image[0], targets[0], axes=mirror_axes)
-    return image[0].astype(np.float32), targets[0, 0]
+        start = get_lbs_for_random_crop(image.shape, (1, 1, *pick.window.shape_zyx), (0, 0, 0))
+        mirrored = [axis in mirror_axes and np.random.uniform() < 0.5 for axis in range(3)]  # noqa: NPY002
+    source, target = [], []
+    for first, n_patch, n_window, low in zip(
+        start, image.shape, pick.window.shape_zyx, pick.window.start_zyx, strict=True
+    ):
+        source.append(slice(low + max(first, 0), low + min(first + n_patch, n_window)))
+        target.append(slice(max(-first, 0), max(-first, 0) + source[-1].stop - source[-1].start))
+    there, from_ = tuple(target), tuple(source)
+    turned = tuple(slice(None, None, -1) if m else slice(None) for m in mirrored)
+    if any(n_window < n_patch for n_patch, n_window in zip(image.shape, pick.window.shape_zyx, strict=True)):
+        image[...] = region.image.dtype.type(air)
+        targets[...] = 0
+    image[turned][there] = region.image[from_]
+    targets[turned][there] = region.targets[from_]
 
 
 @contextmanager
