@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bisc.core.geometry import Triple
+from bisc.core.roi import Box
 from bisc.evaluation.overlap import Mask, check_same_shape
 
 MIN_TUMOR_ML: Final = 0.05
@@ -59,6 +60,10 @@ def count_lesions(reference: Mask, prediction: Mask, spacing_mm_zyx: Triple) -> 
     """
     check_same_shape(reference, prediction)
     voxel_ml = float(np.prod(spacing_mm_zyx)) / 1000.0
+    box = Box.of_mask(reference | prediction)
+    if box is None:
+        return LesionCounts(0, 0, 0)
+    reference, prediction = reference[box.to_slices()], prediction[box.to_slices()]
     tumors, sizes = _components(reference)
     tumors, sizes = _without_specks(tumors, sizes, voxel_ml)
     pieces, piece_sizes = _components(prediction)
