@@ -2,7 +2,7 @@
 
 Oracles: KiTS19's published evaluation (neheller/kits19, starter_code/evaluation.py, commit bcdd8fe), scikit-learn,
 MONAI, DeepMind's surface-distance, scikit-image and SciPy's k-d tree. The default run takes the neighbourhood of the
-tumour of three cases, where kidney and tumour touch the volume's border; `-m long` all 167, and whole organs.
+tumour of three cases, where kidney and tumour touch the volume's border; `-m long` every third, and whole organs.
 """
 
 from __future__ import annotations
@@ -305,9 +305,9 @@ def test_empty_masks_by_every_oracle() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("case", sorted(p.name for p in KITS.glob("case_*")))
-def test_every_real_tumour_by_every_oracle(case: str) -> None:
-    """167 label maps, eight changes, both ways round."""
+@pytest.mark.parametrize("case", sorted(p.name for p in KITS.glob("case_*"))[::3])
+def test_real_tumours_by_every_oracle(case: str) -> None:
+    """Every third of 167 label maps, eight changes, both ways round."""
     for change in CHANGES:
         check_case(case, change)
     real.cache_clear()
