@@ -281,6 +281,22 @@ def test_a_folder_that_another_thread_fills_is_removed_all_the_same(tmp_path: Pa
         thread.join()
 
 
+def test_a_folder_swept_away_is_not_made_anew(tmp_path: Path) -> None:
+    """In a process of its own: a writer amid a scratch folder goes on after the last sweep."""
+    script = (
+        "import sys; from pathlib import Path; from bisc.core.files import *\n"
+        "home = Path(sys.argv[1])\n"
+        "with scratch_folder(home) as scratch:\n"
+        "    sweep(last=True)\n"
+        "    try: write_text(scratch / 'late.txt', 'late')\n"
+        "    except KeyboardInterrupt: print('stopped')\n"
+        "    print(list(home.iterdir()), flush=True)\n"
+        "    import os; os._exit(0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["stopped", "[]"], done.stderr
+
+
 def test_nothing_is_begun_after_the_last_sweep(tmp_path: Path) -> None:
     """In a process of its own: what is under way is gone, and a writer that comes late is stopped."""
     script = (

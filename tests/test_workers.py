@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from bisc.core import survive
+from bisc.core import interrupt, survive
 from bisc.core.errors import WorkError
 from bisc.core.files import PARTIAL, atomic_file, remove_partial
 from bisc.core.parallel import Outcome, process_pool, run_cases
@@ -217,6 +217,33 @@ def test_a_signal_during_the_imports_ends_at_once(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     assert err == "bisc_x: error: interrupted before it began; run the same command again\n"
+
+
+def test_an_interrupt_does_not_cut_a_workers_start_in_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread takes the signal, which this one has blocked; the worker would be left without instructions."""
+    begun, struck = threading.Event(), threading.Event()
+    steps: list[str] = []
+
+    def strike() -> None:
+        begun.wait(SECONDS)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        struck.set()
+
+    def start(*_: object) -> Future[int]:
+        steps.append("process")
+        begun.set()
+        struck.wait(SECONDS)
+        steps.append("instructions")
+        return Future()
+
+    thread = threading.Thread(target=strike)
+    thread.start()  # before the signals are blocked: a thread inherits that
+    with WorkerPool(1) as pool, interrupt.handled():
+        monkeypatch.setattr(pool._pool, "submit", start)
+        with pytest.raises(KeyboardInterrupt):
+            pool.submit(int)
+    thread.join()
+    assert steps == ["process", "instructions"]
 
 
 def test_one_live_process_keeps_its_unfinished_work(tmp_path: Path) -> None:

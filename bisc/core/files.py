@@ -26,6 +26,9 @@ CLOCKS_APART_S: Final = 3600.0
 REMOVE_TRIES: Final = 20
 
 _closed = threading.Event()
+_beginning = threading.RLock()
+"""Held while a folder is made for what begins: the last sweep sees it, or it never begins."""
+SWEEP_WAITS_S: Final = 0.5
 _written: set[Path] = set()
 """Folders in which this process or its workers may have unfinished work; see `sweep`."""
 
@@ -39,8 +42,9 @@ def atomic_file(target: Path) -> Iterator[Path]:
     Raises:
         InputError: If the folder cannot be made or written.
     """
-    make_folder(target.parent)
-    scratch = _scratch(target)
+    with _beginning:
+        scratch = _scratch(target)
+        make_folder(target.parent)
     try:
         yield scratch
         _flush(scratch)
@@ -62,11 +66,14 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     The older one is moved aside, not emptied in place: whoever reads after a kill finds the old folder whole, the new
     one whole, or none.
     """
-    make_folder(target.parent)
-    scratch, older = _scratch(target), _scratch(target, "old-")
+    with _beginning:
+        scratch, older = _scratch(target), _scratch(target, "old-")
+        make_folder(target.parent)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        scratch.mkdir()
+        with _beginning:
+            _stop_if_closed()
+            scratch.mkdir()
         yield scratch
         _exchange(scratch, target, older)
     except OSError as error:
@@ -83,9 +90,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """A folder under `parent` for what only this process reads; gone when the block ends, however it ends."""
-    scratch = _scratch(parent / "scratch")
-    shutil.rmtree(scratch, ignore_errors=True)
-    make_folder(scratch)
+    with _beginning:
+        scratch = _scratch(parent / "scratch")
+        shutil.rmtree(scratch, ignore_errors=True)
+        make_folder(scratch)
     try:
         yield scratch
     finally:
@@ -162,7 +170,10 @@ def sweep(last: bool = False) -> None:
         last: Another thread may still be writing: nothing is begun any more.
     """
     if last:
+        held = _beginning.acquire(timeout=SWEEP_WAITS_S)  # a disk that hangs must not keep the process alive
         _closed.set()
+        if held:
+            _beginning.release()
     for folder in list(_written):
         remove_partial(folder)
 
@@ -180,10 +191,14 @@ def _exchange(scratch: Path, target: Path, older: Path) -> None:
 
 
 def _scratch(target: Path, what: str = "") -> Path:
-    if _closed.is_set():
-        raise KeyboardInterrupt  # the process is ending, and has swept
+    _stop_if_closed()
     _written.add(target.parent)
     return target.parent / f"{PARTIAL}{os.getpid()}-{what}{target.name}"
+
+
+def _stop_if_closed() -> None:
+    if _closed.is_set():
+        raise KeyboardInterrupt  # the process is ending, and has swept
 
 
 def _is_at_work(path: Path) -> bool:

@@ -16,6 +16,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
+from bisc.core import interrupt
 from bisc.core.interrupt import SIGNALS
 
 JOIN_S: Final = 2.0
@@ -53,7 +54,9 @@ class WorkerPool(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """As Executor; raises BrokenProcessPool after a worker's death, until `renew`."""
-        with _signals_blocked():  # a worker may be started here, and inherits what is blocked
+        # A worker may be started here, and inherits what is blocked. That is this thread's alone: another one may take
+        # the signal, and an exception amid a start would leave a worker without its instructions.
+        with _signals_blocked(), interrupt.shielded():
             return self._pool.submit(fn, *args, **kwargs)
 
     def renew(self, n_workers: int | None = None) -> None:
