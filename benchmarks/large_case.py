@@ -88,7 +88,8 @@ def peak_of(arguments: list[str]) -> tuple[float, float, str]:
         except (OSError, KeyError, ValueError):
             pass  # it has just ended
         time.sleep(POLL_S)
-    out = (child.stdout.read() if child.stdout else "").strip().splitlines()
+    with child:  # closes the pipe
+        out = (child.stdout.read() if child.stdout else "").strip().splitlines()
     if child.returncode:
         raise SystemExit(f"{arguments}: exit status {child.returncode}")
     return round(time.perf_counter() - begin, 2), round(peak, 3), out[-1] if out else ""
