@@ -1,9 +1,9 @@
 """Scoring one pair of label maps: every column of ours against MONAI's Dice, HD95 and surface Dice of both regions.
 
-    python -m benchmarks.evaluate [--peers .bench/peers] [--reference MAP --prediction MAP] [-o bench_out] [--repeats 5]
+    python -m benchmarks.evaluate [--reference MAP --prediction MAP] [-o bench_out] [--repeats 5]
 
-Both in memory (arrays in, numbers out) and, for ours, from files. Default pair: a simulated 512 x 512 x 108 patient and
-its labels shifted by two pixels and a slice.
+In memory: arrays in, numbers out. Default pair: a simulated 512 x 512 x 108 patient and its labels shifted by two
+pixels and a slice. MONAI is ours' own environment's (extra `dev`).
 """
 
 from __future__ import annotations

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import subprocess
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from benchmarks.by_intensity import AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU, write_results
-from bisc.core.geometry import Geometry
-from bisc.core.volume import NativeGrid
+from benchmarks.measure import run
+from benchmarks.scans import kits_grid
 from bisc.imageio import write_image
 
-IPL = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
-"""KiTS19's storage: the slice axis comes first in the file."""
 EXTENT_Z_MM = 530.0
-POLL_S = 0.01
 
 
 def main() -> None:
@@ -54,10 +49,7 @@ def main() -> None:
 
 def write_scan(path: Path, n_slices: int, in_plane: int, dtype: str = "int16", fused: bool = False) -> int:
     """A body of fat with two kidneys and a tumour in air, stored as KiTS19 does; returns its number of voxels."""
-    native = NativeGrid.of(
-        Geometry((in_plane, in_plane, n_slices), (400.0 / in_plane, 400.0 / in_plane, EXTENT_Z_MM / n_slices),
-                 (0.0, 0.0, 0.0), IPL)
-    )  # fmt: skip
+    native = kits_grid((n_slices, in_plane, in_plane), (EXTENT_Z_MM / n_slices, 400.0 / in_plane, 400.0 / in_plane))
     z, y, x = (
         ((np.arange(n) - (n - 1) / 2.0) * s).astype(np.float32)
         for n, s in zip(native.canonical.shape_zyx, native.canonical.spacing_mm_zyx, strict=True)
@@ -78,21 +70,8 @@ def write_scan(path: Path, n_slices: int, in_plane: int, dtype: str = "int16", f
 
 def peak_of(arguments: list[str]) -> tuple[float, float, str]:
     """Wall seconds, peak resident GiB and last line of a Python process of its own."""
-    begin, peak = time.perf_counter(), 0.0
-    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
-    status = Path(f"/proc/{child.pid}/status")
-    while child.poll() is None:
-        try:
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-            peak = max(peak, int(lines["VmHWM"].split()[0]) / 2**20)
-        except (OSError, KeyError, ValueError):
-            pass  # it has just ended
-        time.sleep(POLL_S)
-    with child:  # closes the pipe
-        out = (child.stdout.read() if child.stdout else "").strip().splitlines()
-    if child.returncode:
-        raise SystemExit(f"{arguments}: exit status {child.returncode}")
-    return round(time.perf_counter() - begin, 2), round(peak, 3), out[-1] if out else ""
+    cost, said = run([sys.executable, *arguments])
+    return round(cost.wall_s, 2), round(cost.peak_gb, 3), said
 
 
 if __name__ == "__main__":

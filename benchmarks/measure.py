@@ -6,14 +6,14 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
 import psutil
 
-POLL_S: Final = 0.1
+POLL_S: Final = 0.05
 KIB_PER_GIB: Final = 2**20
 
 
@@ -37,37 +37,38 @@ class CommandFailed(RuntimeError):
     """With what the command said last."""
 
 
-def cost_of(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Cost:
-    """Run a command to its end.
+def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> tuple[Cost, str]:
+    """Run a command to its end; what it cost, and the last line it said.
 
     Raises:
         CommandFailed: If its exit status is not 0.
     """
     begin, peak = time.perf_counter(), 0.0
-    child = subprocess.Popen(
-        [str(part) for part in command],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    said: list[str] = []
-    os.set_blocking(child.stdout.fileno(), False)  # type: ignore[union-attr]
-    while True:
-        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-        with suppress(TypeError):  # nothing to read yet
-            said.append(child.stdout.read())  # type: ignore[union-attr]
-        if pid:
-            break
-        peak = max(peak, tree_gb(child.pid))
-        time.sleep(POLL_S)
-    wall = time.perf_counter() - begin
-    child.returncode = os.waitstatus_to_exitcode(status)
+    with TemporaryFile("w+", errors="replace") as said:
+        child = subprocess.Popen(
+            [str(part) for part in command],
+            env={**os.environ, **(env or {})},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        while True:
+            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+            if pid:
+                break
+            peak = max(peak, tree_gb(child.pid))
+            time.sleep(POLL_S)
+        wall = time.perf_counter() - begin
+        child.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        text = said.read().strip()
     if child.returncode:
-        raise CommandFailed(f"{command}: exit status {child.returncode}\n{''.join(s for s in said if s)[-2000:]}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, peak)
+        raise CommandFailed(f"{command}: exit status {child.returncode}\n{text[-2000:]}")
+    return Cost(wall, usage.ru_utime + usage.ru_stime, peak), text.splitlines()[-1] if text else ""
+
+
+def cost_of(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Cost:
+    """`run`, for its cost alone."""
+    return run(command, env)[0]
 
 
 def tree_gb(pid: int) -> float:

@@ -9,7 +9,6 @@ cascade finds both kidneys of the simulated patient, as a trained one would.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ import pandas as pd
 from benchmarks import limit, scans, table
 from benchmarks.by_intensity import write_results
 from benchmarks.measure import Cost, cost_of
-from benchmarks.peers import NnUNet, install
+from benchmarks.peers import NnUNet, install, make_parser
 
 MEASURES = {"wall_s": "wall, s", "cpu_s": "CPU, s", "peak_gb": "peak memory, GB"}
 PLAN_CASES = 6
@@ -27,11 +26,7 @@ PLAN_CASES = 6
 
 def main() -> None:
     """Write predict.csv, predict.md, predict.png and limit.csv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
-    parser.add_argument("--peers", type=Path, default=Path(".bench/peers"))
-    parser.add_argument("--no-peers", action="store_true", help="ours alone")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = make_parser(__doc__)
     args = parser.parse_args()
     work = args.out / "work"
     scan = scans.painted(work / "in" / "case_00000.nii.gz")

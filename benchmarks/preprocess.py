@@ -8,7 +8,6 @@ one run to the next.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ import pandas as pd
 
 from benchmarks import scans, table
 from benchmarks.measure import Cost, bytes_under, cost_of
-from benchmarks.peers import NnUNet, install
+from benchmarks.peers import NnUNet, install, make_parser
 
 MEASURES = {"wall_s": "wall, s", "cpu_s": "CPU, s", "peak_gb": "peak memory, GB", "disk_mb": "on disk, MB"}
 WORKERS = 2
@@ -26,12 +25,8 @@ MB = 1e6
 
 def main() -> None:
     """Write preprocess.csv, preprocess.md and preprocess.png."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
-    parser.add_argument("--peers", type=Path, default=Path(".bench/peers"))
-    parser.add_argument("--no-peers", action="store_true", help="ours alone")
+    parser = make_parser(__doc__)
     parser.add_argument("--cases", type=int, default=6)
-    parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     work = args.out / "work"
     raw = scans.simulated(work / "raw" / "Simulated", args.cases)

@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 
 from benchmarks.by_intensity import AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU
-from bisc.core.geometry import Geometry, IntTriple
+from bisc.core.geometry import Geometry, IntTriple, Triple
 from bisc.core.parallel import process_pool
-from bisc.core.volume import NativeGrid, Volume
+from bisc.core.volume import NativeGrid
 from bisc.imageio import write_image
 from bisc.simulate import SimulationSpec, simulate_dataset
 from bisc.simulate.case import simulate_case
@@ -47,13 +47,10 @@ def painted(path: Path, size_xyz: IntTriple = KITS_SIZE, index: int = 0) -> Path
     hu = np.where(image.array > BODY_HU, FAT_HU, AIR_HU).astype(np.int16)
     hu[labels.array == 1] = KIDNEY_HU
     hu[labels.array == 2] = TUMOR_HU
-    write_as_kits(path, Volume(hu + noise, Geometry(image.geometry.shape_zyx, KITS_SPACING_ZYX, (0.0, 0.0, 0.0))))
+    write_image(path, hu + noise, kits_grid(image.geometry.shape_zyx, KITS_SPACING_ZYX))
     return path
 
 
-def write_as_kits(path: Path, volume: Volume) -> None:
-    """Write a canonical volume with its slices stored first."""
-    z, y, x = volume.geometry.shape_zyx
-    dz, dy, dx = volume.geometry.spacing_mm_zyx
-    native = NativeGrid.of(Geometry((x, y, z), (dx, dy, dz), (0.0, 0.0, 0.0), IPL))
-    write_image(path, volume.array, native)
+def kits_grid(shape_zyx: IntTriple, spacing_mm_zyx: Triple) -> NativeGrid:
+    """A grid stored as KiTS19 stores it, slices first; its canonical form has this shape and spacing."""
+    return NativeGrid.of(Geometry(shape_zyx[::-1], spacing_mm_zyx[::-1], (0.0, 0.0, 0.0), IPL))

@@ -10,7 +10,6 @@ it spends its time on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from benchmarks import table
 from benchmarks.measure import seconds_of
-from benchmarks.peers import install
+from benchmarks.peers import install, make_parser
 from bisc.core.geometry import IntTriple
 from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
 from bisc.network import SCUNet
@@ -43,16 +42,12 @@ AIR = -3.0
 
 def main() -> None:
     """Write loader.csv, loader.md, loader.png and step.csv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("preprocessed", type=Path)
-    parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
-    parser.add_argument("--peers", type=Path, default=Path(".bench/peers"))
-    parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--patch", type=int, nargs=3, default=(64, 128, 128), metavar=("Z", "Y", "X"))
     parser.add_argument("--step-patch", type=int, nargs=3, default=(32, 96, 96), metavar=("Z", "Y", "X"))
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--patches", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     patch: IntTriple = tuple(args.patch)
     rows = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -40,7 +40,6 @@ MAX_POINTS: Final = 2000
 PARTS: Final = ("image", "targets", "kidney_points", "tumor_points")
 KINDS: Final = (np.dtype(np.float16), np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int16))
 """Of the `PARTS`."""
-Stage = Literal["rough", "fine"]
 
 
 class CacheSettings(Document, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 import torch
 
+from bisc.core.choices import Stage
 from bisc.core.errors import InputError
 from bisc.core.files import make_folder, remove_partial
 from bisc.core.jsonfile import save_json
@@ -18,7 +19,7 @@ from bisc.network.device import Device
 from bisc.planners.dataset import load_plan, load_splits
 from bisc.planners.plan import Plan
 from bisc.planners.splits import Fold
-from bisc.preprocessing.cache import JITTER_MM, Stage
+from bisc.preprocessing.cache import JITTER_MM
 from bisc.trainers.loop import CHECKPOINT_BEST, CHECKPOINT_LAST, TrainingRun, to_plain
 from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 from bisc.trainers.settings import RunSettings

@@ -16,4 +16,5 @@ DECISIONS: Final[tuple[Decision, ...]] = get_args(Decision)
 DEFAULT_DECISION: Final[Decision] = "calibrated"
 """Gave the better composite Dice in the runs so far (docs/losses.md, docs/demo.md)."""
 
-STAGES: Final = ("rough", "fine")
+Stage = Literal["rough", "fine"]
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)

@@ -9,12 +9,12 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import torch
 
-from bisc.core.choices import STAGES
+from bisc.core.choices import STAGES, Stage
 from bisc.core.errors import InputError
 from bisc.core.files import atomic_file
 from bisc.core.geometry import IntTriple
@@ -42,7 +42,7 @@ class NetworkSettings(msgspec.Struct, frozen=True):
 
     base_features: Features
     norm: Norm
-    stage: Literal["rough", "fine"]
+    stage: Stage
     patch_size_zyx: tuple[Edge, Edge, Edge]
 
 

@@ -21,6 +21,7 @@ TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.
 """Largest error allowed in the check of a folded network, relative to the logits' own size."""
 CHECK_SIDE: Final = 16
 _ONES: Final = [1, 1, 1]
+_LAST: Final = torch.channels_last_3d
 
 
 class RegionNetwork(Protocol):
@@ -76,15 +77,16 @@ class FoldedSCUNet(nn.Module):
         super().__init__()
         self.kernels, self.dtype = kernels, dtype
         for name in ("down_1", "down_2", "down_3", "bottom"):
-            self._keep_pair(name, getattr(network, name))
+            for i, folded in enumerate(_folded_pair(getattr(network, name))):
+                self._keep(f"{name}_{i}", *folded)
         groups: dict[str, UpGroup] = {"up_1": network.up_1, "up_2": network.up_2, "last": network.region.group}
         for name, group in groups.items():
             self._keep(f"{name}_up", group.up.weight, group.up.bias)
-            self._keep_pair(name, group.convs)
-            weight, bias = self._of(f"{name}_0")
-            n = weight.shape[1] // 2  # as `torch.cat((up, y_down))` has them
-            self._keep(f"{name}_of_up", weight[:, :n], bias)
-            self._keep(f"{name}_of_down", weight[:, n:], bias)
+            (weight, bias), second = _folded_pair(group.convs)
+            of_up, of_down = weight.chunk(2, dim=1)  # as `torch.cat((up, y_down))` has them
+            self._keep(f"{name}_of_up", of_up)
+            self._keep(f"{name}_of_down", of_down, bias)
+            self._keep(f"{name}_1", *second)
         self._keep("classify", network.region.classify.weight, network.region.classify.bias)
 
     def forward_region(self, image: Tensor) -> Tensor:
@@ -106,27 +108,16 @@ class FoldedSCUNet(nn.Module):
     def _group(self, name: str, below: Tensor, y_down: Tensor) -> Tensor:
         up = F.conv_transpose3d(below, *self._of(f"{name}_up"), stride=2)
         x = self.kernels.conv(y_down, *self._of(f"{name}_of_down"), relu=False)
-        x = self.kernels.conv_add_relu(x, up, self._of(f"{name}_of_up")[0])
+        x = self.kernels.conv_add_relu(x, up, self.get_buffer(f"{name}_of_up_weight"))
         return self.kernels.conv(x, *self._of(f"{name}_1"), relu=True)
 
-    def _keep_pair(self, name: str, pair: nn.Sequential) -> None:
-        for i in (0, 1):
-            conv, norm = pair[3 * i], pair[3 * i + 1]
-            assert isinstance(conv, nn.Conv3d)
-            assert isinstance(norm, nn.BatchNorm3d)
-            self._keep(f"{name}_{i}", *_folded(conv, norm))
-
-    def _keep(self, name: str, weight: Tensor, bias: Tensor | None) -> None:
-        assert bias is not None  # every convolution without a norm has one
-        kept = weight.detach().to(self.dtype).contiguous(memory_format=_LAST)
-        self.register_buffer(f"{name}_weight", kept)
-        self.register_buffer(f"{name}_bias", bias.detach().to(self.dtype))
+    def _keep(self, name: str, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.register_buffer(f"{name}_weight", weight.detach().to(self.dtype).contiguous(memory_format=_LAST))
+        if bias is not None:
+            self.register_buffer(f"{name}_bias", bias.detach().to(self.dtype))
 
     def _of(self, name: str) -> tuple[Tensor, Tensor]:
         return self.get_buffer(f"{name}_weight"), self.get_buffer(f"{name}_bias")
-
-
-_LAST: Final = torch.channels_last_3d
 
 
 def fold(network: SCUNet, device: Device) -> RegionNetwork:
@@ -152,9 +143,16 @@ def _agree(network: SCUNet, folded: FoldedSCUNet, tolerance: float, device: torc
     expected = network.forward_region(x)
     try:
         found = folded.forward_region(x)
-    except (RuntimeError, AttributeError, NotImplementedError):  # no such operator, or not for this processor
+    except (RuntimeError, AttributeError):  # no such operator, or not for this processor
         return False
     return bool((found - expected).norm() <= tolerance * expected.norm())
+
+
+def _folded_pair(pair: nn.Sequential) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of both convolutions of a pair (convolution, norm, ReLU, convolution, norm, ReLU)."""
+    convs = [module for module in pair if isinstance(module, nn.Conv3d)]
+    norms = [module for module in pair if isinstance(module, nn.BatchNorm3d)]
+    return [_folded(conv, norm) for conv, norm in zip(convs, norms, strict=True)]
 
 
 def _folded(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
