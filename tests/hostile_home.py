@@ -18,10 +18,10 @@ from hostile_datasets import SOUND, sound
 from hostile_kinds import run_command, scan, voxels
 from training_fixtures import STORED, patient
 
+from bisc.core.choices import STAGES
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bisc.planners.dataset import load_plan
-from bisc.preprocessing.cache import STAGES
 
 DATA = Path("bisc_data")
 RESULTS = DATA / "results" / "Data"

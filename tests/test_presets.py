@@ -10,12 +10,12 @@ import pytest
 from msgspec.structs import replace
 from training_fixtures import NAME, planned, use_one_thread
 
+from bisc.core.choices import STAGES, Stage
 from bisc.core.errors import InputError
 from bisc.network.checkpoint import load_checkpoint
 from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
 from bisc.planners.plan import Plan, StagePlan
-from bisc.preprocessing.cache import STAGES, Stage
 from bisc.trainers import loop
 from bisc.trainers.loop import learning_rate, to_plain
 from bisc.trainers.presets import PRESETS, Preset, preset_by_name
