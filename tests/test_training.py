@@ -129,6 +129,17 @@ def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return message
 
 
+def test_what_a_killed_run_left_goes_before_anything_else(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Though this run, too, ends before it trains (here for want of a rough stage, or by an interrupt)."""
+    fold = home / "results" / NAME / "fine" / "fold_0"
+    left = [folder / ".partial-x-scratch" for folder in (home / "results" / NAME, fold, fold / "validation")]
+    for folder in left:
+        folder.mkdir(parents=True)
+    assert main(["fine", *BRIEF[1:-1]]) == 2
+    assert "rough" in capsys.readouterr().err
+    assert [folder for folder in left if folder.exists()] == []
+
+
 def test_continue_with_other_settings_is_refused(home: Path, fold: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The line names what differs, both values, and the run stays as it was."""
     brief = [*BRIEF, "--epochs", "1", "--iterations", "2"]

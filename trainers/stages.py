@@ -11,8 +11,9 @@ import torch
 
 from bisc.core.choices import Stage
 from bisc.core.errors import InputError
-from bisc.core.files import make_folder, remove_partial
+from bisc.core.files import make_folder
 from bisc.core.jsonfile import save_json
+from bisc.core.paths import fold_folder
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts
 from bisc.network.device import Device
@@ -73,8 +74,6 @@ class Trainer:
         else:
             set_aside(self.folder)
         make_folder(self.folder)
-        for folder in (self.results, self.folder):
-            remove_partial(folder)
         save_json(self.folder / "run.json", self.settings)
         save_json(self.results / "plan.json", plan)
         training.run()
@@ -158,11 +157,6 @@ class FineTrainer(Trainer):
 
 
 TRAINERS: dict[str, type[Trainer]] = {"rough": RoughTrainer, "fine": FineTrainer}
-
-
-def fold_folder(results: Path, stage: str, fold: int) -> Path:
-    """RESULTS/NAME/STAGE/fold_K."""
-    return results / stage / f"fold_{fold}"
 
 
 def load_fold(preprocessed: Path, fold: int) -> Fold:

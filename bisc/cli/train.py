@@ -12,7 +12,8 @@ from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int
 from bisc.core import interrupt
 from bisc.core.choices import LOSS_NAMES, PRECISIONS, STAGES
 from bisc.core.errors import InputError
-from bisc.core.paths import Folders, find_dataset
+from bisc.core.files import remove_partial
+from bisc.core.paths import VALIDATION, Folders, find_dataset, fold_folder
 from bisc.planners.dataset import load_plan, load_splits
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, run_settings
@@ -53,11 +54,15 @@ def run(args: argparse.Namespace) -> int:
     if args.loss_threshold is not None and not 0.0 <= args.loss_threshold < 1.0:
         raise InputError("--loss-threshold", str(args.loss_threshold), "0 <= T < 1")
     plan, preset, folds = load_plan(preprocessed), preset_by_name(args.preset), _folds(args.fold, preprocessed)
+    results = folders.results / preprocessed.resolve().name
+    for fold in folds:  # before anything that takes time, so that even a run cut off early leaves none of it
+        trained = fold_folder(results, args.stage, fold)
+        for folder in (results, trained, trained / VALIDATION):
+            remove_partial(folder)
     with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
         from bisc.network.device import choose_device
         from bisc.report.validation import check_rough, finish_fold
         from bisc.trainers.stages import TRAINERS
-    results = folders.results / preprocessed.resolve().name
     device = choose_device(args.device, args.precision, args.deterministic)
     if args.stage == "fine" and not args.no_validation:
         check_rough(folds, plan, results)

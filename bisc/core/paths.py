@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bisc.core.errors import InputError
 
@@ -26,6 +27,15 @@ class Folders:
             Path(os.environ.get("BISC_PREPROCESSED") or home / "preprocessed"),
             Path(os.environ.get("BISC_RESULTS") or home / "results"),
         )
+
+
+VALIDATION: Final = "validation"
+"""The folder of a fold's reports and masks, inside the fold's."""
+
+
+def fold_folder(results: Path, stage: str, fold: int) -> Path:
+    """RESULTS/NAME/STAGE/fold_K."""
+    return results / stage / f"fold_{fold}"
 
 
 def find_dataset(root: Path, name: str | None, marker: str, what: str, mend: str) -> Path:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
 from bisc.core.errors import InputError
-from bisc.core.files import PARTIAL, make_folder, remove_partial, scratch_folder
+from bisc.core.files import PARTIAL, make_folder, scratch_folder
+from bisc.core.paths import VALIDATION, fold_folder
 from bisc.core.progress import track
 from bisc.core.targets import labels_of
 from bisc.core.volume import Volume
@@ -33,9 +34,8 @@ from bisc.planners.plan import Plan
 from bisc.preprocessing.cache import load_regions
 from bisc.preprocessing.resample import resample_labels
 from bisc.report.finished import known_validation, remember_validation, validation_key
-from bisc.trainers.stages import fold_folder, load_fold
+from bisc.trainers.stages import load_fold
 
-VALIDATION: Final = "validation"
 ROUGH_KIDNEY_WEIGHT: Final = 0.8
 """The rough stage is there to find the kidneys: fitted to the tumour as much, its ROIs spanned the whole scan."""
 
@@ -120,7 +120,6 @@ def finish_fine(cases: list[FoldCase], fold: int, results: Path, folder: Path, d
     """
     model = load_model(results, [fold], device)
     target = make_folder(folder / VALIDATION)
-    remove_partial(target)
     with scratch_folder(target) as scratch:
         fit, plain = OffsetFit(), []
         for case in track(cases, "validate"):
