@@ -23,7 +23,10 @@ from bisc.core.errors import InputError
 LIMIT_S = 30.0
 """A file that takes longer hangs; sound seeds take milliseconds, and the machine may be busy."""
 ROOM_BYTES = 768 << 20
-"""What a reader may allocate beyond what the process has after its imports: no seed needs a hundredth of it."""
+"""What a reader may use beyond what the process has before it: no seed needs a hundredth of it."""
+LIMIT_BYTES = 8 << 30
+"""What it may allocate beyond that before it gets none: past `ROOM_BYTES`, so that libraries which take a refusal for a
+damaged file, and say no more, are found out."""
 ALLOCATION = ("failed to allocate", "bad_alloc", "cannot allocate", "can't allocate", "out of memory")
 """How ITK and torch say that there was no memory."""
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "socket.")
@@ -97,9 +100,6 @@ def serve(pipe: Connection) -> None:
     executed: list[str] = []
     sys.addaudithook(lambda event, _: executed.append(event) if event.startswith(FORBIDDEN) else None)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * os.sysconf("SC_PAGE_SIZE") + ROOM_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries complain straight to stderr
     while True:
         try:
@@ -107,10 +107,30 @@ def serve(pipe: Connection) -> None:
         except EOFError:
             return
         executed.clear()
+        before = _begin_count()
         kind, detail = attempt(reader, Path(folder))
+        used = _status("VmHWM") - before
         if executed:
             kind, detail = "executed", ", ".join(executed)
+        elif used > ROOM_BYTES and kind in ("read", "refused"):
+            kind, detail = "memory", f"{used >> 20} MiB used; {detail}"
         pipe.send((kind, detail))
+
+
+def _begin_count() -> int:
+    """The memory in use, in bytes; its peak is counted anew from here, and what may be allocated is limited."""
+    Path("/proc/self/clear_refs").write_text("5")
+    limit = _status("VmSize") + LIMIT_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    """A line of /proc/self/status, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) << 10
+    raise KeyError(name)
 
 
 def attempt(reader: str, folder: Path) -> tuple[str, str]:

@@ -160,6 +160,13 @@ def cut_slice(number: int, n_bytes: int, name: str = "") -> Make:
     return make
 
 
+def slice_of_gigabytes(folder: Path, case: str) -> Path:
+    """One changed letter in a slice's first kilobyte, upon which GDCM asks for gigabytes."""
+    path = sorted(series(folder / case).iterdir())[3]
+    path.write_bytes(path.read_bytes().replace(b"\2\0\2\0UI", b"\2\0\2\0EI"))
+    return folder / case
+
+
 def with_other_files(folder: Path, case: str) -> Path:
     series(folder / case)
     (folder / case / "notes.txt").write_text("seen by Dr. X")
@@ -251,6 +258,7 @@ BAD_IMAGES = (
     CaseKind("a DICOM series without a slice", lambda f, c: series(f / c, skip=(7,)), "lie 10 mm apart"),
     CaseKind("a DICOM series of mixed sizes", mixed_sizes, "its slices differ in size"),
     CaseKind("a DICOM slice cut short", cut_slice(4, 900), "1.2.3_004.dcm is damaged"),
+    CaseKind("a DICOM slice that asks for gigabytes", slice_of_gigabytes, "1.2.3_003.dcm is damaged"),
     CaseKind("the last DICOM slice cut short", cut_slice(-1, 4000, "IM24"), "IM24 is damaged"),
     CaseKind("the last DICOM slice of zero bytes", cut_slice(-1, 0), "1.2.3_023.dcm is damaged"),
 )

@@ -160,6 +160,15 @@ def test_flipped_zeros_are_plus_zero() -> None:
     assert not np.signbit(canonical.direction).any()
 
 
+def test_vanishing_cosines_become_zero() -> None:
+    """ITK's resampling returns an empty image where their squares underflow; others stay to the bit."""
+    tiny = 1.9e-303
+    stored = grid(direction=np.array([[1.0, -tiny, 2 * tiny], [tiny, 1.0, 6e-17], [-2 * tiny, 0.0, 1.0]]))
+    assert stored.orthonormal().direction == (1.0, 0.0, 0.0, 0.0, 1.0, 6e-17, 0.0, 0.0, 1.0)
+    same = grid()
+    assert same.orthonormal() is same
+
+
 def test_cropped_by_hand() -> None:
     """From voxel (1, -2, 0.5): x = -12.5 + 0.35, y = 30.25 - 1.6, z = 411 + 3; the voxel (0, 0, 0) is that point."""
     part = grid().cropped((1, -2, 0.5), (2, 3, 4))

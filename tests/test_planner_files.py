@@ -120,3 +120,10 @@ def test_the_raw_folder_is_remembered(tmp_path: Path) -> None:
     raw.rmdir()
     with pytest.raises(InputError, match="no longer there"):
         load_source(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["a" * 5000, "raw\\u0000", ""])
+def test_no_folder_s_name_is_an_error_of_its_own(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "source.json").write_text(f'{{"folder": "/nowhere/{folder}"}}')
+    with pytest.raises(InputError, match="no longer there"):
+        load_source(tmp_path)

@@ -144,6 +144,15 @@ def test_a_ball_comes_back_where_it_was_put(tmp_path_factory, way: str, scan: Sc
     check_mask(out, source, scan, coarsest)
 
 
+def test_cosines_next_to_nothing(tmp_path: Path) -> None:
+    """A grid of which ITK made an empty image, found by the long run."""
+    e = 1.9130906212351367e-303
+    stored = Geometry((22, 22, 22), (2.0, 2.0, 2.0), direction=(1.0, -e, 2 * e, e, 1.0, 0.0, -2 * e, 0.0, 1.0))
+    scan = Scan(stored, np.array([18.0, 18.0, 18.0]))
+    out, source, coarsest = through(scan, tmp_path, ".nrrd", "rough")
+    check_mask(out, source, scan, coarsest)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["rough", "target", "roi"])
 @given(scans(), st.sampled_from(SUFFIXES))

@@ -33,6 +33,10 @@ MAX_DRIFT = float(np.sin(np.deg2rad(SHEAR_TOLERANCE_DEG)))
 EXACT_DRIFT = 1e-12
 """Rounding of double precision: such directions stay as they are, to the bit."""
 
+VANISHING = 1e-30
+"""Cosines below this become 0. Their squares and products underflow, upon which ITK's singular value decomposition
+fails and its resampling leaves the image empty, with no more than a line on stderr."""
+
 TIE = 1e-5
 """Sums of cosines this near to each other count as equal, so that an image and its labels, turned by 45 degrees and
 rounded differently, get the same axis order."""
@@ -86,10 +90,11 @@ class Geometry:
         """The same grid with the orthonormal direction nearest to its own (polar decomposition); the origin stays.
 
         ITK does the same when it writes NIfTI, so that a written mask and this grid are one. A direction that is
-        orthonormal to double precision is returned as it is.
+        orthonormal to double precision is returned as it is, but for cosines next to nothing (`VANISHING`).
         """
         if self.drift <= EXACT_DRIFT:
-            return self
+            exact = tuple(0.0 if abs(v) < VANISHING else v for v in self.direction)
+            return self if exact == self.direction else replace(self, direction=exact)
         left, _, right = np.linalg.svd(self.direction_matrix)
         return replace(self, direction=tuple(float(v) for v in (left @ right).ravel()))
 

@@ -158,6 +158,7 @@ def leave(line: str | None = None) -> NoReturn:
     Not by sys.exit: the interpreter's own end waits for threads that may be deep in a computation.
     """
     with _state.leaving:
+        threading.excepthook = _say_nothing  # threads whose workers and pipes are taken from them here
         for hook in [*_state.hooks]:
             with suppress(Exception):  # a state that cannot be saved (a full disk) must not keep the process alive
                 hook()
@@ -188,6 +189,10 @@ def _write_line() -> None:
     begin = "\n" if os.isatty(2) else ""  # a progress bar may stand on the line
     with suppress(OSError):
         os.write(2, f"{begin}{_state.line}\n".encode())
+
+
+def _say_nothing(failure: threading.ExceptHookArgs) -> None:
+    """The process ends with one line, and no thread's traceback beside it."""
 
 
 def _hear(signum: int, frame: FrameType | None) -> None:

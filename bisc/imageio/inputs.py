@@ -12,6 +12,7 @@ from bisc.core.errors import InputError
 from bisc.core.names import name_fault
 from bisc.core.paths import absence
 from bisc.imageio.read import image_suffix
+from bisc.imageio.slices import check_elements
 
 KINDS = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series folders"
 
@@ -96,15 +97,15 @@ def _folder_cases(folder: Path) -> list[InputCase]:
     name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - resolve would give a link's target's name
     try:
         entries = _listed(folder)
+        imaging = [p for p in entries if image_suffix(p) and p.name.lower().startswith("imaging.")]
+        if imaging:
+            return [InputCase(name, path) for path in imaging]
+        if any(image_suffix(p) for p in entries):
+            return []
+        if any(p.is_file() for p in entries) and _holds_series(folder):
+            return [InputCase(name, folder)]
     except InputError as fault:
         return [InputCase(name, folder, fault)]
-    imaging = [p for p in entries if image_suffix(p) and p.name.lower().startswith("imaging.")]
-    if imaging:
-        return [InputCase(name, path) for path in imaging]
-    if any(image_suffix(p) for p in entries):
-        return []
-    if any(p.is_file() for p in entries) and _holds_series(folder):
-        return [InputCase(name, folder)]
     return []
 
 
@@ -118,6 +119,7 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _holds_series(folder: Path) -> bool:
+    check_elements(folder)
     try:
         return bool(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
     except RuntimeError as error:

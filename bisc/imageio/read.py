@@ -25,7 +25,7 @@ from bisc.imageio.nifti_header import NiftiHeader, check_nifti_header
 from bisc.imageio.plausible import check_spacing
 from bisc.imageio.series import check_one_stack
 from bisc.imageio.slabs import STREAMED_SUFFIXES, FileSlabs, ImageSlabs, Slabs, converted, is_large
-from bisc.imageio.slices import check_all_slices_read
+from bisc.imageio.slices import check_all_slices_read, check_elements
 from bisc.imageio.whole import check_alone, check_even_slices, check_whole_nifti, is_sound_gzip
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -181,6 +181,7 @@ def _file_reader(path: Path) -> sitk.ImageFileReader:
 
 
 def _read_dicom_series(folder: Path) -> sitk.Image:
+    check_elements(folder)
     ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if len(ids) != 1:
         raise InputError(folder, f"{len(ids)} DICOM series", "exactly one", "put each series into a folder of its own")

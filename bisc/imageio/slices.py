@@ -1,4 +1,5 @@
-"""The files of a DICOM series that GDCM passes over: no gap would show that the first or last slice is damaged."""
+"""The files of a DICOM series that GDCM passes over, since no gap would show that the first or last slice is damaged;
+and those it must not see, since it allocates what a damaged length asks for, and keeps it."""
 
 from __future__ import annotations
 
@@ -7,11 +8,21 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError
+from bisc.imageio.elements import elements_fit, is_marked
 
-MARK_AT: Final = 128
-MARK: Final = b"DICM"
 INDEX: Final = "DICOMDIR"
 """The table of contents of a DICOM medium: marked as DICOM, and no slice."""
+
+
+def check_elements(folder: Path) -> None:
+    """Refuse a folder with a DICOM file that GDCM must not see (`bisc.imageio.elements`).
+
+    Raises:
+        InputError: Naming the first such file.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not elements_fit(path):
+            raise _damaged(folder, path)
 
 
 def check_all_slices_read(folder: Path, read: Sequence[str]) -> None:
@@ -28,13 +39,11 @@ def check_all_slices_read(folder: Path, read: Sequence[str]) -> None:
     for path in sorted(folder.iterdir()):
         if path.name in taken or path.name.startswith(".") or path.name.upper() == INDEX or not path.is_file():
             continue
-        if path.suffix.lower() == ".dcm" or _is_marked(path):
-            raise InputError(
-                folder, f"{path.name} is damaged or no slice", "whole DICOM slices alone", "copy the series again"
-            )
+        if path.suffix.lower() == ".dcm" or is_marked(path):
+            raise _damaged(folder, path)
 
 
-def _is_marked(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(MARK_AT)
-        return file.read(len(MARK)) == MARK
+def _damaged(folder: Path, path: Path) -> InputError:
+    return InputError(
+        folder, f"{path.name} is damaged or no slice", "whole DICOM slices alone", "copy the series again"
+    )

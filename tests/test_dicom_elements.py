@@ -1,0 +1,124 @@
+"""Lengths in DICOM files, checked before GDCM allocates them: files made by hand, element by element."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_series import write_series
+
+from bisc.core.errors import InputError
+from bisc.imageio import read_image
+from bisc.imageio.elements import elements_fit
+from bisc.imageio.inputs import find_inputs
+
+EXPLICIT, IMPLICIT, BIG, JPEG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in (".1", "", ".2", ".4.70", ".1.99"))
+ENDLESS = 0xFFFFFFFF
+
+
+def short(tag: tuple[int, int], vr: bytes, value: bytes, length: int | None = None, order: str = "<") -> bytes:
+    n = len(value) if length is None else length
+    return struct.pack(f"{order}HH2sH", *tag, vr, n) + value
+
+
+def long(tag: tuple[int, int], vr: bytes, value: bytes, length: int | None = None, order: str = "<") -> bytes:
+    n = len(value) if length is None else length
+    return struct.pack(f"{order}HH2sHI", *tag, vr, 0, n) + value
+
+
+def bare(tag: tuple[int, int], value: bytes, length: int | None = None) -> bytes:
+    """Without a VR: the implicit encoding, items and delimiters."""
+    return struct.pack("<HHI", *tag, len(value) if length is None else length) + value
+
+
+def dicom(path: Path, syntax: str, *elements: bytes, meta: bytes = b"") -> Path:
+    uid = syntax.encode() + b"\0" * (len(syntax) % 2)
+    group = long((2, 1), b"OB", b"\0\1") + short((2, 0x10), b"UI", uid) + meta
+    path.write_bytes(bytes(128) + b"DICM" + group + b"".join(elements))
+    return path
+
+
+ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
+NAME = short((0x10, 0x10), b"PN", b"Doe^Jane")
+PIXELS = long((0x7FE0, 0x10), b"OW", bytes(64))
+SOUND = {
+    "explicit": (EXPLICIT, NAME, PIXELS),
+    "implicit": (IMPLICIT, bare((0x10, 0x10), b"Doe^Jane"), bare((0x7FE0, 0x10), bytes(64))),
+    "big endian": (BIG, short((0x10, 0x10), b"PN", b"Doe^", order=">"), long((0x7FE0, 0x10), b"OW", b"ab", order=">")),
+    "deflated, which is not followed": (DEFLATED, b"\xff" * 40),
+    "a sequence of known length": (EXPLICIT, long((8, 0x1140), b"SQ", bare(ITEM, NAME)), PIXELS),
+    "an endless sequence": (
+        EXPLICIT,
+        long((8, 0x1140), b"SQ", bare(ITEM, NAME, ENDLESS) + bare(ITEM_END, b"") + bare(SEQUENCE_END, b""), ENDLESS),
+        PIXELS,
+    ),
+    "an endless implicit sequence": (
+        IMPLICIT,
+        bare((8, 0x1140), bare(ITEM, bare((8, 0x1150), b"1.2 ")) + bare(SEQUENCE_END, b""), ENDLESS),
+    ),
+    # Fragments look like anything, and are passed over whole.
+    "packed pixels": (
+        JPEG,
+        long((0x7FE0, 0x10), b"OB", bare(ITEM, b"") + bare(ITEM, b"\xff" * 32) + bare(SEQUENCE_END, b""), ENDLESS),
+    ),
+    "an unknown element of either encoding": (EXPLICIT, long((9, 0x10), b"UN", b"\xff" * 30, ENDLESS)),
+    "a vague VR": (EXPLICIT, bare((9, 0x10), b"", 0x00003F3F), NAME, PIXELS),
+    "a last value cut short": (EXPLICIT, NAME, long((0x7FE0, 0x10), b"OW", bytes(64), 66)),
+}
+BOMBS = {
+    "a long value": (EXPLICIT, NAME, long((0x7FE0, 0x10), b"OW", bytes(64), 0x7FFFFFFF)),
+    "an implicit long value": (IMPLICIT, bare((0x10, 0x10), b"Doe^Jane", 0x30303030)),
+    "in an item": (EXPLICIT, long((8, 0x1140), b"SQ", bare(ITEM, long((9, 1), b"OB", b"", 1 << 30)))),
+    "an item itself": (EXPLICIT, long((8, 0x1140), b"SQ", bare(ITEM, NAME, 1 << 30))),
+    "a fragment": (JPEG, long((0x7FE0, 0x10), b"OB", bare(ITEM, b"", 1 << 30), ENDLESS)),
+    "big endian": (BIG, long((0x7FE0, 0x10), b"OW", b"", 1 << 24, order=">")),
+    "no VR": (EXPLICIT, short((0x10, 0x10), b"pN", b"Doe^Jane"), PIXELS),
+    "implicit, but named explicit": (EXPLICIT, bare((0x10, 0x10), b"Doe^Jane"), PIXELS),
+    "an unknown encoding": ("1.2.3", NAME, PIXELS),
+    "no encoding": ("", NAME, PIXELS),
+}
+META = {
+    "a VR of the meta group": short((2, 0x12), b"EI", b"1.2.3.4\0"),
+    "a length of the meta group": long((2, 0x102), b"OB", b"", 1 << 28),
+    "an endless meta element": long((2, 0x102), b"OB", b"", ENDLESS),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_files_pass(tmp_path: Path, name: str) -> None:
+    assert elements_fit(dicom(tmp_path / "a.dcm", *SOUND[name], meta=short((2, 0x12), b"UI", b"1.2.3\0")))
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_lengths_beyond_the_file_are_found(tmp_path: Path, name: str) -> None:
+    assert not elements_fit(dicom(tmp_path / "a.dcm", *BOMBS[name]))
+
+
+@pytest.mark.parametrize("name", META)
+def test_the_meta_group_is_looked_at_strictly(tmp_path: Path, name: str) -> None:
+    assert not elements_fit(dicom(tmp_path / "a.dcm", EXPLICIT, NAME, PIXELS, meta=META[name]))
+
+
+def test_other_files_are_not_dicom(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_bytes(b"\xff" * 300)
+    (tmp_path / "empty").touch()
+    assert elements_fit(tmp_path / "notes.txt")
+    assert elements_fit(tmp_path / "empty")
+
+
+def test_a_slice_that_would_take_gigabytes(tmp_path: Path) -> None:
+    """One changed letter of a VR: GDCM would allocate 2.2 GB and keep it. Folder and file are named, twice alike."""
+    folder = write_series(tmp_path / "ct", np.zeros((3, 8, 8), np.int16), [(0.0, 0.0, 3.0 * i) for i in range(3)])
+    assert read_image(folder).volume.array.shape == (3, 8, 8)
+    path = folder / "001.dcm"
+    data = path.read_bytes()
+    assert data.count(b"\2\0\2\0UI") == 1
+    path.write_bytes(data.replace(b"\2\0\2\0UI", b"\2\0\2\0EI"))
+    (case,) = find_inputs(folder)
+    assert case.fault is not None
+    with pytest.raises(InputError) as caught:
+        read_image(folder)
+    assert str(caught.value) == str(case.fault)
+    assert str(caught.value).startswith(f"{folder}: 001.dcm is damaged or no slice")
