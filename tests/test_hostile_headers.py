@@ -15,9 +15,26 @@ from fuzz_readers import SHAPE_ZYX, seed_files
 from fuzz_worker import Worker, shared_worker
 from grids import fault, write_itk
 
+from bisc.core.notices import Notice
 from bisc.imageio import read_image
 from bisc.imageio.header import MAX_VOXELS, checked_reader
 
+META = """ObjectType = Image
+NDims = 3
+DimSize = 6 5 4
+ElementType = MET_SHORT
+ElementSpacing = 2 3 4
+TransformMatrix = 1 0 0 0 1 0 0 0 1
+"""
+NRRD = """NRRD0004
+type: short
+dimension: 3
+space: left-posterior-superior
+sizes: 6 5 4
+space directions: (2,0,0) (0,3,0) (0,0,4)
+endian: little
+encoding: raw
+"""
 PROMISE = "30000 x 30000 x 30000"
 
 
@@ -110,12 +127,7 @@ def test_voxels_outside_the_file_and_its_folder_are_not_read(tmp_path: Path, suf
     (home / "link.raw").symlink_to(tmp_path / "secret.raw")
     named = name.format(folder=tmp_path)
     path = home / f"scan.{suffix}"
-    if suffix == "nrrd":
-        head = (
-            f"NRRD0004\ntype: short\ndimension: 3\nsizes: 6 5 4\nendian: little\nencoding: raw\ndata file: {named}\n\n"
-        )
-    else:
-        head = f"ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementType = MET_SHORT\nElementDataFile = {named}\n"
+    head = f"{NRRD}data file: {named}\n\n" if suffix == "nrrd" else f"{META}ElementDataFile = {named}\n"
     path.write_text(head)
     assert "its header sends the reader to" in fault(read_image, path)
     beside = home / "voxels.raw"
@@ -131,22 +143,88 @@ def test_a_second_data_file_is_no_way_round(tmp_path: Path) -> None:
     (tmp_path / "secret.raw").write_bytes(np.full(SHAPE_ZYX, 7, np.int16).tobytes())
     home = tmp_path / "home"
     home.mkdir()
-    meta = "ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementType = MET_SHORT\n"
-    nrrd = "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 5 4\nendian: little\nencoding: raw\n"
     for text in (
-        f"{meta}Comment = a\rElementDataFile = ../secret.raw\nElementDataFile = LOCAL\n",
-        f"{meta}elementdatafile = ../secret.raw\n",
-        f"{meta}ElementDataFile : ../secret.raw\nElementDataFile = LOCAL\n",
+        f"{META}Comment = a\rElementDataFile = ../secret.raw\nElementDataFile = LOCAL\n",
+        f"{META}elementdatafile = ../secret.raw\n",
+        f"{META}ElementDataFile : ../secret.raw\nElementDataFile = LOCAL\n",
     ):
         (home / "a.mha").write_text(text + "\0" * 240)
         assert fault(read_image, home / "a.mha").startswith("cannot be read (")
     for text in (
-        f"{nrrd}datafile: ../secret.raw\n\n",
-        f"{nrrd}Data File: ../secret.raw\n\n",
-        f"{nrrd}DATAFILE: LIST\n../secret.raw\n",
+        f"{NRRD}datafile: ../secret.raw\n\n",
+        f"{NRRD}Data File: ../secret.raw\n\n",
+        f"{NRRD}DATAFILE: LIST\n../secret.raw\n",
+        f"{NRRD}data file: ../secret.raw\ndata file: a.nrrd\n\n",
     ):
         (home / "a.nrrd").write_text(text)
         assert fault(read_image, home / "a.nrrd").startswith("cannot be read (")
+
+
+def write_meta(folder: Path, old: str = "", new: str = "") -> Path:
+    path = folder / "scan.mha"
+    path.write_bytes(f"{META.replace(old, new)}ElementDataFile = LOCAL\n".encode() + bytes(240))
+    return path
+
+
+def write_nrrd(folder: Path, old: str = "", new: str = "") -> Path:
+    path = folder / "scan.nrrd"
+    path.write_bytes(f"{NRRD.replace(old, new)}\n".encode() + bytes(240))
+    return path
+
+
+META_FAULTS = {
+    "NDims = 4000000000": ("NDims = 3", "header line"),  # ended the interpreter (SIGSEGV)
+    "NDims = -1": ("NDims = 3", "header line"),
+    "TransformMatrix = 1 0 0 0 1 0 0 1e308 1": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),  # hung
+    "TransformMatrix = 1 0 0 0 1 0 0 nan 1": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),
+    "TransformMatrix = 1 0 0": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),
+    "ElementSpacing = 2 3": ("ElementSpacing = 2 3 4", "header line"),
+    "Comment = none": ("ElementSpacing = 2 3 4", "gives no spacing"),  # ITK takes 1 mm
+    "NDims = 3\nNDims = 3": ("NDims = 3", "header line"),
+    "NDims = 3\nCompressedDataSize = 99999999": ("NDims = 3", "99999999 packed bytes"),  # allocated
+    "NDims = 3\nCompressedDataSize = 999999999999999999999999": ("NDims = 3", "header line"),
+}
+NRRD_FAULTS = {  # each was read with a spacing of 1 mm
+    "(0,1e308,0)": ("(0,3,0)", "header line"),
+    "(1e155,3,0)": ("(0,3,0)", "header line"),
+    "(nan,nan,nan)": ("(0,3,0)", "header line"),
+    "none": ("(0,3,0)", "a spacing for 2 axes"),
+    "spacings: 2 nan 4": ("space directions: (2,0,0) (0,3,0) (0,0,4)", "header line"),
+    "# nothing": ("space directions: (2,0,0) (0,3,0) (0,0,4)", "a spacing for 0 axes"),
+    "endian: little\nspace origin: (1e308,0,0)": ("endian: little", "header line"),
+    "endian: little\nendian: little": ("endian: little", "header line"),
+}
+
+
+@pytest.mark.parametrize("new", META_FAULTS)
+def test_meta_image_headers_that_itk_bends_or_dies_of(tmp_path: Path, worker: Worker, new: str) -> None:
+    """In a process of its own, since some ended the interpreter, and one never came back."""
+    assert read_image(write_meta(tmp_path)).volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
+    old, message = META_FAULTS[new]
+    write_meta(tmp_path, old, new)
+    verdict = worker.read("mha", tmp_path)
+    assert verdict.kind == "refused"
+    assert message in verdict.detail
+
+
+@pytest.mark.parametrize("new", NRRD_FAULTS)
+def test_nrrd_headers_that_itk_bends(tmp_path: Path, new: str) -> None:
+    assert read_image(write_nrrd(tmp_path)).volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
+    old, message = NRRD_FAULTS[new]
+    assert message in fault(read_image, write_nrrd(tmp_path, old, new))
+
+
+def test_a_header_without_orientation_is_told_of(tmp_path: Path) -> None:
+    """ITK takes the axes for LPS, which for all it knows are RAS."""
+    matrix = "TransformMatrix = 1 0 0 0 1 0 0 0 1\n"
+    vectors = "space directions: (2,0,0) (0,3,0) (0,0,4)"
+    for path in (write_meta(tmp_path, matrix), write_nrrd(tmp_path, vectors, "spacings: 2 3 4")):
+        with pytest.warns(Notice, match="no orientation in its header; taken as LPS"):
+            assert read_image(path).volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
+    with pytest.warns(Notice, match="no orientation in its header"):
+        read_image(write_nrrd(tmp_path, "left-posterior-superior", "scanner-xyz"))
+    turned = read_image(write_nrrd(tmp_path, "left-posterior-superior", "RAS")).native.geometry
+    assert turned.direction == (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def test_a_nifti_pair_is_refused(tmp_path: Path) -> None:

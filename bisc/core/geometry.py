@@ -92,11 +92,12 @@ class Geometry:
         ITK does the same when it writes NIfTI, so that a written mask and this grid are one. A direction that is
         orthonormal to double precision is returned as it is, but for cosines next to nothing (`VANISHING`).
         """
-        if self.drift <= EXACT_DRIFT:
-            exact = tuple(0.0 if abs(v) < VANISHING else v for v in self.direction)
-            return self if exact == self.direction else replace(self, direction=exact)
-        left, _, right = np.linalg.svd(self.direction_matrix)
-        return replace(self, direction=tuple(float(v) for v in (left @ right).ravel()))
+        matrix = self.direction_matrix
+        if self.drift > EXACT_DRIFT:
+            left, _, right = np.linalg.svd(matrix)
+            matrix = left @ right
+        direction = tuple(0.0 if abs(v) < VANISHING else float(v) for v in matrix.ravel())
+        return self if direction == self.direction else replace(self, direction=direction)
 
     @property
     def voxel_volume_ml(self) -> float:

@@ -12,6 +12,8 @@ from bisc.core.geometry import MAX_DRIFT, ROUNDING_DRIFT, SHEAR_TOLERANCE_DEG, F
 from bisc.core.notices import notice
 
 STRAIGHT: Final = f"axes of unit length at right angles (to {SHEAR_TOLERANCE_DEG:g} degrees)"
+NO_ORIENTATION: Final = ("no orientation in its header", "taken as LPS; make sure that left is left")
+"""A notice's two parts."""
 MEND_SHEAR: Final = "resample it onto a straight grid, or convert the DICOM series again with dcm2niix (its _Tilt file)"
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from bisc.core.errors import InputError
 from bisc.core.geometry import Float
 from bisc.core.notices import notice
-from bisc.imageio.axes import check_direction, say_straightened
+from bisc.imageio.axes import NO_ORIENTATION, check_direction, say_straightened
 from bisc.imageio.nifti_header import NiftiHeader
 
 FORMS_TOLERANCE_MM: Final = 1.0
@@ -108,8 +108,8 @@ def _check_forms(path: Path, forms: Forms) -> bool:
     """Whether ITK must be told to straighten the sform."""
     if forms.sform is None:
         if forms.qform is None:
-            doubt = "no orientation in its header (sform and qform codes are 0)"
-            notice(path, doubt, "taken as LPS; make sure that left is left")
+            found, done = NO_ORIENTATION
+            notice(path, f"{found} (sform and qform codes are 0)", done)
         return False
     axes = forms.sform[:, :3]
     if not np.isfinite(forms.sform).all() or abs(np.linalg.det(axes / forms.pixdim_mm)) < 1e-6:
