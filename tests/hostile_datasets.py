@@ -134,7 +134,7 @@ def foldered(name: str) -> Make:
 def in_four_dimensions(case: Path) -> Path:
     image = sitk.ReadImage(str(case / "imaging.nii.gz"))
     (case / "imaging.nii.gz").unlink()
-    sitk.WriteImage(sitk.JoinSeries([image]), str(case / "imaging.nrrd"))
+    sitk.WriteImage(sitk.JoinSeries([image]), str(case / "imaging.mha"))  # as NRRD it would name no orientation
     return case
 
 

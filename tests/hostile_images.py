@@ -160,6 +160,19 @@ def cut_slice(number: int, n_bytes: int, name: str = "") -> Make:
     return make
 
 
+def text_header(suffix: str, old: str, new: str) -> Make:
+    """A header that is text, with one change."""
+
+    def make(folder: Path, case: str) -> Path:
+        path = scan(folder / f"{case}{suffix}")
+        raw = path.read_bytes()
+        assert raw.count(old.encode()) == 1
+        path.write_bytes(raw.replace(old.encode(), new.encode()))
+        return path
+
+    return make
+
+
 def slice_of_gigabytes(folder: Path, case: str) -> Path:
     """One changed letter in a slice's first kilobyte, upon which GDCM asks for gigabytes."""
     path = sorted(series(folder / case).iterdir())[3]
@@ -228,6 +241,9 @@ BAD_IMAGES = (
     CaseKind("text named .nrrd", content(b"text", ".nrrd"), "no NRRD header"),
     CaseKind("gzip named .nii", content(gzip.compress(bytes(400)), ".nii"), "name it .nii.gz"),
     CaseKind("a header of no known format", header(344, "<4s", b"xxxx"), "no NIfTI header: its mark"),
+    CaseKind("an .mha of four billion axes", text_header(".mha", "NDims = 3", "NDims = 4000000000"), "header line"),
+    CaseKind("an .mha without spacing", text_header(".mha", "ElementSpacing", "Comment"), "gives no spacing"),
+    CaseKind("an .nrrd without spacing", text_header(".nrrd", "space directions", "#"), "a spacing for 0 axes"),
     CaseKind("a size of 0 in the header", header(DIM, "<2h", 3, 0), "its header gives the sizes (0, 64, 64)"),
     CaseKind("NaN voxels", hole(NAN), "3 voxels are NaN or infinite"),
     CaseKind("infinite voxels", hole(float("inf")), "3 voxels are NaN or infinite"),

@@ -217,8 +217,8 @@ def test_nrrd_headers_that_itk_bends(tmp_path: Path, new: str) -> None:
 def test_a_header_without_orientation_is_told_of(tmp_path: Path) -> None:
     """ITK takes the axes for LPS, which for all it knows are RAS."""
     matrix = "TransformMatrix = 1 0 0 0 1 0 0 0 1\n"
-    vectors = "space directions: (2,0,0) (0,3,0) (0,0,4)"
-    for path in (write_meta(tmp_path, matrix), write_nrrd(tmp_path, vectors, "spacings: 2 3 4")):
+    placed = "space: left-posterior-superior\nsizes: 6 5 4\nspace directions: (2,0,0) (0,3,0) (0,0,4)"
+    for path in (write_meta(tmp_path, matrix), write_nrrd(tmp_path, placed, "sizes: 6 5 4\nspacings: 2 3 4")):
         with pytest.warns(Notice, match="no orientation in its header; taken as LPS"):
             assert read_image(path).volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
     with pytest.warns(Notice, match="no orientation in its header"):
