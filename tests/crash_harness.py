@@ -170,14 +170,15 @@ def episode(
     kept: dict[Path, tuple[int, int]] = {}
     argv = command.argv(folder)
     for signum, group in blows:
+        older = partial(results)  # of a run that SIGKILL ended; one that is struck amid its imports knows of no folder
         process = Process(command, folder, argv, environment)
         wait_for_the_moment(process, results, expected, rng)
         blow = Blow(command.name, signum, group)
         if not process.strike(blow):
             break  # done; a blow that found nobody does not count
         fallen.append(blow)
-        if signum != signal.SIGKILL and (left := partial(results)):
-            blow.faults.append(f"left {left}")
+        if signum != signal.SIGKILL and (left := [name for name in partial(results) if name not in older]):
+            blow.faults.append(f"left {left}, the process was {process.process.pid}")
         blow.faults += rewritten(kept)
         kept = {path: stamp(path) for path in command.complete(results)}
         argv = [*command.argv(folder), *command.again]

@@ -147,12 +147,19 @@ def test_a_second_data_file_is_no_way_round(tmp_path: Path) -> None:
         f"{META}Comment = a\rElementDataFile = ../secret.raw\nElementDataFile = LOCAL\n",
         f"{META}elementdatafile = ../secret.raw\n",
         f"{META}ElementDataFile : ../secret.raw\nElementDataFile = LOCAL\n",
+        f"{META}XElementDataFile = LOCAL\nElementDataFile = ../secret.raw\n",
+        f"{META}ElementDataFile: ../secret.raw = LOCAL\n",
     ):
         (home / "a.mha").write_text(text + "\0" * 240)
         assert fault(read_image, home / "a.mha").startswith("cannot be read (")
     for text in (
         f"{NRRD}datafile: ../secret.raw\n\n",
         f"{NRRD}Data File: ../secret.raw\n\n",
+        f"{NRRD}# x\rdata file: ../secret.raw\n\n",
+        f"{NRRD}content: x\rdata file: ../secret.raw\n\n",
+        f"{NRRD}a:=x\rdata file: ../secret.raw\n\n",
+        f"{NRRD}data file: ../secret.raw\n\n".replace("\n", "\r"),
+        NRRD + "# long\n" * (1 << 18) + "data file: ../secret.raw\n\n",
         f"{NRRD}DATAFILE: LIST\n../secret.raw\n",
         f"{NRRD}data file: ../secret.raw\ndata file: a.nrrd\n\n",
     ):
@@ -181,6 +188,11 @@ META_FAULTS = {
     "ElementSpacing = 2 3": ("ElementSpacing = 2 3 4", "header line"),
     "Comment = none": ("ElementSpacing = 2 3 4", "gives no spacing"),  # ITK takes 1 mm
     "NDims = 3\nNDims = 3": ("NDims = 3", "header line"),
+    "TransformMatrix: 1 0 0 0 1 0 0 1e308 1 = 1": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),  # hung
+    "transformmatrix = 1 0 0 0 1 0 0 1e308 1": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),
+    "elementspacing = 2 3 4": ("ElementSpacing = 2 3 4", "header line"),  # ITK takes 1 mm, as in the next one
+    "ElementSpacing = 2 3 1_0": ("ElementSpacing = 2 3 4", "header line"),
+    "NDims = 3\nHeaderSize = 10": ("NDims = 3", "begin at byte 10"),  # the header's text came as voxels
     "NDims = 3\nCompressedDataSize = 99999999": ("NDims = 3", "99999999 packed bytes"),  # allocated
     "NDims = 3\nCompressedDataSize = 999999999999999999999999": ("NDims = 3", "header line"),
 }
@@ -190,6 +202,8 @@ NRRD_FAULTS = {  # each was read with a spacing of 1 mm
     "(nan,nan,nan)": ("(0,3,0)", "header line"),
     "none": ("(0,3,0)", "a spacing for 2 axes"),
     "spacings: 2 nan 4": ("space directions: (2,0,0) (0,3,0) (0,0,4)", "header line"),
+    "spacings: 2 3 1_0": ("space directions: (2,0,0) (0,3,0) (0,0,4)", "header line"),
+    "(nan,nan,nan)\r#": ("(0,3,0)", "header line"),
     "# nothing": ("space directions: (2,0,0) (0,3,0) (0,0,4)", "a spacing for 0 axes"),
     "endian: little\nspace origin: (1e308,0,0)": ("endian: little", "header line"),
     "endian: little\nendian: little": ("endian: little", "header line"),
@@ -205,6 +219,34 @@ def test_meta_image_headers_that_itk_bends_or_dies_of(tmp_path: Path, worker: Wo
     verdict = worker.read("mha", tmp_path)
     assert verdict.kind == "refused"
     assert message in verdict.detail
+
+
+SOUND_META = (
+    ("ElementSpacing", "ElementSize"),
+    (" = ", " : "),
+    ("NDims = 3", "Comment = M\u00fcller\tand co\n\nNDims = 3\nOther = 1\nOther = 1"),
+    ("NDims = 3", "HeaderSize = -1\nNDims = 3"),
+    ("\n", "\r\n"),
+)
+SOUND_NRRD = (
+    (") (", ")("),
+    ("(2,0,0) (0,3,0)", "( 2. , 0,0)\t(0,+3e0,-0.0)"),
+    ("encoding", "centers: cell ??? cell\nkinds: domain domain ???\nthicknesses: NaN NaN 3\nencoding"),
+    ("encoding", "# note: of \u00fc\nkey:=value: 1\nencoding"),
+    ("\n", "\r\n"),
+)
+
+
+@pytest.mark.parametrize("change", range(len(SOUND_META)))
+def test_meta_image_headers_of_other_writers(tmp_path: Path, change: int) -> None:
+    image = read_image(write_meta(tmp_path, *SOUND_META[change]))
+    assert image.volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
+
+
+@pytest.mark.parametrize("change", range(len(SOUND_NRRD)))
+def test_nrrd_headers_of_other_writers(tmp_path: Path, change: int) -> None:
+    image = read_image(write_nrrd(tmp_path, *SOUND_NRRD[change]))
+    assert image.volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
 
 
 @pytest.mark.parametrize("new", NRRD_FAULTS)

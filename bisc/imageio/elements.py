@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import mmap
 import re
-from dataclasses import dataclass
+import zlib
 from pathlib import Path
-from typing import Final, Literal
+from struct import Struct
+from typing import Final, Literal, NamedTuple
 
 from bisc.core.errors import InputError
 
 MARK_AT: Final = 128
 MARK: Final = b"DICM"
+BARE_BEGINS: Final = (b"\x02\x00", b"\x08\x00")
+"""Of files without preamble and mark, which GDCM reads too: group 2 or 8, little endian."""
 
 LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 """Value representations with two spare bytes and four of length."""
@@ -27,22 +30,28 @@ VAGUE_VRS: Final = frozenset((b"??", b"  ", b"\0\0"))
 UNDEFINED: Final = 0xFFFFFFFF
 META_GROUP, DELIMITER_GROUP = 0x0002, 0xFFFE
 PIXELS: Final = (0x7FE0, 0x0010)
+SEQUENCE_END: Final = (0xFFFE, 0xE0DD)
 SYNTAX: Final = (0x0002, 0x0010)
+NOTHING: Final = (0x0000, 0x0000)
 IMPLICIT: Final = ("1.2.840.10008.1.2", "1.2.840.113619.5.2")
 """DICOM's default, and GE's, whose pixels alone have the other byte order."""
 BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1")
+MAX_INFLATED: Final = 1 << 28
 KNOWN: Final = re.compile(r"1\.2\.840\.10008\.1\.2(\.[1-9](\.[0-9]{1,3})?(\.[0-9]{1,2})?)?|1\.2\.840\.113619\.5\.2")
 
+Data = mmap.mmap | bytes
 Order = Literal["little", "big"]
+_TAGS: Final = {"little": Struct("<HH"), "big": Struct(">HH")}
+_SHORTS: Final = {"little": Struct("<H"), "big": Struct(">H")}
+_LONGS: Final = {"little": Struct("<I"), "big": Struct(">I")}
 
 
 class _Unfit(Exception):
     """An element that no sound file holds."""
 
 
-@dataclass(frozen=True)
-class _Element:
+class _Element(NamedTuple):
     tag: tuple[int, int]
     vr: bytes
     length: int
@@ -52,18 +61,23 @@ class _Element:
 def elements_fit(path: Path) -> bool:
     """Whether no element of a DICOM file is longer than the file, as far as it can be followed.
 
-    True of files without DICOM's mark, which GDCM reads otherwise or not at all, and of what is deflated.
+    True of files that do not begin as DICOM does.
 
     Raises:
-        InputError: If it cannot be opened.
+        InputError: If it cannot be read.
     """
-    if not is_marked(path):
-        return True
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            _walk(data)
-        except _Unfit:
-            return False
+    try:
+        if path.stat().st_size <= MARK_AT + len(MARK):
+            return True  # mmap takes no empty file
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data[MARK_AT : MARK_AT + len(MARK)] == MARK:
+                _walk(data, MARK_AT + len(MARK))
+            elif data[:2] in BARE_BEGINS:
+                _walk(data, 0)
+    except _Unfit:
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
     return True
 
 
@@ -74,55 +88,74 @@ def is_marked(path: Path) -> bool:
             file.seek(MARK_AT)
             return file.read(len(MARK)) == MARK
     except OSError as error:
-        found = f"cannot be read ({error.strerror or error})"
-        raise InputError(path, found, "a readable file", "change its permissions or move it away") from error
+        raise _unreadable(path, error) from error
 
 
-def _walk(data: mmap.mmap) -> None:
+def _unreadable(path: Path, error: OSError) -> InputError:
+    found = f"cannot be read ({error.strerror or error})"
+    return InputError(path, found, "a readable file", "change its permissions or move it away")
+
+
+def _walk(data: Data, at: int) -> None:
     """Follow the meta group, then the data set in the encoding that it names; sequences are stepped into."""
-    at, syntax = MARK_AT + len(MARK), ""
-    while at + 8 <= len(data) and int.from_bytes(data[at : at + 2], "little") == META_GROUP:
+    bare, syntax = at == 0, ""
+    while at + 8 <= len(data) and _TAGS["little"].unpack_from(data, at)[0] == META_GROUP:
         element = _element(data, at, explicit=True, order="little", in_meta=True)
         at = element.value_at + element.length
         if element.tag == SYNTAX:
             syntax = data[element.value_at : at].decode("latin-1").strip("\0 ")
+    if bare and not syntax:
+        _walk_elements(data, at, data[at + 4 : at + 6] in LONG_VRS | SHORT_VRS, "little")
+        return
     if not KNOWN.fullmatch(syntax):
         raise _Unfit
-    if syntax not in DEFLATED:
-        _walk_elements(data, at, syntax not in IMPLICIT, "big" if syntax == BIG_ENDIAN else "little")
+    if syntax in DEFLATED:
+        data, at = _inflated(data, at), 0
+    _walk_elements(data, at, syntax not in IMPLICIT, "big" if syntax == BIG_ENDIAN else "little")
 
 
-def _walk_elements(data: mmap.mmap, at: int, explicit: bool, order: Order) -> None:
+def _inflated(data: Data, at: int) -> bytes:
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        whole = stream.decompress(data[at:], MAX_INFLATED)
+    except zlib.error as error:
+        raise _Unfit from error
+    if not stream.eof:  # cut short, or longer than any slice
+        raise _Unfit
+    return whole
+
+
+def _walk_elements(data: Data, at: int, explicit: bool, order: Order) -> None:
     in_pixels = False
     while at + 8 <= len(data):
         element = _element(data, at, explicit, order)
         at = element.value_at
-        if element.vr in VAGUE_VRS or (element.vr == b"UN" and element.length == UNDEFINED):
-            return  # in which encoding the file goes on cannot be told
+        if element.tag == NOTHING or element.vr in VAGUE_VRS or (element.vr == b"UN" and element.length == UNDEFINED):
+            return  # padding; or in which encoding the file goes on cannot be told
         if element.tag[0] == DELIMITER_GROUP:
             at += element.length if in_pixels and element.length != UNDEFINED else 0
+            in_pixels = in_pixels and element.tag != SEQUENCE_END
         elif element.length == UNDEFINED:
             in_pixels = element.tag == PIXELS
         elif element.vr != b"SQ":
             at += element.length
 
 
-def _element(data: mmap.mmap, at: int, explicit: bool, order: Order, in_meta: bool = False) -> _Element:
-    def number(start: int, n_bytes: int) -> int:
-        return int.from_bytes(data[start : start + n_bytes], order)
-
-    tag = number(at, 2), number(at + 2, 2)
+def _element(data: Data, at: int, explicit: bool, order: Order, in_meta: bool = False) -> _Element:
+    tag = _TAGS[order].unpack_from(data, at)
     vr = data[at + 4 : at + 6] if explicit and tag[0] != DELIMITER_GROUP else b""
-    if vr in LONG_VRS:
-        element = _Element(tag, vr, number(at + 8, 4), at + 12)
-    elif vr in SHORT_VRS:
-        element = _Element(tag, vr, number(at + 6, 2), at + 8)
+    if vr in SHORT_VRS:
+        length, value_at = _SHORTS[order].unpack_from(data, at + 6)[0], at + 8
+    elif vr in LONG_VRS:
+        if at + 12 > len(data):
+            raise _Unfit
+        length, value_at = _LONGS[order].unpack_from(data, at + 8)[0], at + 12
     elif not vr:
-        element = _Element(tag, vr, number(at + 4, 4), at + 8)
+        length, value_at = _LONGS[order].unpack_from(data, at + 4)[0], at + 8
     elif vr in VAGUE_VRS and not in_meta:
         return _Element(tag, vr, 0, at + 8)
     else:
         raise _Unfit
-    if element.length > len(data) and (in_meta or element.length != UNDEFINED):
+    if length > len(data) and (in_meta or length != UNDEFINED):
         raise _Unfit
-    return element
+    return _Element(tag, vr, length, value_at)

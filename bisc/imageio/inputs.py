@@ -6,13 +6,11 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from bisc.core.errors import InputError
 from bisc.core.names import name_fault
 from bisc.core.paths import absence
 from bisc.imageio.read import image_suffix
-from bisc.imageio.slices import check_elements
+from bisc.imageio.slices import entries_of, holds_series
 
 KINDS = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series folders"
 
@@ -48,7 +46,7 @@ def find_inputs(source: Path) -> list[InputCase]:
         if image_suffix(source) is None:
             raise InputError(source, "no image by its name", KINDS)
         return _told_apart([InputCase(_file_case(source), source)])
-    entries = _listed(source)
+    entries = entries_of(source)
     own = _folder_cases(source)
     if own:
         return _told_apart(own)
@@ -96,31 +94,14 @@ def _folder_cases(folder: Path) -> list[InputCase]:
     """What a KiTS19 case folder or a DICOM series folder holds, in every format it is there in; or nothing."""
     name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - resolve would give a link's target's name
     try:
-        entries = _listed(folder)
+        entries = entries_of(folder)
         imaging = [p for p in entries if image_suffix(p) and p.name.lower().startswith("imaging.")]
         if imaging:
             return [InputCase(name, path) for path in imaging]
         if any(image_suffix(p) for p in entries):
             return []
-        if any(p.is_file() for p in entries) and _holds_series(folder):
+        if any(p.is_file() for p in entries) and holds_series(folder):
             return [InputCase(name, folder)]
     except InputError as fault:
         return [InputCase(name, folder, fault)]
     return []
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(
-            folder, f"cannot be listed ({error.strerror or error})", "a folder you may read", "change its permissions"
-        ) from error
-
-
-def _holds_series(folder: Path) -> bool:
-    check_elements(folder)
-    try:
-        return bool(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
-    except RuntimeError as error:
-        raise InputError(folder, f"cannot be looked through ({error})", KINDS) from error

@@ -23,21 +23,29 @@ MAX_NUMBER: Final = 1e9
 MAX_AXES: Final = 9
 EXPORT: Final = "export it again"
 
+_PLAIN_NUMBER = re.compile(r"[-+]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})([eE][-+]?[0-9]{1,4})?")
 _NUMBER = r"\s*[-+]?[0-9.]{1,40}([eE][-+]?[0-9]{1,4})?\s*"
 _VECTOR = rf"\(({_NUMBER})(,({_NUMBER})){{0,15}}\)"
-_VECTORS = re.compile(rf"\s*(none|{_VECTOR})(\s+(none|{_VECTOR})){{0,15}}\s*", re.IGNORECASE)
+_VECTORS = re.compile(rf"\s*(none|{_VECTOR})(\s*(none|{_VECTOR})){{0,15}}\s*", re.IGNORECASE)
 _NRRD_VECTORS = ("space directions", "space origin", "measurement frame")
 _NRRD_FREE = ("content", "units", "space units", "labels", "sample units", "sampleunits")
-_NRRD_PLAIN = re.compile(r"[\w\s.+-]*")
+_NRRD_PLAIN = re.compile(r"[\w\s.+?-]*")
 _NRRD_DATA = ("data file", "datafile")
 _NRRD_SPACES = re.compile(r"(left|right)-(anterior|posterior)-superior(-time)?|[lr][ap]st?", re.IGNORECASE)
 """Those that ITK turns into LPS; it takes the axes of any other as they are."""
-_META_DATA = "elementdatafile"
-_META_COUNT = re.compile(r"\s*[0-9]{1,20}\s*")
-_META_COUNTS = ("ndims", "compresseddatasize")
-_META_SPACING = ("elementspacing", "elementsize")
-_META_MATRIX = ("transformmatrix", "rotation", "orientation")
-_META_VECTORS = (*_META_SPACING, "offset", "position", "origin", "centerofrotation", "dimsize")
+_META_DATA = "ElementDataFile"
+_META_COUNTS = ("NDims", "CompressedDataSize")
+_META_SPACING = ("ElementSpacing", "ElementSize")
+_META_MATRIX = ("TransformMatrix", "Rotation", "Orientation")
+_META_VECTORS = (*_META_SPACING, "Offset", "Position", "Origin", "CenterOfRotation", "DimSize")
+_META_SKIP = "HeaderSize"
+_META_KNOWN = {k.lower(): k for k in (_META_DATA, _META_SKIP, *_META_COUNTS, *_META_MATRIX, *_META_VECTORS)}
+"""MetaIO minds the case of its keys: one that differs in nothing else would be passed over by it, and not by its
+writer."""
+_COUNT = re.compile(r"[0-9]{1,19}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+"""Characters that may end a line for one reader and not for another."""
+LOCAL: Final = ("LOCAL", "Local", "local")
 
 
 def check_nrrd(path: Path) -> Sequence[Path]:
@@ -53,17 +61,20 @@ def check_nrrd(path: Path) -> Sequence[Path]:
     if not lines[0].startswith("NRRD000"):
         raise InputError(path, "cannot be read (no NRRD header)", "a NRRD image", EXPORT)
     fields: dict[str, str] = {}
-    for line in lines[1:]:
-        if not line.strip():
+    for line in lines:
+        if not line.strip(" \t"):
             break
-        if line.startswith("#") or re.match(r"[^:]*:=", line):
-            continue
         field, colon, value = line.partition(":")
         field = field.strip().lower()
-        sound = colon and field not in fields and _is_sound_nrrd(field, value, line)
-        if not sound:
+        free = line is lines[0] or line.startswith("#") or re.match(r"[^:]*:=", line)
+        sound = free or (colon and field not in fields and _is_sound_nrrd(field, value, line))
+        if not sound or _CONTROL.search(line):
             raise InputError(path, f"cannot be read (header line '{line[:80]}')", "the fields of a NRRD image", EXPORT)
-        fields[field] = value.strip()
+        if not free:
+            fields[field] = value.strip()
+    else:
+        if path.stat().st_size > MAX_HEADER_BYTES:
+            raise InputError(path, "cannot be read (its header does not end)", "a NRRD image", EXPORT)
     _check_nrrd_place(path, fields)
     return [_beside(path, fields[name]) for name in _NRRD_DATA if name in fields]
 
@@ -101,36 +112,47 @@ def check_meta(path: Path) -> Sequence[Path]:
     """
     fields: dict[str, str] = {}
     for line in _text_lines(path):
-        key, equals, value = line.partition("=")
-        key, value = key.strip().lower(), value.strip()
-        if not equals or len(line) > MAX_LINE or not line.isprintable() or _META_DATA in value.lower():
+        if not line.strip(" \t"):
+            continue
+        key, *values = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
+        if not values or len(line) > MAX_LINE or _CONTROL.search(line):
             break
-        if _META_DATA in key:
-            data = [] if value in ("LOCAL", "Local", "local") else [_beside(path, value)]
-            _check_meta_fields(path, fields, sum(file.stat().st_size for file in (path, *data)))
+        if key == _META_DATA:
+            data = [] if values[0] in LOCAL else [_beside(path, values[0])]
+            _check_meta_fields(path, fields, data)
             return data
-        if (key in fields and key != "comment") or not _is_sound_meta(key, value, fields):
+        known = _META_KNOWN.get(key.lower(), key)
+        if (
+            known != key
+            or (key in fields and key in _META_KNOWN.values())
+            or not _is_sound_meta(key, values[0], fields)
+        ):
             raise InputError(path, f"cannot be read (header line '{line[:80]}')", "the fields of a MetaImage", EXPORT)
-        fields[key] = value
+        fields[key] = values[0]
     raise InputError(path, "cannot be read (no ElementDataFile in its header)", "a MetaImage", EXPORT)
 
 
 def _is_sound_meta(key: str, value: str, before: dict[str, str]) -> bool:
     """`before`: the fields above; the number of axes stands there."""
+    if key == _META_SKIP:
+        return value == "-1" or bool(_COUNT.fullmatch(value))
     if key in _META_COUNTS:
-        return bool(_META_COUNT.fullmatch(value)) and (key != "ndims" or 1 <= int(value) <= MAX_AXES)
-    n_axes, words = int(before.get("ndims", 0)), value.split()
+        return bool(_COUNT.fullmatch(value)) and (key != "NDims" or 1 <= int(value) <= MAX_AXES)
+    n_axes, words = int(before.get("NDims", 0)), value.split()
     if key in _META_MATRIX:
         return len(words) == n_axes**2 and _are_moderate(words)
     return key not in _META_VECTORS or (len(words) == n_axes and _are_moderate(words))
 
 
-def _check_meta_fields(path: Path, fields: dict[str, str], n_bytes: int) -> None:
-    """`n_bytes`: what the header and its data file have together."""
-    n_packed = int(fields.get("compresseddatasize", 0))
+def _check_meta_fields(path: Path, fields: dict[str, str], data: Sequence[Path]) -> None:
+    """`data`: the file of the voxels, where it is another one."""
+    n_bytes = sum(file.stat().st_size for file in (path, *data))
+    n_packed, n_skipped = int(fields.get("CompressedDataSize", 0)), int(fields.get(_META_SKIP, 0))
     if n_packed > n_bytes:
         found = f"cannot be read (its header promises {n_packed} packed bytes in {n_bytes})"
         raise InputError(path, found, "a whole file", "copy or export it again")
+    if n_skipped > 0 and not data:  # from the file's begin: the header itself would be taken for voxels
+        raise InputError(path, f"cannot be read (its voxels begin at byte {n_skipped})", "behind the header", EXPORT)
     if not any(key in fields for key in _META_SPACING):
         raise InputError(path, "its header gives no spacing", "ElementSpacing", "export it with its spacing")
     if not any(key in fields for key in _META_MATRIX):
@@ -138,11 +160,8 @@ def _check_meta_fields(path: Path, fields: dict[str, str], n_bytes: int) -> None
 
 
 def _are_moderate(words: Sequence[str]) -> bool:
-    """Whether all are numbers such as positions, spacings and cosines can be."""
-    try:
-        return all(abs(float(word)) <= MAX_NUMBER for word in words)
-    except ValueError:
-        return False
+    """Whether all are numbers such as positions, spacings and cosines can be, in ITK's notation (Python's has more)."""
+    return all(_PLAIN_NUMBER.fullmatch(word) and abs(float(word)) <= MAX_NUMBER for word in words)
 
 
 def _text_lines(path: Path) -> list[str]:
