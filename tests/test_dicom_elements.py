@@ -54,6 +54,7 @@ PIXELS = long((0x7FE0, 0x10), b"OW", bytes(64))
 FRAGMENTS = bare(ITEM, b"") + bare(ITEM, b"\xff" * 32) + bare(SEQUENCE_END, b"")
 PACKED = long((0x7FE0, 0x10), b"OB", FRAGMENTS, ENDLESS)
 ICON = long((0x88, 0x200), b"SQ", bare(ITEM, PACKED + bare(ITEM_END, b""), ENDLESS) + bare(SEQUENCE_END, b""), ENDLESS)
+UNKNOWN = bare(ITEM, b"%b", ENDLESS) + bare(ITEM_END, b"") + bare(SEQUENCE_END, b"")
 SOUND = {
     "explicit": (EXPLICIT, NAME, PIXELS),
     "implicit": (IMPLICIT, bare((0x10, 0x10), b"Doe^Jane"), bare((0x7FE0, 0x10), bytes(64))),
@@ -78,7 +79,8 @@ SOUND = {
         bare((8, 0x1140), bare(ITEM, bare((8, 0x1150), b"1.2 ")) + bare(SEQUENCE_END, b""), ENDLESS),
     ),
     "packed pixels": (JPEG, PACKED),
-    "an unknown element of either encoding": (EXPLICIT, long((9, 0x10), b"UN", b"\xff" * 30, ENDLESS)),
+    "an unknown element with implicit ones": (EXPLICIT, long((9, 0x10), b"UN", UNKNOWN % bare((9, 1), b"ab"), ENDLESS)),
+    "an unknown element with explicit ones": (EXPLICIT, long((9, 0x10), b"UN", UNKNOWN % NAME, ENDLESS), PIXELS),
     "a vague VR": (EXPLICIT, bare((9, 0x10), b"", 0x00003F3F), NAME, PIXELS),
     "a last value cut short": (EXPLICIT, NAME, long((0x7FE0, 0x10), b"OW", bytes(64), 66)),
 }
@@ -101,6 +103,9 @@ BOMBS = {
         ),
         long((8, 0x1140), b"SQ", bare(ITEM, long((9, 1), b"OB", b"", 1 << 30))),
     ),
+    "in an unknown element": (EXPLICIT, long((9, 0x1000), b"UN", bare(ITEM, b"", 1 << 30), ENDLESS), PIXELS),
+    "behind zeros": (IMPLICIT, bytes(8), bare((0xFFFC, 0xFFFC), b"", 1 << 30)),
+    "sequences without end": (EXPLICIT, *[long((9, 0x10), b"SQ", bare(ITEM, b"", ENDLESS), ENDLESS)] * 65),
     "an unknown encoding": ("1.2.3", NAME, PIXELS),
     "no encoding": ("", NAME, PIXELS),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 import time
 import zlib
@@ -14,27 +15,13 @@ import SimpleITK as sitk
 from fuzz_readers import SHAPE_ZYX, seed_files
 from fuzz_worker import Worker, shared_worker
 from grids import fault, write_itk
+from text_headers import META, NRRD, write_meta
 
-from bisc.core.notices import Notice
-from bisc.imageio import read_image
+from bisc.core.errors import InputError
+from bisc.imageio import read_image, read_labels, read_stored_geometry
 from bisc.imageio.header import MAX_VOXELS, checked_reader
+from bisc.imageio.inputs import find_inputs
 
-META = """ObjectType = Image
-NDims = 3
-DimSize = 6 5 4
-ElementType = MET_SHORT
-ElementSpacing = 2 3 4
-TransformMatrix = 1 0 0 0 1 0 0 0 1
-"""
-NRRD = """NRRD0004
-type: short
-dimension: 3
-space: left-posterior-superior
-sizes: 6 5 4
-space directions: (2,0,0) (0,3,0) (0,0,4)
-endian: little
-encoding: raw
-"""
 PROMISE = "30000 x 30000 x 30000"
 
 
@@ -167,106 +154,25 @@ def test_a_second_data_file_is_no_way_round(tmp_path: Path) -> None:
         assert fault(read_image, home / "a.nrrd").startswith("cannot be read (")
 
 
-def write_meta(folder: Path, old: str = "", new: str = "") -> Path:
-    path = folder / "scan.mha"
-    path.write_bytes(f"{META.replace(old, new)}ElementDataFile = LOCAL\n".encode() + bytes(240))
-    return path
-
-
-def write_nrrd(folder: Path, old: str = "", new: str = "") -> Path:
-    path = folder / "scan.nrrd"
-    path.write_bytes(f"{NRRD.replace(old, new)}\n".encode() + bytes(240))
-    return path
-
-
-META_FAULTS = {
-    "NDims = 4000000000": ("NDims = 3", "header line"),  # ended the interpreter (SIGSEGV)
-    "NDims = -1": ("NDims = 3", "header line"),
-    "TransformMatrix = 1 0 0 0 1 0 0 1e308 1": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),  # hung
-    "TransformMatrix = 1 0 0 0 1 0 0 nan 1": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),
-    "TransformMatrix = 1 0 0": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),
-    "ElementSpacing = 2 3": ("ElementSpacing = 2 3 4", "header line"),
-    "Comment = none": ("ElementSpacing = 2 3 4", "gives no spacing"),  # ITK takes 1 mm
-    "NDims = 3\nNDims = 3": ("NDims = 3", "header line"),
-    "TransformMatrix: 1 0 0 0 1 0 0 1e308 1 = 1": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),  # hung
-    "transformmatrix = 1 0 0 0 1 0 0 1e308 1": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),
-    "elementspacing = 2 3 4": ("ElementSpacing = 2 3 4", "header line"),  # ITK takes 1 mm, as in the next one
-    "ElementSpacing = 2 3 1_0": ("ElementSpacing = 2 3 4", "header line"),
-    "NDims = 3\nHeaderSize = 10": ("NDims = 3", "begin at byte 10"),  # the header's text came as voxels
-    "NDims = 3\nCompressedDataSize = 99999999": ("NDims = 3", "99999999 packed bytes"),  # allocated
-    "NDims = 3\nCompressedDataSize = 999999999999999999999999": ("NDims = 3", "header line"),
-}
-NRRD_FAULTS = {  # each was read with a spacing of 1 mm
-    "(0,1e308,0)": ("(0,3,0)", "header line"),
-    "(1e155,3,0)": ("(0,3,0)", "header line"),
-    "(nan,nan,nan)": ("(0,3,0)", "header line"),
-    "none": ("(0,3,0)", "a spacing for 2 axes"),
-    "spacings: 2 nan 4": ("space directions: (2,0,0) (0,3,0) (0,0,4)", "header line"),
-    "spacings: 2 3 1_0": ("space directions: (2,0,0) (0,3,0) (0,0,4)", "header line"),
-    "(nan,nan,nan)\r#": ("(0,3,0)", "header line"),
-    "# nothing": ("space directions: (2,0,0) (0,3,0) (0,0,4)", "a spacing for 0 axes"),
-    "endian: little\nspace origin: (1e308,0,0)": ("endian: little", "header line"),
-    "endian: little\nendian: little": ("endian: little", "header line"),
-}
-
-
-@pytest.mark.parametrize("new", META_FAULTS)
-def test_meta_image_headers_that_itk_bends_or_dies_of(tmp_path: Path, worker: Worker, new: str) -> None:
-    """In a process of its own, since some ended the interpreter, and one never came back."""
-    assert read_image(write_meta(tmp_path)).volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
-    old, message = META_FAULTS[new]
-    write_meta(tmp_path, old, new)
-    verdict = worker.read("mha", tmp_path)
-    assert verdict.kind == "refused"
-    assert message in verdict.detail
-
-
-SOUND_META = (
-    ("ElementSpacing", "ElementSize"),
-    (" = ", " : "),
-    ("NDims = 3", "Comment = M\u00fcller\tand co\n\nNDims = 3\nOther = 1\nOther = 1"),
-    ("NDims = 3", "HeaderSize = -1\nNDims = 3"),
-    ("\n", "\r\n"),
-)
-SOUND_NRRD = (
-    (") (", ")("),
-    ("(2,0,0) (0,3,0)", "( 2. , 0,0)\t(0,+3e0,-0.0)"),
-    ("encoding", "centers: cell ??? cell\nkinds: domain domain ???\nthicknesses: NaN NaN 3\nencoding"),
-    ("encoding", "# note: of \u00fc\nkey:=value: 1\nencoding"),
-    ("\n", "\r\n"),
-)
-
-
-@pytest.mark.parametrize("change", range(len(SOUND_META)))
-def test_meta_image_headers_of_other_writers(tmp_path: Path, change: int) -> None:
-    image = read_image(write_meta(tmp_path, *SOUND_META[change]))
-    assert image.volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
-
-
-@pytest.mark.parametrize("change", range(len(SOUND_NRRD)))
-def test_nrrd_headers_of_other_writers(tmp_path: Path, change: int) -> None:
-    image = read_image(write_nrrd(tmp_path, *SOUND_NRRD[change]))
-    assert image.volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
-
-
-@pytest.mark.parametrize("new", NRRD_FAULTS)
-def test_nrrd_headers_that_itk_bends(tmp_path: Path, new: str) -> None:
-    assert read_image(write_nrrd(tmp_path)).volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
-    old, message = NRRD_FAULTS[new]
-    assert message in fault(read_image, write_nrrd(tmp_path, old, new))
-
-
-def test_a_header_without_orientation_is_told_of(tmp_path: Path) -> None:
-    """ITK takes the axes for LPS, which for all it knows are RAS."""
-    matrix = "TransformMatrix = 1 0 0 0 1 0 0 0 1\n"
-    placed = "space: left-posterior-superior\nsizes: 6 5 4\nspace directions: (2,0,0) (0,3,0) (0,0,4)"
-    for path in (write_meta(tmp_path, matrix), write_nrrd(tmp_path, placed, "sizes: 6 5 4\nspacings: 2 3 4")):
-        with pytest.warns(Notice, match="no orientation in its header; taken as LPS"):
-            assert read_image(path).volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
-    with pytest.warns(Notice, match="no orientation in its header"):
-        read_image(write_nrrd(tmp_path, "left-posterior-superior", "scanner-xyz"))
-    turned = read_image(write_nrrd(tmp_path, "left-posterior-superior", "RAS")).native.geometry
-    assert turned.direction == (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
+def test_names_and_kinds_that_itk_ends_or_waits_over(tmp_path: Path) -> None:
+    """Names that are no UTF-8 ended the interpreter, one in a folder the whole run; a pipe waits for ever."""
+    (tmp_path / "good").mkdir()
+    write_meta(tmp_path / "good")
+    odd = tmp_path / "good" / os.fsdecode(b"\xff.mha")
+    odd.write_bytes((tmp_path / "good" / "scan.mha").read_bytes())
+    folder = tmp_path / os.fsdecode(b"k\xff")
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(bytes(200))
+    for read in (read_image, read_labels, read_stored_geometry):
+        with pytest.raises(InputError, match=r"udcff\.mha: its name is no UTF-8"):
+            read(odd)
+    cases = find_inputs(tmp_path)
+    assert all(case.name.isprintable() for case in cases)
+    faults = {case.path.name: case.fault for case in (*cases, *find_inputs(tmp_path / "good"))}
+    assert str(faults[folder.name]).startswith(f"{tmp_path}/k\\udcff: its name is no UTF-8")
+    assert faults["scan.mha"] is None
+    os.mkfifo(tmp_path / "pipe.mha")
+    assert "is a pipe or a device" in fault(read_image, tmp_path / "pipe.mha")
 
 
 def test_a_nifti_pair_is_refused(tmp_path: Path) -> None:

@@ -32,16 +32,19 @@ META_GROUP, DELIMITER_GROUP = 0x0002, 0xFFFE
 PIXELS: Final = (0x7FE0, 0x0010)
 SEQUENCE_END: Final = (0xFFFE, 0xE0DD)
 SYNTAX: Final = (0x0002, 0x0010)
-NOTHING: Final = (0x0000, 0x0000)
 IMPLICIT: Final = ("1.2.840.10008.1.2", "1.2.840.113619.5.2")
 """DICOM's default, and GE's, whose pixels alone have the other byte order."""
 BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1")
 MAX_INFLATED: Final = 1 << 28
+MAX_DEPTH: Final = 64
+"""Sequences within each other; GDCM's stack ends somewhere between 10000 and 20000."""
+ZEROS: Final = bytes(1 << 16)
 KNOWN: Final = re.compile(r"1\.2\.840\.10008\.1\.2(\.[1-9](\.[0-9]{1,3})?(\.[0-9]{1,2})?)?|1\.2\.840\.113619\.5\.2")
 
 Data = mmap.mmap | bytes
 Order = Literal["little", "big"]
+Encoding = Literal["explicit", "implicit", "either"]
 _TAGS: Final = {"little": Struct("<HH"), "big": Struct(">HH")}
 _SHORTS: Final = {"little": Struct("<H"), "big": Struct(">H")}
 _LONGS: Final = {"little": Struct("<I"), "big": Struct(">I")}
@@ -100,18 +103,19 @@ def _walk(data: Data, at: int) -> None:
     """Follow the meta group, then the data set in the encoding that it names; sequences are stepped into."""
     bare, syntax = at == 0, ""
     while at + 8 <= len(data) and _TAGS["little"].unpack_from(data, at)[0] == META_GROUP:
-        element = _element(data, at, explicit=True, order="little", in_meta=True)
+        element = _element(data, at, "explicit", "little", in_meta=True)
         at = element.value_at + element.length
         if element.tag == SYNTAX:
             syntax = data[element.value_at : at].decode("latin-1").strip("\0 ")
     if bare and not syntax:
-        _walk_elements(data, at, data[at + 4 : at + 6] in LONG_VRS | SHORT_VRS, "little")
+        _walk_elements(data, at, "either", "little")
         return
     if not KNOWN.fullmatch(syntax):
         raise _Unfit
     if syntax in DEFLATED:
         data, at = _inflated(data, at), 0
-    _walk_elements(data, at, syntax not in IMPLICIT, "big" if syntax == BIG_ENDIAN else "little")
+    encoding: Encoding = "implicit" if syntax in IMPLICIT else "explicit"
+    _walk_elements(data, at, encoding, "big" if syntax == BIG_ENDIAN else "little")
 
 
 def _inflated(data: Data, at: int) -> bytes:
@@ -125,33 +129,54 @@ def _inflated(data: Data, at: int) -> bytes:
     return whole
 
 
-def _walk_elements(data: Data, at: int, explicit: bool, order: Order) -> None:
-    in_pixels = False
+def _walk_elements(data: Data, at: int, encoding: Encoding, order: Order) -> None:
+    """`open_ends`: the encodings around each value of undefined length that is not yet at its end."""
+    open_ends: list[Encoding] = []
+    pixels_at = -1
     while at + 8 <= len(data):
-        element = _element(data, at, explicit, order)
+        if data[at : at + 8] == ZEROS[:8]:
+            at = _behind_zeros(data, at)
+            continue
+        element = _element(data, at, encoding, order)
         at = element.value_at
-        if element.tag == NOTHING or element.vr in VAGUE_VRS or (element.vr == b"UN" and element.length == UNDEFINED):
-            return  # padding; or in which encoding the file goes on cannot be told
+        if element.vr in VAGUE_VRS:
+            return  # where the file goes on cannot be told
         if element.tag[0] == DELIMITER_GROUP:
-            at += element.length if in_pixels and element.length != UNDEFINED else 0
-            in_pixels = in_pixels and element.tag != SEQUENCE_END
+            if element.tag == SEQUENCE_END and open_ends:
+                encoding = open_ends.pop()
+            elif element.length != UNDEFINED and len(open_ends) == pixels_at:
+                at += element.length  # a fragment, which may look like anything
         elif element.length == UNDEFINED:
-            in_pixels = element.tag == PIXELS
+            open_ends.append(encoding)
+            if len(open_ends) > MAX_DEPTH:
+                raise _Unfit
+            pixels_at = len(open_ends) if element.tag == PIXELS else -1
+            # The standard has implicit elements in what is unknown; not all writers know.
+            encoding = "either" if element.vr == b"UN" else encoding
         elif element.vr != b"SQ":
             at += element.length
 
 
-def _element(data: Data, at: int, explicit: bool, order: Order, in_meta: bool = False) -> _Element:
+def _behind_zeros(data: Data, at: int) -> int:
+    """Padding, or an empty element of group 0; GDCM reads on behind it."""
+    while data[at : at + len(ZEROS)] == ZEROS:
+        at += len(ZEROS)
+    while data[at : at + 8] == ZEROS[:8]:
+        at += 8
+    return at
+
+
+def _element(data: Data, at: int, encoding: Encoding, order: Order, in_meta: bool = False) -> _Element:
     tag = _TAGS[order].unpack_from(data, at)
-    vr = data[at + 4 : at + 6] if explicit and tag[0] != DELIMITER_GROUP else b""
+    vr = b"" if encoding == "implicit" or tag[0] == DELIMITER_GROUP else data[at + 4 : at + 6]
     if vr in SHORT_VRS:
         length, value_at = _SHORTS[order].unpack_from(data, at + 6)[0], at + 8
     elif vr in LONG_VRS:
         if at + 12 > len(data):
             raise _Unfit
         length, value_at = _LONGS[order].unpack_from(data, at + 8)[0], at + 12
-    elif not vr:
-        length, value_at = _LONGS[order].unpack_from(data, at + 4)[0], at + 8
+    elif not vr or encoding == "either":
+        vr, length, value_at = b"", _LONGS[order].unpack_from(data, at + 4)[0], at + 8
     elif vr in VAGUE_VRS and not in_meta:
         return _Element(tag, vr, 0, at + 8)
     else:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisc.core.errors import InputError
+from bisc.core.errors import InputError, one_line
 from bisc.core.names import name_fault
 from bisc.core.paths import absence
 from bisc.imageio.read import image_suffix
@@ -78,11 +78,12 @@ def _told_apart(cases: list[InputCase]) -> list[InputCase]:
 
 
 def _named(case: InputCase) -> InputCase:
-    """The case, with a fault where its name cannot be that of a file."""
+    """The case, with a fault where its name cannot be that of a file, and a name that tables can hold."""
     wrong = name_fault(case.name)
-    if not wrong or case.fault is not None:
+    if not wrong:
         return case
-    return replace(case, fault=InputError(case.path, f"the case name {wrong}", "a plain file name", "rename it"))
+    fault = case.fault or InputError(case.path, f"the case name {wrong}", "a plain file name", "rename it")
+    return replace(case, name=one_line(case.name), fault=fault)
 
 
 def _file_case(path: Path) -> str:

@@ -25,11 +25,13 @@ from bisc.imageio.nifti_header import NiftiHeader, check_nifti_header
 from bisc.imageio.plausible import check_spacing
 from bisc.imageio.series import check_one_stack
 from bisc.imageio.slabs import STREAMED_SUFFIXES, FileSlabs, ImageSlabs, Slabs, converted, is_large
-from bisc.imageio.slices import check_all_slices_read, check_elements
+from bisc.imageio.slices import check_all_slices_read, check_elements, check_nameable
+from bisc.imageio.text_headers import check_whole_meta
 from bisc.imageio.whole import check_alone, check_even_slices, check_whole_nifti, is_sound_gzip
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
+META_SUFFIXES = (".mha", ".mhd")
 HU_LIMITS = (-32768, 32767)
 COMPLEX_PIXELS = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
 
@@ -141,6 +143,9 @@ def _check_before_itk(path: Path) -> NiftiHeader | None:
     missing = absence(path)
     if missing:
         raise InputError(path, missing, "an image file or a DICOM series folder", "mend the path or the link")
+    check_nameable(path)
+    if not path.is_dir() and not path.is_file():
+        raise InputError(path, "is a pipe or a device", "an image file or a DICOM series folder", "copy it to a file")
     if image_suffix(path) in NIFTI_SUFFIXES and not path.is_dir():
         check_alone(path)
         return check_nifti_header(path)
@@ -162,6 +167,8 @@ def _read(path: Path, reader: sitk.ImageFileReader | None) -> sitk.Image:
         raise _unreadable(path, error) from error
     if image_suffix(path) in NIFTI_SUFFIXES:
         check_whole_nifti(path, image)
+    elif image_suffix(path) in META_SUFFIXES:
+        check_whole_meta(path)
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[:, :, :, 0]
     if image.GetDimension() != 3:

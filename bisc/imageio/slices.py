@@ -69,13 +69,28 @@ def check_all_slices_read(folder: Path, read: Sequence[str]) -> None:
             raise InputError(folder, f"{path.name} is damaged or no slice", "whole DICOM slices alone", MEND)
 
 
+def check_nameable(path: Path) -> None:
+    """Refuse a path that is no UTF-8: ITK's Python layer ends the process over it.
+
+    Raises:
+        InputError: Naming it, odd bytes escaped.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(path, "its name is no UTF-8", "a name of characters", "rename it") from error
+
+
 def files_in(folder: Path) -> list[Path]:
     """A folder's files by name.
 
     Raises:
-        InputError: If it cannot be listed or entered.
+        InputError: If it cannot be listed or entered, or a name in it is no UTF-8.
     """
-    return [path for path in entries_of(folder) if path.is_file()]
+    files = [path for path in entries_of(folder) if path.is_file()]
+    for path in (folder, *files):
+        check_nameable(path)
+    return files
 
 
 def entries_of(folder: Path) -> list[Path]:

@@ -7,7 +7,9 @@ missing, is NaN or overflows.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,8 @@ MAX_LINE: Final = 1000
 MAX_NUMBER: Final = 1e9
 """For positions, spacings and cosines: squares of larger ones may overflow."""
 MAX_AXES: Final = 9
+MAX_LINES: Final = 5000
+"""ITK takes time and memory by the square of their number."""
 EXPORT: Final = "export it again"
 
 _PLAIN_NUMBER = re.compile(r"[-+]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})([eE][-+]?[0-9]{1,4})?")
@@ -30,22 +34,36 @@ _VECTORS = re.compile(rf"\s*(none|{_VECTOR})(\s*(none|{_VECTOR})){{0,15}}\s*", r
 _NRRD_VECTORS = ("space directions", "space origin", "measurement frame")
 _NRRD_FREE = ("content", "units", "space units", "labels", "sample units", "sampleunits")
 _NRRD_PLAIN = re.compile(r"[\w\s.+?-]*")
+_NRRD_COUNTS = {"dimension": MAX_AXES, "space dimension": MAX_AXES, "byte skip": 1 << 40, "line skip": 1 << 40}
 _NRRD_DATA = ("data file", "datafile")
-_NRRD_SPACES = re.compile(r"(left|right)-(anterior|posterior)-superior(-time)?|[lr][ap]st?", re.IGNORECASE)
+_NRRD_SPACES = re.compile(r"(left|right)-(anterior|posterior)-superior|[lr][ap]s", re.IGNORECASE)
 """Those that ITK turns into LPS; it takes the axes of any other as they are."""
+_NRRD_TIMES = re.compile(r".*-time|[a-z]{3}t", re.IGNORECASE)
+"""Spaces with time, which ITK takes for LPS, whatever they are."""
+_OTHER_UNITS = re.compile(r"\b([cdnu\u00b5\u03bc]?m|(centi|deci|micro|nano)?met(er|re)s?|microns?|inch(es)?)\b", re.I)
+"""Of length, none of them mm; ITK passes over them."""
 _META_DATA = "ElementDataFile"
 _META_COUNTS = ("NDims", "CompressedDataSize")
 _META_SPACING = ("ElementSpacing", "ElementSize")
 _META_MATRIX = ("TransformMatrix", "Rotation", "Orientation")
-_META_VECTORS = (*_META_SPACING, "Offset", "Position", "Origin", "CenterOfRotation", "DimSize")
-_META_SKIP = "HeaderSize"
-_META_KNOWN = {k.lower(): k for k in (_META_DATA, _META_SKIP, *_META_COUNTS, *_META_MATRIX, *_META_VECTORS)}
+_META_ORIGIN = ("Offset", "Position", "Origin")
+_META_VECTORS = (*_META_SPACING, *_META_ORIGIN, "CenterOfRotation", "DimSize")
+_META_SKIP, _META_UNITS, _META_PACKED = "HeaderSize", "DistanceUnits", "CompressedData"
+_META_SINGLE = (_META_DATA, _META_SKIP, _META_UNITS, _META_PACKED)
+_META_KNOWN = {key.lower(): key for key in (*_META_SINGLE, *_META_COUNTS, *_META_MATRIX, *_META_VECTORS)}
 """MetaIO minds the case of its keys: one that differs in nothing else would be passed over by it, and not by its
 writer."""
 _COUNT = re.compile(r"[0-9]{1,19}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 """Characters that may end a line for one reader and not for another."""
 LOCAL: Final = ("LOCAL", "Local", "local")
+CHUNK_BYTES: Final = 1 << 20
+_META_BYTES = {
+    **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
+    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_FLOAT", "MET_LONG", "MET_ULONG"), 4),
+    **dict.fromkeys(("MET_DOUBLE", "MET_LONG_LONG", "MET_ULONG_LONG"), 8),
+}
+"""Of a voxel, at least."""
 
 
 def check_nrrd(path: Path) -> Sequence[Path]:
@@ -61,14 +79,15 @@ def check_nrrd(path: Path) -> Sequence[Path]:
     if not lines[0].startswith("NRRD000"):
         raise InputError(path, "cannot be read (no NRRD header)", "a NRRD image", EXPORT)
     fields: dict[str, str] = {}
-    for line in lines:
+    for number, raw_line in enumerate(lines):
+        line = raw_line.removesuffix("\r")
         if not line.strip(" \t"):
             break
         field, colon, value = line.partition(":")
         field = field.strip().lower()
-        free = line is lines[0] or line.startswith("#") or re.match(r"[^:]*:=", line)
+        free = number == 0 or line.startswith("#") or re.match(r"[^:]*:=", line)
         sound = free or (colon and field not in fields and _is_sound_nrrd(field, value, line))
-        if not sound or _CONTROL.search(line):
+        if not sound or number > MAX_LINES or _CONTROL.search(line):
             raise InputError(path, f"cannot be read (header line '{line[:80]}')", "the fields of a NRRD image", EXPORT)
         if not free:
             fields[field] = value.strip()
@@ -80,9 +99,15 @@ def check_nrrd(path: Path) -> Sequence[Path]:
 
 
 def _is_sound_nrrd(field: str, value: str, line: str) -> bool:
+    if len(line) > MAX_LINE or (field in ("units", "space units") and _OTHER_UNITS.search(value)):
+        return False
     if field in (*_NRRD_FREE, *_NRRD_DATA):
         return True
-    if len(line) > MAX_LINE:
+    if field == "space":
+        return not _NRRD_TIMES.fullmatch(value.strip())
+    if field in _NRRD_COUNTS:
+        return bool(_COUNT.fullmatch(value.strip())) and int(value) <= _NRRD_COUNTS[field]
+    if field == "space origin" and value.count("(") != 1:
         return False
     if field in _NRRD_VECTORS:
         return bool(_VECTORS.fullmatch(value)) and _are_moderate(re.findall(r"[^\s,()]+", value.replace("none", "")))
@@ -111,7 +136,8 @@ def check_meta(path: Path) -> Sequence[Path]:
         InputError: Naming the line.
     """
     fields: dict[str, str] = {}
-    for line in _text_lines(path):
+    for raw_line in _text_lines(path)[:MAX_LINES]:
+        line = raw_line.removesuffix("\r")
         if not line.strip(" \t"):
             continue
         key, *values = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
@@ -136,11 +162,15 @@ def _is_sound_meta(key: str, value: str, before: dict[str, str]) -> bool:
     """`before`: the fields above; the number of axes stands there."""
     if key == _META_SKIP:
         return value == "-1" or bool(_COUNT.fullmatch(value))
+    if key == _META_UNITS:
+        return value in ("mm", "?")
     if key in _META_COUNTS:
         return bool(_COUNT.fullmatch(value)) and (key != "NDims" or 1 <= int(value) <= MAX_AXES)
     n_axes, words = int(before.get("NDims", 0)), value.split()
     if key in _META_MATRIX:
         return len(words) == n_axes**2 and _are_moderate(words)
+    if key == "DimSize" and not all(map(_COUNT.fullmatch, words)):
+        return False
     return key not in _META_VECTORS or (len(words) == n_axes and _are_moderate(words))
 
 
@@ -155,6 +185,10 @@ def _check_meta_fields(path: Path, fields: dict[str, str], data: Sequence[Path])
         raise InputError(path, f"cannot be read (its voxels begin at byte {n_skipped})", "behind the header", EXPORT)
     if not any(key in fields for key in _META_SPACING):
         raise InputError(path, "its header gives no spacing", "ElementSpacing", "export it with its spacing")
+    for keys in (_META_ORIGIN, _META_MATRIX):
+        said = {key: fields[key] for key in keys if key in fields}
+        if len(set(said.values())) > 1:
+            raise InputError(path, f"its header says {' and '.join(said)}, which differ", "one of them", EXPORT)
     if not any(key in fields for key in _META_MATRIX):
         notice(path, *NO_ORIENTATION)
 
@@ -164,13 +198,45 @@ def _are_moderate(words: Sequence[str]) -> bool:
     return all(_PLAIN_NUMBER.fullmatch(word) and abs(float(word)) <= MAX_NUMBER for word in words)
 
 
+def check_whole_meta(path: Path) -> None:
+    """Refuse a MetaImage with packed voxels that are damaged or cut short, of which ITK makes some up; after
+    `check_meta`.
+
+    Raises:
+        InputError: Naming the file.
+    """
+    fields, home, start = dict[str, str](), path, 0
+    for line in _text_lines(path):
+        start += len(line.encode("utf-8", "surrogateescape")) + 1
+        key, *values = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
+        if key == _META_DATA:
+            home, start = (path, start) if values[0] in LOCAL else (_beside(path, values[0]), 0)
+            break
+        fields[key] = values[0] if values else ""
+    if fields.get(_META_PACKED, "").lower() not in ("true", "1"):
+        return
+    stream, n_bytes = zlib.decompressobj(), 0
+    try:
+        with home.open("rb") as file:
+            file.seek(start)
+            data = file.read(CHUNK_BYTES)
+            while data and not stream.eof:
+                n_bytes += len(stream.decompress(data, CHUNK_BYTES))
+                data = stream.unconsumed_tail or file.read(CHUNK_BYTES)
+    except zlib.error as error:
+        raise InputError(path, f"damaged, after {n_bytes} bytes unpacked", "a sound file", "copy it again") from error
+    promised = prod(map(int, fields["DimSize"].split())) * _META_BYTES.get(fields.get("ElementType", ""), 1)
+    if not stream.eof or n_bytes < promised:
+        raise InputError(path, f"ends after {n_bytes} bytes unpacked", f"{promised} bytes", "copy or export it again")
+
+
 def _text_lines(path: Path) -> list[str]:
     """The lines at the head of a file; bytes of voxels among them are of no matter."""
     with path.open("rb") as file:
         head = file.read(MAX_HEADER_BYTES)
     if not head:
         raise InputError(path, "cannot be read (it is empty)", "an image", EXPORT)
-    return head.decode("latin-1").replace("\r\n", "\n").split("\n")
+    return head.decode("utf-8", "surrogateescape").split("\n")
 
 
 def _beside(path: Path, name: str) -> Path:
