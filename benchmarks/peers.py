@@ -32,13 +32,19 @@ trainer.save_checkpoint(join(trainer.output_folder, "checkpoint_final.pth"))
 """nnU-Net's own trainer and network, at their random start: speed and memory do not depend on the weights."""
 
 
-def make_parser(purpose: str | None, repeats: int = 3) -> argparse.ArgumentParser:
-    """What every comparison can be told."""
+def plain_parser(purpose: str | None, repeats: int = 3) -> argparse.ArgumentParser:
+    """What every benchmark of several runs can be told."""
     parser = argparse.ArgumentParser(description=purpose, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
+    parser.add_argument("--repeats", type=int, default=repeats)
+    return parser
+
+
+def make_parser(purpose: str | None, repeats: int = 3) -> argparse.ArgumentParser:
+    """What every comparison can be told."""
+    parser = plain_parser(purpose, repeats)
     parser.add_argument("--peers", type=Path, default=Path(".bench/peers"), help="the peers' environment")
     parser.add_argument("--no-peers", action="store_true", help="ours alone")
-    parser.add_argument("--repeats", type=int, default=repeats)
     return parser
 
 

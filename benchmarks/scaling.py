@@ -7,7 +7,6 @@ A power law is fitted to each series above its smallest size; an exponent of 1 i
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from benchmarks import table
 from benchmarks.by_intensity import write_results
 from benchmarks.large_case import write_scan
+from benchmarks.peers import plain_parser
 from benchmarks.predict import ours
 
 SLICES = (29, 108, 350, 611, 1059)
@@ -33,10 +33,7 @@ SERIES = {
 
 def main() -> None:
     """Write scaling.csv and scaling.png, and print the exponents."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
-    parser.add_argument("--repeats", type=int, default=2)
-    args = parser.parse_args()
+    args = plain_parser(__doc__, repeats=2).parse_args()
     work = args.out / "work_scaling"
     write_results(work / "model")
     sizes = [("slices", n, (512, n, 1)) for n in SLICES] + [("in_plane", n, (n, 108, 1)) for n in IN_PLANE]

@@ -8,7 +8,6 @@ process. Medians over the runs.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import importlib
 import json
@@ -27,6 +26,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import scans, table
 from benchmarks.by_intensity import write_results
+from benchmarks.peers import plain_parser
 
 PARTS: Final = {
     "bisc.inference.model:load_model": "load the model",
@@ -121,10 +121,7 @@ def draw(path: Path, medians: pd.Series) -> None:
 
 def main() -> None:
     """Write spans.csv and spans.png."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
-    parser.add_argument("--repeats", type=int, default=3)
-    args = parser.parse_args()
+    args = plain_parser(__doc__).parse_args()
     work = args.out / "work"
     scan = scans.painted(work / "in" / "case_00000.nii.gz")
     write_results(work / "model")

@@ -14,13 +14,12 @@ import SimpleITK as sitk
 
 from bisc.core.errors import InputError
 from bisc.imageio.slabs import bytes_per_voxel
-from bisc.imageio.text_headers import check_meta, check_nrrd
+from bisc.imageio.text_headers import EXPORT, check_meta, check_nrrd
 
 MAX_VOXELS: Final = 1 << 31
 """1024 x 1024 x 2048, four gigabytes of int16: eight times the largest scan of KiTS19 (512 x 512 x 1059)."""
 MAX_EXPANSION: Final = 1032
 """Deflate, which gzip and zlib are made of, packs no more than 1032 bytes into one."""
-EXPORT: Final = "export it again"
 
 
 def checked_reader(path: Path, suffix: str) -> sitk.ImageFileReader:

@@ -140,22 +140,24 @@ def check_meta(path: Path) -> Sequence[Path]:
         line = raw_line.removesuffix("\r")
         if not line.strip(" \t"):
             continue
-        key, *values = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
-        if not values or len(line) > MAX_LINE or _CONTROL.search(line):
+        key, value = _meta_field(line)
+        if value is None or len(line) > MAX_LINE or _CONTROL.search(line):
             break
         if key == _META_DATA:
-            data = [] if values[0] in LOCAL else [_beside(path, values[0])]
+            data = [] if value in LOCAL else [_beside(path, value)]
             _check_meta_fields(path, fields, data)
             return data
         known = _META_KNOWN.get(key.lower(), key)
-        if (
-            known != key
-            or (key in fields and key in _META_KNOWN.values())
-            or not _is_sound_meta(key, values[0], fields)
-        ):
+        if known != key or (key in fields and key in _META_KNOWN.values()) or not _is_sound_meta(key, value, fields):
             raise InputError(path, f"cannot be read (header line '{line[:80]}')", "the fields of a MetaImage", EXPORT)
-        fields[key] = values[0]
+        fields[key] = value
     raise InputError(path, "cannot be read (no ElementDataFile in its header)", "a MetaImage", EXPORT)
+
+
+def _meta_field(line: str) -> tuple[str, str | None]:
+    """Key and value, parted by the first of MetaIO's two signs; no value where there is neither."""
+    key, *values = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
+    return key, values[0] if values else None
 
 
 def _is_sound_meta(key: str, value: str, before: dict[str, str]) -> bool:
@@ -208,11 +210,11 @@ def check_whole_meta(path: Path) -> None:
     fields, home, start = dict[str, str](), path, 0
     for line in _text_lines(path):
         start += len(line.encode("utf-8", "surrogateescape")) + 1
-        key, *values = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
-        if key == _META_DATA:
-            home, start = (path, start) if values[0] in LOCAL else (_beside(path, values[0]), 0)
+        key, value = _meta_field(line)
+        if key == _META_DATA and value is not None:
+            home, start = (path, start) if value in LOCAL else (_beside(path, value), 0)
             break
-        fields[key] = values[0] if values else ""
+        fields[key] = value or ""
     if fields.get(_META_PACKED, "").lower() not in ("true", "1"):
         return
     stream, n_bytes = zlib.decompressobj(), 0
