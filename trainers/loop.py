@@ -130,12 +130,8 @@ class TrainingRun:
         """
         self.buffers_before = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         self.network.train()
-        image, targets = self.device.put(batch.image), self.device.put(batch.targets)
-        with self.device.autocast():
-            logits = self.network(image)
-        loss: Tensor = self.loss(logits, unpack_targets(targets))
         self.network.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        loss = torch.stack([self._pass(part) for part in batch.parts(self.settings.passes)]).sum()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
@@ -152,8 +148,17 @@ class TrainingRun:
             self.sound = True
         return value
 
+    def _pass(self, part: Batch) -> Tensor:
+        """Add the gradients of one part of the batch; returns its share of the loss."""
+        image, targets = self.device.put(part.image), self.device.put(part.targets)
+        with self.device.autocast():
+            logits = self.network(image)
+        loss: Tensor = self.loss(logits, unpack_targets(targets)) / self.settings.passes
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
     def _finite(self, loss: Tensor, step: int) -> float:
-        value = float(loss.detach())
+        value = float(loss)
         if not math.isfinite(value):
             raise WorkError(
                 f"{self.folder}: the loss is {value} at step {step}; lower the rate or use --precision fp32; "

@@ -33,6 +33,8 @@ class RunSettings(Document, frozen=True):
     batch_size: int
     base_features: int
     norm: str
+    passes: int = 1
+    """Parts of the batch whose gradients a step adds up (`trainers.passes`)."""
 
     @property
     def total_steps(self) -> int:

@@ -95,9 +95,10 @@ class Trainer:
     def _resumable(self, last: Path, plan: Plan) -> Checkpoint:
         checkpoint = load_checkpoint(last)
         settings = to_plain(self.settings)
-        if checkpoint.settings != settings:
+        begun = {"passes": 1, **checkpoint.settings}  # of versions before there were passes
+        if begun != settings:
             raise InputError(
-                last, _difference(checkpoint.settings, settings), "the settings it was begun with", TRAIN_ANEW
+                last, _difference(begun, settings), "the settings it was begun with", TRAIN_ANEW
             )
         conflicts = plan_conflicts(checkpoint, msgspec.to_builtins(plan))
         if conflicts:

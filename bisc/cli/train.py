@@ -38,6 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=non_negative_int, metavar="N", help="loader processes (default: 0 on a CPU, else 4)"
     )
+    parser.add_argument(
+        "--passes", type=positive_int, metavar="N", help="parts of a batch (default: as memory demands)"
+    )
     add_deterministic(parser)
     parser.add_argument("--seed", type=non_negative_int, default=DEFAULT_SEED, help="default: %(default)s")
     parser.add_argument("--continue", dest="resume", action="store_true", help="go on from the last checkpoint")
@@ -62,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
         from bisc.network.device import choose_device
         from bisc.report.validation import check_rough, finish_fold
+        from bisc.trainers.passes import choose_passes
         from bisc.trainers.stages import TRAINERS
     device = choose_device(args.device, args.precision, args.deterministic)
     if args.stage == "fine" and not args.no_validation:
@@ -81,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         )
         fitting = device.for_patch(settings.patch_size_zyx)
         settings = msgspec.structs.replace(settings, precision=fitting.precision)
+        begun = fold_folder(results, args.stage, fold) / "run.json" if args.resume else None
+        settings = choose_passes(settings, args.passes, begun, device)
         workers = args.workers if args.workers is not None else 0 if device.kind == "cpu" else 4
         folder = TRAINERS[args.stage](settings, preprocessed, results, fitting, workers).run(resume=args.resume)
         if not args.no_validation:

@@ -1,0 +1,92 @@
+"""In how many passes a training step's batch goes through the network, where memory does not hold it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import torch
+
+from bisc.core.errors import InputError
+from bisc.core.jsonfile import load_json
+from bisc.core.memory import GIB, free_gb
+from bisc.core.notices import notice
+from bisc.network.device import Device
+from bisc.planners.memory import norm_for, training_gb
+from bisc.trainers.settings import RunSettings
+
+HALF_PRECISION: Final = 0.6
+"""Part of a float32 step's memory that one in bf16 or fp16 takes: activations halve, weights and losses do not. Not
+measured."""
+
+
+def in_passes(settings: RunSettings, passes: int) -> RunSettings:
+    """The settings of a run whose steps add up the gradients of `passes` equal parts of the batch.
+
+    Batch norm's statistics are those of a part, so a part that is too small for them gets instance norm, as a batch of
+    its size does in a plan.
+
+    Raises:
+        InputError: If the batch cannot be cut so.
+    """
+    size = settings.batch_size
+    if size % passes:
+        raise InputError("--passes", str(passes), f"a divisor of the batch of {size}")
+    changes = {"norm": "instance"} if passes > 1 and norm_for(size // passes) == "instance" else {}
+    return msgspec.structs.replace(settings, passes=passes, **changes)
+
+
+def passes_that_fit(settings: RunSettings, gb: float) -> int:
+    """The fewest passes whose part of the batch trains within `gb` GiB; one patch a pass where none does."""
+    counts = _divisors(settings.batch_size)
+    return next((n for n in counts if pass_gb(settings, n) <= gb), counts[-1])
+
+
+def pass_gb(settings: RunSettings, passes: int) -> float:
+    """Estimated peak memory in GiB of a step in `passes`."""
+    whole = training_gb(settings.patch_size_zyx, settings.batch_size // passes, settings.base_features)
+    return whole if settings.precision == "fp32" else HALF_PRECISION * whole
+
+
+def choose_passes(settings: RunSettings, asked: int | None, begun: Path | None, device: Device) -> RunSettings:
+    """The settings in as many passes as are asked for, or as the run was begun with, or as memory demands.
+
+    Args:
+        settings: Of one pass.
+        asked: The user's number.
+        begun: run.json of the run that is gone on with, where there is one.
+        device: Where it trains.
+
+    Raises:
+        InputError: If the batch cannot be cut so, or `begun` is no run.json.
+    """
+    if asked is not None:
+        return in_passes(settings, asked)
+    if begun is not None and begun.exists():  # whatever is free today: its weights are of that many
+        passes = load_json(begun, RunSettings, "leave --continue out to train anew").passes
+        return in_passes(settings, passes) if settings.batch_size % passes == 0 else settings
+    free = free_on(device)
+    passes = passes_that_fit(settings, free)
+    if passes > 1:
+        _tell(settings, passes, free)
+    return in_passes(settings, passes)
+
+
+def _tell(settings: RunSettings, passes: int, free: float) -> None:
+    size, each = settings.batch_size, pass_gb(settings, passes)
+    doubt = f", each of {each:.1f} GB, which may still be too much: plan with --memory-gb" if each > free else ""
+    notice(
+        f"{settings.stage} fold {settings.fold}",
+        f"a step on a batch of {size} takes {pass_gb(settings, 1):.1f} GB, {free:.1f} GB are free",
+        f"trained in {passes} passes of {size // passes}{doubt} (--passes 1: at once)",
+    )
+
+
+def free_on(device: Device) -> float:
+    """Free memory in GiB where the network trains."""
+    return float(torch.cuda.mem_get_info(device.device)[0]) / GIB if device.kind == "cuda" else free_gb()
+
+
+def _divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
