@@ -47,9 +47,16 @@ def main() -> None:
         writer.writerows(rows)
 
 
-def write_scan(path: Path, n_slices: int, in_plane: int, dtype: str = "int16", fused: bool = False) -> int:
+def write_scan(
+    path: Path,
+    n_slices: int,
+    in_plane: int,
+    dtype: str = "int16",
+    fused: bool = False,
+    extent_z_mm: float = EXTENT_Z_MM,
+) -> int:
     """A body of fat with two kidneys and a tumour in air, stored as KiTS19 does; returns its number of voxels."""
-    native = kits_grid((n_slices, in_plane, in_plane), (EXTENT_Z_MM / n_slices, 400.0 / in_plane, 400.0 / in_plane))
+    native = kits_grid((n_slices, in_plane, in_plane), (extent_z_mm / n_slices, 400.0 / in_plane, 400.0 / in_plane))
     z, y, x = (
         ((np.arange(n) - (n - 1) / 2.0) * s).astype(np.float32)
         for n, s in zip(native.canonical.shape_zyx, native.canonical.spacing_mm_zyx, strict=True)

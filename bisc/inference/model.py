@@ -24,8 +24,8 @@ from bisc.inference.memory import MOST_NETWORK_GB
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
-from bisc.network.folded import RegionNetwork
 from bisc.network.folded import fold as fold_norms
+from bisc.network.half import RegionNetwork
 from bisc.network.sc_unet import Norm
 from bisc.planners.plan import Plan
 

@@ -8,13 +8,14 @@ concatenation is never made. On a CPU oneDNN's convolutions also do the ReLU and
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bisc.network.device import Device
+from bisc.network.half import CheckedHalf, RegionNetwork
 from bisc.network.sc_unet import SCUNet, UpGroup
 
 TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.05}
@@ -22,13 +23,6 @@ TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.
 CHECK_SIDE: Final = 16
 _ONES: Final = [1, 1, 1]
 _LAST: Final = torch.channels_last_3d
-
-
-class RegionNetwork(Protocol):
-    """What prediction needs of a network."""
-
-    def forward_region(self, image: Tensor) -> Tensor:
-        """(batch, 3, z, y, x) logits of a (batch, 1, z, y, x) image."""
 
 
 class Kernels:
@@ -92,23 +86,25 @@ class FoldedSCUNet(nn.Module):
     def forward_region(self, image: Tensor) -> Tensor:
         """(batch, 3, z, y, x) float32 logits of a (batch, 1, z, y, x) image; each axis divisible by 8."""
         x = _channels_last(image.to(self.dtype))
-        down_1 = self._pair("down_1", x)
-        down_2 = self._pair("down_2", F.max_pool3d(down_1, 2))
-        down_3 = self._pair("down_3", F.max_pool3d(down_2, 2))
-        x = self._pair("bottom", F.max_pool3d(down_3, 2))
-        x = self._group("up_1", x, down_3)
-        x = self._group("up_2", x, down_2)
-        x = self._group("last", x, down_1)
+        downs: list[Tensor] = []
+        for name in ("down_1", "down_2", "down_3"):
+            downs.append(self._pair(name, x))
+            x = F.max_pool3d(downs[-1], 2)
+        x = self._pair("bottom", x)
+        for name in ("up_1", "up_2", "last"):
+            x = self._group(name, x, downs)
         return self.kernels.conv(x, *self._of("classify"), relu=False).float()
 
     def _pair(self, name: str, x: Tensor) -> Tensor:
         x = self.kernels.conv(x, *self._of(f"{name}_0"), relu=True)
         return self.kernels.conv(x, *self._of(f"{name}_1"), relu=True)
 
-    def _group(self, name: str, below: Tensor, y_down: Tensor) -> Tensor:
+    def _group(self, name: str, below: Tensor, downs: list[Tensor]) -> Tensor:
+        """Takes the last of `downs`, and lets go of it before its match from below is made: that bounds the memory."""
+        x = self.kernels.conv(downs.pop(), *self._of(f"{name}_of_down"), relu=False)
         up = F.conv_transpose3d(below, *self._of(f"{name}_up"), stride=2)
-        x = self.kernels.conv(y_down, *self._of(f"{name}_of_down"), relu=False)
         x = self.kernels.conv_add_relu(x, up, self.get_buffer(f"{name}_of_up_weight"))
+        del up
         return self.kernels.conv(x, *self._of(f"{name}_1"), relu=True)
 
     def _keep(self, name: str, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -123,12 +119,18 @@ class FoldedSCUNet(nn.Module):
 def fold(network: SCUNet, device: Device) -> RegionNetwork:
     """The quickest form of a network in eval mode on `device` that gives the network's own logits.
 
-    Each candidate is compared with the network on a small volume; one that fails, or gives something else, is not
-    taken. Networks with instance norm, which depends on the image and cannot be folded, stay as they are.
+    In half precision it is compared with float32 once more, on the first kidney it finds (`bisc.network.half`).
     """
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[device.precision]
+    quick = _quickest(network, device, dtype)
+    return quick if dtype == torch.float32 else CheckedHalf(quick, network)
+
+
+def _quickest(network: SCUNet, device: Device, dtype: torch.dtype) -> RegionNetwork:
+    """Each candidate is compared with the network on a small volume; one that fails, or gives something else, is not
+    taken. Networks with instance norm, which depends on the image and cannot be folded, stay as they are."""
     if not isinstance(network.down_1[1], nn.BatchNorm3d):
         return network
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[device.precision]
     candidates = [OneDnnKernels(), Kernels()] if device.kind == "cpu" else [Kernels()]
     for kernels in candidates:
         folded = FoldedSCUNet(network, kernels, dtype).to(device.device)
