@@ -37,14 +37,19 @@ class CheckedHalf:
 
     def forward_region(self, image: Tensor) -> Tensor:
         """(batch, 3, z, y, x) logits of a (batch, 1, z, y, x) image; each axis divisible by 8."""
-        if self.trusted is False:
-            return self._exactly(image)
-        logits = self.half.forward_region(image)
+        if self.trusted is not False:
+            logits = self.half.forward_region(image)
+            if self._holds(image, logits):
+                return logits
+        return self._exactly(image)
+
+    def _holds(self, image: Tensor, logits: Tensor) -> bool:
+        """Whether half precision's logits may be used, as far as is known by now."""
         if not bool(logits.isfinite().all()):
             self._judge(False, "it overflows")
         elif self.trusted is None:
             self._check(image, logits)
-        return logits if self.trusted is not False else self._exactly(image)
+        return self.trusted is not False
 
     def _check(self, image: Tensor, logits: Tensor) -> None:
         found = (logits.argmax(dim=1) > 0).nonzero()
