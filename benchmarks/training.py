@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from batchgenerators.augmentations.crop_and_pad_augmentations import crop
 from batchgenerators.augmentations.spatial_transformations import augment_mirroring
@@ -26,10 +27,13 @@ from benchmarks import table
 from benchmarks.measure import seconds_of
 from benchmarks.peers import install, make_parser
 from bisc.core.geometry import IntTriple
+from bisc.core.targets import labels_of
 from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
 from bisc.network import SCUNet
 from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
+from bisc.preprocessing.cache import Region
+from bisc.preprocessing.normalise import Intensity, input_of_levels
 from bisc.trainers.loop import TrainingRun
 from bisc.trainers.presets import preset_by_name
 from bisc.trainers.sampler import Sampler, index_regions, open_regions
@@ -37,7 +41,6 @@ from bisc.trainers.settings import run_settings
 from bisc.trainers.stages import FineTrainer
 
 PEER_PATCHES = Path(__file__).with_name("peer_patches.py")
-AIR = -3.0
 
 
 def main() -> None:
@@ -65,20 +68,23 @@ def main() -> None:
 
 
 def loader_rows(preprocessed: Path, patch: IntTriple, n: int) -> list[dict[str, str | float]]:
-    """Ours and batchgenerators' own crop and mirroring over the same regions."""
+    """Ours from the caches, and batchgenerators' own crop and mirroring over the same regions, float32 in memory."""
     sampler = make_sampler(preprocessed, patch, n)
     ours = seconds_of(lambda: sampler.batch(0))
-    regions = [region for index in sampler.regions for region in open_regions(index.folder)]
+    regions = [
+        (whole_image(region, sampler.intensity), region.targets)
+        for index in sampler.regions
+        for region in open_regions(index.folder)
+    ]
 
     def theirs() -> None:
         for i in range(n):
-            region = regions[i % len(regions)]
+            whole, marks = regions[i % len(regions)]
             image, targets = crop(
-                [region.image[None]], [region.targets[None]], patch, margins=(0, 0, 0), crop_type="random",
-                pad_kwargs={"constant_values": AIR},
+                [whole[None]], [marks[None]], patch, margins=(0, 0, 0), crop_type="random",
+                pad_kwargs={"constant_values": sampler.intensity.air},
             )  # fmt: skip
             augment_mirroring(image[0], targets[0], axes=(0, 1, 2))
-            image.astype(np.float32)
 
     return [row(table.OURS, ours / n), row("batchgenerators, crop and mirror", seconds_of(theirs) / n)]
 
@@ -86,14 +92,20 @@ def loader_rows(preprocessed: Path, patch: IntTriple, n: int) -> list[dict[str, 
 def peer_rows(programs: Path, preprocessed: Path, patch: IntTriple, n: int) -> list[dict[str, str | float]]:
     """nnU-Net's and MONAI's, timed in their own environment over the same voxels."""
     with tempfile.TemporaryDirectory() as name:
-        regions = open_regions(make_sampler(preprocessed, patch, 1).regions[0].folder)
-        image = np.asarray(regions[0].image, np.float32)
+        sampler = make_sampler(preprocessed, patch, 1)
+        region = open_regions(sampler.regions[0].folder)[0]
+        image = whole_image(region, sampler.intensity)
         short = [(0, max(0, p - s)) for p, s in zip(patch, image.shape, strict=True)]
-        np.save(Path(name) / "image.npy", np.pad(image, short, constant_values=AIR))
-        np.save(Path(name) / "labels.npy", np.pad(np.asarray(regions[0].targets) & 3, short))
+        np.save(Path(name) / "image.npy", np.pad(image, short, constant_values=sampler.intensity.air))
+        np.save(Path(name) / "labels.npy", np.pad(labels_of(region.targets), short))
         command = [programs / "python", PEER_PATCHES, name, *map(str, patch), str(n)]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     return [row(who, seconds) for who, seconds in json.loads(done.stdout.splitlines()[-1]).items()]
+
+
+def whole_image(region: Region, intensity: Intensity) -> npt.NDArray[np.float32]:
+    """A region's network input, as other pipelines keep it."""
+    return input_of_levels(region.levels.astype(np.float32), intensity)
 
 
 def row(who: str, seconds: float) -> dict[str, str | float]:
@@ -105,7 +117,7 @@ def make_sampler(preprocessed: Path, patch: IntTriple, batch: int) -> Sampler:
     """The fine stage's sampler over all cached cases."""
     folders = sorted(path for path in (preprocessed / "fine").iterdir() if path.is_dir())
     regions = index_regions(folders, FineTrainer.room_mm_zyx)
-    return Sampler(regions, patch, batch, FineTrainer.policy, seed=0, air=AIR)
+    return Sampler(regions, patch, batch, FineTrainer.policy, seed=0, intensity=load_plan(preprocessed).intensity)
 
 
 def step_seconds(preprocessed: Path, patch: IntTriple, batch: int, n: int) -> list[dict[str, float]]:

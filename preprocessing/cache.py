@@ -1,7 +1,7 @@
-"""Caches of both stages: normalised regions with packed targets, one folder a case, whole or absent.
+"""Caches of both stages: regions with packed targets, one folder a case, whole or absent.
 
 A region is what a stage crops training patches from: the whole rough grid, or one kidney's ROI with room to jitter.
-The store is memory-mapped .npy (float16 image, uint8 targets): docs/method.md has the measurement.
+The store is memory-mapped .npy, one and a half bytes a voxel: docs/performance.md has the measurement.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from bisc.core.geometry import Geometry, Triple
 from bisc.core.jsonfile import Document, load_json, save_json
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.limits import Count, SpacingMm
-from bisc.core.targets import labels_of
+from bisc.core.targets import labels_of, pack_pairs, unpack_pairs
 from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels
 from bisc.imageio.dataset import RawCase
 from bisc.preprocessing.crop import RoiRule, find_kidneys, map_box, roi_box
 from bisc.preprocessing.edges import targets_of
-from bisc.preprocessing.normalise import Intensity, normalise
+from bisc.preprocessing.normalise import Intensity, to_levels
 from bisc.preprocessing.resample import resample, resample_labels, rough_grid
 
-CACHE_FORMAT: Final = 2
+CACHE_FORMAT: Final = 3
 JITTER_MM: Final = (24.0, 12.0, 12.0)
 """How far (z, y, x) a cached ROI reaches beyond the label's own: training shifts it as a rough mask would, whose errors
 reach farthest along z, into liver, spleen and muscle."""
@@ -38,7 +38,7 @@ MEND: Final = "run bisc_plan_and_preprocess again"
 MAX_POINTS: Final = 2000
 """Voxels remembered per class and region, for foreground oversampling."""
 PARTS: Final = ("image", "targets", "kidney_points", "tumor_points")
-KINDS: Final = (np.dtype(np.float16), np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int16))
+KINDS: Final = (np.dtype(np.uint8), np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int16))
 """Of the `PARTS`."""
 
 
@@ -82,16 +82,21 @@ class Region:
     """A cached region, memory-mapped.
 
     Attributes:
-        image: (z, y, x) float16, normalised.
-        targets: (z, y, x) uint8, packed as in bisc.core.targets.
+        levels: (z, y, x) uint8 as in bisc.preprocessing.normalise.
+        pairs: (z, y, half of x rounded up) uint8 as in bisc.core.targets.
         kidney_points: (n, 3) int16 voxels (z, y, x) of label 1.
         tumor_points: (n, 3) int16 voxels of label 2.
     """
 
-    image: npt.NDArray[np.float16]
-    targets: npt.NDArray[np.uint8]
+    levels: npt.NDArray[np.uint8]
+    pairs: npt.NDArray[np.uint8]
     kidney_points: npt.NDArray[np.int16]
     tumor_points: npt.NDArray[np.int16]
+
+    @property
+    def targets(self) -> npt.NDArray[np.uint8]:
+        """(z, y, x) packed targets of the whole region."""
+        return unpack_pairs(self.pairs, 0, self.levels.shape[2])
 
 
 def cache_case(job: CacheJob) -> bool:
@@ -144,14 +149,15 @@ def is_fresh(folder: Path, key: str) -> bool:
 def _load_region(folder: Path, number: int, record: RegionRecord) -> Region:
     """One region, whose arrays are what its record says: training cuts patches at places taken from them."""
     region = Region(*(_load(folder / f"region_{number}_{part}.npy") for part in PARTS))
-    shapes = {region.image.shape, region.targets.shape, record.shape_zyx}
-    kinds = (region.image.dtype, region.targets.dtype, region.kidney_points.dtype, region.tumor_points.dtype)
+    z, y, x = record.shape_zyx
+    shapes = (region.levels.shape, region.pairs.shape)
+    kinds = (region.levels.dtype, region.pairs.dtype, region.kidney_points.dtype, region.tumor_points.dtype)
     points = ((region.kidney_points, record.kidney_voxels), (region.tumor_points, record.tumor_voxels))
     fits = all(
         at.ndim == 2 and at.shape[1] == 3 and (len(at) > 0 or n < 1) and ((at >= 0) & (at < record.shape_zyx)).all()
         for at, n in points
     )
-    if len(shapes) > 1 or kinds != KINDS or not fits:
+    if shapes != ((z, y, x), (z, y, -(-x // 2))) or kinds != KINDS or not fits:
         what = folder / f"region_{number}_*.npy"
         raise InputError(what, "not the arrays of their record", "those of case.json", f"delete {folder} and {MEND}")
     return region
@@ -192,8 +198,8 @@ def _write(folder: Path, job: CacheJob, key: str, image: CaseImage, labels: Case
             hu = resample(image.volume, grid)
             targets = targets_of(resample_labels(labels.volume, grid))
             region: tuple[npt.NDArray[Any], ...] = (
-                normalise(hu, job.settings.intensity).astype(np.float16),
-                targets,
+                to_levels(hu, job.settings.intensity),
+                pack_pairs(targets),
                 _points(targets, KIDNEY, i),
                 _points(targets, TUMOR, i),
             )

@@ -15,22 +15,25 @@ import numpy.typing as npt
 
 from bisc.core.geometry import IntTriple
 from bisc.core.jsonfile import save_json
+from bisc.core.targets import pack_pairs
 from bisc.preprocessing.cache import PARTS, CaseRecord, RegionRecord
+from bisc.preprocessing.normalise import Intensity
 from bisc.trainers.sampler import Batch, Sampler, SamplingPolicy, index_regions
 
-AIR = -2.5
+NUMBERS_AS_THEY_ARE = Intensity(clip_low_hu=0.0, clip_high_hu=255.0, mean_hu=0.0, std_hu=1.0)
+"""A level is its own network input, and air is 0."""
 ANYWHERE = SamplingPolicy(p_tumor=0.0, p_kidney=0.0, jitter=False)
 TUMOR_ALWAYS = SamplingPolicy(p_tumor=1.0, p_kidney=0.0, jitter=False)
 KIDNEY_ALWAYS = SamplingPolicy(p_tumor=0.0, p_kidney=1.0, jitter=False)
 
 
 def write_region(folder: Path, labels: npt.NDArray[np.uint8]) -> Path:
-    """A case of one cached region; each voxel's image value is its number (exact in float16 below 2048)."""
-    assert labels.size < 2048
+    """A case of one cached region; each voxel's level is its number, from 1 on, since 0 is air."""
+    assert labels.size < 256
     folder.mkdir(parents=True)
-    image = np.arange(labels.size, dtype=np.float16).reshape(labels.shape)
+    levels = np.arange(1, labels.size + 1, dtype=np.uint8).reshape(labels.shape)
     kidney, tumor = (np.argwhere(labels == value).astype(np.int16) for value in (1, 2))
-    for part, array in zip(PARTS, (image, labels, kidney, tumor), strict=True):
+    for part, array in zip(PARTS, (levels, pack_pairs(labels), kidney, tumor), strict=True):
         np.save(folder / f"region_0_{part}.npy", array)
     z, y, x = labels.shape
     record = RegionRecord(
@@ -50,7 +53,7 @@ def make_sampler(
     batch_size: int = 2,
 ) -> Sampler:
     """A sampler of seed 5 over cached cases."""
-    return kind(index_regions(folders, room_mm_zyx), patch, batch_size, policy, 5, AIR, mirror_axes)
+    return kind(index_regions(folders, room_mm_zyx), patch, batch_size, policy, 5, NUMBERS_AS_THEY_ARE, mirror_axes)
 
 
 @dataclass(frozen=True)

@@ -95,11 +95,19 @@ def read_simulation(folder: Path) -> None:
 
 def read_cache(folder: Path) -> None:
     """Index the case, then cut patches as training does."""
+    from bisc.preprocessing.normalise import Intensity
     from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions, open_regions
 
     open_regions.cache_clear()
     policy = SamplingPolicy(0.4, 0.3, jitter=True)
-    sampler = Sampler(index_regions([folder], (0.0, 0.0, 0.0)), (8, 8, 8), 2, policy, seed=1, air=-2.0)
+    sampler = Sampler(
+        index_regions([folder], (0.0, 0.0, 0.0)),
+        (8, 8, 8),
+        2,
+        policy,
+        1,
+        Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0),
+    )
     for step in range(4):
         batch = sampler.batch(step)
         assert batch.image.shape == (2, 1, 8, 8, 8)
@@ -265,7 +273,7 @@ def _cache(folder: Path, _: str) -> None:
 
     shape = (12, 14, 16)
     points = np.array([[1, 2, 3], [11, 13, 15]], np.int16)
-    parts = {"image": np.zeros(shape, np.float16), "targets": np.zeros(shape, np.uint8)}
+    parts = {"image": np.zeros(shape, np.uint8), "targets": np.zeros((12, 14, 8), np.uint8)}
     for part, array in {**parts, "kidney_points": points, "tumor_points": points}.items():
         np.save(folder / f"region_0_{part}.npy", array)
     region = RegionRecord(shape_zyx=shape, spacing_mm_zyx=(3.0, 1.0, 1.0), kidney_voxels=2, tumor_voxels=2)

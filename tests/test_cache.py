@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from bisc.core.errors import InputError
@@ -19,15 +20,27 @@ from bisc.core.volume import Volume
 from bisc.imageio import CaseImage, read_image, read_labels, write_image
 from bisc.imageio.dataset import find_raw_dataset
 from bisc.preprocessing import cache
-from bisc.preprocessing.cache import CacheJob, CacheSettings, CaseRecord, cache_case, cache_key, is_fresh, load_regions
+from bisc.preprocessing.cache import (
+    CacheJob,
+    CacheSettings,
+    CaseRecord,
+    Region,
+    cache_case,
+    cache_key,
+    is_fresh,
+    load_regions,
+)
 from bisc.preprocessing.crop import RoiRule, find_kidneys, map_box, roi_box
-from bisc.preprocessing.normalise import Intensity, normalise
-from bisc.preprocessing.resample import resample_labels, rough_grid
+from bisc.preprocessing.normalise import Intensity, input_of_levels, normalise, to_levels
+from bisc.preprocessing.resample import resample, resample_labels, rough_grid
 
 INTENSITY = Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0)
 ROUGH_PX = 64
-HALF = 2e-3
-"""float16 keeps 11 bits: values up to 4 to within 0.002."""
+
+
+def image_of(region: Region, intensity: Intensity = INTENSITY) -> npt.NDArray[np.float32]:
+    """What a network would be shown of a cached region."""
+    return input_of_levels(region.levels.astype(np.float32), intensity)
 
 
 def settings_for(spacing_mm_zyx: tuple[float, float, float] = (5.0, 4.0, 4.0)) -> CacheSettings:
@@ -142,14 +155,18 @@ def test_the_rough_region(job: CacheJob) -> None:
     image, labels = read(job)
     (region,) = load_regions(job.root / "rough" / job.case.name)
     expected = rough_grid(image.volume.geometry, 5.0, ROUGH_PX)
-    assert region.image.shape == region.targets.shape == expected.shape_zyx
-    assert (region.image.dtype, region.targets.dtype) == (np.float16, np.uint8)
+    assert region.levels.shape == region.targets.shape == expected.shape_zyx
+    assert (region.levels.dtype, region.pairs.dtype) == (np.uint8, np.uint8)
+    assert region.pairs.shape[2] == ROUGH_PX // 2
     assert np.array_equal(labels_of(region.targets), resample_labels(labels.volume, expected))
     low, high = normalise(np.array([-2000, 2000]), INTENSITY)
-    assert region.image.min() == pytest.approx(low, abs=HALF)
-    assert region.image.max() == pytest.approx(high, abs=HALF)
-    kidney = region.image[labels_of(region.targets) == 1]
-    air = region.image[0, :4, :4]
+    shown = image_of(region)
+    assert shown.min() == pytest.approx(low, abs=1e-6)
+    assert shown.max() == pytest.approx(high, abs=1e-6)
+    true = normalise(resample(image.volume, expected), INTENSITY)
+    assert np.abs(shown - true).max() <= INTENSITY.level_hu / INTENSITY.std_hu / 2 + 1e-6
+    kidney = shown[labels_of(region.targets) == 1]
+    air = shown[0, :4, :4]
     assert kidney.mean() > air.mean() + 1
 
 
@@ -254,6 +271,18 @@ def test_normalise_by_hand() -> None:
     assert INTENSITY.air == pytest.approx(-2.4, abs=1e-12)
 
 
+def test_levels_by_hand() -> None:
+    """0 to 510 HU in steps of 2: below, on, between and above; half-way is even. And back to within a step's half."""
+    intensity = Intensity(clip_low_hu=0.0, clip_high_hu=510.0, mean_hu=100.0, std_hu=50.0)
+    hu = np.array([-1000, 0, 2, 100, 510, 3000], np.int16)
+    levels = to_levels(hu, intensity)
+    assert levels.tolist() == [0, 0, 1, 50, 255, 255]
+    assert to_levels(np.array([4.9, 5.1]), intensity).tolist() == [2, 3]
+    assert input_of_levels(levels.astype(np.float32), intensity) == pytest.approx(
+        [-2, -2, -1.96, 0, 8.2, 8.2], abs=1e-5
+    )
+
+
 def test_regions_lie_where_their_grid_says(job: CacheJob) -> None:
     """A volume whose value is its x position in mm: the cached fine region's values are the positions of its grid."""
     image, labels = read(job)
@@ -272,7 +301,7 @@ def test_regions_lie_where_their_grid_says(job: CacheJob) -> None:
         box = Volume(labels.volume.array, geometry).cropped(kidney.box)
         weights = (box.array > 0).sum(axis=(0, 1))
         centre_mm = (weights * x_mm[kidney.box.start_zyx[2] : kidney.box.stop_zyx[2]]).sum() / weights.sum()
-        values = np.asarray(region.image, float)[labels_of(region.targets) > 0] * 100
+        values = image_of(region, wide)[labels_of(region.targets) > 0] * 100
         # The region may hold part of the other kidney: compare the nearer half.
         own = values[np.sign(values) == np.sign(centre_mm)] if abs(centre_mm) > 20 else values
         assert own.mean() == pytest.approx(centre_mm, abs=4.0)

@@ -27,7 +27,7 @@ START_S = 60.0
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    labels = np.zeros((9, 10, 11), np.uint8)
+    labels = np.zeros((5, 6, 8), np.uint8)
     labels[3:6, 4:7, 5] = 1
     return write_region(tmp_path_factory.mktemp("loader") / "case", labels)
 

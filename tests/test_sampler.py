@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,19 @@ import numpy.typing as npt
 import pytest
 from batchgenerators.augmentations.crop_and_pad_augmentations import crop
 from batchgenerators.augmentations.spatial_transformations import augment_mirroring
-from broken_samplers import AIR, ANYWHERE, KIDNEY_ALWAYS, TUMOR_ALWAYS, make_sampler, write_region
+from broken_samplers import ANYWHERE, KIDNEY_ALWAYS, NUMBERS_AS_THEY_ARE, TUMOR_ALWAYS, make_sampler, write_region
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisc.core.errors import InputError
 from bisc.core.roi import Box
+from bisc.preprocessing.normalise import Intensity, input_of_levels
 from bisc.trainers.sampler import Pick, Sampler, SamplingPolicy, cut_patch, index_regions, numpy_seed, open_regions
 from bisc.trainers.stages import FineTrainer, RoughTrainer
 
-SHAPE = (9, 10, 11)
+SHAPE = (5, 6, 8)
+MOST = 6
+"""Along an axis of a drawn region: 6 x 6 x 6 voxels have a level each."""
 NUMBERS = count()
 
 
@@ -37,7 +40,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A region with kidney and tumour, one with a kidney, one with nothing."""
     root = tmp_path_factory.mktemp("caches")
     return [
-        write_region(root / "both", labels_with((0, 0, 0, 2), (8, 9, 10, 2), (4, 5, 5, 1))),
+        write_region(root / "both", labels_with((0, 0, 0, 2), (4, 5, 7, 2), (2, 3, 4, 1))),
         write_region(root / "kidney", labels_with((1, 2, 3, 1))),
         write_region(root / "empty", labels_with()),
     ]
@@ -83,16 +86,16 @@ def test_a_forced_patch_holds_its_voxel(
     crops: list[int],
 ) -> None:
     """One kidney or tumour voxel anywhere, corners too: it is in the patch for every crop and every mirroring."""
-    shape = tuple(min(n, 12) for n in shape)  # type: ignore[assignment]
+    shape = tuple(min(n, MOST) for n in shape)  # type: ignore[assignment]
     z, y, x = (int(part * n) for part, n in zip(where, shape, strict=True))
     folder = tmp_path_factory.getbasetemp() / "forced" / str(next(NUMBERS))
     write_region(folder, labels_with((z, y, x, label), shape=shape))
     sampler = make_sampler([folder], patch, TUMOR_ALWAYS if label == 2 else KIDNEY_ALWAYS)
     for pick in sampler.draw(0):
         for seed in (pick.seed, *crops):
-            image, targets = cut_patch(replace(pick, seed=seed), patch, AIR, (0, 1, 2))
+            image, targets = cut_patch(replace(pick, seed=seed), patch, NUMBERS_AS_THEY_ARE, (0, 1, 2))
             assert (targets == label).sum() == 1
-            assert image[0][targets == label] == (z * shape[1] + y) * shape[2] + x
+            assert image[0][targets == label] == (z * shape[1] + y) * shape[2] + x + 1
 
 
 @settings(max_examples=30)
@@ -102,14 +105,14 @@ def test_what_a_region_lacks_is_air_and_background(
 ) -> None:
     """A patch has its size whatever the region's; along an axis shorter than it, the rest is filled around the whole
     of the region, and no voxel of the region comes twice."""
-    shape = tuple(min(n, 12) for n in shape)  # type: ignore[assignment]
+    shape = tuple(min(n, MOST) for n in shape)  # type: ignore[assignment]
     folder = tmp_path_factory.getbasetemp() / "padded" / str(next(NUMBERS))
     write_region(folder, np.full(shape, 1, np.uint8))
     (region,) = index_regions([folder], (0.0, 0.0, 0.0))
-    image, targets = cut_patch(Pick(region, Box.of_shape(shape), seed), patch, AIR, (0, 1, 2))
+    image, targets = cut_patch(Pick(region, Box.of_shape(shape), seed), patch, NUMBERS_AS_THEY_ARE, (0, 1, 2))
     assert image.shape == (1, *patch)
     assert targets.shape == patch
-    inside = image[0] != AIR
+    inside = image[0] != 0
     assert np.array_equal(inside, targets == 1)
     assert inside.sum() == np.prod(np.minimum(shape, patch))
     assert len(np.unique(image[0][inside])) == inside.sum()
@@ -125,42 +128,36 @@ def test_a_patch_is_batchgenerators_own(
     seed: int,
     data: st.DataObject,
 ) -> None:
-    """Its crop, padding and mirroring, to the last bit, from any window of a region."""
-    shape = tuple(min(n, 12) for n in shape)  # type: ignore[assignment]
+    """Its crop, padding and mirroring, to the last bit, from any window of a region, and then the network's input."""
+    shape = tuple(min(n, MOST) for n in shape)  # type: ignore[assignment]
     start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
     stop = tuple(data.draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True))
     folder = tmp_path_factory.getbasetemp() / "theirs" / str(next(NUMBERS))
     write_region(folder, np.random.default_rng(seed).integers(0, 3, shape).astype(np.uint8))
     (index,) = index_regions([folder], (0.0, 0.0, 0.0))
     window = Box(start, stop)  # type: ignore[arg-type]
-    air = -2.7183  # not a float16
-    image, targets = cut_patch(Pick(index, window, seed), patch, air, tuple(sorted(axes)))
+    intensity = Intensity(clip_low_hu=-79.5, clip_high_hu=304.0, mean_hu=101.0, std_hu=76.9)
+    image, targets = cut_patch(Pick(index, window, seed), patch, intensity, tuple(sorted(axes)))
     (region,) = open_regions(folder)
     at = window.to_slices()
     with numpy_seed(seed):
-        theirs, their_targets = crop(
-            [region.image[at][None]], [region.targets[at][None]], patch, (0, 0, 0), "random",
-            pad_kwargs={"constant_values": air},
-        )  # fmt: skip
+        theirs, their_targets = crop([region.levels[at][None]], [region.targets[at][None]], patch, (0, 0, 0), "random")
         augment_mirroring(theirs[0], their_targets[0], axes=axes)
-    assert np.array_equal(image, theirs[0].astype(np.float32))
+    assert np.array_equal(image, input_of_levels(theirs[0].astype(np.float32), intensity))
     assert np.array_equal(targets, their_targets[0, 0])
 
 
 def test_no_other_voxel_than_the_windows(cases: list[Path]) -> None:
     """Without mirroring a patch is a piece of the region, voxel for voxel."""
     (region, *_) = index_regions(cases, (0.0, 0.0, 0.0))
-    whole = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    whole = np.arange(1, np.prod(SHAPE) + 1).reshape(SHAPE)
     starts = set()
     for seed in range(60):
-        image, _ = cut_patch(Pick(region, Box((2, 3, 4), (7, 8, 11)), seed), (3, 3, 3), AIR, ())
-        z, y, x = np.unravel_index(int(image[0, 0, 0, 0]), SHAPE)
+        image, _ = cut_patch(Pick(region, Box((1, 1, 2), (5, 5, 8)), seed), (3, 3, 3), NUMBERS_AS_THEY_ARE, ())
+        z, y, x = np.unravel_index(int(image[0, 0, 0, 0]) - 1, SHAPE)
         assert np.array_equal(image[0], whole[z : z + 3, y : y + 3, x : x + 3])
-        assert 2 <= z <= 4
-        assert 3 <= y <= 5
-        assert 4 <= x <= 8
         starts.add((z, y, x))
-    assert len(starts) > 10
+    assert starts == set(product((1,), (1,), (2, 3, 4)))  # batchgenerators never draws an axis's last place
 
 
 @pytest.mark.parametrize(("axes", "kinds"), [((), 1), ((2,), 2), ((0, 1, 2), 8)])
@@ -169,13 +166,14 @@ def test_only_the_named_axes_are_mirrored(cases: list[Path], axes: tuple[int, ..
     (region, *_) = index_regions(cases, (0.0, 0.0, 0.0))
     seen = set()
     for seed in range(80):
-        image, targets = cut_patch(Pick(region, Box.of_shape(SHAPE), seed), SHAPE, AIR, axes)
-        corner = int(image[0, 0, 0, 0])
+        image, targets = cut_patch(Pick(region, Box.of_shape(SHAPE), seed), SHAPE, NUMBERS_AS_THEY_ARE, axes)
+        corner = int(image[0, 0, 0, 0]) - 1
         seen.add(corner)
         z, y, x = np.unravel_index(corner, SHAPE)
         flips = tuple(-1 if v else 1 for v in (z, y, x))
-        assert np.array_equal(image[0][tuple(slice(None, None, f) for f in flips)].ravel(), np.arange(np.prod(SHAPE)))
-        assert (targets[image[0] == 0] == 2).all()  # the voxel numbered 0 is a tumour voxel
+        unmirrored = image[0][tuple(slice(None, None, f) for f in flips)]
+        assert np.array_equal(unmirrored.ravel(), np.arange(1, np.prod(SHAPE) + 1))
+        assert (targets[image[0] == 1] == 2).all()  # the first voxel is a tumour voxel
     assert len(seen) == kinds
 
 

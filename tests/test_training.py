@@ -265,7 +265,7 @@ def all_tumor() -> SCUNet:
 
 
 def test_validation_draws_other_patches_than_training(planned_home: Path) -> None:
-    """From the same case, with another seed; the air of the plan fills both."""
+    """From the same case, with another seed; the intensities are the plan's."""
     plan = load_plan(planned_home / "preprocessed" / NAME)
     settings = run_settings(plan, "fine", 0, TINY, "fp32")
     trainer = FineTrainer(settings, planned_home / "preprocessed" / NAME, planned_home, choose_device("cpu", "fp32"))
@@ -273,4 +273,4 @@ def test_validation_draws_other_patches_than_training(planned_home: Path) -> Non
     train, validation = run.train, run.validation
     assert train.regions == validation.regions
     assert train.draw(0) != validation.draw(0)
-    assert train.air == validation.air == plan.intensity.air
+    assert train.intensity == validation.intensity == plan.intensity

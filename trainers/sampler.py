@@ -16,7 +16,9 @@ from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple, as_int_triple
 from bisc.core.jsonfile import load_json
 from bisc.core.roi import Box
+from bisc.core.targets import unpack_pairs
 from bisc.preprocessing.cache import CaseRecord, Region, load_regions
+from bisc.preprocessing.normalise import Intensity, input_of_levels
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Sampler:
         batch_size: Patches a batch.
         policy: How patches are chosen.
         seed: Of the run.
-        air: Value that fills what lies outside a region.
+        intensity: Makes network input of the cached levels; its air fills what lies outside a region.
         mirror_axes: Axes (0 z, 1 y, 2 x) mirrored at random.
     """
 
@@ -91,7 +93,7 @@ class Sampler:
     batch_size: int
     policy: SamplingPolicy
     seed: int
-    air: float
+    intensity: Intensity
     mirror_axes: tuple[int, ...] = (0, 1, 2)
 
     def draw(self, step: int) -> list[Pick]:
@@ -104,7 +106,7 @@ class Sampler:
         image = np.empty((self.batch_size, 1, *self.patch_size_zyx), np.float32)
         targets = np.empty((self.batch_size, *self.patch_size_zyx), np.uint8)
         for i, pick in enumerate(self.draw(step)):
-            cut_into(image[i, 0], targets[i], pick, self.air, self.mirror_axes)
+            cut_into(image[i, 0], targets[i], pick, self.intensity, self.mirror_axes)
         return Batch(image, targets)
 
     def _pick(self, rng: np.random.Generator) -> Pick:
@@ -163,7 +165,7 @@ def index_regions(folders: list[Path], room_mm_zyx: tuple[float, float, float]) 
 
 
 def cut_patch(
-    pick: Pick, patch_size_zyx: IntTriple, air: float, mirror_axes: tuple[int, ...]
+    pick: Pick, patch_size_zyx: IntTriple, intensity: Intensity, mirror_axes: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Random crop and random mirroring of one pick.
 
@@ -172,7 +174,7 @@ def cut_patch(
         window's region is air and background.
     """
     image, targets = np.empty((1, *patch_size_zyx), np.float32), np.empty(patch_size_zyx, np.uint8)
-    cut_into(image[0], targets, pick, air, mirror_axes)
+    cut_into(image[0], targets, pick, intensity, mirror_axes)
     return image, targets
 
 
@@ -180,13 +182,13 @@ def cut_into(
     image: npt.NDArray[np.float32],
     targets: npt.NDArray[np.uint8],
     pick: Pick,
-    air: float,
+    intensity: Intensity,
     mirror_axes: tuple[int, ...],
 ) -> None:
     """`cut_patch` into (z, y, x) arrays that are there.
 
     Place and mirroring are drawn as batchgenerators' `crop` and `augment_mirroring` draw them, and the voxels are
-    theirs to the last bit; but each is touched once, on its way from the memory map to the batch (docs/performance.md).
+    theirs; but each is copied once, from the memory map into the batch (docs/performance.md).
     """
     region = open_regions(pick.region.folder)[pick.region.number]
     with numpy_seed(pick.seed):
@@ -201,10 +203,12 @@ def cut_into(
     there, from_ = tuple(target), tuple(source)
     turned = tuple(slice(None, None, -1) if m else slice(None) for m in mirrored)
     if any(n_window < n_patch for n_patch, n_window in zip(image.shape, pick.window.shape_zyx, strict=True)):
-        image[...] = region.image.dtype.type(air)
+        image[...] = 0  # the level of air
         targets[...] = 0
-    image[turned][there] = region.image[from_]
-    targets[turned][there] = region.targets[from_]
+    image[turned][there] = region.levels[from_]
+    z, y, x = from_
+    targets[turned][there] = unpack_pairs(region.pairs[z, y], x.start, x.stop)
+    input_of_levels(image, intensity)
 
 
 @contextmanager

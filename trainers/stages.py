@@ -97,9 +97,7 @@ class Trainer:
         settings = to_plain(self.settings)
         begun = {"passes": 1, **checkpoint.settings}  # of versions before there were passes
         if begun != settings:
-            raise InputError(
-                last, _difference(begun, settings), "the settings it was begun with", TRAIN_ANEW
-            )
+            raise InputError(last, _difference(begun, settings), "the settings it was begun with", TRAIN_ANEW)
         conflicts = plan_conflicts(checkpoint, msgspec.to_builtins(plan))
         if conflicts:
             raise InputError(
@@ -136,7 +134,7 @@ class Trainer:
             batch_size=self.settings.batch_size,
             policy=self.policy,
             seed=seed,
-            air=plan.intensity.air,
+            intensity=plan.intensity,
             mirror_axes=self.settings.mirror_axes,
         )
 

@@ -24,16 +24,17 @@ class Box:
     @classmethod
     def of_mask(cls, mask: npt.NDArray[np.generic]) -> Box | None:
         """The smallest box around the non-zero voxels, or None for an empty mask."""
-        mask = mask if mask.dtype == np.bool_ else mask != 0  # `any` is slow on other types
-        start, stop = [], []
-        for axis in range(3):
+        mask = mask if mask.dtype in (np.bool_, np.uint8) else mask != 0
+        mask = mask.view(np.uint8)  # its `max` takes a third of the time of `any`
+        start, stop = [0, 0, 0], [0, 0, 0]
+        for axis in np.argsort(np.negative(np.abs(mask.strides)), kind="stable"):  # as the voxels lie in memory
             others = tuple(a for a in range(3) if a != axis)
-            hit = np.flatnonzero(mask.any(axis=others))
+            hit = np.flatnonzero(mask.max(axis=others))
             if hit.size == 0:
                 return None
-            start.append(int(hit[0]))
-            stop.append(int(hit[-1]) + 1)
-        return cls((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+            start[axis], stop[axis] = int(hit[0]), int(hit[-1]) + 1
+            mask = mask[(slice(None),) * int(axis) + (slice(start[axis], stop[axis]),)]
+        return cls(as_int_triple(start), as_int_triple(stop))
 
     @classmethod
     def of_shape(cls, shape_zyx: IntTriple) -> Box:
