@@ -63,7 +63,7 @@ def _windows(
 ) -> npt.NDArray[np.float32]:
     out: npt.NDArray[np.float32] = np.zeros((N_CLASSES, *image.shape), dtype=np.float32)
     total: npt.NDArray[np.float32] = np.zeros(image.shape, dtype=np.float32)
-    size = fold.window_zyx or window_that_fits(as_int_triple(image.shape), fold.base_features, network_gb)
+    size = fold.window_zyx or window_that_fits(as_int_triple(image.shape), fold.bytes_per_voxel, network_gb)
     places = [
         tuple(slice(s, min(s + n, length)) for s, n, length in zip(start, size, image.shape, strict=True))
         for start in product(*map(window_starts, image.shape, size))

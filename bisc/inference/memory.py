@@ -11,14 +11,16 @@ from bisc.core.geometry import IntTriple
 from bisc.core.memory import GIB, free_gb, resident_gb
 from bisc.imageio.stored import StoredImage, read_size
 
-BYTES_PER_VOXEL_FEATURE: Final = 22.0
+FOLDED_BYTES: Final = 10.5
+PLAIN_BYTES: Final = 22.0
 FORWARD_FIXED_GB: Final = 0.15
-"""Fitted to peaks of forward passes of the region branch in float32, f = 8 and 32 (docs/reliability.md)."""
+"""Of a pass of the region branch in float32, per voxel and base feature, folded and as trained, and in any case: fitted
+to peaks at f = 8 and 32 (docs/performance.md)."""
 MOST_NETWORK_GB: Final = 2.5
-"""A pass never takes more, whatever is free: 96 x 192 x 192 voxels at f = 32. So a long scan fits into 4 GB, and
+"""A pass never takes more, whatever is free: 192 x 192 x 192 voxels folded at f = 32. A long scan so fits into 4 GB, and
 results do not depend on how much memory a machine has, as long as it has that much."""
 LEAST_NETWORK_GB: Final = 0.9
-"""A rough window of 64 x 128 x 128 voxels at f = 32."""
+"""A rough window of 64 x 128 x 128 voxels at f = 32 of a network that cannot be folded."""
 BYTES_PER_IMAGE_VOXEL: Final = 6.0
 """Of a scan's voxels, int16 all along: its mask three times while it is written, and one mask more to count voxels."""
 STEP: Final = 16
@@ -58,12 +60,12 @@ def network_budget(path: Path, most_gb: float, limit_gb: float | None = None) ->
     return min(most_gb, left)
 
 
-def window_that_fits(shape_zyx: IntTriple, base_features: int, gb: float) -> IntTriple:
+def window_that_fits(shape_zyx: IntTriple, bytes_per_voxel: float, gb: float) -> IntTriple:
     """The whole of a region where a pass over it fits into `gb`, else the thickest slab along z that does.
 
     Slabs are multiples of 16 slices, one at least.
     """
-    per_slice = BYTES_PER_VOXEL_FEATURE * base_features * prod(_padded(n) for n in shape_zyx[1:])
+    per_slice = bytes_per_voxel * prod(_padded(n) for n in shape_zyx[1:])
     slices = (gb - FORWARD_FIXED_GB) * GIB / max(per_slice, 1.0)
     z, y, x = shape_zyx
     if _padded(z) <= slices:

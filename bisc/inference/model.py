@@ -20,7 +20,7 @@ from bisc.core.files import atomic_file
 from bisc.core.geometry import IntTriple
 from bisc.core.jsonfile import parse_json
 from bisc.core.limits import Edge, Features
-from bisc.inference.memory import MOST_NETWORK_GB
+from bisc.inference.memory import FOLDED_BYTES, MOST_NETWORK_GB, PLAIN_BYTES
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
@@ -58,14 +58,14 @@ class FoldNetwork:
         network: In eval mode, on the device, in its quickest form.
         window_zyx: What it sees at a time; None: a region in one piece (see `_window`).
         offsets: Logit offsets per class for the calibrated decision; None where none were fitted.
-        base_features: Its width, by which the memory of a pass is known.
+        bytes_per_voxel: What a pass takes for each voxel of a region.
     """
 
     fold: int
     network: RegionNetwork
     window_zyx: IntTriple | None
     offsets: tuple[float, ...] | None
-    base_features: int = 0
+    bytes_per_voxel: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +234,8 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
         raise InputError(name, "weights that are NaN or infinite", "a training that did not diverge", MEND)
     offsets = None if checkpoint.offsets is None else tuple(checkpoint.offsets)
     quick = fold_norms(device.put_network(network).eval(), device)
-    return FoldNetwork(fold, quick, _window(settings), offsets, settings.base_features)
+    per_feature = PLAIN_BYTES if quick is network else FOLDED_BYTES
+    return FoldNetwork(fold, quick, _window(settings), offsets, per_feature * settings.base_features)
 
 
 def _window(settings: NetworkSettings) -> IntTriple | None:
