@@ -5,6 +5,7 @@ Source and target share orientation (both canonical), so axes match one to one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil, prod
 from typing import Final, Literal
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from bisc.core.geometry import Geometry, IntTriple, as_int_triple
+from bisc.core.geometry import Geometry, IntTriple, as_int_triple, as_triple
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.roi import Box
 from bisc.core.volume import Volume
@@ -81,9 +82,7 @@ def _resample_at_once(
     if part.geometry.is_same_grid(grid, tolerance_mm=1e-4):
         return part.array.astype(np.float32)
     filled = _filled_up(part, factors)
-    image = _to_itk(filled)
-    if max(factors) > 1:
-        image = sitk.BinShrink(image, factors[::-1])
+    image = _to_itk(_averaged(filled, factors) if max(factors) > 1 else filled)
     method = sitk.sitkLinear if interpolation == "linear" else sitk.sitkNearestNeighbor
     out = sitk.Resample(
         image,
@@ -190,6 +189,29 @@ def _covering(source: Geometry, box: Box, grid: Geometry) -> Box | None:
     start = np.floor(index.min(axis=0)).astype(int) - 2
     stop = np.ceil(index.max(axis=0)).astype(int) + 3
     return Box(as_int_triple(start), as_int_triple(stop)).clipped(grid.shape_zyx)
+
+
+def _averaged(volume: Volume, factors: IntTriple) -> Volume:
+    """Means of whole bins, in the voxels' own type.
+
+    Taken in the order in which the voxels lie in memory: turning a scan that is stored slices first, as KiTS19's are,
+    takes three times as long as averaging it, and a sixteenth is left to be turned.
+    """
+    axes = np.argsort(np.negative(np.abs(volume.array.strides)), kind="stable")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(axes)))
+    averaged = sitk.GetArrayFromImage(sitk.BinShrink(image, [factors[axis] for axis in axes[::-1]]))
+    array = averaged.transpose(np.argsort(axes))
+    grid = volume.geometry
+    middle = np.subtract(factors, 1) / 2.0
+    return Volume(
+        array,
+        replace(
+            grid,
+            shape_zyx=as_int_triple(array.shape),
+            spacing_mm_zyx=as_triple(np.multiply(grid.spacing_mm_zyx, factors)),
+            origin_mm_xyz=as_triple(grid.index_to_physical(middle)),
+        ),
+    )
 
 
 def _to_itk(volume: Volume) -> sitk.Image:

@@ -17,7 +17,7 @@ FORWARD_FIXED_GB: Final = 0.15
 """Of a pass of the region branch in float32, per voxel and base feature, folded and as trained, and in any case: fitted
 to peaks at f = 8 and 32 (docs/performance.md)."""
 MOST_NETWORK_GB: Final = 2.5
-"""A pass never takes more, whatever is free: 192 x 192 x 192 voxels folded at f = 32. A long scan so fits into 4 GB, and
+"""A pass never takes more, whatever is free: 192 x 192 x 192 voxels folded at f = 32. So a long scan fits in 4 GB, and
 results do not depend on how much memory a machine has, as long as it has that much."""
 LEAST_NETWORK_GB: Final = 0.9
 """A rough window of 64 x 128 x 128 voxels at f = 32 of a network that cannot be folded."""
