@@ -1,6 +1,6 @@
 """Prediction of one KiTS-size scan from .nii.gz to .nii.gz, process start included: nnU-Net and ours in turn.
 
-    python -m benchmarks.predict [-o bench_out] [--peers .bench/peers] [--repeats 3]
+    python -m benchmarks.predict [-o bench_out] [--peers .bench/peers] [--repeats 3] [--peer-repeats 1]
 
 Single fold, full width (32 base features), default settings of both, but nnU-Net without its mirroring (with it: eight
 times as long). Our network's weights are set by hand, nnU-Net's are random: neither's speed depends on them, and our
@@ -27,15 +27,17 @@ PLAN_CASES = 6
 def main() -> None:
     """Write predict.csv, predict.md, predict.png and limit.csv."""
     parser = make_parser(__doc__)
+    parser.add_argument("--peer-repeats", type=int, help="nnU-Net's runs, half an hour each (default: as ours)")
     args = parser.parse_args()
+    n_peer = args.repeats if args.peer_repeats is None else args.peer_repeats
     work = args.out / "work"
     scan = scans.painted(work / "in" / "case_00000.nii.gz")
     write_results(work / "model")
     peer = None if args.no_peers else ready_peer(args.peers, work)
     rows = []
-    for _ in range(args.repeats):
+    for i in range(args.repeats):
         rows.append({"who": table.OURS, **vars(ours(scan, work))})
-        if peer is not None:
+        if peer is not None and i < n_peer:
             shutil.rmtree(work / "peer_out", ignore_errors=True)
             rows.append({"who": "nnU-Net 3d_fullres", **vars(peer.predict(peer.home / "in", work / "peer_out"))})
         print(rows[-2:], flush=True)

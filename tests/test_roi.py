@@ -35,9 +35,10 @@ def test_of_an_empty_mask_is_none() -> None:
     assert Box.of_mask(np.zeros((3, 3, 3), bool)) is None
 
 
-@given(masks)
-def test_of_mask_is_the_smallest(mask: np.ndarray) -> None:
-    """It holds every voxel of the mask, and each of its six faces touches one."""
+@given(masks, st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([1, -1, 2])] * 3), st.sampled_from("?Bhf"))
+def test_of_mask_is_the_smallest(mask: np.ndarray, axes: list[int], steps: tuple[int, ...], kind: str) -> None:
+    """It holds every voxel of the mask, and each of its six faces touches one, however the mask lies in memory."""
+    mask = mask.astype(kind).transpose(axes)[tuple(slice(None, None, step) for step in steps)]
     box = Box.of_mask(mask)
     found = np.argwhere(mask)
     if found.size == 0:

@@ -24,16 +24,22 @@ class Box:
     @classmethod
     def of_mask(cls, mask: npt.NDArray[np.generic]) -> Box | None:
         """The smallest box around the non-zero voxels, or None for an empty mask."""
-        mask = mask if mask.dtype in (np.bool_, np.uint8) else mask != 0
-        mask = mask.view(np.uint8)  # its `max` takes a third of the time of `any`
+        voxels = (mask if mask.dtype in (np.bool_, np.uint8) else mask != 0).view(
+            np.uint8
+        )  # `any` is slower than `max`
+        # In the order of memory, forwards: against it numpy takes twenty times as long.
+        mirrored = [stride < 0 for stride in voxels.strides]
+        first, second, third = (int(a) for a in np.argsort(np.negative(np.abs(voxels.strides)), kind="stable"))
+        voxels = voxels[tuple(slice(None, None, -1 if m else 1) for m in mirrored)].transpose(first, second, third)
+        hit = _range(voxels.max(axis=(1, 2)))
+        if hit is None:
+            return None
+        plane = voxels[slice(*hit)].max(axis=0)
+        ranges = {first: hit, second: _range(plane.max(axis=1)), third: _range(plane.max(axis=0))}
         start, stop = [0, 0, 0], [0, 0, 0]
-        for axis in np.argsort(np.negative(np.abs(mask.strides)), kind="stable"):  # as the voxels lie in memory
-            others = tuple(a for a in range(3) if a != axis)
-            hit = np.flatnonzero(mask.max(axis=others))
-            if hit.size == 0:
-                return None
-            start[axis], stop[axis] = int(hit[0]), int(hit[-1]) + 1
-            mask = mask[(slice(None),) * int(axis) + (slice(start[axis], stop[axis]),)]
+        for axis, n in enumerate(mask.shape):
+            low, high = ranges[axis] or (0, 0)
+            start[axis], stop[axis] = (n - high, n - low) if mirrored[axis] else (low, high)
         return cls(as_int_triple(start), as_int_triple(stop))
 
     @classmethod
@@ -81,3 +87,9 @@ class Box:
             as_int_triple(np.minimum(self.start_zyx, other.start_zyx)),
             as_int_triple(np.maximum(self.stop_zyx, other.stop_zyx)),
         )
+
+
+def _range(values: npt.NDArray[np.uint8]) -> tuple[int, int] | None:
+    """The first that is not zero, and one past the last."""
+    hit = np.flatnonzero(values)
+    return (int(hit[0]), int(hit[-1]) + 1) if hit.size else None

@@ -54,8 +54,8 @@ def read_image(path: Path) -> CaseImage:
     """
     with _trusted(path):
         source = _open(path)
-        hu = _as_hu(source.slabs, path)
-    native = NativeGrid.of(source.geometry)
+        native = NativeGrid.of(source.geometry)
+        hu = _as_hu(source.slabs, path, native.order.inverse().flips)
     return CaseImage(path, native.to_canonical(hu), native)
 
 
@@ -67,8 +67,9 @@ def read_labels(path: Path) -> CaseImage:
     """
     with _trusted(path):
         source = _open(path)
-        labels = converted(source.slabs, lambda slab: _as_labels(slab, path), np.uint8)
-    native = NativeGrid.of(source.geometry)
+        native = NativeGrid.of(source.geometry)
+        mirrored = native.order.inverse().flips
+        labels = converted(source.slabs, lambda slab: _as_labels(slab, path), np.uint8, mirrored)
     return CaseImage(path, native.to_canonical(labels), native)
 
 
@@ -235,7 +236,7 @@ def _make_geometry(
     return geometry
 
 
-def _as_hu(slabs: Slabs, path: Path) -> npt.NDArray[np.int16]:
+def _as_hu(slabs: Slabs, path: Path, mirrored: tuple[bool, bool, bool]) -> npt.NDArray[np.int16]:
     bad = 0
 
     def convert(slab: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
@@ -246,7 +247,7 @@ def _as_hu(slabs: Slabs, path: Path) -> npt.NDArray[np.int16]:
             slab = np.rint(slab, where=finite, out=np.zeros_like(slab))
         return slab if slab.dtype == np.int16 else np.clip(slab, *HU_LIMITS).astype(np.int16)
 
-    hu = converted(slabs, convert, np.int16)
+    hu = converted(slabs, convert, np.int16, mirrored)
     if bad:
         raise InputError(path, f"{bad} voxels are NaN or infinite", "finite HU", "repair the export")
     return hu
