@@ -79,6 +79,6 @@ def _foreground_quantiles(image: CaseImage, labels: CaseImage) -> list[int] | No
     if box is None:
         return None
     part = box.to_slices()
-    foreground = np.sort(image.volume.array[part][labels.volume.array[part] > 0], kind="stable")  # radix sort
-    place = np.linspace(0, foreground.size - 1, N_QUANTILES)
-    return [int(v) for v in np.rint(np.interp(place, np.arange(foreground.size), foreground))]
+    foreground = image.volume.array[part][labels.volume.array[part] > 0]
+    levels = np.quantile(foreground, np.linspace(0, 1, N_QUANTILES))
+    return [int(v) for v in np.rint(levels)]

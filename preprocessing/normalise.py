@@ -25,6 +25,10 @@ class Intensity(Document, frozen=True):
     mean_hu: Hounsfield
     std_hu: Deviation
 
+    def __post_init__(self) -> None:
+        if self.clip_low_hu > self.clip_high_hu:
+            raise ValueError(f"clips at {self.clip_low_hu} and {self.clip_high_hu} HU, the lower one above the upper")
+
     @property
     def air(self) -> float:
         """The normalised value of anything at or below the lower clip; fills what lies outside the image."""
@@ -32,8 +36,8 @@ class Intensity(Document, frozen=True):
 
     @property
     def level_hu(self) -> float:
-        """From one cached level to the next."""
-        return (self.clip_high_hu - self.clip_low_hu) / HIGHEST_LEVEL
+        """From one cached level to the next; never 0, even where all kidneys have one HU."""
+        return max(1.0, self.clip_high_hu - self.clip_low_hu) / HIGHEST_LEVEL
 
 
 def normalise(hu: npt.NDArray[np.generic], intensity: Intensity) -> npt.NDArray[np.float32]:

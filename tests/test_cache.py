@@ -277,10 +277,20 @@ def test_levels_by_hand() -> None:
     hu = np.array([-1000, 0, 2, 100, 510, 3000], np.int16)
     levels = to_levels(hu, intensity)
     assert levels.tolist() == [0, 0, 1, 50, 255, 255]
-    assert to_levels(np.array([4.9, 5.1]), intensity).tolist() == [2, 3]
+    assert to_levels(np.array([1.0, 3.0, 4.9, 5.1]), intensity).tolist() == [0, 2, 2, 3]
     assert input_of_levels(levels.astype(np.float32), intensity) == pytest.approx(
         [-2, -2, -1.96, 0, 8.2, 8.2], abs=1e-5
     )
+
+
+def test_kidneys_of_one_hu_have_levels_all_the_same() -> None:
+    """A phantom's, where both clips are equal; clips the wrong way round are a plan's fault."""
+    one = Intensity(clip_low_hu=50.0, clip_high_hu=50.0, mean_hu=50.0, std_hu=1.0)
+    assert to_levels(np.array([-1000, 50, 60], np.int16), one).tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="the lower one above the upper"):
+        msgspec.structs.replace(one, clip_low_hu=51.0)
+    with pytest.raises(msgspec.ValidationError, match="the lower one above the upper"):
+        msgspec.json.decode(b'{"clip_low_hu": 2, "clip_high_hu": 1, "mean_hu": 0, "std_hu": 1}', type=Intensity)
 
 
 def test_regions_lie_where_their_grid_says(job: CacheJob) -> None:

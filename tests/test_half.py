@@ -1,84 +1,119 @@
-"""Half precision is used where it gives float32's masks, and left where it does not."""
+"""Half precision is used where it gives float32's labels, and left where it does not, region by region."""
 
 from __future__ import annotations
 
 import warnings
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
 
 from bisc.core.notices import Notice
+from bisc.core.roi import Box
+from bisc.inference.forward import softmax_volume
+from bisc.inference.half import BLOCK, doubt_of_half, labels_dice
+from bisc.inference.model import FoldNetwork
 from bisc.network import SCUNet
 from bisc.network.device import Device
 from bisc.network.folded import fold
-from bisc.network.half import BLOCK, CheckedHalf, labels_dice
 
-CPU_BF16 = Device(torch.device("cpu"), "bf16")
-
-
-def one_hot(labels: Tensor) -> Tensor:
-    """(batch, 3, z, y, x) logits whose argmax is (batch, z, y, x) labels."""
-    return torch.nn.functional.one_hot(labels.long(), 3).movedim(-1, 1).float()
+BF16 = Device(torch.device("cpu"), "bf16")
+SHAPE = (40, 96, 80)
+Labels = npt.NDArray[np.uint8]
 
 
-class Threshold:
-    """Labels by voxel value: 1 above `kidney`, 2 above `tumor`; remembers what it was shown."""
-
-    def __init__(self, kidney: float, tumor: float = 9.0) -> None:
-        self.kidney, self.tumor = kidney, tumor
-        self.shapes: list[tuple[int, ...]] = []
-
-    def forward_region(self, image: Tensor) -> Tensor:
-        self.shapes.append(tuple(image.shape[2:]))
-        return one_hot((image[:, 0] > self.kidney).int() + (image[:, 0] > self.tumor).int())
+def one_hot(labels: Labels) -> npt.NDArray[np.float32]:
+    """(3, z, y, x) softmax whose argmax is (z, y, x) labels."""
+    return np.stack([labels == k for k in range(3)]).astype(np.float32)
 
 
-class Overflowing:
-    """fp16 ends at 65504."""
+def doubt(half: Labels, exact: Labels) -> tuple[str, list[Box]]:
+    """What is said of two label maps, and the boxes that were looked at."""
+    seen: list[Box] = []
 
-    def forward_region(self, image: Tensor) -> Tensor:
-        return torch.full((len(image), 3, *image.shape[2:]), float("nan"))
+    def in_both(block: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        seen.append(block)
+        return one_hot(half[block.to_slices()]), one_hot(exact[block.to_slices()])
+
+    return doubt_of_half(one_hot(half), in_both), seen
 
 
 def test_dice_of_labels_by_hand() -> None:
     """Four and three labelled voxels, two of them the same in both: 2 * 2 / 7; nothing anywhere is agreement."""
-    a = one_hot(torch.tensor([0, 1, 1, 2, 2, 0]).reshape(1, 1, 1, 6))
-    b = one_hot(torch.tensor([0, 1, 2, 2, 0, 0]).reshape(1, 1, 1, 6))
-    assert labels_dice(a, b) == pytest.approx(4 / 7)
-    assert labels_dice(one_hot(torch.zeros(1, 2, 2, 2)), one_hot(torch.zeros(1, 2, 2, 2))) == 1.0
+    assert labels_dice(np.array([0, 1, 1, 2, 2, 0]), np.array([0, 1, 2, 2, 0, 0])) == pytest.approx(4 / 7)
+    assert labels_dice(np.zeros(5, int), np.zeros(5, int)) == 1.0
 
 
-@pytest.mark.parametrize("at", [(0, 0, 0), (40, 70, 60), (79, 159, 127)])
-def test_checked_on_the_first_kidney_only(at: tuple[int, int, int]) -> None:
-    """No foreground, nothing to check; then one block around it, wherever it lies; then half precision alone."""
-    half, exact = Threshold(0.5), Threshold(0.5)
-    network = CheckedHalf(half, exact)
-    image = torch.zeros(2, 1, 80, 160, 128)
-    network.forward_region(image)
-    assert network.trusted is None
-    assert exact.shapes == []
-    image[(1, 0, *at)] = 1.0
-    assert torch.equal(network.forward_region(image), exact.forward_region(image))
-    assert network.trusted is True
-    assert exact.shapes[0] == BLOCK
-    n = len(exact.shapes)
-    network.forward_region(image)
-    assert len(exact.shapes) == n
+@pytest.mark.parametrize("at", [(0, 0, 0), (20, 50, 60), (39, 95, 79)])
+def test_the_block_holds_a_kidney_wherever_it_lies(at: tuple[int, int, int]) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    assert doubt(labels, labels) == ("", [])
+    labels[at] = 1
+    said, (block,) = doubt(labels, labels)
+    assert said == ""
+    assert block.shape_zyx == BLOCK
+    assert labels[block.to_slices()].any()
 
 
-def test_other_masks_lead_to_float32() -> None:
-    """100 labelled voxels, of which half precision misses one: Dice 0.995 is too little. Told once."""
-    image = torch.zeros(1, 1, 16, 16, 16)
-    image[0, 0, 4, :10, :10] = 1.0
-    image[0, 0, 4, 0, 0] = 0.6
-    network = CheckedHalf(Threshold(0.7), Threshold(0.5))
-    with pytest.warns(Notice, match=r"half precision: Dice 0\.9950 with float32's labels; .* float32"):
-        first = network.forward_region(image)
-    assert int(first.argmax(1).sum()) == 100
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert torch.equal(network.forward_region(image), first)
+def test_parts_that_lie_apart_are_not_looked_for_between_them() -> None:
+    """The middle of two kidneys is in neither."""
+    half = np.zeros(SHAPE, np.uint8)
+    half[:8, :10, :10] = half[-8:, -10:, -10:] = 1
+    exact = np.where(half > 0, 2, 0).astype(np.uint8)
+    said, (block,) = doubt(half, exact)
+    assert half[block.to_slices()].any()
+    assert said == "Dice 0.0000 with float32's labels"
+
+
+def test_a_thousandth_decides_but_not_three_voxels() -> None:
+    """8 x 25 x 25 labelled voxels: 5 lost are Dice 0.9995; 10, or 4 of 100, are too many; 3 of 100 tell nothing."""
+
+    def lost(n: int, of: tuple[int, int, int]) -> str:
+        exact = np.zeros(SHAPE, np.uint8)
+        exact[tuple(slice(10, 10 + k) for k in of)] = 1
+        half = exact.copy()
+        half[tuple(np.argwhere(half)[:n].T)] = 0
+        return doubt(half, exact)[0]
+
+    assert lost(5, (8, 25, 25)) == ""
+    assert lost(11, (8, 25, 25)).startswith("Dice 0.998")
+    assert lost(4, (1, 10, 10)).startswith("Dice 0.9796")
+    assert lost(3, (1, 10, 10)) == ""
+
+
+def test_overflow_is_no_background() -> None:
+    """Not a number is no class, yet argmax makes background of it, in which there would be nothing to look at."""
+    assert doubt_of_half(np.full((3, 8, 8, 8), np.nan, np.float32), lambda _: pytest.fail("looked")) == "it overflows"
+
+
+class Threshold:
+    """Kidney above a value."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def forward_region(self, image: Tensor) -> Tensor:
+        kidney = (image[:, 0] > self.value).float()
+        return 9 * torch.stack([1 - kidney, kidney, torch.zeros_like(kidney)], dim=1)
+
+
+def test_one_region_does_not_decide_for_another() -> None:
+    """Half precision misses what is fainter than 0.7: only where there is such is float32 used, in whatever order."""
+    network = FoldNetwork(0, Threshold(0.7), None, None, 0.0, Threshold(0.5))
+    plain = np.zeros((16, 32, 32), np.float32)
+    plain[4:8, 8:20, 8:20] = 1.0
+    faint = np.where(plain > 0, plain, 0)
+    faint[4:8, 8:20, 14:20] = 0.6
+    for image, told in ((plain, False), (faint, True), (plain, False), (faint, True)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = softmax_volume([network], image, 0.0, BF16).argmax(axis=0)
+        assert np.array_equal(found, image > 0)
+        assert [str(w.message) for w in caught if w.category is Notice] == (
+            ["half precision: Dice 0.6667 with float32's labels; computed in float32"] if told else []
+        )
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
@@ -92,24 +127,10 @@ def test_a_network_that_bf16_ruins_predicts_in_float32(norm: str) -> None:
         weight[1, 0], weight[1, 1] = 100.3, 99.8  # 100.5 and 100 in bf16
         assert bias is not None
         bias[:] = 0.0
-    image = torch.randn(1, 1, 16, 32, 32)
-    network = fold(net, CPU_BF16)
-    assert isinstance(network, CheckedHalf)
-    with torch.inference_mode(), pytest.warns(Notice, match="half precision"):
-        with CPU_BF16.autocast():
-            found = network.forward_region(image)
-        torch.testing.assert_close(found, net.forward_region(image))
-    assert network.trusted is False
-
-
-def test_overflow_leads_to_float32() -> None:
-    """Not a number is no class, yet argmax makes background of it, in which there would be nothing to check."""
-    image = torch.ones(1, 1, 8, 8, 8)
-    network = CheckedHalf(Overflowing(), Threshold(0.5))
-    with pytest.warns(Notice, match="half precision: it overflows"):
-        assert int(network.forward_region(image).argmax(1).sum()) == 512
-
-
-def test_float32_is_not_checked() -> None:
-    """There is nothing to compare it with."""
-    assert not isinstance(fold(SCUNet(4, "batch").eval(), Device(torch.device("cpu"), "fp32")), CheckedHalf)
+    image = np.random.default_rng(0).standard_normal((16, 32, 32)).astype(np.float32)
+    single = BF16.in_float32()
+    exact = FoldNetwork(0, fold(net, single), None, None)
+    half = FoldNetwork(0, fold(net, BF16), None, None, 0.0, exact.network)
+    with pytest.warns(Notice, match="half precision"):
+        found = softmax_volume([half], image, 0.0, BF16)
+    assert np.array_equal(found, softmax_volume([exact], image, 0.0, single))

@@ -23,7 +23,6 @@ from bisc.imageio.stored import read_size
 from bisc.inference import memory as planning
 from bisc.inference.forward import softmax_volume
 from bisc.inference.memory import (
-    FOLDED_BYTES,
     FORWARD_FIXED_GB,
     MOST_NETWORK_GB,
     image_gb,
@@ -31,6 +30,7 @@ from bisc.inference.memory import (
     window_that_fits,
 )
 from bisc.inference.predictor import PredictOptions, predict_cases
+from bisc.network.folded import Kernels, OneDnnKernels
 
 GIB = 2.0**30
 FOLDED = 10.5 * 32
@@ -54,10 +54,10 @@ def test_a_fused_kidney_is_seen_in_slabs() -> None:
 @given(st.tuples(*[st.integers(1, 400)] * 3), st.integers(4, 64), st.floats(0.0, 8.0))
 def test_windows_fit_or_are_the_smallest(shape: tuple[int, int, int], features: int, gb: float) -> None:
     """Padded to multiples of 16 a window takes what is allowed at most, unless it is one step thick."""
-    window = window_that_fits(shape, features * FOLDED_BYTES, gb)
+    window = window_that_fits(shape, features * OneDnnKernels.bytes_per_voxel_feature, gb)
     padded = [-(-n // 16) * 16 for n in window]
     assert window[1:] == shape[1:]
-    fits = FOLDED_BYTES * features * prod(padded) / GIB + FORWARD_FIXED_GB <= gb + 1e-9
+    fits = OneDnnKernels.bytes_per_voxel_feature * features * prod(padded) / GIB + FORWARD_FIXED_GB <= gb + 1e-9
     assert fits or window[0] == 16 or shape[0] <= 16
 
 
@@ -189,17 +189,17 @@ def test_fewer_workers_where_the_memory_is_small(
 PASS = """
 import sys
 import numpy as np, torch
-from bisc.network import SCUNet
+from bisc.network import SCUNet, folded
 from bisc.network.device import choose_device
-from bisc.network.folded import fold
 
 def peak():
     status = dict(line.split(":", 1) for line in open("/proc/self/status"))
     return int(status["VmHWM"].split()[0]) / 2**20
 
 device = choose_device("cpu", "fp32")
-z, y, x, features = map(int, sys.argv[1:])
-network = fold(device.put_network(SCUNet(features, "batch")).eval(), device)
+z, y, x, features = map(int, sys.argv[2:])
+plain = device.put_network(SCUNet(features, "batch")).eval()
+network = folded.FoldedSCUNet(plain, getattr(folded, sys.argv[1])(), torch.float32)
 image = device.put(np.zeros((1, 1, z, y, x), np.float32))
 before = peak()
 with torch.inference_mode():
@@ -209,9 +209,11 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/status is Linux's")
-def test_a_folded_pass_takes_what_is_planned() -> None:
+@pytest.mark.parametrize("kernels", [OneDnnKernels, Kernels])
+def test_a_folded_pass_takes_what_is_planned(kernels: type[Kernels]) -> None:
     """Not more, nor so much less that slabs are cut thinner than they need be."""
     sizes = ["48", "96", "96", "32"]
-    done = subprocess.run([sys.executable, "-c", PASS, *sizes], capture_output=True, text=True, timeout=300, check=True)
-    of_voxels = FOLDED * 48 * 96 * 96 / GIB
+    command = [sys.executable, "-c", PASS, kernels.__name__, *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    of_voxels = kernels.bytes_per_voxel_feature * 32 * 48 * 96 * 96 / GIB
     assert 0.6 * of_voxels < float(done.stdout) < of_voxels + FORWARD_FIXED_GB

@@ -31,8 +31,9 @@ def test_of_mask_by_hand() -> None:
 
 
 def test_of_an_empty_mask_is_none() -> None:
-    """Nothing found is a result."""
-    assert Box.of_mask(np.zeros((3, 3, 3), bool)) is None
+    """Nothing found is a result, and so is nothing to look at."""
+    for shape in ((3, 3, 3), (0, 3, 3), (3, 0, 3), (3, 3, 0)):
+        assert Box.of_mask(np.zeros(shape, bool)) is None
 
 
 @given(masks, st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([1, -1, 2])] * 3), st.sampled_from("?Bhf"))

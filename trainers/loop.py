@@ -201,8 +201,8 @@ class TrainingRun:
         self.network.eval()
         losses = []
         counts = np.zeros((2, 3))
-        for batch in fixed:
-            image, packed = self.device.put(batch.image), self.device.put(batch.targets)
+        for part in (part for batch in fixed for part in batch.parts(self.settings.passes)):
+            image, packed = self.device.put(part.image), self.device.put(part.targets)
             with self.device.autocast():
                 logits = self.network(image)
             targets = unpack_targets(packed)

@@ -9,9 +9,9 @@ import msgspec
 import torch
 
 from bisc.core.errors import InputError
-from bisc.core.jsonfile import load_json
 from bisc.core.memory import GIB, free_gb
 from bisc.core.notices import notice
+from bisc.network.checkpoint import load_checkpoint
 from bisc.network.device import Device
 from bisc.planners.memory import norm_for, training_gb
 from bisc.trainers.settings import RunSettings
@@ -31,15 +31,19 @@ def in_passes(settings: RunSettings, passes: int) -> RunSettings:
         InputError: If the batch cannot be cut so.
     """
     size = settings.batch_size
-    if size % passes:
+    if passes < 1 or size % passes:
         raise InputError("--passes", str(passes), f"a divisor of the batch of {size}")
     changes = {"norm": "instance"} if passes > 1 and norm_for(size // passes) == "instance" else {}
     return msgspec.structs.replace(settings, passes=passes, **changes)
 
 
 def passes_that_fit(settings: RunSettings, gb: float) -> int:
-    """The fewest passes whose part of the batch trains within `gb` GiB; one patch a pass where none does."""
-    counts = _divisors(settings.batch_size)
+    """The fewest passes whose part of the batch trains within `gb` GiB, or the most there may be.
+
+    The norm stays the plan's: it is no matter of what other programs happen to hold.
+    """
+    size = settings.batch_size
+    counts = [n for n in range(1, size + 1) if size % n == 0 and in_passes(settings, n).norm == settings.norm]
     return next((n for n in counts if pass_gb(settings, n) <= gb), counts[-1])
 
 
@@ -49,44 +53,42 @@ def pass_gb(settings: RunSettings, passes: int) -> float:
     return whole if settings.precision == "fp32" else HALF_PRECISION * whole
 
 
-def choose_passes(settings: RunSettings, asked: int | None, begun: Path | None, device: Device) -> RunSettings:
+def choose_passes(settings: RunSettings, asked: int | None, last: Path | None, free: float | None) -> RunSettings:
     """The settings in as many passes as are asked for, or as the run was begun with, or as memory demands.
 
     Args:
         settings: Of one pass.
         asked: The user's number.
-        begun: run.json of the run that is gone on with, where there is one.
-        device: Where it trains.
+        last: Checkpoint of the run that is gone on with, where there is one.
+        free: Memory in GiB to train in; None: whatever it takes.
 
     Raises:
-        InputError: If the batch cannot be cut so, or `begun` is no run.json.
+        InputError: If the batch cannot be cut so, or `last` is no checkpoint.
     """
     if asked is not None:
         return in_passes(settings, asked)
-    if begun is not None and begun.exists():  # whatever is free today: its weights are of that many
-        passes = load_json(begun, RunSettings, "leave --continue out to train anew").passes
-        return in_passes(settings, passes) if settings.batch_size % passes == 0 else settings
-    free = free_on(device)
+    if last is not None and last.exists():  # whatever is free today: its weights are of that many
+        begun = load_checkpoint(last).settings.get("passes", 1)
+        fits = isinstance(begun, int) and begun > 0 and settings.batch_size % begun == 0
+        return in_passes(settings, begun) if fits else settings
+    if free is None:
+        return settings
     passes = passes_that_fit(settings, free)
-    if passes > 1:
+    if pass_gb(settings, 1) > free:
         _tell(settings, passes, free)
     return in_passes(settings, passes)
 
 
 def _tell(settings: RunSettings, passes: int, free: float) -> None:
     size, each = settings.batch_size, pass_gb(settings, passes)
-    doubt = f", each of {each:.1f} GB, which may still be too much: plan with --memory-gb" if each > free else ""
+    doubt = f" of {each:.1f} GB each: plan with a smaller --memory-gb, or name more --passes" if each > free else ""
     notice(
         f"{settings.stage} fold {settings.fold}",
         f"a step on a batch of {size} takes {pass_gb(settings, 1):.1f} GB, {free:.1f} GB are free",
-        f"trained in {passes} passes of {size // passes}{doubt} (--passes 1: at once)",
+        f"trained in {passes} passes of {size // passes} (--passes 1: at once){doubt}",
     )
 
 
 def free_on(device: Device) -> float:
-    """Free memory in GiB where the network trains."""
+    """Free memory in GiB where the network trains; before anything is trained, which keeps what it took."""
     return float(torch.cuda.mem_get_info(device.device)[0]) / GIB if device.kind == "cuda" else free_gb()
-
-
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]

@@ -65,11 +65,13 @@ def run(args: argparse.Namespace) -> int:
     with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
         from bisc.network.device import choose_device
         from bisc.report.validation import check_rough, finish_fold
-        from bisc.trainers.passes import choose_passes
+        from bisc.trainers.loop import CHECKPOINT_LAST
+        from bisc.trainers.passes import choose_passes, free_on
         from bisc.trainers.stages import TRAINERS
     device = choose_device(args.device, args.precision, args.deterministic)
     if args.stage == "fine" and not args.no_validation:
         check_rough(folds, plan, results)
+    free = None if args.deterministic else free_on(device)  # else other programs would have a say in the bytes
     for fold in folds:
         settings = run_settings(
             plan,
@@ -85,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
         )
         fitting = device.for_patch(settings.patch_size_zyx)
         settings = msgspec.structs.replace(settings, precision=fitting.precision)
-        begun = fold_folder(results, args.stage, fold) / "run.json" if args.resume else None
-        settings = choose_passes(settings, args.passes, begun, device)
+        last = fold_folder(results, args.stage, fold) / CHECKPOINT_LAST if args.resume else None
+        settings = choose_passes(settings, args.passes, last, free)
         workers = args.workers if args.workers is not None else 0 if device.kind == "cpu" else 4
         folder = TRAINERS[args.stage](settings, preprocessed, results, fitting, workers).run(resume=args.resume)
         if not args.no_validation:

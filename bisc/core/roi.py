@@ -31,14 +31,16 @@ class Box:
         mirrored = [stride < 0 for stride in voxels.strides]
         first, second, third = (int(a) for a in np.argsort(np.negative(np.abs(voxels.strides)), kind="stable"))
         voxels = voxels[tuple(slice(None, None, -1 if m else 1) for m in mirrored)].transpose(first, second, third)
-        hit = _range(voxels.max(axis=(1, 2)))
+        hit = _range(voxels.max(axis=(1, 2))) if voxels.size else None
         if hit is None:
             return None
         plane = voxels[slice(*hit)].max(axis=0)
         ranges = {first: hit, second: _range(plane.max(axis=1)), third: _range(plane.max(axis=0))}
         start, stop = [0, 0, 0], [0, 0, 0]
         for axis, n in enumerate(mask.shape):
-            low, high = ranges[axis] or (0, 0)
+            ends = ranges[axis]
+            assert ends is not None  # there is a voxel: every axis has seen it
+            low, high = ends
             start[axis], stop[axis] = (n - high, n - low) if mirrored[axis] else (low, high)
         return cls(as_int_triple(start), as_int_triple(stop))
 

@@ -11,11 +11,15 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from bisc.core.geometry import as_int_triple
+from bisc.core.geometry import IntTriple, as_int_triple
 from bisc.core.labels import N_CLASSES
+from bisc.core.notices import notice
+from bisc.core.roi import Box
+from bisc.inference.half import doubt_of_half
 from bisc.inference.memory import MOST_NETWORK_GB, window_that_fits
 from bisc.inference.model import FoldNetwork
 from bisc.network.device import Device
+from bisc.network.folded import RegionNetwork
 
 MULTIPLE = 16
 BATCH_VOXELS = 600_000
@@ -44,7 +48,8 @@ def softmax_volume(
     """
     mean: npt.NDArray[np.float32] = np.zeros((N_CLASSES, *image.shape), dtype=np.float32)
     for fold in networks:
-        mean += _windows(fold, image, air, device, network_gb)
+        window = fold.window_zyx or window_that_fits(as_int_triple(image.shape), fold.bytes_per_voxel, network_gb)
+        mean += _softmax(fold, image, air, device, window)
     mean /= len(networks)
     return mean
 
@@ -58,18 +63,38 @@ def window_starts(length: int, window: int) -> list[int]:
     return sorted({round(i * last / (n - 1)) for i in range(n)})
 
 
-def _windows(
-    fold: FoldNetwork, image: npt.NDArray[np.float32], air: float, device: Device, network_gb: float
+def _softmax(
+    fold: FoldNetwork, image: npt.NDArray[np.float32], air: float, device: Device, window: IntTriple
 ) -> npt.NDArray[np.float32]:
+    """One network's, in the device's precision where that gives float32's labels."""
+    found = _windows(fold.network, image, air, device, window)
+    if fold.exact is None:
+        return found
+    exact, single = fold.exact, device.in_float32()
+
+    def in_both(block: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        part = image[block.to_slices()][None]
+        return _one_pass(fold.network, part, air, device)[0], _one_pass(exact, part, air, single)[0]
+
+    doubt = doubt_of_half(found, in_both)
+    if not doubt:
+        return found
+    notice("half precision", doubt, "computed in float32")
+    return _windows(exact, image, air, single, window)
+
+
+def _windows(
+    network: RegionNetwork, image: npt.NDArray[np.float32], air: float, device: Device, size: IntTriple
+) -> npt.NDArray[np.float32]:
+    """(classes, z, y, x) softmax from half-overlapping windows of `size`."""
     out: npt.NDArray[np.float32] = np.zeros((N_CLASSES, *image.shape), dtype=np.float32)
     total: npt.NDArray[np.float32] = np.zeros(image.shape, dtype=np.float32)
-    size = fold.window_zyx or window_that_fits(as_int_triple(image.shape), fold.bytes_per_voxel, network_gb)
     places = [
         tuple(slice(s, min(s + n, length)) for s, n, length in zip(start, size, image.shape, strict=True))
         for start in product(*map(window_starts, image.shape, size))
     ]
     for batch in batched(places, max(1, BATCH_VOXELS // math.prod(size))):
-        softmax = _one_pass(fold, np.stack([image[at] for at in batch]), air, device)
+        softmax = _one_pass(network, np.stack([image[at] for at in batch]), air, device)
         weight = _weights(softmax.shape[2:])
         for at, part in zip(batch, softmax, strict=True):
             inside = (slice(None), *at)
@@ -94,7 +119,7 @@ def _weights(shape_zyx: tuple[int, ...]) -> npt.NDArray[np.float32]:
 
 @torch.inference_mode()
 def _one_pass(
-    fold: FoldNetwork, windows: npt.NDArray[np.float32], air: float, device: Device
+    network: RegionNetwork, windows: npt.NDArray[np.float32], air: float, device: Device
 ) -> npt.NDArray[np.float32]:
     """(window, classes, z, y, x) softmax of (window, z, y, x) images, padded with air to multiples of 16."""
     pad: list[int] = []
@@ -102,7 +127,7 @@ def _one_pass(
         pad += [0, -n % MULTIPLE]
     x = F.pad(device.put(np.ascontiguousarray(windows)[:, None]), pad, value=air)
     with device.autocast():
-        logits = fold.network.forward_region(x)
+        logits = network.forward_region(x)
     _, z, y, w = windows.shape
     softmax: npt.NDArray[np.float32] = logits[..., :z, :y, :w].float().softmax(dim=1).cpu().numpy()
     return softmax

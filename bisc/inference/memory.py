@@ -11,11 +11,8 @@ from bisc.core.geometry import IntTriple
 from bisc.core.memory import GIB, free_gb, resident_gb
 from bisc.imageio.stored import StoredImage, read_size
 
-FOLDED_BYTES: Final = 10.5
-PLAIN_BYTES: Final = 22.0
 FORWARD_FIXED_GB: Final = 0.15
-"""Of a pass of the region branch in float32, per voxel and base feature, folded and as trained, and in any case: fitted
-to peaks at f = 8 and 32 (docs/performance.md)."""
+"""Of a pass, whatever its size; what grows with its voxels stands in bisc.network.folded."""
 MOST_NETWORK_GB: Final = 2.5
 """A pass never takes more, whatever is free: 192 x 192 x 192 voxels folded at f = 32. So a long scan fits in 4 GB, and
 results do not depend on how much memory a machine has, as long as it has that much."""

@@ -20,12 +20,12 @@ from bisc.core.files import atomic_file
 from bisc.core.geometry import IntTriple
 from bisc.core.jsonfile import parse_json
 from bisc.core.limits import Edge, Features
-from bisc.inference.memory import FOLDED_BYTES, MOST_NETWORK_GB, PLAIN_BYTES
+from bisc.inference.memory import MOST_NETWORK_GB
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
+from bisc.network.folded import RegionNetwork, pass_bytes
 from bisc.network.folded import fold as fold_norms
-from bisc.network.half import RegionNetwork
 from bisc.network.sc_unet import Norm
 from bisc.planners.plan import Plan
 
@@ -55,10 +55,11 @@ class FoldNetwork:
 
     Attributes:
         fold: Its number.
-        network: In eval mode, on the device, in its quickest form.
+        network: In eval mode, on the device, in its quickest form and the device's precision.
         window_zyx: What it sees at a time; None: a region in one piece (see `_window`).
         offsets: Logit offsets per class for the calibrated decision; None where none were fitted.
         bytes_per_voxel: What a pass takes for each voxel of a region.
+        exact: The same network in float32, where the other is not.
     """
 
     fold: int
@@ -66,6 +67,7 @@ class FoldNetwork:
     window_zyx: IntTriple | None
     offsets: tuple[float, ...] | None
     bytes_per_voxel: float = 0.0
+    exact: RegionNetwork | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,9 +235,18 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     if not all(bool(torch.isfinite(weights).all()) for weights in network.state_dict().values()):
         raise InputError(name, "weights that are NaN or infinite", "a training that did not diverge", MEND)
     offsets = None if checkpoint.offsets is None else tuple(checkpoint.offsets)
-    quick = fold_norms(device.put_network(network).eval(), device)
-    per_feature = PLAIN_BYTES if quick is network else FOLDED_BYTES
-    return FoldNetwork(fold, quick, _window(settings), offsets, per_feature * settings.base_features)
+    network = device.put_network(network).eval()
+    quick = exact = fold_norms(network, device.in_float32())
+    if device.precision != "fp32":
+        quick = fold_norms(network, device)
+    return FoldNetwork(
+        fold,
+        quick,
+        _window(settings),
+        offsets,
+        settings.base_features * pass_bytes(exact),
+        None if device.precision == "fp32" else exact,
+    )
 
 
 def _window(settings: NetworkSettings) -> IntTriple | None:

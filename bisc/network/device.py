@@ -59,6 +59,10 @@ class Device:
             return replace(self, precision="fp32")
         return self
 
+    def in_float32(self) -> Device:
+        """The same device, computing in single precision."""
+        return replace(self, precision="fp32")
+
     def autocast(self) -> AbstractContextManager[None]:
         """Mixed precision for the forward pass; losses stay in float32."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16

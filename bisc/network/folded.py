@@ -8,14 +8,13 @@ concatenation is never made. On a CPU oneDNN's convolutions also do the ReLU and
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bisc.network.device import Device
-from bisc.network.half import CheckedHalf, RegionNetwork
 from bisc.network.sc_unet import SCUNet, UpGroup
 
 TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.05}
@@ -25,8 +24,22 @@ _ONES: Final = [1, 1, 1]
 _LAST: Final = torch.channels_last_3d
 
 
+PLAIN_BYTES: Final = 22.0
+"""Memory of a pass in float32 per voxel and base feature, of a network as it was trained; a folded one's stands at its
+kernels. Fitted to peaks at f = 8, 16 and 32 (docs/performance.md)."""
+
+
+class RegionNetwork(Protocol):
+    """What prediction needs of a network."""
+
+    def forward_region(self, image: Tensor) -> Tensor:
+        """(batch, 3, z, y, x) logits of a (batch, 1, z, y, x) image."""
+
+
 class Kernels:
     """Convolutions by torch's own functions."""
+
+    bytes_per_voxel_feature = 17.0
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
         """A convolution that keeps the size, with or without ReLU."""
@@ -43,6 +56,8 @@ class OneDnnKernels(Kernels):
 
     By operators that torch.compile uses on CPUs. They are not public: `fold` looks whether they are there and right.
     """
+
+    bytes_per_voxel_feature = 10.5
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
         padding = [weight.shape[2] // 2] * 3
@@ -119,24 +134,23 @@ class FoldedSCUNet(nn.Module):
 def fold(network: SCUNet, device: Device) -> RegionNetwork:
     """The quickest form of a network in eval mode on `device` that gives the network's own logits.
 
-    In half precision it is compared with float32 once more, on the first kidney it finds (`bisc.network.half`).
+    Each candidate is compared with the network on a small volume; one that fails, or gives something else, is not
+    taken. Networks with instance norm, which depends on the image and cannot be folded, stay as they are.
     """
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[device.precision]
-    quick = _quickest(network, device, dtype)
-    return quick if dtype == torch.float32 else CheckedHalf(quick, network)
-
-
-def _quickest(network: SCUNet, device: Device, dtype: torch.dtype) -> RegionNetwork:
-    """Each candidate is compared with the network on a small volume; one that fails, or gives something else, is not
-    taken. Networks with instance norm, which depends on the image and cannot be folded, stay as they are."""
     if not isinstance(network.down_1[1], nn.BatchNorm3d):
         return network
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[device.precision]
     candidates = [OneDnnKernels(), Kernels()] if device.kind == "cpu" else [Kernels()]
     for kernels in candidates:
         folded = FoldedSCUNet(network, kernels, dtype).to(device.device)
         if _agree(network, folded, TOLERANCE[dtype], device.device):
             return folded
     return network
+
+
+def pass_bytes(network: RegionNetwork) -> float:
+    """Memory of a pass in float32 per voxel and base feature."""
+    return network.kernels.bytes_per_voxel_feature if isinstance(network, FoldedSCUNet) else PLAIN_BYTES
 
 
 @torch.inference_mode()
