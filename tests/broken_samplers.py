@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from bisc.core.geometry import IntTriple
 from bisc.core.jsonfile import save_json
-from bisc.core.targets import pack_pairs
-from bisc.preprocessing.cache import PARTS, CaseRecord, RegionRecord
+from bisc.preprocessing.cache import CaseRecord
 from bisc.preprocessing.normalise import Intensity
+from bisc.preprocessing.regions import save_region
 from bisc.trainers.sampler import Batch, Sampler, SamplingPolicy, index_regions
 
 NUMBERS_AS_THEY_ARE = Intensity(clip_low_hu=0.0, clip_high_hu=255.0, mean_hu=0.0, std_hu=1.0)
@@ -32,13 +32,7 @@ def write_region(folder: Path, labels: npt.NDArray[np.uint8]) -> Path:
     assert labels.size < 256
     folder.mkdir(parents=True)
     levels = np.arange(1, labels.size + 1, dtype=np.uint8).reshape(labels.shape)
-    kidney, tumor = (np.argwhere(labels == value).astype(np.int16) for value in (1, 2))
-    for part, array in zip(PARTS, (levels, pack_pairs(labels), kidney, tumor), strict=True):
-        np.save(folder / f"region_0_{part}.npy", array)
-    z, y, x = labels.shape
-    record = RegionRecord(
-        shape_zyx=(z, y, x), spacing_mm_zyx=(3.0, 1.0, 1.0), kidney_voxels=len(kidney), tumor_voxels=len(tumor)
-    )
+    record = save_region(folder, 0, levels, labels, (3.0, 1.0, 1.0))
     save_json(folder / "case.json", CaseRecord(name=folder.name, key="", regions=[record]))
     return folder
 

@@ -269,14 +269,15 @@ def _document(folder: Path, reader: str) -> None:
 
 def _cache(folder: Path, _: str) -> None:
     from bisc.core.jsonfile import save_json
-    from bisc.preprocessing.cache import CaseRecord, RegionRecord
+    from bisc.preprocessing.cache import CaseRecord
+    from bisc.preprocessing.regions import save_region
 
-    shape = (12, 14, 16)
-    points = np.array([[1, 2, 3], [11, 13, 15]], np.int16)
-    parts = {"image": np.zeros(shape, np.uint8), "targets": np.zeros((12, 14, 8), np.uint8)}
-    for part, array in {**parts, "kidney_points": points, "tumor_points": points}.items():
-        np.save(folder / f"region_0_{part}.npy", array)
-    region = RegionRecord(shape_zyx=shape, spacing_mm_zyx=(3.0, 1.0, 1.0), kidney_voxels=2, tumor_voxels=2)
+    targets = np.zeros((12, 14, 16), np.uint8)
+    targets[1, 2, 3] = targets[11, 13, 15] = 1
+    targets[5, 6, 7:9] = 2
+    region = save_region(
+        folder, 0, np.arange(targets.size, dtype=np.uint8).reshape(targets.shape), targets, (3.0, 1.0, 1.0)
+    )
     save_json(folder / "case.json", CaseRecord(name="case_1", key="k", regions=[region]))
 
 

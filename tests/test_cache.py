@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import lz4.frame
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,11 @@ from bisc.core.targets import KIDNEY_EDGE_BIT, TUMOR_EDGE_BIT, labels_of
 from bisc.core.volume import Volume
 from bisc.imageio import CaseImage, read_image, read_labels, write_image
 from bisc.imageio.dataset import find_raw_dataset
-from bisc.preprocessing import cache
+from bisc.preprocessing import cache, regions
 from bisc.preprocessing.cache import (
     CacheJob,
     CacheSettings,
     CaseRecord,
-    Region,
     cache_case,
     cache_key,
     is_fresh,
@@ -32,6 +32,7 @@ from bisc.preprocessing.cache import (
 )
 from bisc.preprocessing.crop import RoiRule, find_kidneys, map_box, roi_box
 from bisc.preprocessing.normalise import Intensity, input_of_levels, normalise, to_levels
+from bisc.preprocessing.regions import Region
 from bisc.preprocessing.resample import resample, resample_labels, rough_grid
 
 INTENSITY = Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0)
@@ -123,20 +124,20 @@ def test_only_the_missing_stage_is_made(job: CacheJob) -> None:
 def test_an_interrupted_write_leaves_nothing(
     job: CacheJob, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
 ) -> None:
-    """The third array of a region fails: no half-written case, no scratch; the older cache stays; a rerun mends it."""
+    """A region's last file fails: no half-written case, no scratch; the older cache stays; a rerun mends it."""
     saved = np.save
     calls = []
 
     def failing(path: Path, array: np.ndarray) -> None:
         calls.append(path)
-        if len(calls) == 3:
+        if len(calls) == 2:
             raise fault
         saved(path, array)
 
-    monkeypatch.setattr(cache.np, "save", failing)
+    monkeypatch.setattr(regions.np, "save", failing)
     with pytest.raises(InputError if fault is OSError else fault):
         cache_case(job)
-    assert len(calls) == 3
+    assert len(calls) == 2
     assert [p for p in job.root.rglob("*") if p.is_file()] == []
     assert list((job.root / "rough").iterdir()) == []
     assert cache_case(job) is True
@@ -156,8 +157,7 @@ def test_the_rough_region(job: CacheJob) -> None:
     (region,) = load_regions(job.root / "rough" / job.case.name)
     expected = rough_grid(image.volume.geometry, 5.0, ROUGH_PX)
     assert region.levels.shape == region.targets.shape == expected.shape_zyx
-    assert (region.levels.dtype, region.pairs.dtype) == (np.uint8, np.uint8)
-    assert region.pairs.shape[2] == ROUGH_PX // 2
+    assert (region.levels.dtype, region.targets.dtype) == (np.uint8, np.uint8)
     assert np.array_equal(labels_of(region.targets), resample_labels(labels.volume, expected))
     low, high = normalise(np.array([-2000, 2000]), INTENSITY)
     shown = image_of(region)
@@ -253,7 +253,7 @@ def test_damaged_caches_are_told(job: CacheJob) -> None:
     """A truncated or missing array, or no record: one line that says what to run."""
     cache_case(job)
     folder = job.root / "rough" / job.case.name
-    array = folder / "region_0_image.npy"
+    array = folder / "region_0_image.lz4"
     array.write_bytes(array.read_bytes()[:200])
     for damage in (lambda: None, array.unlink, (folder / "case.json").unlink):
         damage()
@@ -261,6 +261,37 @@ def test_damaged_caches_are_told(job: CacheJob) -> None:
             load_regions(folder)
         assert str(folder) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["image", "targets"])
+def test_damaged_voxels_are_told_when_they_are_read(job: CacheJob, part: str) -> None:
+    """A wrong checksum, a cut: one line. A flipped bit too, unless it changes no voxel (where else to copy a 0 from)."""
+    cache_case(job)
+    folder = job.root / "rough" / job.case.name
+    file = folder / f"region_0_{part}.lz4"
+    whole = file.read_bytes()
+    (region,) = load_regions(folder)
+    voxels = {"image": region.levels, "targets": region.targets}[part]
+
+    def read() -> npt.NDArray[np.uint8]:
+        (region,) = load_regions(folder)
+        return region.levels if part == "image" else region.targets
+
+    for data in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:-5], whole[:40]):
+        file.write_bytes(data)
+        with pytest.raises(InputError, match=rf"region_0_{part}.lz4: cannot be read .*delete .* and run bisc_plan"):
+            read()
+    n_found = 0
+    for at in np.linspace(0, len(whole) - 1, 100).astype(int):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        try:
+            assert np.array_equal(read(), voxels)
+        except InputError:
+            n_found += 1
+    assert n_found > 50
+    file.write_bytes(lz4.frame.compress(bytes(10**6)))
+    with pytest.raises(InputError, match=r"cannot be read \(1000000 voxels in"):
+        load_regions(folder)
 
 
 def test_normalise_by_hand() -> None:

@@ -15,9 +15,7 @@ from bisc.core.targets import (
     LABEL_MASK,
     TUMOR_EDGE_BIT,
     labels_of,
-    pack_pairs,
     pack_targets,
-    unpack_pairs,
 )
 from bisc.preprocessing.edges import CANNY_SIGMA_PX, canny_edges, targets_of
 
@@ -133,19 +131,3 @@ def test_targets_follow_organ_and_tumour() -> None:
     no_tumour = targets_of(np.minimum(labels, 1))
     assert np.array_equal(no_tumour & KIDNEY_EDGE_BIT, packed & KIDNEY_EDGE_BIT)
     assert not (no_tumour & TUMOR_EDGE_BIT).any()
-
-
-def test_pairs_by_hand() -> None:
-    """0x2 and 0x7 make 0x72; a last one alone keeps its byte."""
-    targets = np.array([[[2, 7, 15, 1, 4]]], np.uint8)
-    assert pack_pairs(targets).tolist() == [[[0x72, 0x1F, 0x04]]]
-    assert unpack_pairs(pack_pairs(targets), 1, 4).tolist() == [[[7, 15, 1]]]
-
-
-@given(st.integers(1, 9), st.data())
-def test_any_part_of_pairs_is_that_of_the_targets(n: int, data: st.DataObject) -> None:
-    """Even and odd starts and stops, and none at all."""
-    targets = np.random.default_rng(n).integers(0, 16, (2, 3, n)).astype(np.uint8)
-    start = data.draw(st.integers(0, n))
-    stop = data.draw(st.integers(start, n))
-    assert np.array_equal(unpack_pairs(pack_pairs(targets), start, stop), targets[..., start:stop])

@@ -163,7 +163,7 @@ def test_a_cached_array_of_objects_is_refused(tmp_path: Path) -> None:
     for name, data in seed_files("cache").items():
         (tmp_path / name).write_bytes(data)
     assert len(load_regions(tmp_path)) == 1
-    path = tmp_path / "region_0_image.npy"
+    path = tmp_path / "region_0_kidney_points.npy"
     np.save(path, np.array([Touch(marker, "method")], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="cannot be read"):
         load_regions(tmp_path)

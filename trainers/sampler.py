@@ -16,9 +16,9 @@ from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple, as_int_triple
 from bisc.core.jsonfile import load_json
 from bisc.core.roi import Box
-from bisc.core.targets import unpack_pairs
-from bisc.preprocessing.cache import CaseRecord, Region, load_regions
+from bisc.preprocessing.cache import CaseRecord, load_regions
 from bisc.preprocessing.normalise import Intensity, input_of_levels
+from bisc.preprocessing.regions import Region
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def cut_into(
     """`cut_patch` into (z, y, x) arrays that are there.
 
     Place and mirroring are drawn as batchgenerators' `crop` and `augment_mirroring` draw them, and the voxels are
-    theirs; but each is copied once, from the memory map into the batch (docs/performance.md).
+    theirs; but each is copied once, from the unpacked region into the batch (docs/performance.md).
     """
     region = open_regions(pick.region.folder)[pick.region.number]
     with numpy_seed(pick.seed):
@@ -206,8 +206,7 @@ def cut_into(
         image[...] = 0  # the level of air
         targets[...] = 0
     image[turned][there] = region.levels[from_]
-    z, y, x = from_
-    targets[turned][there] = unpack_pairs(region.pairs[z, y], x.start, x.stop)
+    targets[turned][there] = region.targets[from_]
     input_of_levels(image, intensity)
 
 
@@ -224,5 +223,5 @@ def numpy_seed(seed: int) -> Iterator[None]:
 
 @lru_cache(maxsize=4096)
 def open_regions(folder: Path) -> tuple[Region, ...]:
-    """A case's regions, opened once per process (memory-mapped: no voxel is read yet)."""
+    """A case's regions, opened once per process; no voxel is read yet."""
     return tuple(load_regions(folder))

@@ -1,4 +1,4 @@
-"""How a voxel's label and both edge maps share four bits, and two voxels a byte in the caches."""
+"""How a voxel's label and both edge maps share one byte in the caches."""
 
 from __future__ import annotations
 
@@ -25,21 +25,3 @@ def pack_targets(
 def labels_of(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The labels 0, 1, 2 of packed targets."""
     return packed & np.uint8(LABEL_MASK)
-
-
-def pack_pairs(targets: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """(z, y, x) packed targets as (z, y, half of x rounded up): voxels 0, 2, 4 in the low bits, 1, 3, 5 in the high."""
-    pairs = targets[..., ::2].copy()
-    odd = targets[..., 1::2]
-    pairs[..., : odd.shape[-1]] |= np.left_shift(odd, np.uint8(4))
-    return pairs
-
-
-def unpack_pairs(pairs: npt.NDArray[np.uint8], start: int, stop: int) -> npt.NDArray[np.uint8]:
-    """The packed targets of voxels `start` up to `stop` along x from (z, y, pairs) of `pack_pairs`."""
-    first = start // 2
-    part = pairs[..., first : -(-stop // 2)]
-    out = np.empty((*part.shape[:-1], 2 * part.shape[-1]), np.uint8)
-    np.bitwise_and(part, 0x0F, out=out[..., ::2])
-    np.right_shift(part, np.uint8(4), out=out[..., 1::2])
-    return out[..., start - 2 * first : stop - 2 * first]

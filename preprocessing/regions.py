@@ -1,0 +1,176 @@
+"""What a stage crops training patches from, on disk: voxels packed by LZ4, a frame of its own for image and targets.
+
+LZ4 unpacks a kidney's region in half a millisecond; half of the image is clipped to one value, and the targets are
+nearly all background (docs/performance.md has the forms that were measured). Each frame ends in a checksum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+import lz4.frame
+import numpy as np
+import numpy.typing as npt
+
+from bisc.core.errors import InputError
+from bisc.core.geometry import IntTriple, Triple
+from bisc.core.jsonfile import Document
+from bisc.core.labels import KIDNEY, TUMOR
+from bisc.core.limits import Count, SpacingMm
+from bisc.core.targets import labels_of
+
+MEND: Final = "run bisc_plan_and_preprocess again"
+MAX_POINTS: Final = 2000
+"""Voxels remembered per class and region, for foreground oversampling."""
+MOST_PACKED: Final = 255
+"""LZ4 packs no more bytes into one."""
+HEADER_BYTES: Final = 32
+"""More than a frame's header has."""
+Voxels = npt.NDArray[np.uint8]
+
+
+class RegionRecord(Document, frozen=True):
+    """One cached region: its size and how many voxels of each class it holds."""
+
+    shape_zyx: tuple[Count, Count, Count]
+    spacing_mm_zyx: tuple[SpacingMm, SpacingMm, SpacingMm]
+    kidney_voxels: int
+    tumor_voxels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A cached region. Its voxels are unpacked each time they are asked for.
+
+    Attributes:
+        stem: Its files are called this and end in what they hold.
+        shape_zyx: Of the volumes.
+        kidney_points: (n, 3) int16 voxels (z, y, x) of label 1.
+        tumor_points: (n, 3) int16 voxels of label 2.
+    """
+
+    stem: Path
+    shape_zyx: IntTriple
+    kidney_points: npt.NDArray[np.int16]
+    tumor_points: npt.NDArray[np.int16]
+
+    @property
+    def levels(self) -> Voxels:
+        """(z, y, x) uint8, the image as in bisc.preprocessing.normalise."""
+        return _unpacked(_image(self.stem), self.shape_zyx)
+
+    @property
+    def targets(self) -> Voxels:
+        """(z, y, x) uint8, packed as in bisc.core.targets."""
+        return _unpacked(_targets(self.stem), self.shape_zyx)
+
+
+def save_region(folder: Path, number: int, levels: Voxels, targets: Voxels, spacing_mm_zyx: Triple) -> RegionRecord:
+    """Write the files of a case's region `number`; `load_region` reads them by the record.
+
+    Args:
+        folder: Of the case.
+        number: From 0 on.
+        levels: (z, y, x) image.
+        targets: (z, y, x), packed.
+        spacing_mm_zyx: Of both.
+    """
+    stem = _stem(folder, number)
+    for path, voxels in ((_image(stem), levels), (_targets(stem), targets)):
+        path.write_bytes(lz4.frame.compress(voxels.tobytes(), content_checksum=True))
+    for path, label in ((_kidney_points(stem), KIDNEY), (_tumor_points(stem), TUMOR)):
+        np.save(path, _points(targets, label, number))
+    counts = np.bincount(labels_of(targets).ravel(), minlength=3)
+    z, y, x = targets.shape
+    return RegionRecord(
+        shape_zyx=(z, y, x),
+        spacing_mm_zyx=spacing_mm_zyx,
+        kidney_voxels=int(counts[KIDNEY]),
+        tumor_voxels=int(counts[TUMOR]),
+    )
+
+
+def load_region(folder: Path, number: int, record: RegionRecord) -> Region:
+    """One region, whose arrays are what its record says: training cuts patches at places taken from them.
+
+    Raises:
+        InputError: If a file is missing, damaged, or not what the record says.
+    """
+    stem = _stem(folder, number)
+    for path in (_image(stem), _targets(stem)):
+        _check_size(path, record.shape_zyx)
+    region = Region(stem, record.shape_zyx, _load(_kidney_points(stem)), _load(_tumor_points(stem)))
+    for points, n in ((region.kidney_points, record.kidney_voxels), (region.tumor_points, record.tumor_voxels)):
+        of_form = points.dtype == np.int16 and points.ndim == 2 and points.shape[1] == 3 and (len(points) > 0 or n < 1)
+        if not of_form or not ((points >= 0) & (points < record.shape_zyx)).all():
+            raise _fault(stem.with_name(f"{stem.name}_*_points.npy"), "not the points of its record")
+    return region
+
+
+def _stem(folder: Path, number: int) -> Path:
+    return folder / f"region_{number}"
+
+
+def _image(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}_image.lz4")
+
+
+def _targets(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}_targets.lz4")
+
+
+def _kidney_points(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}_kidney_points.npy")
+
+
+def _tumor_points(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}_tumor_points.npy")
+
+
+def _check_size(path: Path, shape_zyx: IntTriple) -> None:
+    """Whether a frame promises the voxels of `shape_zyx`, by its header."""
+    try:
+        with path.open("rb") as file:
+            promised = lz4.frame.get_frame_info(file.read(HEADER_BYTES))["content_size"]
+        n_bytes = path.stat().st_size
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _fault(path, f"cannot be read ({error})") from error
+    if promised != prod(shape_zyx) or promised > MOST_PACKED * n_bytes:
+        raise _fault(path, f"cannot be read ({promised} voxels in {n_bytes} bytes)")
+
+
+def _unpacked(path: Path, shape_zyx: IntTriple) -> Voxels:
+    """The voxels of a frame, never more than `shape_zyx` has."""
+    n_voxels = prod(shape_zyx)
+    frame = lz4.frame.LZ4FrameDecompressor()
+    try:
+        data = frame.decompress(path.read_bytes(), max_length=n_voxels + 1)
+    except (OSError, RuntimeError, EOFError) as error:
+        raise _fault(path, f"cannot be read ({error})") from error
+    if len(data) != n_voxels or not frame.eof:
+        raise _fault(path, f"cannot be read (ends after {len(data)} of {n_voxels} voxels)")
+    return np.frombuffer(data, np.uint8).reshape(shape_zyx)
+
+
+def _load(path: Path) -> npt.NDArray[Any]:
+    try:
+        # .npy alone: neither an archive nor pickled objects, both of which np.load would take.
+        array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
+        return array
+    except Exception as error:  # numpy parses the header as Python text, and stumbles over it in a dozen ways
+        raise _fault(path, f"cannot be read ({error})") from error
+
+
+def _fault(path: Path, found: str) -> InputError:
+    return InputError(path, found, "a whole cache", f"delete {path.parent} and {MEND}")
+
+
+def _points(targets: Voxels, label: int, seed: int) -> npt.NDArray[np.int16]:
+    """Up to `MAX_POINTS` voxels of a label, drawn with a fixed seed."""
+    flat = np.flatnonzero(labels_of(targets) == label)
+    if flat.size > MAX_POINTS:
+        flat = np.sort(np.random.default_rng(seed).choice(flat, MAX_POINTS, replace=False))
+    return np.stack(np.unravel_index(flat, targets.shape), axis=1).astype(np.int16)
