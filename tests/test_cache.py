@@ -265,7 +265,7 @@ def test_damaged_caches_are_told(job: CacheJob) -> None:
 
 @pytest.mark.parametrize("part", ["image", "targets"])
 def test_damaged_voxels_are_told_when_they_are_read(job: CacheJob, part: str) -> None:
-    """A wrong checksum, a cut: one line. A flipped bit too, unless it changes no voxel (where else to copy a 0 from)."""
+    """A wrong checksum, a cut: one line. A flipped bit too, unless it changes no voxel (a 0 copied from elsewhere)."""
     cache_case(job)
     folder = job.root / "rough" / job.case.name
     file = folder / f"region_0_{part}.lz4"
