@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.targets import unpack_pairs
 from bisc.planners.dataset import load_plan
-from bisc.preprocessing.cache import Region, load_regions
+from bisc.preprocessing.cache import load_regions
 from bisc.preprocessing.normalise import Intensity, input_of_levels
+from bisc.preprocessing.regions import Region
 
 try:
     import blosc2
@@ -52,41 +52,35 @@ def forms(region: Region, intensity: Intensity, folder: Path) -> dict[str, tuple
     """Each form's reader and size."""
     image, targets = input_of_levels(region.levels.astype(np.float32), intensity), region.targets
     hu = np.rint(image * intensity.std_hu + intensity.mean_hu).astype(np.int16)
-    arrays = {
-        "float16": image.astype(np.float16),
-        "float32": image,
-        "int16": hu,
-        "levels": np.asarray(region.levels),
-        "targets": targets,
-        "pairs": np.asarray(region.pairs),
-    }
+    half = image.astype(np.float16)
+    arrays = {"float16": half, "float32": image, "int16": hu, "levels": region.levels, "targets": targets}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    np.savez_compressed(folder / "all.npz", image=arrays["float16"], targets=targets)
-    maps = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in arrays}
+    np.savez_compressed(folder / "all.npz", image=region.levels, targets=targets)
+    maps = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
     mean, std = np.float32(intensity.mean_hu), np.float32(intensity.std_hu)
 
-    def size(*names: str) -> int:
-        return sum((folder / name).stat().st_size for name in names)
+    def of_levels(part: npt.NDArray[np.uint8]) -> object:
+        return input_of_levels(part.astype(np.float32), intensity)
 
     def npz(at: Slices) -> object:
         with np.load(folder / "all.npz") as archive:
-            return archive["targets"][at], archive["image"][at].astype(np.float32)
+            return archive["targets"][at], of_levels(archive["image"][at])
 
     def plain(name: str, read: Callable[[npt.NDArray[np.generic]], object]) -> tuple[Read, int]:
-        return lambda at: (maps["targets"][at].copy(), read(maps[name][at])), size(f"{name}.npy", "targets.npy")
-
-    def ours(at: Slices) -> object:
-        z, y, x = at
-        marks = unpack_pairs(maps["pairs"][z, y], x.start, x.stop)
-        return marks, input_of_levels(maps["levels"][at].astype(np.float32), intensity)
+        n_bytes = sum((folder / f"{part}.npy").stat().st_size for part in (name, "targets"))
+        return lambda at: (maps["targets"][at].copy(), read(maps[name][at])), n_bytes
 
     found: dict[str, tuple[Read, int]] = {
-        "npy 256 levels, targets in pairs (ours)": (ours, size("levels.npy", "pairs.npy")),
+        "LZ4, 256 levels (ours)": (
+            lambda at: (region.targets[at].copy(), of_levels(region.levels[at])),
+            sum(path.stat().st_size for path in region.stem.parent.glob(f"{region.stem.name}_*.lz4")),
+        ),
+        "npy 256 levels": plain("levels", of_levels),
         "npy float16": plain("float16", lambda part: part.astype(np.float32)),
         "npy float32": plain("float32", np.array),
         "npy int16, late normalisation": plain("int16", lambda part: (part.astype(np.float32) - mean) / std),
-        "npz compressed, whole": (npz, size("all.npz")),
+        "npz (zlib), 256 levels": (npz, (folder / "all.npz").stat().st_size),
     }
     if blosc2 is not None:
         blosc2.set_nthreads(1)

@@ -32,8 +32,8 @@ from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
 from bisc.network import SCUNet
 from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
-from bisc.preprocessing.cache import Region
 from bisc.preprocessing.normalise import Intensity, input_of_levels
+from bisc.preprocessing.regions import Region
 from bisc.trainers.loop import TrainingRun
 from bisc.trainers.presets import preset_by_name
 from bisc.trainers.sampler import Sampler, index_regions, open_regions
