@@ -14,6 +14,8 @@ from typing import Final
 import psutil
 
 POLL_S: Final = 0.05
+LOOKING_SHARE: Final = 0.01
+"""Part of the time spent on adding up a tree's memory: the kernel walks every page for it, and stops the process."""
 KIB_PER_GIB: Final = 2**20
 
 
@@ -43,7 +45,7 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> 
     Raises:
         CommandFailed: If its exit status is not 0.
     """
-    begin, peak = time.perf_counter(), 0.0
+    begin, peak, look_at = time.perf_counter(), 0.0, 0.0
     with TemporaryFile("w+", errors="replace") as said:
         child = subprocess.Popen(
             [str(part) for part in command],
@@ -55,7 +57,11 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> 
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
             if pid:
                 break
-            peak = max(peak, tree_gb(child.pid))
+            peak = max(peak, _kib(child.pid, "status", "VmHWM") / KIB_PER_GIB)
+            looked = time.perf_counter()
+            if looked >= look_at:
+                peak = max(peak, tree_gb(child.pid))
+                look_at = looked + (time.perf_counter() - looked) / LOOKING_SHARE
             time.sleep(POLL_S)
         wall = time.perf_counter() - begin
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -72,13 +78,13 @@ def cost_of(command: Sequence[str | Path], env: Mapping[str, str] | None = None)
 
 
 def tree_gb(pid: int) -> float:
-    """Memory of a process and its children now, or the root's peak so far where that is more."""
+    """Memory of a process and its children now; 0 for one without children, whose own peak is known anyway."""
     try:
         root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
+        children = root.children(recursive=True)
     except psutil.Error:
         return 0.0
-    return max(sum(_kib(p.pid, "smaps_rollup", "Pss") for p in tree), _kib(pid, "status", "VmHWM")) / KIB_PER_GIB
+    return sum(_kib(p.pid, "smaps_rollup", "Pss") for p in (root, *children)) / KIB_PER_GIB if children else 0.0
 
 
 def _kib(pid: int, file: str, field: str) -> float:
