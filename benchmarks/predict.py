@@ -56,10 +56,10 @@ def ours(scan: Path, work: Path) -> Cost:
 
 
 def ready_peer(programs: Path, work: Path) -> NnUNet:
-    """nnU-Net with a plan made from simulated cases and a model at its start."""
+    """nnU-Net with a plan made from cases of the scan's spacing and a model at its start."""
     peer = NnUNet(install(programs), work / "nnunet")
     if not list(Path(peer.env["nnUNet_results"]).rglob("checkpoint_final.pth")):
-        peer.take(scans.simulated(work / "raw" / "Simulated", PLAN_CASES))
+        peer.take(scans.painted_data_set(work / "raw" / "Painted", PLAN_CASES))
         peer.plan_and_preprocess(2)
         peer.make_model()
     target = peer.home / "in" / "case_00000_0000.nii.gz"

@@ -38,7 +38,7 @@ def simulated(folder: Path, n: int, size_xyz: IntTriple = KITS_SIZE) -> Path:
     return folder
 
 
-def painted(path: Path, size_xyz: IntTriple = KITS_SIZE, index: int = 0) -> Path:
+def painted(path: Path, size_xyz: IntTriple = KITS_SIZE, index: int = 0, labels_path: Path | None = None) -> Path:
     """One patient in plain HU with noise, 0.78 x 0.78 x 3 mm whatever the size; kept where it is there."""
     if path.exists():
         return path
@@ -47,8 +47,19 @@ def painted(path: Path, size_xyz: IntTriple = KITS_SIZE, index: int = 0) -> Path
     hu = np.where(image.array > BODY_HU, FAT_HU, AIR_HU).astype(np.int16)
     hu[labels.array == 1] = KIDNEY_HU
     hu[labels.array == 2] = TUMOR_HU
-    write_image(path, hu + noise, kits_grid(image.geometry.shape_zyx, KITS_SPACING_ZYX))
+    grid = kits_grid(image.geometry.shape_zyx, KITS_SPACING_ZYX)
+    if labels_path is not None:
+        write_image(labels_path, labels.array, grid)
+    write_image(path, hu + noise, grid)
     return path
+
+
+def painted_data_set(folder: Path, n: int) -> Path:
+    """`n` painted cases in KiTS19's layout, all of KiTS19's median spacing, so that peers plan for it."""
+    for index in range(n):
+        case = folder / f"case_{index:05d}"
+        painted(case / "imaging.nii.gz", index=index, labels_path=case / "segmentation.nii.gz")
+    return folder
 
 
 def kits_grid(shape_zyx: IntTriple, spacing_mm_zyx: Triple) -> NativeGrid:
