@@ -1,8 +1,8 @@
 """What a stage crops training patches from, on disk: voxels packed by LZ4, a frame of its own for image and targets.
 
-LZ4 unpacks a kidney's region in a millisecond; half of the image is clipped to one value, and the targets are nearly all
-background (docs/performance.md has the forms that were measured). Checksums are of the packed bytes: those of the voxels
-would take as long as unpacking does.
+LZ4 unpacks a kidney's region in a millisecond; half of the image is clipped to one value, and the targets are nearly
+all background (docs/performance.md has the forms that were measured). Checksums are of the packed bytes: those of the
+voxels would take as long as unpacking does.
 """
 
 from __future__ import annotations
