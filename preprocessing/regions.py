@@ -1,8 +1,8 @@
-"""What a stage crops training patches from, on disk: voxels packed by LZ4, a frame of its own for image and targets.
+"""What a stage crops training patches from, on disk.
 
-LZ4 unpacks a kidney's region in a millisecond; half of the image is clipped to one value, and the targets are nearly
-all background (docs/performance.md has the forms that were measured). Checksums are of the packed bytes: those of the
-voxels would take as long as unpacking does.
+The image is a memory-mapped .npy of a byte a voxel: of all forms the quickest to cut from, and shared between loader
+processes. The targets, nearly all background, are packed by LZ4 to a fiftieth and unpacked in a quarter of a
+millisecond (docs/performance.md has the forms that were measured).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.errors import InputError
-from bisc.core.geometry import IntTriple, Triple
+from bisc.core.geometry import IntTriple, Triple, as_int_triple
 from bisc.core.jsonfile import Document
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.limits import Count, SpacingMm
@@ -44,29 +44,24 @@ class RegionRecord(Document, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A cached region. Its voxels are unpacked each time they are asked for.
+    """A cached region.
 
     Attributes:
         stem: Its files are called this and end in what they hold.
-        shape_zyx: Of the volumes.
+        levels: (z, y, x) uint8, the image as in bisc.preprocessing.normalise; memory-mapped.
         kidney_points: (n, 3) int16 voxels (z, y, x) of label 1.
         tumor_points: (n, 3) int16 voxels of label 2.
     """
 
     stem: Path
-    shape_zyx: IntTriple
+    levels: Voxels
     kidney_points: npt.NDArray[np.int16]
     tumor_points: npt.NDArray[np.int16]
 
     @property
-    def levels(self) -> Voxels:
-        """(z, y, x) uint8, the image as in bisc.preprocessing.normalise."""
-        return _unpacked(_image(self.stem), self.shape_zyx)
-
-    @property
     def targets(self) -> Voxels:
-        """(z, y, x) uint8, packed as in bisc.core.targets."""
-        return _unpacked(_targets(self.stem), self.shape_zyx)
+        """(z, y, x) uint8, packed as in bisc.core.targets; unpacked each time they are asked for."""
+        return _unpacked(_targets(self.stem), as_int_triple(self.levels.shape))
 
 
 def save_region(folder: Path, number: int, levels: Voxels, targets: Voxels, spacing_mm_zyx: Triple) -> RegionRecord:
@@ -80,8 +75,8 @@ def save_region(folder: Path, number: int, levels: Voxels, targets: Voxels, spac
         spacing_mm_zyx: Of both.
     """
     stem = _stem(folder, number)
-    for path, voxels in ((_image(stem), levels), (_targets(stem), targets)):
-        path.write_bytes(lz4.frame.compress(voxels.tobytes(), block_checksum=True))
+    np.save(_image(stem), levels)
+    _targets(stem).write_bytes(lz4.frame.compress(targets.tobytes(), block_checksum=True))
     for path, label in ((_kidney_points(stem), KIDNEY), (_tumor_points(stem), TUMOR)):
         np.save(path, _points(targets, label, number))
     counts = np.bincount(labels_of(targets).ravel(), minlength=3)
@@ -101,9 +96,10 @@ def load_region(folder: Path, number: int, record: RegionRecord) -> Region:
         InputError: If a file is missing, damaged, or not what the record says.
     """
     stem = _stem(folder, number)
-    for path in (_image(stem), _targets(stem)):
-        _check_size(path, record.shape_zyx)
-    region = Region(stem, record.shape_zyx, _load(_kidney_points(stem)), _load(_tumor_points(stem)))
+    _check_size(_targets(stem), record.shape_zyx)
+    region = Region(stem, *(_load(path(stem)) for path in (_image, _kidney_points, _tumor_points)))
+    if region.levels.shape != record.shape_zyx or region.levels.dtype != np.uint8:
+        raise _fault(_image(stem), f"{region.levels.dtype} voxels of shape {region.levels.shape}")
     for points, n in ((region.kidney_points, record.kidney_voxels), (region.tumor_points, record.tumor_voxels)):
         of_form = points.dtype == np.int16 and points.ndim == 2 and points.shape[1] == 3 and (len(points) > 0 or n < 1)
         if not of_form or not ((points >= 0) & (points < record.shape_zyx)).all():
@@ -116,7 +112,7 @@ def _stem(folder: Path, number: int) -> Path:
 
 
 def _image(stem: Path) -> Path:
-    return stem.with_name(f"{stem.name}_image.lz4")
+    return stem.with_name(f"{stem.name}_image.npy")
 
 
 def _targets(stem: Path) -> Path:

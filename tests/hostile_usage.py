@@ -214,9 +214,9 @@ TRAINING = (
     RunKind(
         "a cached volume cut short",
         "train",
-        given(TRAIN, *(changed(PLANNED / "rough" / c / "region_0_image.lz4", cut) for c in SOUND)),
+        given(TRAIN, *(changed(PLANNED / "rough" / c / "region_0_image.npy", cut) for c in SOUND)),
         "cannot be read",
-        "region_0_image.lz4",
+        "region_0_image.npy",
     ),
     RunKind(
         "going on from a checkpoint cut short",

@@ -130,14 +130,14 @@ def test_an_interrupted_write_leaves_nothing(
 
     def failing(path: Path, array: np.ndarray) -> None:
         calls.append(path)
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise fault
         saved(path, array)
 
     monkeypatch.setattr(regions.np, "save", failing)
     with pytest.raises(InputError if fault is OSError else fault):
         cache_case(job)
-    assert len(calls) == 2
+    assert len(calls) == 3
     assert [p for p in job.root.rglob("*") if p.is_file()] == []
     assert list((job.root / "rough").iterdir()) == []
     assert cache_case(job) is True
@@ -253,7 +253,7 @@ def test_damaged_caches_are_told(job: CacheJob) -> None:
     """A truncated or missing array, or no record: one line that says what to run."""
     cache_case(job)
     folder = job.root / "rough" / job.case.name
-    array = folder / "region_0_image.lz4"
+    array = folder / "region_0_image.npy"
     array.write_bytes(array.read_bytes()[:200])
     for damage in (lambda: None, array.unlink, (folder / "case.json").unlink):
         damage()
@@ -263,35 +263,41 @@ def test_damaged_caches_are_told(job: CacheJob) -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("part", ["image", "targets"])
-def test_damaged_voxels_are_told_when_they_are_read(job: CacheJob, part: str) -> None:
-    """A wrong checksum, a cut: one line. A flipped bit too, unless it changes no voxel (a 0 copied from elsewhere)."""
+def test_damaged_targets_are_told_when_they_are_read(job: CacheJob) -> None:
+    """A cut: one line. A flipped bit too, unless it changes no voxel (a 0 copied from elsewhere)."""
     cache_case(job)
     folder = job.root / "rough" / job.case.name
-    file = folder / f"region_0_{part}.lz4"
+    file = folder / "region_0_targets.lz4"
     whole = file.read_bytes()
     (region,) = load_regions(folder)
-    voxels = {"image": region.levels, "targets": region.targets}[part]
-
-    def read() -> npt.NDArray[np.uint8]:
-        (region,) = load_regions(folder)
-        return region.levels if part == "image" else region.targets
-
-    for data in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:-5], whole[:40]):
+    targets = region.targets
+    for data in (whole[:-5], whole[:40], b""):
         file.write_bytes(data)
-        with pytest.raises(InputError, match=rf"region_0_{part}.lz4: cannot be read .*delete .* and run bisc_plan"):
-            read()
+        with pytest.raises(InputError, match=r"region_0_targets.lz4: cannot be read .*delete .* and run bisc_plan"):
+            _ = region.targets
     n_found = 0
     for at in np.linspace(0, len(whole) - 1, 100).astype(int):
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
         try:
-            assert np.array_equal(read(), voxels)
+            assert np.array_equal(region.targets, targets)
         except InputError:
             n_found += 1
-    assert n_found > 50
+    assert n_found > 80
     file.write_bytes(lz4.frame.compress(bytes(10**6)))
     with pytest.raises(InputError, match=r"cannot be read \(1000000 voxels in"):
         load_regions(folder)
+
+
+def test_an_image_of_another_form_is_refused(job: CacheJob) -> None:
+    """Of an older version, or of another region."""
+    cache_case(job)
+    folder = job.root / "rough" / job.case.name
+    (region,) = load_regions(folder)
+    levels = np.array(region.levels)  # not the map of a file that is about to be overwritten
+    for array in (levels.astype(np.float16), levels[1:]):
+        np.save(folder / "region_0_image.npy", array)
+        with pytest.raises(InputError, match=r"region_0_image.npy: (float16|uint8) voxels of shape .* run bisc_plan"):
+            load_regions(folder)
 
 
 def test_normalise_by_hand() -> None:

@@ -188,7 +188,7 @@ def cut_into(
     """`cut_patch` into (z, y, x) arrays that are there.
 
     Place and mirroring are drawn as batchgenerators' `crop` and `augment_mirroring` draw them, and the voxels are
-    theirs; but each is copied once, from the unpacked region into the batch (docs/performance.md).
+    theirs; but each is copied once, from the region into the batch (docs/performance.md).
     """
     region = open_regions(pick.region.folder)[pick.region.number]
     with numpy_seed(pick.seed):
