@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -34,6 +35,16 @@ GIGA: Final = 1e9
 
 
 @dataclass(frozen=True)
+class Work:
+    """One kind of work, to be timed."""
+
+    what: str
+    precision: str
+    gflop: float
+    run: Callable[[], object]
+
+
+@dataclass(frozen=True)
 class Rate:
     """Of one kind of work."""
 
@@ -47,8 +58,8 @@ class Rate:
         return self.gflop / self.seconds
 
 
-def convolution_rates(precision: str) -> Iterator[Rate]:
-    """Of single convolutions, two volumes at a time."""
+def convolutions(precision: str) -> Iterator[Work]:
+    """Single convolutions, two volumes at a time."""
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     for width in WIDTHS:
         n = SIDE if width < WIDTHS[-1] else SIDE // 2
@@ -57,19 +68,21 @@ def convolution_rates(precision: str) -> Iterator[Rate]:
             x = torch.randn(2, width, n, n, n, dtype=dtype).contiguous(memory_format=layout)
             gflop = 2 * 2 * 27 * width * width * n**3 / GIGA
             name = f"convolution {width} to {width}, {'NCDHW' if layout == torch.contiguous_format else 'NDHWC'}"
-            with torch.inference_mode():
-                yield Rate(name, precision, gflop, _median_seconds(conv, x))
+            yield Work(name, precision, gflop, partial(conv, x))
 
 
-def network_rate(shape_zyx: IntTriple, device: Device, base_features: int, batch: int = 1) -> Rate:
-    """Of the region branch over one volume, as prediction runs it."""
+def network_pass(shape_zyx: IntTriple, device: Device, base_features: int, batch: int = 1) -> Work:
+    """The region branch over one volume, as prediction runs it."""
     net = device.put_network(network(base_features)).eval()
     quick = fold(net, device)
     x = device.put(np.random.default_rng(0).standard_normal((batch, 1, *shape_zyx)).astype(np.float32))
-    with torch.inference_mode(), device.autocast():
-        seconds = _median_seconds(quick.forward_region, x)
+
+    def run() -> None:
+        with device.autocast():
+            quick.forward_region(x)
+
     size = " x ".join(map(str, shape_zyx))
-    return Rate(f"network, {size}", device.precision, batch * gflop_of(net, shape_zyx), seconds)
+    return Work(f"network, {size}", device.precision, batch * gflop_of(net, shape_zyx), run)
 
 
 def gflop_of(net: SCUNet, shape_zyx: IntTriple) -> float:
@@ -92,12 +105,16 @@ def gflop_of(net: SCUNet, shape_zyx: IntTriple) -> float:
 
 
 def measure(base_features: int = 32) -> list[Rate]:
-    """Limits first, then the network in the precision that prediction takes here."""
+    """Limits and the network in the precision that prediction takes here: medians of rounds through all of them, since
+    the clock of a shared machine moves."""
     device = choose_device("cpu")
     precisions = ["fp32"] if device.precision == "fp32" else ["fp32", device.precision]
-    rates = [rate for precision in precisions for rate in convolution_rates(precision)]
-    rates += [network_rate(shape, device, base_features) for shape in (ROUGH_WINDOW, FINE_ROI)]
-    return rates
+    works = [work for precision in precisions for work in convolutions(precision)]
+    works += [network_pass(shape, device, base_features) for shape in (ROUGH_WINDOW, FINE_ROI)]
+    with torch.inference_mode():
+        rounds = [[seconds_of(work.run) for work in works] for _ in range(REPEATS + 1)]
+    medians = np.median(rounds[1:], axis=0)  # the first one makes the kernels
+    return [Rate(w.what, w.precision, w.gflop, float(s)) for w, s in zip(works, medians, strict=True)]
 
 
 def share_of_limit(rates: list[Rate]) -> dict[str, float]:
@@ -107,11 +124,6 @@ def share_of_limit(rates: list[Rate]) -> dict[str, float]:
         if rate.what.startswith("convolution"):
             best[rate.precision] = max(best.get(rate.precision, 0.0), rate.gflop_per_s)
     return {r.what: r.gflop_per_s / best[r.precision] for r in rates if r.what.startswith("network")}
-
-
-def _median_seconds(work: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    work(x)
-    return float(np.median([seconds_of(lambda: work(x)) for _ in range(REPEATS)]))
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ def main() -> None:
 
 def forms(region: Region, intensity: Intensity, folder: Path) -> dict[str, tuple[Read, int]]:
     """Each form's reader and size."""
-    image, targets = input_of_levels(region.levels.astype(np.float32), intensity), region.targets
+    image, targets = region.image(intensity), region.targets
     hu = np.rint(image * intensity.std_hu + intensity.mean_hu).astype(np.int16)
     half = image.astype(np.float16)
     arrays = {"float16": half, "float32": image, "int16": hu, "levels": region.levels, "targets": targets}

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from batchgenerators.augmentations.crop_and_pad_augmentations import crop
 from batchgenerators.augmentations.spatial_transformations import augment_mirroring
@@ -32,8 +31,6 @@ from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
 from bisc.network import SCUNet
 from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
-from bisc.preprocessing.normalise import Intensity, input_of_levels
-from bisc.preprocessing.regions import Region
 from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.loop import TrainingRun
 from bisc.trainers.presets import preset_by_name
@@ -84,7 +81,7 @@ def loader_rows(preprocessed: Path, patch: IntTriple, n: int) -> list[dict[str, 
             sampler.batch(step)
 
     regions = [
-        (whole_image(region, sampler.intensity), region.targets)
+        (region.image(sampler.intensity), region.targets)
         for index in sampler.regions
         for region in open_regions(index.folder)
     ]
@@ -107,18 +104,13 @@ def peer_rows(programs: Path, preprocessed: Path, patch: IntTriple, n: int) -> l
     with tempfile.TemporaryDirectory() as name:
         sampler = make_sampler(preprocessed, patch, 1)
         region = open_regions(sampler.regions[0].folder)[0]
-        image = whole_image(region, sampler.intensity)
+        image = region.image(sampler.intensity)
         short = [(0, max(0, p - s)) for p, s in zip(patch, image.shape, strict=True)]
         np.save(Path(name) / "image.npy", np.pad(image, short, constant_values=sampler.intensity.air))
         np.save(Path(name) / "labels.npy", np.pad(labels_of(region.targets), short))
         command = [programs / "python", PEER_PATCHES, name, *map(str, patch), str(n)]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     return [row(who, seconds) for who, seconds in json.loads(done.stdout.splitlines()[-1]).items()]
-
-
-def whole_image(region: Region, intensity: Intensity) -> npt.NDArray[np.float32]:
-    """A region's network input, as other pipelines keep it."""
-    return input_of_levels(region.levels.astype(np.float32), intensity)
 
 
 def row(who: str, seconds: float) -> dict[str, str | float]:

@@ -26,7 +26,7 @@ from bisc.preprocessing.normalise import Intensity, to_levels
 from bisc.preprocessing.regions import MEND, Region, RegionRecord, load_region, save_region
 from bisc.preprocessing.resample import resample, resample_labels, rough_grid
 
-CACHE_FORMAT: Final = 3
+CACHE_FORMAT: Final = 4
 JITTER_MM: Final = (24.0, 12.0, 12.0)
 """How far (z, y, x) a cached ROI reaches beyond the label's own: training shifts it as a rough mask would, whose errors
 reach farthest along z, into liver, spleen and muscle."""

@@ -1,8 +1,8 @@
 """What a stage crops training patches from, on disk.
 
 The image is a memory-mapped .npy of a byte a voxel: of all forms the quickest to cut from, and shared between loader
-processes. The targets, nearly all background, are packed by LZ4 to a fiftieth and unpacked in a quarter of a
-millisecond (docs/performance.md has the forms that were measured).
+processes. Of the targets, nearly all background, the box around what is marked is kept, packed by LZ4 and unpacked
+for each patch in a fifth of a millisecond (docs/performance.md has the forms that were measured).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from bisc.core.geometry import IntTriple, Triple, as_int_triple
 from bisc.core.jsonfile import Document
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.limits import Count, SpacingMm
+from bisc.core.roi import Box
 from bisc.core.targets import labels_of
+from bisc.preprocessing.normalise import Intensity, input_of_levels
 
 MEND: Final = "run bisc_plan_and_preprocess again"
 MAX_POINTS: Final = 2000
@@ -33,11 +35,23 @@ HEADER_BYTES: Final = 32
 Voxels = npt.NDArray[np.uint8]
 
 
+class Marked(Document, frozen=True):
+    """The smallest box around the voxels that are not background."""
+
+    start_zyx: IntTriple
+    stop_zyx: IntTriple
+
+    def to_box(self) -> Box:
+        """Raises ValueError where it is empty."""
+        return Box(self.start_zyx, self.stop_zyx)
+
+
 class RegionRecord(Document, frozen=True):
-    """One cached region: its size and how many voxels of each class it holds."""
+    """One cached region: its size, where its targets are, and how many voxels of each class it holds."""
 
     shape_zyx: tuple[Count, Count, Count]
     spacing_mm_zyx: tuple[SpacingMm, SpacingMm, SpacingMm]
+    marked: Marked | None
     kidney_voxels: int
     tumor_voxels: int
 
@@ -49,19 +63,40 @@ class Region:
     Attributes:
         stem: Its files are called this and end in what they hold.
         levels: (z, y, x) uint8, the image as in bisc.preprocessing.normalise; memory-mapped.
+        marked: Where targets are kept; all is background outside, and everywhere where it is None.
         kidney_points: (n, 3) int16 voxels (z, y, x) of label 1.
         tumor_points: (n, 3) int16 voxels of label 2.
     """
 
     stem: Path
     levels: Voxels
+    marked: Box | None
     kidney_points: npt.NDArray[np.int16]
     tumor_points: npt.NDArray[np.int16]
 
+    def image(self, intensity: Intensity) -> npt.NDArray[np.float32]:
+        """(z, y, x) network input."""
+        return input_of_levels(self.levels.astype(np.float32), intensity)
+
     @property
     def targets(self) -> Voxels:
-        """(z, y, x) uint8, packed as in bisc.core.targets; unpacked each time they are asked for."""
-        return _unpacked(_targets(self.stem), as_int_triple(self.levels.shape))
+        """(z, y, x) uint8, packed as in bisc.core.targets, of the whole region."""
+        return self.targets_in(Box.of_shape(as_int_triple(self.levels.shape)))
+
+    def targets_in(self, window: Box) -> Voxels:
+        """`targets` of a window that lies inside; read and unpacked each time they are asked for.
+
+        Raises:
+            InputError: If the file is missing or damaged.
+        """
+        out = np.zeros(window.shape_zyx, np.uint8)
+        offset = np.negative(window.start_zyx)
+        there = None if self.marked is None else self.marked.shifted(as_int_triple(offset)).clipped(window.shape_zyx)
+        if self.marked is not None and there is not None:
+            own = there.shifted(as_int_triple(np.subtract(window.start_zyx, self.marked.start_zyx)))
+            packed = _unpacked(_targets(self.stem), self.marked.shape_zyx)
+            out[there.to_slices()] = packed[own.to_slices()]
+        return out
 
 
 def save_region(folder: Path, number: int, levels: Voxels, targets: Voxels, spacing_mm_zyx: Triple) -> RegionRecord:
@@ -76,7 +111,9 @@ def save_region(folder: Path, number: int, levels: Voxels, targets: Voxels, spac
     """
     stem = _stem(folder, number)
     np.save(_image(stem), levels)
-    _targets(stem).write_bytes(lz4.frame.compress(targets.tobytes(), block_checksum=True))
+    box = Box.of_mask(targets)
+    if box is not None:
+        _targets(stem).write_bytes(lz4.frame.compress(targets[box.to_slices()].tobytes(), block_checksum=True))
     for path, label in ((_kidney_points(stem), KIDNEY), (_tumor_points(stem), TUMOR)):
         np.save(path, _points(targets, label, number))
     counts = np.bincount(labels_of(targets).ravel(), minlength=3)
@@ -84,6 +121,7 @@ def save_region(folder: Path, number: int, levels: Voxels, targets: Voxels, spac
     return RegionRecord(
         shape_zyx=(z, y, x),
         spacing_mm_zyx=spacing_mm_zyx,
+        marked=None if box is None else Marked(start_zyx=box.start_zyx, stop_zyx=box.stop_zyx),
         kidney_voxels=int(counts[KIDNEY]),
         tumor_voxels=int(counts[TUMOR]),
     )
@@ -96,8 +134,10 @@ def load_region(folder: Path, number: int, record: RegionRecord) -> Region:
         InputError: If a file is missing, damaged, or not what the record says.
     """
     stem = _stem(folder, number)
-    _check_size(_targets(stem), record.shape_zyx)
-    region = Region(stem, *(_load(path(stem)) for path in (_image, _kidney_points, _tumor_points)))
+    marked = _marked_box(stem, record)
+    if marked is not None:
+        _check_size(_targets(stem), marked.shape_zyx)
+    region = Region(stem, _load(_image(stem)), marked, _load(_kidney_points(stem)), _load(_tumor_points(stem)))
     if region.levels.shape != record.shape_zyx or region.levels.dtype != np.uint8:
         raise _fault(_image(stem), f"{region.levels.dtype} voxels of shape {region.levels.shape}")
     for points, n in ((region.kidney_points, record.kidney_voxels), (region.tumor_points, record.tumor_voxels)):
@@ -125,6 +165,17 @@ def _kidney_points(stem: Path) -> Path:
 
 def _tumor_points(stem: Path) -> Path:
     return stem.with_name(f"{stem.name}_tumor_points.npy")
+
+
+def _marked_box(stem: Path, record: RegionRecord) -> Box | None:
+    try:
+        box = None if record.marked is None else record.marked.to_box()
+        if box is None or Box.of_shape(record.shape_zyx).contains(box):
+            return box
+        found = f"targets marked from {box.start_zyx} to {box.stop_zyx} in {record.shape_zyx} voxels"
+    except ValueError as error:
+        found = f"marked targets in an {error}"
+    raise _fault(stem.with_name("case.json"), found)
 
 
 def _check_size(path: Path, shape_zyx: IntTriple) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -10,10 +11,10 @@ from pathlib import Path
 import lz4.frame
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bisc.core.errors import InputError
+from bisc.core.geometry import as_int_triple
 from bisc.core.jsonfile import load_json
 from bisc.core.roi import Box
 from bisc.core.targets import KIDNEY_EDGE_BIT, TUMOR_EDGE_BIT, labels_of
@@ -32,16 +33,10 @@ from bisc.preprocessing.cache import (
 )
 from bisc.preprocessing.crop import RoiRule, find_kidneys, map_box, roi_box
 from bisc.preprocessing.normalise import Intensity, input_of_levels, normalise, to_levels
-from bisc.preprocessing.regions import Region
 from bisc.preprocessing.resample import resample, resample_labels, rough_grid
 
 INTENSITY = Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0)
 ROUGH_PX = 64
-
-
-def image_of(region: Region, intensity: Intensity = INTENSITY) -> npt.NDArray[np.float32]:
-    """What a network would be shown of a cached region."""
-    return input_of_levels(region.levels.astype(np.float32), intensity)
 
 
 def settings_for(spacing_mm_zyx: tuple[float, float, float] = (5.0, 4.0, 4.0)) -> CacheSettings:
@@ -160,7 +155,7 @@ def test_the_rough_region(job: CacheJob) -> None:
     assert (region.levels.dtype, region.targets.dtype) == (np.uint8, np.uint8)
     assert np.array_equal(labels_of(region.targets), resample_labels(labels.volume, expected))
     low, high = normalise(np.array([-2000, 2000]), INTENSITY)
-    shown = image_of(region)
+    shown = region.image(INTENSITY)
     assert shown.min() == pytest.approx(low, abs=1e-6)
     assert shown.max() == pytest.approx(high, abs=1e-6)
     true = normalise(resample(image.volume, expected), INTENSITY)
@@ -288,6 +283,31 @@ def test_damaged_targets_are_told_when_they_are_read(job: CacheJob) -> None:
         load_regions(folder)
 
 
+@pytest.mark.parametrize("stop_zyx", [[1, 3, 4], [10_000, 3, 4]])
+def test_a_record_that_marks_targets_elsewhere_is_refused(job: CacheJob, stop_zyx: list[int]) -> None:
+    """A box that is empty, and one that ends outside the region: a window is cut by it."""
+    cache_case(job)
+    record = job.root / "rough" / job.case.name / "case.json"
+    content = json.loads(record.read_text())
+    content["regions"][0]["marked"] = {"start_zyx": [1, 2, 3], "stop_zyx": stop_zyx}
+    record.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"case.json: .*marked.* run bisc_plan_and_preprocess again"):
+        load_regions(record.parent)
+
+
+def test_targets_of_a_window_are_those_of_the_whole(job: CacheJob) -> None:
+    """Wherever the window lies to the marked box: around, inside, across its border, beside it."""
+    cache_case(job)
+    (region,) = load_regions(job.root / "rough" / job.case.name)
+    whole, marked = region.targets, region.marked
+    assert marked == Box.of_mask(whole)
+    assert marked is not None
+    first = Box((0, 0, 0), (1, 1, 1))
+    across = Box((0, 0, 0), as_int_triple(np.add(marked.start_zyx, 2)))
+    for window in (first, across, marked, marked.padded((1, 2, 3)), Box(marked.start_zyx, as_int_triple(whole.shape))):
+        assert np.array_equal(region.targets_in(window), whole[window.to_slices()])
+
+
 def test_an_image_of_another_form_is_refused(job: CacheJob) -> None:
     """Of an older version, or of another region."""
     cache_case(job)
@@ -348,7 +368,7 @@ def test_regions_lie_where_their_grid_says(job: CacheJob) -> None:
         box = Volume(labels.volume.array, geometry).cropped(kidney.box)
         weights = (box.array > 0).sum(axis=(0, 1))
         centre_mm = (weights * x_mm[kidney.box.start_zyx[2] : kidney.box.stop_zyx[2]]).sum() / weights.sum()
-        values = image_of(region, wide)[labels_of(region.targets) > 0] * 100
+        values = region.image(wide)[labels_of(region.targets) > 0] * 100
         # The region may hold part of the other kidney: compare the nearer half.
         own = values[np.sign(values) == np.sign(centre_mm)] if abs(centre_mm) > 20 else values
         assert own.mean() == pytest.approx(centre_mm, abs=4.0)

@@ -190,7 +190,7 @@ class AxisOrder:
         """A view of `array` (trailing axes after the first three are kept) in canonical order."""
         rest = tuple(range(3, array.ndim))
         turned = np.transpose(array, self.axes + rest)
-        return turned[tuple(slice(None, None, -1) if f else slice(None) for f in self.flips)]
+        return np.flip(turned, np.flatnonzero(self.flips).tolist())
 
     def inverse(self) -> AxisOrder:
         """The order that takes the canonical array back to the stored one."""

@@ -24,13 +24,12 @@ class Box:
     @classmethod
     def of_mask(cls, mask: npt.NDArray[np.generic]) -> Box | None:
         """The smallest box around the non-zero voxels, or None for an empty mask."""
-        voxels = (mask if mask.dtype in (np.bool_, np.uint8) else mask != 0).view(
-            np.uint8
-        )  # `any` is slower than `max`
+        is_byte = mask.dtype in (np.bool_, np.uint8)
+        voxels = (mask if is_byte else mask != 0).view(np.uint8)  # of which `max` is quicker than `any`
         # In the order of memory, forwards: against it numpy takes twenty times as long.
         mirrored = [stride < 0 for stride in voxels.strides]
         first, second, third = (int(a) for a in np.argsort(np.negative(np.abs(voxels.strides)), kind="stable"))
-        voxels = voxels[tuple(slice(None, None, -1 if m else 1) for m in mirrored)].transpose(first, second, third)
+        voxels = np.flip(voxels, np.flatnonzero(mirrored).tolist()).transpose(first, second, third)
         hit = _range(voxels.max(axis=(1, 2))) if voxels.size else None
         if hit is None:
             return None

@@ -42,7 +42,7 @@ def converted(
     on, forwards: against the order of memory numpy takes up to twenty times as long.
     """
     whole: npt.NDArray[Out] = np.empty(slabs.shape_zyx, dtype=dtype)
-    out = whole[tuple(slice(None, None, -1 if m else 1) for m in mirrored)]
+    out = np.flip(whole, np.flatnonzero(mirrored).tolist())
     at = 0
     for slab in slabs:
         out[at : at + len(slab)] = convert(slab)

@@ -32,7 +32,6 @@ from bisc.planners.dataset import load_plan, load_source
 from bisc.planners.fingerprint import source_stamp
 from bisc.planners.plan import Plan
 from bisc.preprocessing.cache import load_regions
-from bisc.preprocessing.normalise import input_of_levels
 from bisc.preprocessing.resample import resample_labels
 from bisc.report.finished import known_validation, remember_validation, validation_key
 from bisc.trainers.stages import load_fold
@@ -105,7 +104,7 @@ def finish_rough(
     fit = OffsetFit(ROUGH_KIDNEY_WEIGHT)
     for name in track(names, "calibrate rough"):
         for region in load_regions(preprocessed / "rough" / name):
-            image = input_of_levels(region.levels.astype(np.float32), intensity)
+            image = region.image(intensity)
             softmax = softmax_volume(networks, image, intensity.air, device)
             fit.add([softmax], [labels_of(region.targets)])
     offsets = fit.fit()
