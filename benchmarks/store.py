@@ -18,6 +18,7 @@ import lz4.frame
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.roi import Box
 from bisc.planners.dataset import load_plan
 from bisc.preprocessing.cache import load_regions
 from bisc.preprocessing.normalise import Intensity, input_of_levels
@@ -62,7 +63,7 @@ def forms(region: Region, intensity: Intensity, folder: Path) -> dict[str, tuple
     mean, std = np.float32(intensity.mean_hu), np.float32(intensity.std_hu)
 
     def of_levels(part: npt.NDArray[np.uint8]) -> object:
-        return input_of_levels(part.astype(np.float32), intensity)
+        return input_of_levels(part, intensity)
 
     def npz(at: Slices) -> object:
         with np.load(folder / "all.npz") as archive:
@@ -73,8 +74,8 @@ def forms(region: Region, intensity: Intensity, folder: Path) -> dict[str, tuple
         return lambda at: (maps["targets"][at].copy(), read(maps[name][at])), n_bytes
 
     found: dict[str, tuple[Read, int]] = {
-        "npy 256 levels, LZ4 targets (ours)": (
-            lambda at: (region.targets[at].copy(), of_levels(region.levels[at])),
+        "npy 256 levels, LZ4 box of targets (ours)": (
+            lambda at: (region.targets_in(box_of(at)), of_levels(region.levels[at])),
             (folder / "levels.npy").stat().st_size + len(lz4.frame.compress(targets.tobytes())),
         ),
         "LZ4 256 levels, LZ4 targets": lz4_frames(region.levels, targets, of_levels),
@@ -92,6 +93,12 @@ def forms(region: Region, intensity: Intensity, folder: Path) -> dict[str, tuple
             packed.schunk.cbytes + marks.schunk.cbytes,
         )
     return found
+
+
+def box_of(at: Slices) -> Box:
+    """What the slices cut out."""
+    z, y, x = at
+    return Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
 
 
 def lz4_frames(

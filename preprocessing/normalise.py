@@ -39,6 +39,11 @@ class Intensity(Document, frozen=True):
         """From one cached level to the next; never 0, even where all kidneys have one HU."""
         return max(1.0, self.clip_high_hu - self.clip_low_hu) / HIGHEST_LEVEL
 
+    @property
+    def level_step(self) -> float:
+        """`level_hu` as the network sees it."""
+        return self.level_hu / self.std_hu
+
 
 def normalise(hu: npt.NDArray[np.generic], intensity: Intensity) -> npt.NDArray[np.float32]:
     """float32 network input of an array in HU, same shape."""
@@ -56,8 +61,9 @@ def to_levels(hu: npt.NDArray[np.generic], intensity: Intensity) -> npt.NDArray[
     return np.rint(levels, out=levels).astype(np.uint8)
 
 
-def input_of_levels(levels: npt.NDArray[np.float32], intensity: Intensity) -> npt.NDArray[np.float32]:
-    """Network input of levels, in place: `normalise` of their HU."""
-    levels *= np.float32(intensity.level_hu / intensity.std_hu)
-    levels += np.float32(intensity.air)
-    return levels
+def input_of_levels(levels: npt.NDArray[np.uint8], intensity: Intensity) -> npt.NDArray[np.float32]:
+    """float32 network input of levels, same shape: `normalise` of their HU."""
+    out = levels.astype(np.float32)
+    out *= np.float32(intensity.level_step)
+    out += np.float32(intensity.air)
+    return out

@@ -76,7 +76,7 @@ class Region:
 
     def image(self, intensity: Intensity) -> npt.NDArray[np.float32]:
         """(z, y, x) network input."""
-        return input_of_levels(self.levels.astype(np.float32), intensity)
+        return input_of_levels(self.levels, intensity)
 
     @property
     def targets(self) -> Voxels:

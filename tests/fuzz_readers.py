@@ -110,7 +110,7 @@ def read_cache(folder: Path) -> None:
     )
     for step in range(4):
         batch = sampler.batch(step)
-        assert batch.image.shape == (2, 1, 8, 8, 8)
+        assert batch.levels.shape == (2, 1, 8, 8, 8)
 
 
 def read_checkpoint(folder: Path) -> None:

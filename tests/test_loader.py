@@ -57,9 +57,9 @@ def test_batches_do_not_depend_on_the_number_of_workers(sampler: Sampler) -> Non
         got = list(ahead)
     assert len(got) == len(expected) == 6
     for step, (a, b) in enumerate(zip(got, expected, strict=True), start=3):
-        assert np.array_equal(a.image, b.image)
+        assert np.array_equal(a.levels, b.levels)
         assert np.array_equal(a.targets, b.targets)
-        assert np.array_equal(a.image, sampler.batch(step).image)
+        assert np.array_equal(a.levels, sampler.batch(step).levels)
     wait_for_no_children()
 
 
@@ -101,7 +101,7 @@ def test_a_worker_is_deaf_to_ctrl_c(sampler: Sampler) -> None:
         os.kill(worker.pid, signal.SIGINT)
         time.sleep(1.0)
         rest = list(ahead)
-    assert first.image[0, 0].shape == PATCH
+    assert first.levels[0, 0].shape == PATCH
     assert len(rest) == 11
 
 

@@ -11,13 +11,12 @@ import numpy.typing as npt
 import pytest
 from batchgenerators.augmentations.crop_and_pad_augmentations import crop
 from batchgenerators.augmentations.spatial_transformations import augment_mirroring
-from broken_samplers import ANYWHERE, KIDNEY_ALWAYS, NUMBERS_AS_THEY_ARE, TUMOR_ALWAYS, make_sampler, write_region
+from broken_samplers import ANYWHERE, KIDNEY_ALWAYS, TUMOR_ALWAYS, make_sampler, write_region
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisc.core.errors import InputError
 from bisc.core.roi import Box
-from bisc.preprocessing.normalise import Intensity, input_of_levels
 from bisc.trainers.sampler import (
     Pick,
     Sampler,
@@ -65,14 +64,14 @@ def test_a_draw_depends_on_seed_and_step_alone(cases: list[Path]) -> None:
     assert len({pick.seed for picks in forwards for pick in picks}) == 40
     assert replace(sampler, seed=6).draw(0) != forwards[0]
     first, second = sampler.batch(7), again.batch(7)
-    assert np.array_equal(first.image, second.image)
+    assert np.array_equal(first.levels, second.levels)
     assert np.array_equal(first.targets, second.targets)
 
 
 def test_a_batch_has_the_promised_form(cases: list[Path]) -> None:
-    """(batch, 1, z, y, x) float32 and (batch, z, y, x) uint8."""
+    """(batch, 1, z, y, x) and (batch, z, y, x), both uint8."""
     batch = make_sampler(cases, (4, 6, 16), batch_size=3).batch(0)
-    assert (batch.image.shape, batch.image.dtype) == ((3, 1, 4, 6, 16), np.dtype(np.float32))
+    assert (batch.levels.shape, batch.levels.dtype) == ((3, 1, 4, 6, 16), np.dtype(np.uint8))
     assert (batch.targets.shape, batch.targets.dtype) == ((3, 4, 6, 16), np.dtype(np.uint8))
 
 
@@ -103,7 +102,7 @@ def test_a_forced_patch_holds_its_voxel(
     sampler = make_sampler([folder], patch, TUMOR_ALWAYS if label == 2 else KIDNEY_ALWAYS)
     for pick in sampler.draw(0):
         for seed in (pick.seed, *crops):
-            image, targets = cut_patch(replace(pick, seed=seed), patch, NUMBERS_AS_THEY_ARE, (0, 1, 2))
+            image, targets = cut_patch(replace(pick, seed=seed), patch, (0, 1, 2))
             assert (targets == label).sum() == 1
             assert image[0][targets == label] == (z * shape[1] + y) * shape[2] + x + 1
 
@@ -119,7 +118,7 @@ def test_what_a_region_lacks_is_air_and_background(
     folder = tmp_path_factory.getbasetemp() / "padded" / str(next(NUMBERS))
     write_region(folder, np.full(shape, 1, np.uint8))
     (region,) = index_regions([folder], (0.0, 0.0, 0.0))
-    image, targets = cut_patch(Pick(region, Box.of_shape(shape), seed), patch, NUMBERS_AS_THEY_ARE, (0, 1, 2))
+    image, targets = cut_patch(Pick(region, Box.of_shape(shape), seed), patch, (0, 1, 2))
     assert image.shape == (1, *patch)
     assert targets.shape == patch
     inside = image[0] != 0
@@ -144,22 +143,21 @@ def test_a_patch_is_batchgenerators_own(
     seed: int,
     data: st.DataObject,
 ) -> None:
-    """Its crop, padding and mirroring, to the last bit, from any window of a region, and then the network's input."""
+    """Its crop, padding and mirroring, to the last bit, from any window of a region."""
     start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
     stop = tuple(data.draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True))
     folder = tmp_path_factory.getbasetemp() / "theirs" / str(next(NUMBERS))
     write_region(folder, np.random.default_rng(seed).integers(0, 3, shape).astype(np.uint8))
     (index,) = index_regions([folder], (0.0, 0.0, 0.0))
     window = Box(start, stop)  # type: ignore[arg-type]
-    intensity = Intensity(clip_low_hu=-79.5, clip_high_hu=304.0, mean_hu=101.0, std_hu=76.9)
-    image, targets = cut_patch(Pick(index, window, seed), patch, intensity, tuple(sorted(axes)))
+    levels, targets = cut_patch(Pick(index, window, seed), patch, tuple(sorted(axes)))
     (region,) = open_regions(folder)
     at = window.to_slices()
     with numpy_state_kept():
         np.random.seed(seed)  # noqa: NPY002
         theirs, their_targets = crop([region.levels[at][None]], [region.targets[at][None]], patch, (0, 0, 0), "random")
         augment_mirroring(theirs[0], their_targets[0], axes=axes)
-    assert np.array_equal(image, input_of_levels(theirs[0].astype(np.float32), intensity))
+    assert np.array_equal(levels, theirs[0])
     assert np.array_equal(targets, their_targets[0, 0])
 
 
@@ -169,7 +167,7 @@ def test_no_other_voxel_than_the_windows(cases: list[Path]) -> None:
     whole = np.arange(1, np.prod(SHAPE) + 1).reshape(SHAPE)
     starts = set()
     for seed in range(60):
-        image, _ = cut_patch(Pick(region, Box((1, 1, 2), (5, 5, 8)), seed), (3, 3, 3), NUMBERS_AS_THEY_ARE, ())
+        image, _ = cut_patch(Pick(region, Box((1, 1, 2), (5, 5, 8)), seed), (3, 3, 3), ())
         z, y, x = np.unravel_index(int(image[0, 0, 0, 0]) - 1, SHAPE)
         assert np.array_equal(image[0], whole[z : z + 3, y : y + 3, x : x + 3])
         starts.add((z, y, x))
@@ -182,7 +180,7 @@ def test_only_the_named_axes_are_mirrored(cases: list[Path], axes: tuple[int, ..
     (region, *_) = index_regions(cases, (0.0, 0.0, 0.0))
     seen = set()
     for seed in range(80):
-        image, targets = cut_patch(Pick(region, Box.of_shape(SHAPE), seed), SHAPE, NUMBERS_AS_THEY_ARE, axes)
+        image, targets = cut_patch(Pick(region, Box.of_shape(SHAPE), seed), SHAPE, axes)
         corner = int(image[0, 0, 0, 0]) - 1
         seen.add(corner)
         z, y, x = np.unravel_index(corner, SHAPE)
@@ -229,7 +227,7 @@ def test_jitter_of_a_region_hardly_larger_than_its_room_stays_inside(tmp_path: P
     for step in range(50):
         for pick in sampler.draw(step):
             assert Box.of_shape((3, 3, 3)).contains(pick.window)
-        assert sampler.batch(step).image.shape == (2, 1, 2, 2, 2)
+        assert sampler.batch(step).levels.shape == (2, 1, 2, 2, 2)
 
 
 def test_numpys_global_generator_is_left_alone(cases: list[Path]) -> None:

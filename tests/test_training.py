@@ -22,6 +22,7 @@ from bisc.network.checkpoint import load_checkpoint, save_checkpoint
 from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
 from bisc.planners.splits import Fold
+from bisc.preprocessing.normalise import input_of_levels
 from bisc.trainers import loop
 from bisc.trainers.loop import TrainingRun, learning_rate
 from bisc.trainers.presets import PRESETS
@@ -250,11 +251,15 @@ def test_validation_scores_by_hand(home: Path, planned_home: Path) -> None:
         settings, {}, all_tumor(), trainer.sampler(plan, ["case_00001"], 1),
         trainer.sampler(plan, ["case_00000"], 2), home, choose_device("cpu", "fp32"), 0,
     )  # fmt: skip
+    seen: list[torch.Tensor] = []
+    run.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     fixed = [run.validation.batch(i) for i in range(3)]
     labels = np.concatenate([batch.targets & 3 for batch in fixed])
     _, kidney, tumor = run.validate(fixed)
     assert kidney == pytest.approx(2 * (labels > 0).sum() / (labels.size + (labels > 0).sum()))
     assert tumor == pytest.approx(2 * (labels == 2).sum() / (labels.size + (labels == 2).sum()))
+    for image, batch in zip(seen, fixed, strict=True):  # what prediction shows a network, to the bit
+        assert np.array_equal(image.numpy(), input_of_levels(batch.levels, plan.intensity))
 
 
 def all_tumor() -> SCUNet:

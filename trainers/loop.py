@@ -17,8 +17,8 @@ from torch import Tensor
 from bisc.core import interrupt
 from bisc.core.errors import WorkError
 from bisc.core.progress import track
-from bisc.losses import SCUNetLoss, unpack_targets
-from bisc.network import SCUNet
+from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
+from bisc.network import Branches, SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.network.device import Device
 from bisc.trainers.allocator import keep_freed_memory
@@ -150,12 +150,17 @@ class TrainingRun:
 
     def _pass(self, part: Batch) -> Tensor:
         """Add the gradients of one part of the batch; returns its share of the loss."""
-        image, targets = self.device.put(part.image), self.device.put(part.targets)
-        with self.device.autocast():
-            logits = self.network(image)
-        loss: Tensor = self.loss(logits, unpack_targets(targets)) / self.settings.passes
+        loss: Tensor = self.loss(*self._outcome(part)) / self.settings.passes
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    def _outcome(self, part: Batch) -> tuple[Branches, BranchTargets]:
+        """The network's logits of a part of a batch, and what they should be."""
+        intensity = self.train.intensity
+        image = self.device.put(part.levels).float().mul_(intensity.level_step).add_(intensity.air)
+        with self.device.autocast():
+            logits: Branches = self.network(image)
+        return logits, unpack_targets(self.device.put(part.targets))
 
     def _finite(self, loss: Tensor, step: int) -> float:
         value = float(loss)
@@ -202,10 +207,7 @@ class TrainingRun:
         losses = []
         counts = np.zeros((2, 3))
         for part in (part for batch in fixed for part in batch.parts(self.settings.passes)):
-            image, packed = self.device.put(part.image), self.device.put(part.targets)
-            with self.device.autocast():
-                logits = self.network(image)
-            targets = unpack_targets(packed)
+            logits, targets = self._outcome(part)
             losses.append(float(self.loss(logits, targets)))
             found = logits.region.argmax(dim=1)
             for i, threshold in enumerate((1, 2)):

@@ -17,7 +17,7 @@ from bisc.core.geometry import IntTriple, as_int_triple
 from bisc.core.jsonfile import load_json
 from bisc.core.roi import Box
 from bisc.preprocessing.cache import CaseRecord, load_regions
-from bisc.preprocessing.normalise import Intensity, input_of_levels
+from bisc.preprocessing.normalise import Intensity
 from bisc.preprocessing.regions import Region, Voxels
 
 
@@ -62,16 +62,16 @@ class Batch:
     """What a training step sees.
 
     Attributes:
-        image: (batch, 1, z, y, x) float32.
+        levels: (batch, 1, z, y, x) uint8 image, as cached: a quarter of a network input's bytes to hand over.
         targets: (batch, z, y, x) uint8, packed.
     """
 
-    image: npt.NDArray[np.float32]
-    targets: npt.NDArray[np.uint8]
+    levels: Voxels
+    targets: Voxels
 
     def parts(self, n: int) -> list[Batch]:
         """The batch cut into `n` equal ones, which share its memory; n divides its size."""
-        return [Batch(*both) for both in zip(np.split(self.image, n), np.split(self.targets, n), strict=True)]
+        return [Batch(*both) for both in zip(np.split(self.levels, n), np.split(self.targets, n), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Sampler:
         batch_size: Patches a batch.
         policy: How patches are chosen.
         seed: Of the run.
-        intensity: Makes network input of the cached levels; its air fills what lies outside a region.
+        intensity: Makes network input of the cached levels.
         mirror_axes: Axes (0 z, 1 y, 2 x) mirrored at random.
     """
 
@@ -103,12 +103,12 @@ class Sampler:
 
     def batch(self, step: int) -> Batch:
         """Draw and cut one step's batch."""
-        image = np.empty((self.batch_size, 1, *self.patch_size_zyx), np.float32)
+        levels = np.empty((self.batch_size, 1, *self.patch_size_zyx), np.uint8)
         targets = np.empty((self.batch_size, *self.patch_size_zyx), np.uint8)
         with numpy_state_kept():
             for i, pick in enumerate(self.draw(step)):
-                _cut_into(image[i, 0], targets[i], pick, self.intensity, self.mirror_axes)
-        return Batch(image, targets)
+                _cut_into(levels[i, 0], targets[i], pick, self.mirror_axes)
+        return Batch(levels, targets)
 
     def _pick(self, rng: np.random.Generator) -> Pick:
         kind = rng.random()
@@ -165,49 +165,40 @@ def index_regions(folders: list[Path], room_mm_zyx: tuple[float, float, float]) 
     return tuple(indexed)
 
 
-def cut_patch(
-    pick: Pick, patch_size_zyx: IntTriple, intensity: Intensity, mirror_axes: tuple[int, ...]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+def cut_patch(pick: Pick, patch_size_zyx: IntTriple, mirror_axes: tuple[int, ...]) -> tuple[Voxels, Voxels]:
     """Random crop and random mirroring of one pick.
 
     Returns:
-        (1, z, y, x) float32 image and (z, y, x) uint8 packed targets of the patch's size; what lies outside the
+        (1, z, y, x) uint8 image levels and (z, y, x) uint8 packed targets of the patch's size; what lies outside the
         window's region is air and background.
     """
-    image, targets = np.empty((1, *patch_size_zyx), np.float32), np.empty(patch_size_zyx, np.uint8)
+    levels, targets = np.empty((1, *patch_size_zyx), np.uint8), np.empty(patch_size_zyx, np.uint8)
     with numpy_state_kept():
-        _cut_into(image[0], targets, pick, intensity, mirror_axes)
-    return image, targets
+        _cut_into(levels[0], targets, pick, mirror_axes)
+    return levels, targets
 
 
-def _cut_into(
-    image: npt.NDArray[np.float32],
-    targets: npt.NDArray[np.uint8],
-    pick: Pick,
-    intensity: Intensity,
-    mirror_axes: tuple[int, ...],
-) -> None:
+def _cut_into(levels: Voxels, targets: Voxels, pick: Pick, mirror_axes: tuple[int, ...]) -> None:
     """`cut_patch` into (z, y, x) arrays that are there; leaves numpy's global generator seeded.
 
     Place and mirroring are drawn as batchgenerators' `crop` and `augment_mirroring` draw them, and the voxels are
-    theirs; but voxels are mirrored while they are bytes, and made floats in the batch itself (docs/performance.md).
+    theirs.
     """
     region = open_regions(pick.region.folder)[pick.region.number]
     np.random.seed(pick.seed)  # noqa: NPY002
-    patch, window = np.asarray(image.shape), np.asarray(pick.window.shape_zyx)
-    first = np.asarray(get_lbs_for_random_crop(image.shape, (1, 1, *pick.window.shape_zyx), (0, 0, 0)))
+    patch, window = np.asarray(levels.shape), np.asarray(pick.window.shape_zyx)
+    first = np.asarray(get_lbs_for_random_crop(levels.shape, (1, 1, *pick.window.shape_zyx), (0, 0, 0)))
     mirrored = [axis in mirror_axes and np.random.uniform() < 0.5 for axis in range(3)]  # noqa: NPY002
     begin, end = np.maximum(first, 0), np.minimum(first + patch, window)
     crop = Box(as_int_triple(begin), as_int_triple(end)).shifted(pick.window.start_zyx)
     at = np.where(mirrored, first + patch - end, begin - first)
     there = Box(as_int_triple(at), as_int_triple(at + end - begin)).to_slices()
     if (window < patch).any():
-        image[...] = 0  # the level of air
+        levels[...] = 0  # air
         targets[...] = 0
     axes = [axis for axis in range(3) if mirrored[axis]]
-    image[there] = _turned(region.levels[crop.to_slices()], axes)
+    levels[there] = _turned(region.levels[crop.to_slices()], axes)
     targets[there] = _turned(region.targets_in(crop), axes)
-    input_of_levels(image, intensity)
 
 
 def _turned(voxels: Voxels, axes: list[int]) -> Voxels:
