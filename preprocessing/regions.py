@@ -110,7 +110,7 @@ def save_region(folder: Path, number: int, levels: Voxels, targets: Voxels, spac
         spacing_mm_zyx: Of both.
     """
     stem = _stem(folder, number)
-    np.save(_image(stem), levels)
+    np.save(_image(stem), np.ascontiguousarray(levels))  # numpy keeps the order of memory: x last is what patches read
     box = Box.of_mask(targets)
     if box is not None:
         _targets(stem).write_bytes(lz4.frame.compress(targets[box.to_slices()].tobytes(), block_checksum=True))

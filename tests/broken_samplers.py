@@ -28,11 +28,14 @@ KIDNEY_ALWAYS = SamplingPolicy(p_tumor=0.0, p_kidney=1.0, jitter=False)
 
 
 def write_region(folder: Path, labels: npt.NDArray[np.uint8]) -> Path:
-    """A case of one cached region; each voxel's level is its number, from 1 on, since 0 is air."""
+    """A case of one cached region; each voxel's level is its number, from 1 on, since 0 is air.
+
+    The arrays run x first in memory, as those of a scan that is stored so do.
+    """
     assert labels.size < 256
     folder.mkdir(parents=True)
     levels = np.arange(1, labels.size + 1, dtype=np.uint8).reshape(labels.shape)
-    record = save_region(folder, 0, levels, labels, (3.0, 1.0, 1.0))
+    record = save_region(folder, 0, np.asfortranarray(levels), np.asfortranarray(labels), (3.0, 1.0, 1.0))
     save_json(folder / "case.json", CaseRecord(name=folder.name, key="", regions=[record]))
     return folder
 
