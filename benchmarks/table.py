@@ -43,7 +43,7 @@ def write(out: Path, name: str, runs: pd.DataFrame, measures: dict[str, str], ti
     lines = ["| | " + " | ".join(measures.values()) + " | runs |", "| --- |" + " --- |" * (len(measures) + 1)]
     n_runs = runs.groupby("who", sort=False).size()
     for who, row in medians.iterrows():
-        lines.append(f"| {who} | " + " | ".join(f"{v:.3g}" for v in row) + f" | {n_runs[who]} |")
+        lines.append(f"| {who} | " + " | ".join(map(_shown, row)) + f" | {n_runs[who]} |")
     for who in medians.index.drop(OURS, errors="ignore"):
         ratios = medians.loc[who] / medians.loc[OURS]
         lines.append(f"| {who} / {OURS} | " + " | ".join(f"{v:.1f}" for v in ratios) + " | |")
@@ -60,8 +60,8 @@ def _draw(path: Path, medians: pd.DataFrame, measures: dict[str, str], title: st
     names = [str(who) for who in medians.index]
     for ax, (column, label) in zip(axes, measures.items(), strict=True):
         values = medians[column]
-        bars = ax.barh(names, values, color=[COLOURS[0] if n == OURS else COLOURS[1] for n in names])
-        ax.bar_label(bars, labels=[f"{v:.3g}" for v in values], padding=3, fontsize=8)
+        bars = ax.barh(names, values, color=[COLOURS[0] if n.startswith(OURS) else COLOURS[1] for n in names])
+        ax.bar_label(bars, labels=list(map(_shown, values)), padding=3, fontsize=8)
         ax.set_xlim(0, values.max() * 1.25)
         ax.set_xlabel(label, fontsize=8)
         ax.tick_params(labelsize=8)
@@ -69,6 +69,11 @@ def _draw(path: Path, medians: pd.DataFrame, measures: dict[str, str], title: st
     axes[0].invert_yaxis()
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=120)
+
+
+def _shown(value: float) -> str:
+    """Three digits, and no powers of ten."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _lines(path: Path) -> list[str]:
