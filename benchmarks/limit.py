@@ -105,8 +105,10 @@ def gflop_of(net: SCUNet, shape_zyx: IntTriple) -> float:
 
 
 def measure(base_features: int = 32) -> list[Rate]:
-    """Limits and the network in the precision that prediction takes here: medians of rounds through all of them, since
-    the clock of a shared machine moves."""
+    """Limits and the network, in the precision that prediction takes here.
+
+    Medians of rounds through all of them, since the clock of a shared machine moves.
+    """
     device = choose_device("cpu")
     precisions = ["fp32"] if device.precision == "fp32" else ["fp32", device.precision]
     works = [work for precision in precisions for work in convolutions(precision)]

@@ -72,8 +72,8 @@ def _draw(path: Path, medians: pd.DataFrame, measures: dict[str, str], title: st
 
 
 def _shown(value: float) -> str:
-    """Three digits, and no powers of ten."""
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+    """Three digits, and of what is large no power of ten."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 def _lines(path: Path) -> list[str]:

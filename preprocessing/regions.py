@@ -2,7 +2,7 @@
 
 The image is a memory-mapped .npy of a byte a voxel: of all forms the quickest to cut from, and shared between loader
 processes. Of the targets, nearly all background, the box around what is marked is kept, packed by LZ4 and unpacked
-for each patch in a fifth of a millisecond (docs/performance.md has the forms that were measured).
+for each patch that meets it (docs/performance.md has the forms that were measured).
 """
 
 from __future__ import annotations
@@ -140,9 +140,10 @@ def load_region(folder: Path, number: int, record: RegionRecord) -> Region:
     region = Region(stem, _load(_image(stem)), marked, _load(_kidney_points(stem)), _load(_tumor_points(stem)))
     if region.levels.shape != record.shape_zyx or region.levels.dtype != np.uint8:
         raise _fault(_image(stem), f"{region.levels.dtype} voxels of shape {region.levels.shape}")
+    low, high = ((0, 0, 0), (0, 0, 0)) if marked is None else (marked.start_zyx, marked.stop_zyx)
     for points, n in ((region.kidney_points, record.kidney_voxels), (region.tumor_points, record.tumor_voxels)):
         of_form = points.dtype == np.int16 and points.ndim == 2 and points.shape[1] == 3 and (len(points) > 0 or n < 1)
-        if not of_form or not ((points >= 0) & (points < record.shape_zyx)).all():
+        if not of_form or not ((points >= low) & (points < high)).all():
             raise _fault(stem.with_name(f"{stem.name}_*_points.npy"), "not the points of its record")
     return region
 

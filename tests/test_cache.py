@@ -295,6 +295,19 @@ def test_a_record_that_marks_targets_elsewhere_is_refused(job: CacheJob, stop_zy
         load_regions(record.parent)
 
 
+def test_points_that_are_not_marked_are_refused(job: CacheJob) -> None:
+    """A record without its box, or with a smaller one: the points drawn from would have no label."""
+    cache_case(job)
+    record = job.root / "rough" / job.case.name / "case.json"
+    content = json.loads(record.read_text())
+    (region,) = content["regions"]
+    smaller = {**region["marked"], "start_zyx": [n - 1 for n in region["marked"]["stop_zyx"]]}
+    for marked in (None, smaller):
+        record.write_text(json.dumps({**content, "regions": [{**region, "marked": marked}]}))
+        with pytest.raises(InputError, match=r"(points|targets).* run bisc_plan_and_preprocess again"):
+            load_regions(record.parent)
+
+
 def test_targets_of_a_window_are_those_of_the_whole(job: CacheJob) -> None:
     """Wherever the window lies to the marked box: around, inside, across its border, beside it."""
     cache_case(job)
@@ -303,8 +316,10 @@ def test_targets_of_a_window_are_those_of_the_whole(job: CacheJob) -> None:
     assert marked == Box.of_mask(whole)
     assert marked is not None
     first = Box((0, 0, 0), (1, 1, 1))
+    inside = as_int_triple(np.add(marked.start_zyx, 1))
     across = Box((0, 0, 0), as_int_triple(np.add(marked.start_zyx, 2)))
-    for window in (first, across, marked, marked.padded((1, 2, 3)), Box(marked.start_zyx, as_int_triple(whole.shape))):
+    beyond = Box(inside, as_int_triple(whole.shape))
+    for window in (first, across, marked, marked.padded((1, 2, 3)), Box(inside, marked.stop_zyx), beyond):
         assert np.array_equal(region.targets_in(window), whole[window.to_slices()])
 
 

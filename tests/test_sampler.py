@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from bisc.trainers.sampler import (
     Pick,
     Sampler,
     SamplingPolicy,
+    _turned,
     cut_patch,
     index_regions,
     numpy_state_kept,
@@ -31,8 +33,6 @@ from bisc.trainers.stages import FineTrainer, RoughTrainer
 SHAPE = (5, 6, 8)
 MOST = 6
 """Along an axis of a drawn region: 6 x 6 x 6 voxels have a level each."""
-OF_WORDS = st.tuples(st.integers(1, 3), st.integers(1, 5), st.sampled_from([8, 16]))
-"""Regions whose rows are whole words of eight bytes; a level a voxel here too."""
 NUMBERS = count()
 
 
@@ -102,9 +102,9 @@ def test_a_forced_patch_holds_its_voxel(
     sampler = make_sampler([folder], patch, TUMOR_ALWAYS if label == 2 else KIDNEY_ALWAYS)
     for pick in sampler.draw(0):
         for seed in (pick.seed, *crops):
-            image, targets = cut_patch(replace(pick, seed=seed), patch, (0, 1, 2))
+            levels, targets = cut_patch(replace(pick, seed=seed), patch, (0, 1, 2))
             assert (targets == label).sum() == 1
-            assert image[0][targets == label] == (z * shape[1] + y) * shape[2] + x + 1
+            assert levels[0][targets == label] == (z * shape[1] + y) * shape[2] + x + 1
 
 
 @settings(max_examples=30)
@@ -118,19 +118,19 @@ def test_what_a_region_lacks_is_air_and_background(
     folder = tmp_path_factory.getbasetemp() / "padded" / str(next(NUMBERS))
     write_region(folder, np.full(shape, 1, np.uint8))
     (region,) = index_regions([folder], (0.0, 0.0, 0.0))
-    image, targets = cut_patch(Pick(region, Box.of_shape(shape), seed), patch, (0, 1, 2))
-    assert image.shape == (1, *patch)
+    levels, targets = cut_patch(Pick(region, Box.of_shape(shape), seed), patch, (0, 1, 2))
+    assert levels.shape == (1, *patch)
     assert targets.shape == patch
-    inside = image[0] != 0
+    inside = levels[0] != 0
     assert np.array_equal(inside, targets == 1)
     assert inside.sum() == np.prod(np.minimum(shape, patch))
-    assert len(np.unique(image[0][inside])) == inside.sum()
+    assert len(np.unique(levels[0][inside])) == inside.sum()
 
 
 @settings(max_examples=60)
 @given(
-    shape=st.tuples(*(st.integers(1, MOST),) * 3) | OF_WORDS,
-    patch=sizes | OF_WORDS,
+    shape=st.tuples(*(st.integers(1, MOST),) * 3),
+    patch=sizes,
     axes=st.sets(st.integers(0, 2)),
     seed=st.integers(0, 2**31 - 1),
     data=st.data(),
@@ -161,15 +161,35 @@ def test_a_patch_is_batchgenerators_own(
     assert np.array_equal(targets, their_targets[0, 0])
 
 
+@pytest.mark.parametrize("n_x", [1, 7, 8, 16, 24])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_mirroring_by_words_is_mirroring(order: Literal["C", "F"], n_x: int) -> None:
+    """Along every set of axes, of a crop at an odd place: rows of whole words, of several, and of none."""
+    whole = np.asarray(np.random.default_rng(n_x).integers(0, 256, (5, 6, n_x + 5), np.uint8), order=order)
+    whole.setflags(write=False)  # as a memory-mapped cache is
+    crop = whole[1:4, 2:, 3 : 3 + n_x]
+    for axes in ([], [0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]):
+        turned = _turned(crop, axes)
+        assert np.array_equal(turned, np.flip(crop, axes))
+        assert turned.flags.c_contiguous
+
+
+def test_a_cached_image_has_x_last_in_memory(cases: list[Path]) -> None:
+    """Whatever order the scan's voxels came in; patches are read along x."""
+    for folder in cases:
+        (region,) = open_regions(folder)
+        assert region.levels.flags.c_contiguous
+
+
 def test_no_other_voxel_than_the_windows(cases: list[Path]) -> None:
     """Without mirroring a patch is a piece of the region, voxel for voxel."""
     (region, *_) = index_regions(cases, (0.0, 0.0, 0.0))
     whole = np.arange(1, np.prod(SHAPE) + 1).reshape(SHAPE)
     starts = set()
     for seed in range(60):
-        image, _ = cut_patch(Pick(region, Box((1, 1, 2), (5, 5, 8)), seed), (3, 3, 3), ())
-        z, y, x = np.unravel_index(int(image[0, 0, 0, 0]) - 1, SHAPE)
-        assert np.array_equal(image[0], whole[z : z + 3, y : y + 3, x : x + 3])
+        levels, _ = cut_patch(Pick(region, Box((1, 1, 2), (5, 5, 8)), seed), (3, 3, 3), ())
+        z, y, x = np.unravel_index(int(levels[0, 0, 0, 0]) - 1, SHAPE)
+        assert np.array_equal(levels[0], whole[z : z + 3, y : y + 3, x : x + 3])
         starts.add((z, y, x))
     assert starts == set(product((1,), (1,), (2, 3, 4)))  # batchgenerators never draws an axis's last place
 
@@ -180,14 +200,14 @@ def test_only_the_named_axes_are_mirrored(cases: list[Path], axes: tuple[int, ..
     (region, *_) = index_regions(cases, (0.0, 0.0, 0.0))
     seen = set()
     for seed in range(80):
-        image, targets = cut_patch(Pick(region, Box.of_shape(SHAPE), seed), SHAPE, axes)
-        corner = int(image[0, 0, 0, 0]) - 1
+        levels, targets = cut_patch(Pick(region, Box.of_shape(SHAPE), seed), SHAPE, axes)
+        corner = int(levels[0, 0, 0, 0]) - 1
         seen.add(corner)
         z, y, x = np.unravel_index(corner, SHAPE)
         flips = tuple(-1 if v else 1 for v in (z, y, x))
-        unmirrored = image[0][tuple(slice(None, None, f) for f in flips)]
+        unmirrored = levels[0][tuple(slice(None, None, f) for f in flips)]
         assert np.array_equal(unmirrored.ravel(), np.arange(1, np.prod(SHAPE) + 1))
-        assert (targets[image[0] == 1] == 2).all()  # the first voxel is a tumour voxel
+        assert (targets[levels[0] == 1] == 2).all()  # the first voxel is a tumour voxel
     assert len(seen) == kinds
 
 

@@ -258,7 +258,7 @@ def test_validation_scores_by_hand(home: Path, planned_home: Path) -> None:
     _, kidney, tumor = run.validate(fixed)
     assert kidney == pytest.approx(2 * (labels > 0).sum() / (labels.size + (labels > 0).sum()))
     assert tumor == pytest.approx(2 * (labels == 2).sum() / (labels.size + (labels == 2).sum()))
-    for image, batch in zip(seen, fixed, strict=True):  # what prediction shows a network, to the bit
+    for image, batch in zip(seen, fixed, strict=True):  # the levels' values, to the bit
         assert np.array_equal(image.numpy(), input_of_levels(batch.levels, plan.intensity))
 
 
