@@ -48,6 +48,11 @@ def make_parser(purpose: str | None, repeats: int = 3) -> argparse.ArgumentParse
     return parser
 
 
+def add_peer_repeats(parser: argparse.ArgumentParser) -> None:
+    """Fewer runs of what takes nnU-Net long."""
+    parser.add_argument("--peer-repeats", type=int, help="nnU-Net's predictions, 20 minutes each (default: as ours)")
+
+
 def install(folder: Path) -> Path:
     """The environment's folder of programs; made where it is missing.
 

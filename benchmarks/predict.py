@@ -18,7 +18,7 @@ import pandas as pd
 from benchmarks import limit, scans, table
 from benchmarks.by_intensity import write_results
 from benchmarks.measure import Cost, cost_of
-from benchmarks.peers import NnUNet, install, make_parser
+from benchmarks.peers import NnUNet, add_peer_repeats, install, make_parser
 
 MEASURES = {"wall_s": "wall, s", "cpu_s": "CPU, s", "peak_gb": "peak memory, GB"}
 PLAN_CASES = 6
@@ -27,7 +27,7 @@ PLAN_CASES = 6
 def main() -> None:
     """Write predict.csv, predict.md, predict.png and limit.csv."""
     parser = make_parser(__doc__)
-    parser.add_argument("--peer-repeats", type=int, help="nnU-Net's runs, half an hour each (default: as ours)")
+    add_peer_repeats(parser)
     args = parser.parse_args()
     n_peer = args.repeats if args.peer_repeats is None else args.peer_repeats
     work = args.out / "work"

@@ -78,13 +78,11 @@ def loader_rows(preprocessed: Path, patch: IntTriple, n: int) -> list[dict[str, 
     sampler.batch(0)
     steps = max(1, n // BATCH)
 
-    def ours() -> None:
+    def ours(in_float: bool = False) -> None:
         for step in range(1, steps + 1):
-            sampler.batch(step)
-
-    def ours_in_float() -> None:
-        for step in range(1, steps + 1):
-            input_of_levels(sampler.batch(step).levels, sampler.intensity)
+            levels = sampler.batch(step).levels
+            if in_float:
+                input_of_levels(levels, sampler.intensity)
 
     regions = [
         (region.image(sampler.intensity), region.targets)
@@ -103,7 +101,7 @@ def loader_rows(preprocessed: Path, patch: IntTriple, n: int) -> list[dict[str, 
 
     return [
         row(table.OURS, seconds_of(ours) / (steps * BATCH)),
-        row(f"{table.OURS}, made float32", seconds_of(ours_in_float) / (steps * BATCH)),
+        row(f"{table.OURS}, made float32", seconds_of(lambda: ours(in_float=True)) / (steps * BATCH)),
         row("batchgenerators, crop and mirror", seconds_of(theirs) / n),
     ]
 

@@ -83,6 +83,11 @@ class Region:
         """(z, y, x) uint8, packed as in bisc.core.targets, of the whole region."""
         return self.targets_in(Box.of_shape(as_int_triple(self.levels.shape)))
 
+    @property
+    def targets_file(self) -> Path:
+        """Where targets are kept; there is none where nothing is marked."""
+        return _targets(self.stem)
+
     def targets_in(self, window: Box) -> Voxels:
         """`targets` of a window that lies inside; read and unpacked each time they are asked for.
 
@@ -90,11 +95,12 @@ class Region:
             InputError: If the file is missing or damaged.
         """
         out = np.zeros(window.shape_zyx, np.uint8)
-        offset = np.negative(window.start_zyx)
-        there = None if self.marked is None else self.marked.shifted(as_int_triple(offset)).clipped(window.shape_zyx)
-        if self.marked is not None and there is not None:
+        if self.marked is None:
+            return out
+        there = self.marked.shifted(as_int_triple(np.negative(window.start_zyx))).clipped(window.shape_zyx)
+        if there is not None:
             own = there.shifted(as_int_triple(np.subtract(window.start_zyx, self.marked.start_zyx)))
-            packed = _unpacked(_targets(self.stem), self.marked.shape_zyx)
+            packed = _unpacked(self.targets_file, self.marked.shape_zyx)
             out[there.to_slices()] = packed[own.to_slices()]
         return out
 
