@@ -95,14 +95,25 @@ class Region:
             InputError: If the file is missing or damaged.
         """
         out = np.zeros(window.shape_zyx, np.uint8)
-        if self.marked is None:
-            return out
-        there = self.marked.shifted(as_int_triple(np.negative(window.start_zyx))).clipped(window.shape_zyx)
-        if there is not None:
-            own = there.shifted(as_int_triple(np.subtract(window.start_zyx, self.marked.start_zyx)))
-            packed = _unpacked(self.targets_file, self.marked.shape_zyx)
-            out[there.to_slices()] = packed[own.to_slices()]
+        marked = self.marked_in(window)
+        if marked is not None:
+            there, voxels = marked
+            out[there.to_slices()] = voxels
         return out
+
+    def marked_in(self, window: Box) -> tuple[Box, Voxels] | None:
+        """The part of `targets_in` that may be marked, and where in the window it lies; all else is background.
+
+        Raises:
+            InputError: If the file is missing or damaged.
+        """
+        if self.marked is None:
+            return None
+        there = self.marked.shifted(as_int_triple(np.negative(window.start_zyx))).clipped(window.shape_zyx)
+        if there is None:
+            return None
+        own = there.shifted(as_int_triple(np.subtract(window.start_zyx, self.marked.start_zyx)))
+        return there, _unpacked(self.targets_file, self.marked.shape_zyx)[own.to_slices()]
 
 
 def save_region(folder: Path, number: int, levels: Voxels, targets: Voxels, spacing_mm_zyx: Triple) -> RegionRecord:

@@ -94,6 +94,14 @@ def test_clipped_is_the_intersection(box: Box, shape: tuple[int, int, int]) -> N
     assert (set() if clipped is None else voxels(clipped)) == expected
 
 
+@given(masks, st.sets(st.integers(0, 2)))
+def test_mirrored_is_where_the_voxels_go(mask: np.ndarray, axes: set[int]) -> None:
+    """Along any axes of its grid."""
+    box = Box.of_mask(mask)
+    if box is not None:
+        assert box.mirrored(mask.shape, axes) == Box.of_mask(np.flip(mask, sorted(axes)))
+
+
 @given(boxes, shifts)
 def test_shifting_back_is_the_identity(box: Box, by: tuple[int, int, int]) -> None:
     """A shift keeps the size and can be undone."""

@@ -22,7 +22,7 @@ from bisc.trainers.sampler import (
     Pick,
     Sampler,
     SamplingPolicy,
-    _turned,
+    _put_mirrored,
     cut_patch,
     index_regions,
     numpy_state_kept,
@@ -143,13 +143,19 @@ def test_a_patch_is_batchgenerators_own(
     seed: int,
     data: st.DataObject,
 ) -> None:
-    """Its crop, padding and mirroring, to the last bit, from any window of a region."""
-    start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
-    stop = tuple(data.draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True))
+    """Its crop, padding and mirroring, to the last bit, from any window of a region marked in any part of it."""
+
+    def part_of_it() -> Box:
+        start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
+        stop = tuple(data.draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True))
+        return Box(start, stop)  # type: ignore[arg-type]
+
+    window, marked = part_of_it(), part_of_it()
+    labels = np.zeros(shape, np.uint8)
+    labels[marked.to_slices()] = np.random.default_rng(seed).integers(0, 3, marked.shape_zyx)
     folder = tmp_path_factory.getbasetemp() / "theirs" / str(next(NUMBERS))
-    write_region(folder, np.random.default_rng(seed).integers(0, 3, shape).astype(np.uint8))
+    write_region(folder, labels)
     (index,) = index_regions([folder], (0.0, 0.0, 0.0))
-    window = Box(start, stop)  # type: ignore[arg-type]
     levels, targets = cut_patch(Pick(index, window, seed), patch, tuple(sorted(axes)))
     (region,) = open_regions(folder)
     at = window.to_slices()
@@ -161,17 +167,17 @@ def test_a_patch_is_batchgenerators_own(
     assert np.array_equal(targets, their_targets[0, 0])
 
 
-@pytest.mark.parametrize("n_x", [1, 7, 8, 16, 24])
+@pytest.mark.parametrize("n_x", [1, 7, 8, 9, 16, 24])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_mirroring_by_words_is_mirroring(order: Literal["C", "F"], n_x: int) -> None:
-    """Along every set of axes, of a crop at an odd place: rows of whole words, of several, and of none."""
+    """Along every set of axes, of a crop at an odd place to an odd place: rows of whole words, of several, of none."""
     whole = np.asarray(np.random.default_rng(n_x).integers(0, 256, (5, 6, n_x + 5), np.uint8), order=order)
     whole.setflags(write=False)  # as a memory-mapped cache is
     crop = whole[1:4, 2:, 3 : 3 + n_x]
     for axes in ([], [0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]):
-        turned = _turned(crop, axes)
-        assert np.array_equal(turned, np.flip(crop, axes))
-        assert turned.flags.c_contiguous
+        out = np.zeros((4, 7, n_x + 3), np.uint8)
+        _put_mirrored(out[1:, 2:6, 1 : 1 + n_x], crop, axes)
+        assert np.array_equal(out, np.pad(np.flip(crop, axes), ((1, 0), (2, 1), (1, 2))))
 
 
 def test_a_cached_image_has_x_last_in_memory(cases: list[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,14 @@ class Box:
         if (stop <= start).any():
             return None
         return Box(as_int_triple(start), as_int_triple(stop))
+
+    def mirrored(self, shape_zyx: IntTriple, axes: Collection[int]) -> Box:
+        """The box where mirroring a grid of `shape_zyx` voxels along `axes` takes it."""
+        ends = zip(self.start_zyx, self.stop_zyx, shape_zyx, strict=True)
+        turned = [
+            (n - stop, n - start) if axis in axes else (start, stop) for axis, (start, stop, n) in enumerate(ends)
+        ]
+        return Box(as_int_triple([start for start, _ in turned]), as_int_triple([stop for _, stop in turned]))
 
     def contains(self, other: Box) -> bool:
         """Whether every voxel of `other` lies inside."""
