@@ -207,7 +207,7 @@ def _cut_into(levels: Voxels, targets: Voxels, pick: Pick, mirror_axes: tuple[in
 
 
 def _put_mirrored(out: Voxels, voxels: Voxels, axes: list[int]) -> None:
-    """Write voxels into `out`, of the same shape, mirrored along `axes`; x is the last axis in memory of both.
+    """Write (z, y, x) voxels mirrored along `axes` (ascending) into `out`, of their shape and with x last in memory.
 
     Along x by words of eight bytes, the rows filled up in front: one by one numpy takes three times as long.
     """
