@@ -11,6 +11,7 @@ from bisc.network.device import choose_device
 from bisc.network.folded import FoldedSCUNet, Kernels, OneDnnKernels, fold
 
 CPU = choose_device("cpu", "fp32")
+BF16 = choose_device("cpu", "bf16")
 
 
 def trained_like(features: int = 4) -> SCUNet:
@@ -66,6 +67,33 @@ def test_activations_stay_channels_last() -> None:
         FoldedSCUNet(trained_like(), Watching(), torch.float32).forward_region(torch.randn(1, 1, 16, 16, 16))
     assert seen
     assert all(seen)
+
+
+@pytest.mark.parametrize("kernels", [Kernels(), OneDnnKernels()], ids=["torch", "oneDNN"])
+def test_autocast_around_it_changes_nothing(kernels: Kernels) -> None:
+    """Prediction runs every network in autocast; a folded one has its own precision already."""
+    folded = FoldedSCUNet(trained_like(), kernels, torch.float32)
+    x = torch.randn(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        alone = folded.forward_region(x)
+        with BF16.autocast():
+            assert torch.equal(folded.forward_region(x), alone)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 16, 16, 16), (2, 1, 32, 48, 48)])
+def test_half_precision_runs_as_prediction_runs_it(shape: tuple[int, ...]) -> None:
+    """On every CPU; by oneDNN's operators where it has bf16 arithmetic."""
+    network = trained_like(8)
+    folded = fold(network, BF16)
+    assert isinstance(folded, FoldedSCUNet)
+    if choose_device("cpu").precision == "bf16":
+        assert isinstance(folded.kernels, OneDnnKernels)
+    x = torch.randn(shape)
+    with torch.inference_mode():
+        expected = network.forward_region(x)
+        with BF16.autocast():
+            found = folded.forward_region(x)
+    assert float((found - expected).norm() / expected.norm()) < 0.05
 
 
 def test_instance_norm_is_not_folded() -> None:

@@ -99,8 +99,14 @@ class FoldedSCUNet(nn.Module):
         self._keep("classify", network.region.classify.weight, network.region.classify.bias)
 
     def forward_region(self, image: Tensor) -> Tensor:
-        """(batch, 3, z, y, x) float32 logits of a (batch, 1, z, y, x) image; each axis divisible by 8."""
-        x = _channels_last(image.to(self.dtype))
+        """(batch, 3, z, y, x) float32 logits of a (batch, 1, z, y, x) image; each axis divisible by 8.
+
+        Inside autocast too, which is put aside: it would turn back to float32 what oneDNN's operators are given.
+        """
+        with torch.autocast(image.device.type, enabled=False):
+            return self._logits(_channels_last(image.to(self.dtype)))
+
+    def _logits(self, x: Tensor) -> Tensor:
         downs: list[Tensor] = []
         for name in ("down_1", "down_2", "down_3"):
             downs.append(self._pair(name, x))
@@ -143,7 +149,7 @@ def fold(network: SCUNet, device: Device) -> RegionNetwork:
     candidates = [OneDnnKernels(), Kernels()] if device.kind == "cpu" else [Kernels()]
     for kernels in candidates:
         folded = FoldedSCUNet(network, kernels, dtype).to(device.device)
-        if _agree(network, folded, TOLERANCE[dtype], device.device):
+        if _agree(network, folded, TOLERANCE[dtype], device):
             return folded
     return network
 
@@ -154,11 +160,12 @@ def pass_bytes(network: RegionNetwork) -> float:
 
 
 @torch.inference_mode()
-def _agree(network: SCUNet, folded: FoldedSCUNet, tolerance: float, device: torch.device) -> bool:
-    x = torch.linspace(-3.0, 3.0, CHECK_SIDE**3, device=device).sin().reshape(1, 1, *[CHECK_SIDE] * 3)
+def _agree(network: SCUNet, folded: FoldedSCUNet, tolerance: float, device: Device) -> bool:
+    x = torch.linspace(-3.0, 3.0, CHECK_SIDE**3, device=device.device).sin().reshape(1, 1, *[CHECK_SIDE] * 3)
     expected = network.forward_region(x)
     try:
-        found = folded.forward_region(x)
+        with device.autocast():  # as prediction runs it
+            found = folded.forward_region(x)
     except (RuntimeError, AttributeError):  # no such operator, or not for this processor
         return False
     return bool((found - expected).norm() <= tolerance * expected.norm())
