@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 
-from benchmarks.measure import Cost, bytes_under, cost_of
+from benchmarks.measure import Cost, bytes_under, cost_of, run
 
 PACKAGES: Final = ("nnunetv2==2.8.1", "monai")
 DATASET_ID: Final = 901
@@ -117,6 +117,10 @@ class NnUNet:
         """One fold, no mirroring; everything else by default. Images are named NAME_0000.nii.gz."""
         what = ["-d", str(DATASET_ID), "-c", CONFIGURATION, "-f", "0", "-device", "cpu", "--disable_tta"]
         return cost_of([self.programs / "nnUNetv2_predict", "-i", images, "-o", out, *what], self.env)
+
+    def python(self, script: Path, *arguments: object) -> str:
+        """The last line that a script prints in the peers' environment."""
+        return run([self.programs / "python", script, *map(str, arguments)], self.env)[1]
 
 
 def _link(link: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from pathlib import Path
 from typing import Final
@@ -46,7 +47,7 @@ def write(out: Path, name: str, runs: pd.DataFrame, measures: dict[str, str], ti
         lines.append(f"| {who} | " + " | ".join(map(_shown, row)) + f" | {n_runs[who]} |")
     for who in medians.index.drop(OURS, errors="ignore"):
         ratios = medians.loc[who] / medians.loc[OURS]
-        lines.append(f"| {who} / {OURS} | " + " | ".join(f"{v:.1f}" for v in ratios) + " | |")
+        lines.append(f"| {who} / {OURS} | " + " | ".join("–" if math.isnan(v) else f"{v:.1f}" for v in ratios) + " | |")
     text = "\n".join([*lines, "", f"Medians; {machine()}.", ""])
     (out / f"{name}.md").write_text(text)
     _draw(out / f"{name}.png", medians, measures, title)
@@ -72,7 +73,9 @@ def _draw(path: Path, medians: pd.DataFrame, measures: dict[str, str], title: st
 
 
 def _shown(value: float) -> str:
-    """Three digits, and of what is large no power of ten."""
+    """Three digits, and of what is large no power of ten; a dash for what was not measured."""
+    if math.isnan(value):
+        return "–"
     return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 

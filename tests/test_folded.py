@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bisc.network import SCUNet
 from bisc.network.device import choose_device
-from bisc.network.folded import FoldedSCUNet, Kernels, OneDnnKernels, fold
+from bisc.network.folded import FoldedSCUNet, Kernels, OneDnnKernels, _halves, fold
+from bisc.network.sc_unet import ExactConv3d
 
 CPU = choose_device("cpu", "fp32")
 BF16 = choose_device("cpu", "bf16")
@@ -94,6 +99,61 @@ def test_half_precision_runs_as_prediction_runs_it(shape: tuple[int, ...]) -> No
         with BF16.autocast():
             found = folded.forward_region(x)
     assert float((found - expected).norm() / expected.norm()) < 0.05
+
+
+def first_features(folded: FoldedSCUNet, kernels: Kernels, x: Tensor) -> Tensor:
+    """What the first convolution gives."""
+    seen: list[Tensor] = []
+
+    class Watching(type(kernels)):  # type: ignore[misc]
+        def conv(self, *args: Any, **more: Any) -> Tensor:
+            seen.append(super().conv(*args, **more))
+            return seen[-1]
+
+    folded.kernels = Watching()
+    with torch.inference_mode():
+        folded.forward_region(x)
+    return seen[0].float()
+
+
+def test_half_precision_begins_exactly() -> None:
+    """An image far from 0, as HU of soft tissue are: rounded to bf16 first, its features would be off by 0.0053."""
+    network, x = trained_like(8), torch.randn(1, 1, 16, 24, 24) * 0.5 + 5
+    exact = first_features(FoldedSCUNet(network, Kernels(), torch.float32), Kernels(), x)
+    found = first_features(FoldedSCUNet(network, Kernels(), torch.bfloat16), Kernels(), x)
+    assert float((found - exact).norm() / exact.norm()) < 0.003
+
+
+def test_half_precision_ends_exactly() -> None:
+    """Logits of eight bits would be equal where classes meet; slabs of any number of slices are put together again."""
+    network, x = trained_like(8), torch.randn(2, 1, 24, 96, 96)
+    with torch.inference_mode():
+        logits = FoldedSCUNet(network, Kernels(), torch.bfloat16).forward_region(x)
+        expected = network.forward_region(x)
+    assert logits.dtype == torch.float32
+    assert float((logits != logits.bfloat16().float()).float().mean()) > 0.9
+    for z in (0, 7, 23):
+        assert float((logits[:, :, z] - expected[:, :, z]).norm() / expected[:, :, z].norm()) < 0.05
+
+
+def test_the_ends_of_a_network_are_exact_when_it_predicts_alone() -> None:
+    """Not folded, as with instance norm; in training autocast decides."""
+    conv, x = ExactConv3d(1, 4, 3, padding=1), torch.randn(1, 1, 8, 8, 8) + 5
+    with torch.no_grad():
+        exact = conv(x)
+        with BF16.autocast():
+            assert conv.train()(x).dtype == torch.bfloat16
+            assert torch.equal(conv.eval()(x), exact)
+            assert torch.equal(conv(x.bfloat16()), conv(x.bfloat16().float()))
+
+
+@given(st.floats(-1e4, 1e4, width=32))
+def test_halves_are_twice_as_exact(value: float) -> None:
+    """Of bf16's 8 bits, 16: or what is left is below the least number."""
+    exact = torch.tensor([value])
+    high, low = _halves(exact, torch.bfloat16)
+    assert high.dtype == low.dtype == torch.bfloat16
+    assert abs(high.double() + low.double() - exact.double()).item() <= max(abs(value) * 2.0**-16, 1e-38)
 
 
 def test_instance_norm_is_not_folded() -> None:

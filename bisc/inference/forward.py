@@ -13,9 +13,8 @@ import torch.nn.functional as F
 
 from bisc.core.geometry import IntTriple, as_int_triple
 from bisc.core.labels import N_CLASSES
-from bisc.core.notices import notice
 from bisc.core.roi import Box
-from bisc.inference.half import doubt_of_half
+from bisc.inference.half import half_will_do
 from bisc.inference.memory import MOST_NETWORK_GB, window_that_fits
 from bisc.inference.model import FoldNetwork
 from bisc.network.device import Device
@@ -76,10 +75,8 @@ def _softmax(
         part = image[block.to_slices()][None]
         return _one_pass(fold.network, part, air, device)[0], _one_pass(exact, part, air, single)[0]
 
-    doubt = doubt_of_half(found, in_both)
-    if not doubt:
+    if half_will_do(found, in_both):
         return found
-    notice("half precision", doubt, "computed in float32")
     return _windows(exact, image, air, single, window)
 
 

@@ -22,23 +22,20 @@ BLOCK: Final = (16, 48, 48)
 Softmax = npt.NDArray[np.float32]
 
 
-def doubt_of_half(softmax: Softmax, in_both: Callable[[Box], tuple[Softmax, Softmax]]) -> str:
-    """Why a region's result in half precision is not to be used; empty where it is.
+def half_will_do(softmax: Softmax, in_both: Callable[[Box], tuple[Softmax, Softmax]]) -> bool:
+    """Whether a region's result in half precision is finite, and its labels in a block are float32's.
 
     Args:
         softmax: (classes, z, y, x) of the region in half precision.
         in_both: Gives (classes, z, y, x) softmax of a box of the region, in half precision and in float32.
     """
     if not np.isfinite(softmax).all():
-        return "it overflows"
+        return False
     block = _block_around(softmax.argmax(axis=0) > 0)
     if block is None:
-        return ""
+        return True
     half, exact = (part.argmax(axis=0) for part in in_both(block))
-    dice = labels_dice(half, exact)
-    if dice >= LEAST_DICE or np.count_nonzero(half != exact) < FEWEST_VOXELS:
-        return ""
-    return f"Dice {dice:.4f} with float32's labels"
+    return labels_dice(half, exact) >= LEAST_DICE or np.count_nonzero(half != exact) < FEWEST_VOXELS
 
 
 def labels_dice(a: npt.NDArray[np.integer], b: npt.NDArray[np.integer]) -> float:

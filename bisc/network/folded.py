@@ -4,6 +4,10 @@ What is computed is what `SCUNet.forward_region` computes, to rounding. Folding:
 with running mean m, variance v, weight g and bias b is the convolution w g / sqrt(v + eps) with bias b - m g / sqrt(v +
 eps). A decoder group's first convolution reads its two inputs one after the other and adds up, so that the
 concatenation is never made. On a CPU oneDNN's convolutions also do the ReLU and the sum (docs/performance.md).
+
+In half precision the two ends are as exact as float32 (`ExactConv3d` says why). The first convolution: image x and
+weights w are sums of a high and a low half, and x w = x_high w_high + x_low w_high + x_high w_low but for products of
+both low ones: a convolution over three channels. The classifier: float32, a slab at a time.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from bisc.network.sc_unet import SCUNet, UpGroup
 TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.05}
 """Largest error allowed in the check of a folded network, relative to the logits' own size."""
 CHECK_SIDE: Final = 16
+SLAB_VOXELS: Final = 65536
+"""Classified at a time where their features are made float32 first: what stays in the processor's cache."""
 _ONES: Final = [1, 1, 1]
 _LAST: Final = torch.channels_last_3d
 
@@ -43,7 +49,7 @@ class Kernels:
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
         """A convolution that keeps the size, with or without ReLU."""
-        y = F.conv3d(x, weight, bias, padding=weight.shape[2] // 2)
+        y = F.conv3d(x, weight, bias.to(x.dtype), padding=weight.shape[2] // 2)
         return F.relu_(y) if relu else y
 
     def conv_add_relu(self, y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -87,7 +93,7 @@ class FoldedSCUNet(nn.Module):
         self.kernels, self.dtype = kernels, dtype
         for name in ("down_1", "down_2", "down_3", "bottom"):
             for i, folded in enumerate(_folded_pair(getattr(network, name))):
-                self._keep(f"{name}_{i}", *folded)
+                self._keep(f"{name}_{i}", *(self._first(*folded) if (name, i) == ("down_1", 0) else folded))
         groups: dict[str, UpGroup] = {"up_1": network.up_1, "up_2": network.up_2, "last": network.region.group}
         for name, group in groups.items():
             self._keep(f"{name}_up", group.up.weight, group.up.bias)
@@ -96,7 +102,7 @@ class FoldedSCUNet(nn.Module):
             self._keep(f"{name}_of_up", of_up)
             self._keep(f"{name}_of_down", of_down, bias)
             self._keep(f"{name}_1", *second)
-        self._keep("classify", network.region.classify.weight, network.region.classify.bias)
+        self._keep("classify", network.region.classify.weight, network.region.classify.bias, dtype=torch.float32)
 
     def forward_region(self, image: Tensor) -> Tensor:
         """(batch, 3, z, y, x) float32 logits of a (batch, 1, z, y, x) image; each axis divisible by 8.
@@ -104,9 +110,10 @@ class FoldedSCUNet(nn.Module):
         Inside autocast too, which is put aside: it would turn back to float32 what oneDNN's operators are given.
         """
         with torch.autocast(image.device.type, enabled=False):
-            return self._logits(_channels_last(image.to(self.dtype)))
+            return self._classified(self._features(image))
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def _features(self, image: Tensor) -> Tensor:
+        x = _channels_last(image.float() if self.dtype == torch.float32 else _in_halves(image, self.dtype))
         downs: list[Tensor] = []
         for name in ("down_1", "down_2", "down_3"):
             downs.append(self._pair(name, x))
@@ -114,7 +121,13 @@ class FoldedSCUNet(nn.Module):
         x = self._pair("bottom", x)
         for name in ("up_1", "up_2", "last"):
             x = self._group(name, x, downs)
-        return self.kernels.conv(x, *self._of("classify"), relu=False).float()
+        return x
+
+    def _classified(self, x: Tensor) -> Tensor:
+        if self.dtype == torch.float32:
+            return self.kernels.conv(x, *self._of("classify"), relu=False)
+        slabs = torch.split(x, max(1, SLAB_VOXELS // x[0, 0, 0].numel()), dim=2)
+        return torch.cat([self.kernels.conv(slab.float(), *self._of("classify"), relu=False) for slab in slabs], dim=2)
 
     def _pair(self, name: str, x: Tensor) -> Tensor:
         x = self.kernels.conv(x, *self._of(f"{name}_0"), relu=True)
@@ -123,15 +136,23 @@ class FoldedSCUNet(nn.Module):
     def _group(self, name: str, below: Tensor, downs: list[Tensor]) -> Tensor:
         """Takes the last of `downs`, and lets go of it before its match from below is made: that bounds the memory."""
         x = self.kernels.conv(downs.pop(), *self._of(f"{name}_of_down"), relu=False)
-        up = F.conv_transpose3d(below, *self._of(f"{name}_up"), stride=2)
+        weight, bias = self._of(f"{name}_up")
+        up = F.conv_transpose3d(below, weight, bias.to(self.dtype), stride=2)
         x = self.kernels.conv_add_relu(x, up, self.get_buffer(f"{name}_of_up_weight"))
         del up
         return self.kernels.conv(x, *self._of(f"{name}_1"), relu=True)
 
-    def _keep(self, name: str, weight: Tensor, bias: Tensor | None = None) -> None:
-        self.register_buffer(f"{name}_weight", weight.detach().to(self.dtype).contiguous(memory_format=_LAST))
+    def _first(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        if self.dtype == torch.float32:
+            return weight, bias
+        high, low = _halves(weight, self.dtype)
+        return torch.cat((high, high, low), dim=1), bias
+
+    def _keep(self, name: str, weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None) -> None:
+        """Biases stay float32: oneDNN takes them so."""
+        self.register_buffer(f"{name}_weight", weight.detach().to(dtype or self.dtype).contiguous(memory_format=_LAST))
         if bias is not None:
-            self.register_buffer(f"{name}_bias", bias.detach().to(self.dtype))
+            self.register_buffer(f"{name}_bias", bias.detach().float())
 
     def _of(self, name: str) -> tuple[Tensor, Tensor]:
         return self.get_buffer(f"{name}_weight"), self.get_buffer(f"{name}_bias")
@@ -187,6 +208,18 @@ def _folded(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
 def _double(value: Any) -> Tensor:
     tensor: Tensor = value.detach().double()
     return tensor
+
+
+def _halves(exact: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Two tensors of `dtype` whose sum is nearly a float32 one."""
+    high = exact.to(dtype)
+    return high, (exact - high.float()).to(dtype)
+
+
+def _in_halves(image: Tensor, dtype: torch.dtype) -> Tensor:
+    """The three channels that `FoldedSCUNet._first` has weights for."""
+    high, low = _halves(image.float(), dtype)
+    return torch.cat((high, low, high), dim=1)
 
 
 def _channels_last(image: Tensor) -> Tensor:
