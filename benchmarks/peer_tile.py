@@ -29,7 +29,8 @@ def main() -> None:
     plan = trainer.configuration_manager
     network = trainer.network.eval()
     n_tiles = 1
-    for steps in compute_steps_for_sliding_window(shape_at(image, plan.spacing), plan.patch_size, STEP):
+    shape = shape_at(image, trainer.plans_manager.transpose_forward, plan.spacing)
+    for steps in compute_steps_for_sliding_window(shape, plan.patch_size, STEP):
         n_tiles *= len(steps)
     x = torch.randn(1, 1, *plan.patch_size)
     forms = {
@@ -48,13 +49,11 @@ def main() -> None:
     print(json.dumps({"tiles": n_tiles, "fp32_s": seconds["fp32"], "bf16_s": bf16}))
 
 
-def shape_at(path: str, spacing_zyx: list[float]) -> tuple[int, ...]:
-    """Of the image resampled to a (z, y, x) spacing, as nnU-Net rounds it."""
+def shape_at(path: str, axes: list[int], spacing: list[float]) -> tuple[int, ...]:
+    """Of the image with its axes put into nnU-Net's order and resampled to its spacing."""
     image = sitk.ReadImage(path)
-    return tuple(
-        round(n * old / new)
-        for n, old, new in zip(reversed(image.GetSize()), reversed(image.GetSpacing()), spacing_zyx, strict=True)
-    )
+    size, old = image.GetSize()[::-1], image.GetSpacing()[::-1]
+    return tuple(round(size[axis] * old[axis] / new) for axis, new in zip(axes, spacing, strict=True))
 
 
 def seconds_of(network: torch.nn.Module, tile: torch.Tensor) -> float:
