@@ -20,9 +20,10 @@ from bisc.preprocessing.normalise import Intensity
 
 AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU = -1000, -100, 150, 250
 INTENSITY: Final = Intensity(clip_low_hu=-200.0, clip_high_hu=400.0, mean_hu=0.0, std_hu=100.0)
-SHIFT: Final = 2.0
-"""Lifts normalised HU, of which the least is -2, above ReLU's zero."""
-STEEPNESS: Final = 8.0
+ROOM: Final = 0.25
+"""What is kept below a threshold, in normalised HU: features are small where classes meet, so that labels in bf16 are
+float32's as often as a trained network's are (docs/method.md)."""
+STEEPNESS: Final = 32.0
 
 
 def plan(base_features: int = 32, norm: str = "batch") -> Plan:
@@ -45,25 +46,25 @@ def plan(base_features: int = 32, norm: str = "batch") -> Plan:
 
 
 def network(base_features: int = 32, norm: str = "batch") -> SCUNet:
-    """Logits 0 for background, rising with HU for the kidney, twice as steeply for the tumour."""
+    """Logits 0 for background; rising with HU for kidney and tumour alike, for the tumour more above its threshold.
+
+    A channel per threshold: relu(HU - threshold + room).
+    """
     net = SCUNet(base_features, norm)  # type: ignore[arg-type]
     with torch.no_grad():
         for value in net.parameters():
             if value.ndim > 1:  # convolutions; a norm's weight stays 1
                 value.zero_()
         centre = (1, 1, 1)
-        pair, group = net.down_1, net.region.group.convs
-        _tap(pair[0].weight, 0, 0, centre)
-        pair[1].bias[0] = SHIFT  # type: ignore[index]
-        _tap(pair[3].weight, 0, 0, centre)
-        _tap(group[0].weight, 0, base_features, centre)  # the first channel of y_down 1 follows the up-convolution's
-        _tap(group[3].weight, 0, 0, centre)
-        to_kidney = SHIFT + (FAT_HU + KIDNEY_HU) / 2 / INTENSITY.std_hu
-        to_tumor = SHIFT + (KIDNEY_HU + TUMOR_HU) / 2 / INTENSITY.std_hu
-        classify = net.region.classify
-        classify.weight[1, 0], classify.weight[2, 0] = STEEPNESS, 2 * STEEPNESS
-        classify.bias[1] = -STEEPNESS * to_kidney  # type: ignore[index]
-        classify.bias[2] = -STEEPNESS * (to_kidney + to_tumor)  # type: ignore[index]
+        pair, group, classify = net.down_1, net.region.group.convs, net.region.classify
+        for channel, threshold_hu in enumerate(((FAT_HU + KIDNEY_HU) / 2, (KIDNEY_HU + TUMOR_HU) / 2)):
+            _tap(pair[0].weight, channel, 0, centre)
+            pair[1].bias[channel] = ROOM - threshold_hu / INTENSITY.std_hu  # type: ignore[index]
+            _tap(pair[3].weight, channel, channel, centre)
+            _tap(group[0].weight, channel, base_features + channel, centre)  # y_down 1 follows the up-convolution's
+            _tap(group[3].weight, channel, channel, centre)
+            classify.weight[channel + 1 :, channel] = STEEPNESS
+            classify.bias[channel + 1 :] -= STEEPNESS * ROOM  # type: ignore[index]
     return net
 
 
