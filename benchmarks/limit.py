@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from benchmarks.by_intensity import network
 from benchmarks.measure import seconds_of
 from bisc.core.geometry import IntTriple
+from bisc.inference.model import device_of_stage
 from bisc.network import SCUNet
 from bisc.network.device import Device, choose_device
 from bisc.network.folded import fold
@@ -105,14 +106,16 @@ def gflop_of(net: SCUNet, shape_zyx: IntTriple) -> float:
 
 
 def measure(base_features: int = 32) -> list[Rate]:
-    """Limits and the network, in the precision that prediction takes here.
+    """Limits and the network, in the precisions that prediction takes here; a rough window also in the fine stage's.
 
     Medians of rounds through all of them, since the clock of a shared machine moves.
     """
     device = choose_device("cpu")
     precisions = ["fp32"] if device.precision == "fp32" else ["fp32", device.precision]
     works = [work for precision in precisions for work in convolutions(precision)]
-    works += [network_pass(shape, device, base_features) for shape in (ROUGH_WINDOW, FINE_ROI)]
+    rough = device_of_stage("rough", device)
+    runs = dict.fromkeys([(ROUGH_WINDOW, rough), (ROUGH_WINDOW, device), (FINE_ROI, device)])
+    works += [network_pass(shape, where, base_features) for shape, where in runs]
     with torch.inference_mode():
         rounds = [[seconds_of(work.run) for work in works] for _ in range(REPEATS + 1)]
     medians = np.median(rounds[1:], axis=0)  # the first one makes the kernels
@@ -120,12 +123,13 @@ def measure(base_features: int = 32) -> list[Rate]:
 
 
 def share_of_limit(rates: list[Rate]) -> dict[str, float]:
-    """Per network row its rate over the best convolution's in the same precision."""
+    """Per network row (what and precision) its rate over the best convolution's in the same precision."""
     best: dict[str, float] = {}
     for rate in rates:
         if rate.what.startswith("convolution"):
             best[rate.precision] = max(best.get(rate.precision, 0.0), rate.gflop_per_s)
-    return {r.what: r.gflop_per_s / best[r.precision] for r in rates if r.what.startswith("network")}
+    networks = [r for r in rates if r.what.startswith("network")]
+    return {f"{r.what}, {r.precision}": r.gflop_per_s / best[r.precision] for r in networks}
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.by_intensity import write_results
 from bisc.core.roi import Box
+from bisc.inference import cascade
 from bisc.inference.forward import softmax_volume
 from bisc.inference.half import BLOCK, half_will_do, labels_dice
-from bisc.inference.model import FoldNetwork
+from bisc.inference.model import FoldNetwork, load_model
 from bisc.network import SCUNet
 from bisc.network.device import Device
 from bisc.network.folded import fold
+from bisc.simulate.case import simulate_case
 
 BF16 = Device(torch.device("cpu"), "bf16")
 SHAPE = (40, 96, 80)
@@ -131,3 +136,22 @@ def test_a_network_that_bf16_ruins_predicts_in_float32(norm: str) -> None:
     expected = softmax_volume([exact], image, 0.0, single)
     assert not np.array_equal(softmax_volume([replace(half, exact=None)], image, 0.0, BF16), expected)
     assert np.array_equal(softmax_volume([half], image, 0.0, BF16), expected)
+
+
+def test_the_rough_stage_computes_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its labels place the ROIs, which half precision would move."""
+    model = load_model(write_results(tmp_path / "model", base_features=4), None, BF16)
+    dtypes = [next(stage[0].network.buffers()).dtype for stage in (model.rough, model.fine)]
+    assert dtypes == [torch.float32, torch.bfloat16]
+    assert [stage[0].exact is None for stage in (model.rough, model.fine)] == [True, False]
+    seen: list[str] = []
+
+    def watching(networks: Any, image: Any, air: float, device: Device, *more: Any) -> npt.NDArray[np.float32]:
+        seen.append(device.precision)
+        return softmax_volume(networks, image, air, device, *more)
+
+    monkeypatch.setattr(cascade, "softmax_volume", watching)
+    image, _ = simulate_case(7, 0, (128, 128, 32))
+    result = cascade.run_cascade(image, model, "argmax")
+    assert seen == ["fp32", *["bf16"] * len(result.rois)]
+    assert result.rois

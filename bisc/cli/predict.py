@@ -26,7 +26,12 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("-m", dest="model", type=Path, metavar="MODEL.zip", help="archive of bisc_export")
     parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to average (default: all)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: the best the device has")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of the fine stage; the rough one is always fp32 (default: the best the device has)",
+    )
     add_deterministic(parser)
     parser.add_argument("--save-probabilities", action="store_true", help="also write CASE_probabilities.npz")
     parser.add_argument("--save-rough", action="store_true", help="also write the rough stage's masks (OUT/rough/)")

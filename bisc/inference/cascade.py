@@ -15,7 +15,7 @@ from bisc.core.roi import Box
 from bisc.core.volume import Volume
 from bisc.inference.decision import Offsets, decide, offsets_of
 from bisc.inference.forward import softmax_volume
-from bisc.inference.model import FoldNetwork, Model
+from bisc.inference.model import FoldNetwork, Model, device_of_stage
 from bisc.inference.strays import drop_strays
 from bisc.planners.plan import Plan
 from bisc.preprocessing.crop import Kidney, find_kidneys, map_box, roi_box
@@ -125,7 +125,8 @@ def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork], model:
     """The rough stage alone."""
     grid = rough_grid(image.geometry, plan.target_spacing_mm_zyx[0], plan.rough_in_plane_px)
     hu = normalise(resample(image, grid), plan.intensity)
-    return RoughResult(softmax_volume(networks, hu, plan.intensity.air, model.device), grid)
+    device = device_of_stage("rough", model.device)
+    return RoughResult(softmax_volume(networks, hu, plan.intensity.air, device), grid)
 
 
 def locate(
