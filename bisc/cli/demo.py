@@ -11,7 +11,7 @@ from pathlib import Path
 from bisc.cli import evaluate, export, plan_and_preprocess, predict, simulate, train
 from bisc.cli.common import INTERRUPTED, OK, add_workers, make_parser, positive_int, run_command
 from bisc.core import interrupt
-from bisc.core.choices import DECISIONS
+from bisc.core.choices import DECISIONS, STAGES
 from bisc.core.errors import WorkError
 from bisc.core.files import remove_partial
 from bisc.trainers.presets import preset_by_name
@@ -24,6 +24,11 @@ SIZE_XYZ = ("128", "128", "32")
 HELD_OUT_START = 1000
 """The held-out cases' first index: far from any training case's."""
 
+PRESET = "demo"
+EPOCHS_IN_BF16 = {"rough": 4, "fine": 18}
+"""Of that preset (otherwise 2 and 12) on a CPU with bf16 arithmetic, which trains three times as fast: better masks,
+and sooner all the same."""
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's parser."""
@@ -35,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", dest="out", type=Path, default=Path("bisc_demo"), help="folder (default: %(default)s)")
     parser.add_argument("--train-cases", type=positive_int, default=200, metavar="N", help="default: %(default)s")
     parser.add_argument("--test-cases", type=positive_int, default=16, metavar="N", help="default: %(default)s")
-    parser.add_argument("--preset", default="demo", help="training preset (default: %(default)s)")
+    parser.add_argument("--preset", default=PRESET, help="training preset (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
     add_workers(parser)
     return parser
@@ -47,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     preset_by_name(args.preset)  # known before minutes are spent
     with interrupt.shielded():  # torch and pictures, in seconds; an import is no place for KeyboardInterrupt
         from bisc.cli import demo_report
+        from bisc.network.device import choose_device
     out: Path = args.out
     workers = ["-np", str(args.n_workers)]
     os.environ.update(
@@ -61,8 +67,10 @@ def run(args: argparse.Namespace) -> int:
     start = ["--start-index", str(HELD_OUT_START)]
     steps.do(simulate.main, ["-o", str(held_out), "-n", str(args.test_cases), *start, *patients])
     steps.do(plan_and_preprocess.main, ["-d", NAME, *workers])
-    for stage in ("rough", "fine"):
-        steps.do(train.main, [stage, "0", "-d", NAME, "--preset", args.preset, "--device", "cpu", "--continue"])
+    precision = choose_device("cpu").precision
+    for stage in STAGES:
+        how = ["--preset", args.preset, *more_epochs(stage, args.preset, precision), "--device", "cpu", "--continue"]
+        steps.do(train.main, [stage, "0", "-d", NAME, *how])
     for decision in DECISIONS:
         predictions = out / f"predictions_{decision}"
         rough = ["--save-rough", "--device", "cpu", "--decision", decision, "--continue"]
@@ -75,6 +83,11 @@ def run(args: argparse.Namespace) -> int:
     page = demo_report.write(out, NAME, steps.seconds, time.perf_counter() - begin, args.n_workers)
     demo_report.tell(out, page, time.perf_counter() - begin)
     return OK
+
+
+def more_epochs(stage: str, preset: str, precision: str) -> list[str]:
+    """What bisc_train is told of epochs; nothing where they are the preset's."""
+    return ["--epochs", str(EPOCHS_IN_BF16[stage])] if (preset, precision) == (PRESET, "bf16") else []
 
 
 class Steps:

@@ -1,0 +1,17 @@
+"""How long the demo trains, and where."""
+
+from __future__ import annotations
+
+import pytest
+
+from bisc.cli.demo import EPOCHS_IN_BF16, PRESET, more_epochs
+from bisc.trainers.presets import PRESETS
+
+
+@pytest.mark.parametrize("stage", ["rough", "fine"])
+def test_it_trains_longer_where_training_is_quick(stage: str) -> None:
+    """In its own preset alone; elsewhere bisc_train is told nothing, and the preset's epochs hold."""
+    assert more_epochs(stage, PRESET, "bf16") == ["--epochs", str(EPOCHS_IN_BF16[stage])]
+    assert EPOCHS_IN_BF16[stage] > getattr(PRESETS[PRESET], stage).epochs
+    assert more_epochs(stage, PRESET, "fp32") == []
+    assert more_epochs(stage, "quick", "bf16") == []
