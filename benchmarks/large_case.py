@@ -55,9 +55,10 @@ def write_scan(
     fused: bool = False,
     extent_z_mm: float = EXTENT_Z_MM,
 ) -> int:
-    """A body of fat with two kidneys and a tumour in noisy air, stored as KiTS19 does; returns its number of voxels.
+    """A body of fat with two kidneys and a tumour in air, stored as KiTS19 does; returns its number of voxels.
 
-    Noise: without it gzip would read in no time, and half a surface lie at the same distance from a threshold.
+    Noise lies over all of it: without it gzip would read in no time, and half a surface lie at the same distance from a
+    threshold.
     """
     native = kits_grid((n_slices, in_plane, in_plane), (extent_z_mm / n_slices, 400.0 / in_plane, 400.0 / in_plane))
     z, y, x = (

@@ -18,6 +18,8 @@ PACKAGES: Final = ("nnunetv2==2.8.1", "monai")
 DATASET_ID: Final = 901
 DATASET: Final = "Dataset901_Simulated"
 CONFIGURATION: Final = "3d_fullres"
+NNUNET: Final = f"nnU-Net {CONFIGURATION}"
+"""In tables."""
 MAKE_MODEL: Final = """
 import torch
 from nnunetv2.run.run_training import get_trainer_from_args

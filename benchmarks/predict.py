@@ -24,10 +24,9 @@ import pandas as pd
 from benchmarks import limit, scans, table
 from benchmarks.by_intensity import write_results
 from benchmarks.measure import Cost, cost_of
-from benchmarks.peers import NnUNet, add_peer_repeats, install, make_parser
+from benchmarks.peers import NNUNET, NnUNet, add_peer_repeats, install, make_parser
 from bisc.network.device import choose_device
 
-NNUNET = "nnU-Net 3d_fullres"
 IN_BF16 = "nnU-Net, tiles in bf16 by hand (computed)"
 PEER_TILE = Path(__file__).with_name("peer_tile.py")
 TILE_REPEATS = 3

@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmarks import scans, table
 from benchmarks.measure import Cost, bytes_under, cost_of
-from benchmarks.peers import NnUNet, install, make_parser
+from benchmarks.peers import NNUNET, NnUNet, install, make_parser
 
 MEASURES = {"wall_s": "wall, s", "cpu_s": "CPU, s", "peak_gb": "peak memory, GB", "disk_mb": "on disk, MB"}
 WORKERS = 2
@@ -37,7 +37,7 @@ def main() -> None:
         if peer is not None:
             peer.take(raw)
             shutil.rmtree(peer.caches, ignore_errors=True)
-            rows.append(row("nnU-Net 3d_fullres", *peer.plan_and_preprocess(WORKERS)))
+            rows.append(row(NNUNET, *peer.plan_and_preprocess(WORKERS)))
         print(rows[-2:], flush=True)
     title = f"Plan and preprocess {args.cases} CT of 512 x 512 x 108"
     print(table.write(args.out, "preprocess", pd.DataFrame(rows), MEASURES, title))

@@ -68,23 +68,23 @@ def test_parts_that_lie_apart_are_not_looked_for_between_them() -> None:
     exact = np.where(half > 0, 2, 0).astype(np.uint8)
     fits, (block,) = verdict(half, exact)
     assert half[block.to_slices()].any()
-    assert not fits
+    assert (fits, labels_dice(half, exact)) == (False, 0.0)
 
 
 def test_a_thousandth_decides_but_not_three_voxels() -> None:
     """8 x 25 x 25 labelled voxels: 5 lost are Dice 0.9995; 11, or 4 of 100, are too many; 3 of 100 tell nothing."""
 
-    def fits_without(n: int, of: tuple[int, int, int]) -> bool:
+    def without(n: int, of: tuple[int, int, int]) -> tuple[bool, float]:
         exact = np.zeros(SHAPE, np.uint8)
         exact[tuple(slice(10, 10 + k) for k in of)] = 1
         half = exact.copy()
         half[tuple(np.argwhere(half)[:n].T)] = 0
-        return verdict(half, exact)[0]
+        return verdict(half, exact)[0], labels_dice(half, exact)
 
-    assert fits_without(5, (8, 25, 25))
-    assert not fits_without(11, (8, 25, 25))
-    assert not fits_without(4, (1, 10, 10))
-    assert fits_without(3, (1, 10, 10))
+    assert without(5, (8, 25, 25)) == (True, pytest.approx(9990 / 9995))
+    assert without(11, (8, 25, 25)) == (False, pytest.approx(9978 / 9989))
+    assert without(4, (1, 10, 10)) == (False, pytest.approx(192 / 196))
+    assert without(3, (1, 10, 10)) == (True, pytest.approx(194 / 197))
 
 
 def test_overflow_is_no_background() -> None:
