@@ -1,6 +1,6 @@
 """What training costs beside the arithmetic, and how many patches a second the loader cuts.
 
-    python -m benchmarks.training PREPROCESSED/NAME [-o bench_out] [--patch 64 128 128] [--peers .bench/peers]
+    python -m benchmarks.training PREPROCESSED/NAME [-o bench_out] [--patch 64 128 128] [--device cpu] [--no-peers]
 
 Step: the trainer's own loop (batch, forward, backward, clip, optimiser) against bare forward and backward on the same
 tensors, alternating, full width. Loader: patches a second in one process with crop and mirroring, ours against
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +25,17 @@ from torch import Tensor
 from benchmarks import table
 from benchmarks.measure import seconds_of
 from benchmarks.peers import install, make_parser
+from benchmarks.step_forms import wait_for
 from bisc.core.geometry import IntTriple
 from bisc.core.targets import labels_of
 from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
 from bisc.network import SCUNet
-from bisc.network.device import choose_device
+from bisc.network.device import Device, choose_device
 from bisc.planners.dataset import load_plan
 from bisc.preprocessing.normalise import input_of_levels
 from bisc.trainers.allocator import keep_freed_memory
+from bisc.trainers.loader import batches
+from bisc.trainers.log import EpochTimes
 from bisc.trainers.loop import TrainingRun
 from bisc.trainers.presets import preset_by_name
 from bisc.trainers.sampler import Sampler, index_regions, open_regions
@@ -40,6 +43,7 @@ from bisc.trainers.settings import run_settings
 from bisc.trainers.stages import FineTrainer
 
 BATCH = 4
+CUDA_ROUND, CUDA_WORKERS = 40, 4
 PEER_PATCHES = Path(__file__).with_name("peer_patches.py")
 
 
@@ -50,6 +54,7 @@ def main() -> None:
     parser.add_argument("--patch", type=int, nargs=3, default=(64, 128, 128), metavar=("Z", "Y", "X"))
     parser.add_argument("--step-patch", type=int, nargs=3, default=(32, 96, 96), metavar=("Z", "Y", "X"))
     parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="of the step")
     parser.add_argument("--patches", type=int, default=100)
     args = parser.parse_args()
     patch: IntTriple = tuple(args.patch)
@@ -61,7 +66,8 @@ def main() -> None:
         print(rows[-5:], flush=True)
     measures = {"ms": "ms a patch", "per_s": "patches a second"}
     print(table.write(args.out, "loader", pd.DataFrame(rows), measures, f"Patches of {patch}, one process"))
-    steps = step_seconds(args.preprocessed, tuple(args.step_patch), args.batch, 2 * args.repeats)
+    device = choose_device(args.device)
+    steps = step_seconds(args.preprocessed, tuple(args.step_patch), args.batch, 2 * args.repeats, device)
     pd.DataFrame(steps).to_csv(args.out / "step.csv", index=False)
     medians = pd.DataFrame(steps).median(numeric_only=True)
     print(medians.to_string(), f"\nstep / bare: {medians['step_s'] / medians['bare_s']:.3f}")
@@ -132,31 +138,42 @@ def make_sampler(preprocessed: Path, patch: IntTriple, batch: int) -> Sampler:
     return Sampler(regions, patch, batch, FineTrainer.policy, seed=0, intensity=load_plan(preprocessed).intensity)
 
 
-def step_seconds(preprocessed: Path, patch: IntTriple, batch: int, n: int) -> list[dict[str, float]]:
-    """Per round the trainer's step with its wait for the batch, and bare forward and backward on the same tensors."""
-    device = choose_device("cpu")
+def step_seconds(preprocessed: Path, patch: IntTriple, batch: int, n: int, device: Device) -> list[dict[str, float]]:
+    """Per round the trainer's step with its wait for the batch, and bare forward and backward on the same tensors.
+
+    A round is a step and a bare step on a CPU; on CUDA `CUDA_ROUND` of each, so that what the loader's processes made
+    ready during the bare ones is soon used up.
+    """
     settings = run_settings(load_plan(preprocessed), "fine", 0, preset_by_name("paper"), device.precision)
     sampler = make_sampler(preprocessed, patch, batch)
     network = device.put_network(SCUNet(32, settings.norm))
     loss = SCUNetLoss(settings.loss, settings.loss_threshold)
+    size, workers = (1, 0) if device.kind == "cpu" else (CUDA_ROUND, CUDA_WORKERS)
+    steps = iter(range((n + 1) * size))
     rounds = []
-    with tempfile.TemporaryDirectory() as name:
-        run = TrainingRun(settings, {}, network, sampler, sampler, Path(name), device, 0)
-        for step in range(n + 1):
-            begin = time.perf_counter()
-            drawn = sampler.batch(step)
-            waited = time.perf_counter() - begin
-            stepped = seconds_of(lambda d=drawn, s=step: run.train_step(d, s))
+    with tempfile.TemporaryDirectory() as name, batches(sampler, 0, (n + 1) * size, workers) as ahead:
+        run = TrainingRun(settings, {}, network, sampler, sampler, Path(name), device, workers)
+        for _ in range(n + 1):
+            times = EpochTimes()
+            for step in islice(steps, size):
+                with times.waiting():
+                    drawn = next(ahead)
+                with times.stepping():
+                    run.train_step(drawn, step)
             image = device.put(input_of_levels(drawn.levels, sampler.intensity))
             targets = unpack_targets(device.put(drawn.targets))
 
             def bare(image: Tensor = image, targets: BranchTargets = targets) -> None:
-                network.zero_grad(set_to_none=True)
-                with device.autocast():
-                    logits = network(image)
-                loss(logits, targets).backward()
+                for _ in range(size):
+                    network.zero_grad(set_to_none=True)
+                    with device.autocast():
+                        logits = network(image)
+                    loss(logits, targets).backward()
+                wait_for(device)
 
-            rounds.append({"wait_s": waited, "step_s": waited + stepped, "bare_s": seconds_of(bare)})
+            wait_for(device)
+            waited, stepped = times.wait_s / size, times.step_s / size
+            rounds.append({"wait_s": waited, "step_s": waited + stepped, "bare_s": seconds_of(bare) / size})
     return rounds[1:]  # the first one makes the kernels
 
 

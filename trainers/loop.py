@@ -22,6 +22,7 @@ from bisc.network import Branches, SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.network.device import Device
 from bisc.trainers.allocator import keep_freed_memory
+from bisc.trainers.compiled import Forward, compiled_where_it_pays
 from bisc.trainers.loader import batches
 from bisc.trainers.log import EpochTimes, write_log
 from bisc.trainers.optimizers import make_optimizers, set_rate
@@ -68,6 +69,8 @@ class TrainingRun:
     saved_step: int = field(init=False, default=0)
     buffers_before: dict[str, Tensor] = field(init=False, default_factory=dict)
     """Batch norm's running statistics before the step in hand, whose forward pass changes them."""
+    forward: Forward = field(init=False)
+    """The network's pass in training, compiled where that pays."""
 
     def __post_init__(self) -> None:
         s = self.settings
@@ -75,6 +78,7 @@ class TrainingRun:
         self.loss = SCUNetLoss(s.loss, s.loss_threshold)
         self.scaler = torch.amp.GradScaler(self.device.kind, enabled=self.device.scales_gradients)
         self.state = Checkpoint(settings=to_plain(s), plan=self.plan, network={})
+        self.forward = self.network
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same settings."""
@@ -100,6 +104,8 @@ class TrainingRun:
             write_log(self.folder, s, state.rows, None)
         if self.device.kind == "cpu":
             keep_freed_memory()
+        left, of_pass = s.total_steps - state.step, s.batch_size // s.passes
+        self.forward = compiled_where_it_pays(self.network, self.device, left, of_pass, s.patch_size_zyx)
         fixed = [self.validation.batch(i) for i in range(VALIDATION_BATCHES)]
         if len(state.rows) < state.step // s.iterations:  # or between an epoch's last step and its validation
             self.end_epoch(fixed, EpochTimes())
@@ -158,8 +164,9 @@ class TrainingRun:
         """The network's logits of a part of a batch, and what they should be."""
         intensity = self.train.intensity
         image = self.device.put(part.levels).float().mul_(intensity.level_step).add_(intensity.air)
+        forward = self.forward if self.network.training else self.network
         with self.device.autocast():
-            logits: Branches = self.network(image)
+            logits: Branches = forward(image)
         return logits, unpack_targets(self.device.put(part.targets))
 
     def _finite(self, loss: Tensor, step: int) -> float:

@@ -42,12 +42,6 @@ class Device:
         """fp16 gradients underflow without scaling."""
         return self.precision == "fp16"
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """Channels last: what a CPU's convolutions, and a GPU's in mixed precision, read fastest."""
-        plain = self.kind == "cuda" and self.precision == "fp32"
-        return torch.contiguous_format if plain else torch.channels_last_3d
-
     def for_patch(self, patch_size_zyx: IntTriple) -> Device:
         """This device in a precision that trains patches of this size rightly.
 
@@ -70,13 +64,15 @@ class Device:
         return context
 
     def put(self, array: npt.NDArray[Any]) -> Tensor:
-        """An array as a tensor on the device; a five-dimensional one in the memory format of networks."""
-        tensor = torch.from_numpy(array).to(self.device, non_blocking=True)
-        return tensor.contiguous(memory_format=self.memory_format) if tensor.ndim == 5 else tensor
+        """An array as a tensor on the device. Images have one channel: their memory is channels-first and -last."""
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
 
     def put_network(self, network: Network) -> Network:
-        """A network on the device, in the memory format of its inputs."""
-        return network.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
+        """A network on the device, in the memory format in which it is quickest there: channels last, but for a
+        network without batch norm on CUDA, whose group norms copy such tensors to and fro (docs/performance.md)."""
+        plain = self.kind == "cuda" and not any(isinstance(m, nn.BatchNorm3d) for m in network.modules())
+        layout = torch.contiguous_format if plain else torch.channels_last_3d
+        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
 
 def choose_device(name: str | None, precision: str = "auto", deterministic: bool = False) -> Device:
