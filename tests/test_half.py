@@ -16,7 +16,7 @@ from benchmarks.by_intensity import write_results
 from bisc.core.roi import Box
 from bisc.inference import cascade
 from bisc.inference.forward import softmax_volume
-from bisc.inference.half import BLOCK, half_will_do, labels_dice
+from bisc.inference.half import BLOCK, expected_dice, half_will_do, labels_dice
 from bisc.inference.model import FoldNetwork, load_model
 from bisc.network import SCUNet
 from bisc.network.device import Device
@@ -41,7 +41,7 @@ def verdict(half: Labels, exact: Labels) -> tuple[bool, list[Box]]:
         seen.append(block)
         return one_hot(half[block.to_slices()]), one_hot(exact[block.to_slices()])
 
-    return half_will_do(one_hot(half), in_both), seen
+    return half_will_do(one_hot(half), None, in_both), seen
 
 
 def test_dice_of_labels_by_hand() -> None:
@@ -89,7 +89,74 @@ def test_a_thousandth_decides_but_not_three_voxels() -> None:
 
 def test_overflow_is_no_background() -> None:
     """Not a number is no class, yet argmax makes background of it, in which there would be nothing to look at."""
-    assert not half_will_do(np.full((3, 8, 8, 8), np.nan, np.float32), lambda _: pytest.fail("looked"))
+    assert not half_will_do(np.full((3, 8, 8, 8), np.nan, np.float32), None, lambda _: pytest.fail("looked"))
+
+
+def softmax_of(*logits: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """(3, z, y, x) of each class's logits."""
+    e = np.exp(np.stack(np.broadcast_arrays(*map(np.float64, logits))))
+    return (e / e.sum(axis=0)).astype(np.float32)
+
+
+def test_the_dice_to_expect_by_hand() -> None:
+    """Errors of 0.1 one way and of 0.3 the other: a margin of 0.05 is lost to every second. Of 200 labelled voxels 20
+    have such a margin over background and 10 over the other label; of background 40. 10, 5 and 20 change. Dice:
+    1 - (10 / 2 + 5 + 20 / 2) / 200."""
+    half = softmax_of(np.zeros((2, 4, 4)), 1.0, -9.0)
+    exact = softmax_of(np.zeros((2, 4, 4)), [0.9, 1.3, 0.9, 1.3], -9.0)
+    kidney = np.repeat([5.0, 0.05, 0.05, -0.05, -5.0], [170, 20, 10, 40, 260]).reshape(5, 10, 10)
+    tumor = np.repeat([-9.0, 0.0, -9.0], [190, 10, 300]).reshape(5, 10, 10)
+    nothing = np.repeat([0.0, -9.0, 0.0], [190, 10, 300]).reshape(5, 10, 10)
+    region = softmax_of(nothing, kidney, tumor)
+    assert np.count_nonzero(region.argmax(axis=0)) == 200
+    assert expected_dice(region, half, exact) == pytest.approx(0.9)
+    assert expected_dice(region, half, half) == 1.0
+    assert expected_dice(region, one_hot(np.ones((2, 4, 4), np.uint8)), one_hot(np.zeros((2, 4, 4), np.uint8))) < 0
+
+
+@pytest.mark.parametrize(("error", "fits"), [(0.005, True), (0.02, False)])
+def test_a_region_less_certain_than_its_block(error: float, fits: bool) -> None:
+    """In the block all labels are float32's; elsewhere 400 of 40,400 labelled voxels have a margin of 0.01."""
+    logits = np.full(SHAPE, -5.0)
+    logits[10:30, 20:70, 20:60] = 5.0
+    logits[0, :20, :20] = 0.01
+    region = softmax_of(np.zeros(SHAPE), logits, -9.0)
+
+    def in_both(block: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        inside = logits[block.to_slices()]
+        return softmax_of(0.0, inside, -9.0), softmax_of(0.0, inside - error, -9.0)
+
+    assert half_will_do(region, None, in_both) == fits
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, -1.0])
+def test_either_decision_may_be_asked_for(offset: float) -> None:
+    """An error as large as the margins that an offset leaves: argmax would not notice it, nor the offset's contrary."""
+    logits = np.full(SHAPE, -5.0)
+    logits[10:30, 20:70, 20:60] = 5.0
+    logits[0, :20, :20] = 1.01
+
+    def in_both(block: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        inside = logits[block.to_slices()]
+        return softmax_of(0.0, inside, -9.0), softmax_of(0.0, inside - 0.02, -9.0)
+
+    region = softmax_of(0.0, logits, -9.0)
+    assert half_will_do(region, (0.0, offset, 0.0), in_both) == (offset != -1.0)
+    assert half_will_do(region, None, in_both)
+
+
+def test_what_one_decision_alone_finds_is_looked_at() -> None:
+    """Argmax finds nothing; the calibrated decision a kidney, half of it in half precision."""
+    half, exact = np.full(SHAPE, -5.0), np.full(SHAPE, -5.0)
+    exact[10:20, 30:60, 30:60] = half[10:20, 30:60, 30:45] = -0.5
+    seen: list[Box] = []
+
+    def in_both(block: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        seen.append(block)
+        return softmax_of(0.0, half[block.to_slices()], -9.0), softmax_of(0.0, exact[block.to_slices()], -9.0)
+
+    assert not half_will_do(softmax_of(0.0, half, -9.0), (0.0, 1.0, 0.0), in_both)
+    assert seen
 
 
 class Threshold:

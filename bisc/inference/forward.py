@@ -75,7 +75,7 @@ def _softmax(
         part = image[block.to_slices()][None]
         return _one_pass(fold.network, part, air, device)[0], _one_pass(exact, part, air, single)[0]
 
-    if half_will_do(found, in_both):
+    if half_will_do(found, fold.offsets, in_both):
         return found
     return _windows(exact, image, air, single, window)
 

@@ -7,7 +7,8 @@ concatenation is never made. On a CPU oneDNN's convolutions also do the ReLU and
 
 In half precision the two ends are as exact as float32 (`ExactConv3d` says why). The first convolution: image x and
 weights w are sums of a high and a low half, and x w = x_high w_high + x_low w_high + x_high w_low but for products of
-both low ones: a convolution over three channels. The classifier: float32, a slab at a time.
+both low ones: a convolution over three channels. The classifier: float32, a slab at a time. The other weights are
+rounded so that a filter's errors do not add up (bisc.network.rounding).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bisc.network.device import Device
+from bisc.network.rounding import diffused, with_diffused_weights
 from bisc.network.sc_unet import SCUNet, UpGroup
 
 TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.05}
@@ -150,7 +152,8 @@ class FoldedSCUNet(nn.Module):
 
     def _keep(self, name: str, weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None) -> None:
         """Biases stay float32: oneDNN takes them so."""
-        self.register_buffer(f"{name}_weight", weight.detach().to(dtype or self.dtype).contiguous(memory_format=_LAST))
+        rounded = diffused(weight, dtype or self.dtype)
+        self.register_buffer(f"{name}_weight", rounded.contiguous(memory_format=_LAST))
         if bias is not None:
             self.register_buffer(f"{name}_bias", bias.detach().float())
 
@@ -162,17 +165,22 @@ def fold(network: SCUNet, device: Device) -> RegionNetwork:
     """The quickest form of a network in eval mode on `device` that gives the network's own logits.
 
     Each candidate is compared with the network on a small volume; one that fails, or gives something else, is not
-    taken. Networks with instance norm, which depends on the image and cannot be folded, stay as they are.
+    taken. Networks with instance norm, which depends on the image and cannot be folded, stay as they are, but for the
+    rounding of their weights where autocast will round them.
     """
-    if not isinstance(network.down_1[1], nn.BatchNorm3d):
-        return network
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[device.precision]
+    if not isinstance(network.down_1[1], nn.BatchNorm3d):
+        return _as_trained(network, dtype)
     candidates = [OneDnnKernels(), Kernels()] if device.kind == "cpu" else [Kernels()]
     for kernels in candidates:
         folded = FoldedSCUNet(network, kernels, dtype).to(device.device)
         if _agree(network, folded, TOLERANCE[dtype], device):
             return folded
-    return network
+    return _as_trained(network, dtype)
+
+
+def _as_trained(network: SCUNet, dtype: torch.dtype) -> SCUNet:
+    return network if dtype == torch.float32 else with_diffused_weights(network, dtype)
 
 
 def pass_bytes(network: RegionNetwork) -> float:
