@@ -47,6 +47,7 @@ PLAN = Plan(
     reasons={},
 )
 STEEPNESS = 3.0
+CPU = Device(torch.device("cpu"), "fp32")
 Labels = npt.NDArray[np.uint8]
 
 
@@ -66,9 +67,9 @@ class ByIntensity(nn.Module):
 def stub_model(network: nn.Module | None = None, plan: Plan = PLAN) -> Model:
     """Both stages by one stub network."""
     stub: Any = network or ByIntensity()
-    rough = (FoldNetwork(0, stub, plan.rough.patch_size_zyx, None),)
-    fine = (FoldNetwork(0, stub, None, None),)
-    return Model("Stub", plan, rough, fine, Device(torch.device("cpu"), "fp32"))
+    rough = (FoldNetwork(0, stub, CPU, plan.rough.patch_size_zyx, None),)
+    fine = (FoldNetwork(0, stub, CPU, None, None),)
+    return Model("Stub", plan, rough, fine, CPU)
 
 
 def kidneys(

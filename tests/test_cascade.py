@@ -288,7 +288,7 @@ def test_air_alone_is_no_kidney() -> None:
         found = run_cascade(image, stub_model(), "argmax")
         labels = found.labels(NO_OFFSETS)
         assert (found.status(labels), labels.any()) == ("no_kidney", False)
-        assert run_rough(image, PLAN, stub_model().rough, stub_model()).probabilities.shape[1:] == (
+        assert run_rough(image, PLAN, stub_model().rough).probabilities.shape[1:] == (
             max(1, round(shape[0] * 5.0 / 2.0)), 128, 128,
         )  # fmt: skip
 

@@ -54,7 +54,7 @@ class ByPlace(nn.Module):
 
 def fold(network: nn.Module, window_zyx: IntTriple | None, number: int = 0) -> FoldNetwork:
     stub: Any = network
-    return FoldNetwork(number, stub, window_zyx, None)
+    return FoldNetwork(number, stub, CPU, window_zyx, None)
 
 
 def image_of(*shape_zyx: int) -> npt.NDArray[np.float32]:
@@ -92,7 +92,7 @@ def test_a_voxelwise_network_gives_the_same_in_any_windows(
 ) -> None:
     """Neither windows, nor their weights, nor padding change a voxel; the shape is the image's, the sum one."""
     image = image_of(*shape)
-    out = softmax_volume([fold(Voxelwise(), window)], image, AIR, CPU)
+    out = softmax_volume([fold(Voxelwise(), window)], image, AIR)
     assert out.dtype == np.float32
     assert out.shape == (3, *shape)
     assert np.allclose(out, expected(image), atol=1e-5)
@@ -102,7 +102,7 @@ def test_a_voxelwise_network_gives_the_same_in_any_windows(
 def test_the_network_sees_multiples_of_16_filled_with_air() -> None:
     """(5, 17, 33) becomes (16, 32, 48), its voxels at the front."""
     network, image = Voxelwise(), image_of(5, 17, 33)
-    softmax_volume([fold(network, None)], image, AIR, CPU)
+    softmax_volume([fold(network, None)], image, AIR)
     (seen,) = network.seen
     assert seen.shape == (1, 1, 16, 32, 48)
     assert np.array_equal(seen[0, 0, :5, :17, :33].numpy(), image)
@@ -114,21 +114,21 @@ def test_the_network_sees_multiples_of_16_filled_with_air() -> None:
 def test_windows_are_the_folds_own_and_whole_volumes_are_seen_once() -> None:
     """50 x 16 x 24 in windows of 16: starts at most 8 apart along z, two along x."""
     network = Voxelwise()
-    softmax_volume([fold(network, (16, 16, 16))], image_of(50, 16, 24), AIR, CPU)
+    softmax_volume([fold(network, (16, 16, 16))], image_of(50, 16, 24), AIR)
     assert {tuple(x.shape[2:]) for x in network.seen} == {(16, 16, 16)}
     assert sum(len(x) for x in network.seen) == len(window_starts(50, 16)) * 2
     network.seen.clear()
-    softmax_volume([fold(network, None)], image_of(50, 16, 16), AIR, CPU)
+    softmax_volume([fold(network, None)], image_of(50, 16, 16), AIR)
     assert [tuple(x.shape[2:]) for x in network.seen] == [(64, 16, 16)]
 
 
 def test_batches_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """12 windows together, or two at a time: the same softmax; no batch holds more voxels than allowed."""
     network, image = Voxelwise(), image_of(50, 16, 24)
-    together = softmax_volume([fold(network, (16, 16, 16))], image, AIR, CPU)
+    together = softmax_volume([fold(network, (16, 16, 16))], image, AIR)
     monkeypatch.setattr(forward, "BATCH_VOXELS", 2 * 16**3 + 1)
     network.seen.clear()
-    by_two = softmax_volume([fold(network, (16, 16, 16))], image, AIR, CPU)
+    by_two = softmax_volume([fold(network, (16, 16, 16))], image, AIR)
     np.testing.assert_allclose(by_two, together, atol=1e-6)
     assert [len(x) for x in network.seen] == [2] * 6
 
@@ -148,7 +148,7 @@ def test_windows_are_weighted_by_a_triangle(axis: int) -> None:
     """Six voxels in windows of four: starts 0 and 2. Voxel 2 is voxel 2 of the first window (weight 1 - |5/8 - 1/2| =
     7/8) and voxel 0 of the second (weight 1 - |1/8 - 1/2| = 5/8)."""
     shape = np.where(np.arange(3) == axis, 6, 1)
-    out = softmax_volume([fold(ByPlace(axis), (4, 4, 4))], np.zeros(shape, np.float32), AIR, CPU)[0].ravel()
+    out = softmax_volume([fold(ByPlace(axis), (4, 4, 4))], np.zeros(shape, np.float32), AIR)[0].ravel()
     p = np.exp(np.arange(4)) / (np.exp(np.arange(4)) + 2.0)
     third = (7 / 8 * p[2] + 5 / 8 * p[0]) / (7 / 8 + 5 / 8)
     fourth = (5 / 8 * p[3] + 7 / 8 * p[1]) / (5 / 8 + 7 / 8)
@@ -159,7 +159,7 @@ def test_two_folds_give_their_mean() -> None:
     """Of the softmax, not of the logits; each slides windows of its own size."""
     image = image_of(20, 16, 16)
     folds = [fold(Voxelwise(0.5), (8, 8, 8)), fold(Voxelwise(-1.0), (16, 16, 16), 1)]
-    both = softmax_volume(folds, image, AIR, CPU)
+    both = softmax_volume(folds, image, AIR)
     assert np.allclose(both, (expected(image, 0.5) + expected(image, -1.0)) / 2.0, atol=1e-5)
 
 
@@ -167,7 +167,7 @@ def test_a_real_network_leaves_no_gradient_and_the_image_alone() -> None:
     """Probabilities of the image's shape from a size no network takes; the input is not written to."""
     image = image_of(13, 18, 21)
     before = image.copy()
-    out = softmax_volume([fold(SCUNet(2).eval(), (16, 16, 16))], image, AIR, CPU)
+    out = softmax_volume([fold(SCUNet(2).eval(), (16, 16, 16))], image, AIR)
     assert out.shape == (3, 13, 18, 21)
     assert np.allclose(out.sum(axis=0), 1.0, atol=1e-5)
     assert np.array_equal(image, before)

@@ -175,14 +175,14 @@ class Threshold:
 def test_one_region_does_not_decide_for_another() -> None:
     """Half precision misses what is fainter than 0.7: only where there is such is float32 used, in whatever order."""
     exact = Threshold(0.5)
-    network = FoldNetwork(0, Threshold(0.7), None, None, 0.0, exact)
+    network = FoldNetwork(0, Threshold(0.7), BF16, None, None, 0.0, exact)
     plain = np.zeros((16, 64, 64), np.float32)
     plain[4:8, 8:20, 8:20] = 1.0
     faint = np.where(plain > 0, plain, 0)
     faint[4:8, 8:20, 14:20] = 0.6
     for image, again in ((plain, False), (faint, True), (plain, False), (faint, True)):
         exact.seen.clear()
-        assert np.array_equal(softmax_volume([network], image, 0.0, BF16).argmax(axis=0), image > 0)
+        assert np.array_equal(softmax_volume([network], image, 0.0).argmax(axis=0), image > 0)
         assert (image.size in exact.seen) == again
 
 
@@ -198,11 +198,11 @@ def test_a_network_that_bf16_ruins_predicts_in_float32(norm: str) -> None:
         weight[:, 1, 1, 1, 1] = -100.0
     image = np.random.default_rng(0).standard_normal((16, 32, 32)).astype(np.float32)
     single = BF16.in_float32()
-    exact = FoldNetwork(0, fold(net, single), None, None)
-    half = FoldNetwork(0, fold(net, BF16), None, None, 0.0, exact.network)
-    expected = softmax_volume([exact], image, 0.0, single)
-    assert not np.array_equal(softmax_volume([replace(half, exact=None)], image, 0.0, BF16), expected)
-    assert np.array_equal(softmax_volume([half], image, 0.0, BF16), expected)
+    exact = FoldNetwork(0, fold(net, single), single, None, None)
+    half = FoldNetwork(0, fold(net, BF16), BF16, None, None, 0.0, exact.network)
+    expected = softmax_volume([exact], image, 0.0)
+    assert not np.array_equal(softmax_volume([replace(half, exact=None)], image, 0.0), expected)
+    assert np.array_equal(softmax_volume([half], image, 0.0), expected)
 
 
 def test_the_rough_stage_computes_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,10 +213,10 @@ def test_the_rough_stage_computes_in_float32(tmp_path: Path, monkeypatch: pytest
     assert [stage[0].exact is None for stage in (model.rough, model.fine)] == [True, False]
     seen: list[str] = []
 
-    def watching(networks: Any, image: Any, air: float, device: Device, *more: Any) -> npt.NDArray[np.float32]:
-        seen.append(device.precision)
-        if device.precision == "fp32":
-            return softmax_volume(networks, image, air, device, *more)
+    def watching(networks: Any, image: Any, air: float, *more: Any) -> npt.NDArray[np.float32]:
+        seen.append(networks[0].device.precision)
+        if networks[0].device.precision == "fp32":
+            return softmax_volume(networks, image, air, *more)
         return one_hot(np.zeros(image.shape, np.uint8))  # emulated bf16 would take half a minute
 
     monkeypatch.setattr(cascade, "softmax_volume", watching)

@@ -68,8 +68,8 @@ def test_slabs_give_the_same_answer() -> None:
     network = ByIntensity()
     narrow = replace(fold, network=network, bytes_per_voxel=22.0 * 32)
     image = np.random.default_rng(0).normal(0, 1, (50, 40, 33)).astype(np.float32)
-    whole = softmax_volume(stub.fine, image, -2.0, stub.device)
-    slabs = softmax_volume([narrow], image, -2.0, stub.device, network_gb=FORWARD_FIXED_GB + 0.05)
+    whole = softmax_volume(stub.fine, image, -2.0)
+    slabs = softmax_volume([narrow], image, -2.0, network_gb=FORWARD_FIXED_GB + 0.05)
     assert slabs == pytest.approx(whole, abs=1e-6)
     assert {size[0] for size in network.seen} == {32}  # 0.05 GiB at 22 * 32 * 48 * 48 bytes a slice
 

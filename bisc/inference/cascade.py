@@ -15,7 +15,7 @@ from bisc.core.roi import Box
 from bisc.core.volume import Volume
 from bisc.inference.decision import Offsets, decide, offsets_of
 from bisc.inference.forward import softmax_volume
-from bisc.inference.model import FoldNetwork, Model, device_of_stage
+from bisc.inference.model import FoldNetwork, Model
 from bisc.inference.strays import drop_strays
 from bisc.planners.plan import Plan
 from bisc.preprocessing.crop import Kidney, find_kidneys, map_box, roi_box
@@ -105,7 +105,7 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
         decision: How the rough stage's labels are decided; the fine stage's are decided from the result.
         known: The same image's and model's result under another decision: what is equal in both is not computed again.
     """
-    rough = known.rough if known is not None else run_rough(image, model.plan, model.rough, model)
+    rough = known.rough if known is not None else run_rough(image, model.plan, model.rough)
     middle_mm = body_middle_mm(image)
     kidneys, target = locate(rough, image.geometry, model.plan, offsets_of(model.rough, decision), middle_mm)
     softmax = {roi.grid: roi.probabilities for roi in known.rois} if known is not None else {}
@@ -115,18 +115,17 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
         grid = target.cropped(box.start_zyx, box.shape_zyx)
         if grid not in softmax:
             hu = normalise(resample(image, grid), model.plan.intensity)
-            softmax[grid] = softmax_volume(model.fine, hu, model.plan.intensity.air, model.device, model.network_gb)
+            softmax[grid] = softmax_volume(model.fine, hu, model.plan.intensity.air, model.network_gb)
         rois.append(RoiResult(kidney, grid, softmax[grid]))
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
     return CascadeResult(image, rough, tuple(rois), tuple(native), model.plan.roi.min_kidney_ml, middle_mm)
 
 
-def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork], model: Model) -> RoughResult:
+def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork]) -> RoughResult:
     """The rough stage alone."""
     grid = rough_grid(image.geometry, plan.target_spacing_mm_zyx[0], plan.rough_in_plane_px)
     hu = normalise(resample(image, grid), plan.intensity)
-    device = device_of_stage("rough", model.device)
-    return RoughResult(softmax_volume(networks, hu, plan.intensity.air, device), grid)
+    return RoughResult(softmax_volume(networks, hu, plan.intensity.air), grid)
 
 
 def locate(

@@ -30,16 +30,14 @@ def softmax_volume(
     networks: Sequence[FoldNetwork],
     image: npt.NDArray[np.float32],
     air: float,
-    device: Device,
     network_gb: float = MOST_NETWORK_GB,
 ) -> npt.NDArray[np.float32]:
     """Mean softmax of several folds' networks, each in its own windows.
 
     Args:
-        networks: Folds to average.
+        networks: Folds to average, each on its device.
         image: (z, y, x) normalised.
         air: What the image is padded with.
-        device: Where to compute, and in which precision.
         network_gb: What a pass may take; a region too large for that is seen in slabs along z.
 
     Returns:
@@ -48,7 +46,7 @@ def softmax_volume(
     mean: npt.NDArray[np.float32] = np.zeros((N_CLASSES, *image.shape), dtype=np.float32)
     for fold in networks:
         window = fold.window_zyx or window_that_fits(as_int_triple(image.shape), fold.bytes_per_voxel, network_gb)
-        mean += _softmax(fold, image, air, device, window)
+        mean += _softmax(fold, image, air, window)
     mean /= len(networks)
     return mean
 
@@ -63,17 +61,17 @@ def window_starts(length: int, window: int) -> list[int]:
 
 
 def _softmax(
-    fold: FoldNetwork, image: npt.NDArray[np.float32], air: float, device: Device, window: IntTriple
+    fold: FoldNetwork, image: npt.NDArray[np.float32], air: float, window: IntTriple
 ) -> npt.NDArray[np.float32]:
-    """One network's, in the device's precision where that gives float32's labels."""
-    found = _windows(fold.network, image, air, device, window)
+    """One network's, in its device's precision where that gives float32's labels."""
+    found = _windows(fold.network, image, air, fold.device, window)
     if fold.exact is None:
         return found
-    exact, single = fold.exact, device.in_float32()
+    exact, single = fold.exact, fold.device.in_float32()
 
     def in_both(block: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         part = image[block.to_slices()][None]
-        return _one_pass(fold.network, part, air, device)[0], _one_pass(exact, part, air, single)[0]
+        return _one_pass(fold.network, part, air, fold.device)[0], _one_pass(exact, part, air, single)[0]
 
     if half_will_do(found, fold.offsets, in_both):
         return found

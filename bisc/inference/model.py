@@ -56,6 +56,7 @@ class FoldNetwork:
     Attributes:
         fold: Its number.
         network: In eval mode, on the device, in its quickest form and the device's precision.
+        device: Where it predicts.
         window_zyx: What it sees at a time; None: a region in one piece (see `_window`).
         offsets: Logit offsets per class for the calibrated decision; None where none were fitted.
         bytes_per_voxel: What a pass takes for each voxel of a region.
@@ -64,6 +65,7 @@ class FoldNetwork:
 
     fold: int
     network: RegionNetwork
+    device: Device
     window_zyx: IntTriple | None
     offsets: tuple[float, ...] | None
     bytes_per_voxel: float = 0.0
@@ -251,6 +253,7 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     return FoldNetwork(
         fold,
         quick,
+        device,
         _window(settings),
         offsets,
         settings.base_features * pass_bytes(exact),

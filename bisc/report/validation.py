@@ -25,7 +25,7 @@ from bisc.imageio.dataset import RawCase, find_raw_dataset
 from bisc.inference.cascade import labels_of_rois, roi_arrays, rois_of_arrays, run_cascade
 from bisc.inference.decision import NO_OFFSETS, OffsetFit, Offsets
 from bisc.inference.forward import softmax_volume
-from bisc.inference.model import CHECKPOINT, Model, device_of_stage, load_model, load_stage
+from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
 from bisc.planners.dataset import load_plan, load_source
@@ -99,14 +99,13 @@ def finish_rough(
     names: list[str], fold: int, preprocessed: Path, results: Path, folder: Path, device: Device
 ) -> list[str]:
     """Offsets from the cached rough volumes, and Dice on the rough grid under both decisions."""
-    device = device_of_stage("rough", device)
     networks = load_stage(results, "rough", [fold], device)
     intensity = load_plan(preprocessed).intensity
     fit = OffsetFit(ROUGH_KIDNEY_WEIGHT)
     for name in track(names, "calibrate rough"):
         for region in load_regions(preprocessed / "rough" / name):
             image = region.image(intensity)
-            softmax = softmax_volume(networks, image, intensity.air, device)
+            softmax = softmax_volume(networks, image, intensity.air)
             fit.add([softmax], [labels_of(region.targets)])
     offsets = fit.fit()
     store_offsets(folder, offsets)
