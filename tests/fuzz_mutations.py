@@ -291,10 +291,10 @@ def _element(draw: st.DrawFn, data: bytes) -> bytes:
     """Another length or value in a DICOM element of implicit VR; the file's own header has explicit VR."""
     group, element = draw(st.sampled_from(DICOM_ELEMENTS))
     at = data.find(struct.pack("<HH", group, element), 132)
-    if at < 0:
-        return _flip(draw, data)
     width, skip = ("<H", 6) if group == 2 else ("<I", 4)
     start = at + skip + struct.calcsize(width)
+    if at < 0 or start > len(data):  # not there, or cut off within its head by an earlier change
+        return _flip(draw, data)
     (size,) = struct.unpack(width, data[at + skip : start])
     if draw(st.integers(0, 5)) == 0:
         wrong = draw(st.sampled_from(NUMBERS)) % (1 << 8 * struct.calcsize(width))
