@@ -193,3 +193,15 @@ def test_a_slice_that_would_take_gigabytes(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_image(folder)
     assert str(caught.value).startswith(f"{folder}: 001.dcm is damaged (an element is longer")
+
+
+def test_a_mark_that_has_moved(tmp_path: Path) -> None:
+    """Two bytes too many before it: GDCM would read the preamble as elements, and take a gigabyte. Other files that
+    begin with zeros, such as macOS's .DS_Store, are not looked at."""
+    sound = dicom(tmp_path / "a.dcm", EXPLICIT, NAME, PIXELS)
+    assert elements_fit(sound)
+    moved = tmp_path / "b.DCM"
+    moved.write_bytes(bytes(2) + sound.read_bytes())
+    assert not elements_fit(moved)
+    (tmp_path / ".DS_Store").write_bytes(moved.read_bytes())
+    assert elements_fit(tmp_path / ".DS_Store")

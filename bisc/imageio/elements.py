@@ -21,6 +21,9 @@ MARK: Final = b"DICM"
 BARE_BEGINS: Final = (b"\x02\x00", b"\x08\x00")
 """Of files without preamble and mark, which GDCM reads too: group 2 or 8, little endian."""
 
+GROUP_ZERO: Final = b"\0\0"
+"""Of messages between devices, never of a file: where a slice begins so, its preamble has moved."""
+
 LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 """Value representations with two spare bytes and four of length."""
 SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
@@ -64,7 +67,8 @@ class _Element(NamedTuple):
 def elements_fit(path: Path) -> bool:
     """Whether no element of a DICOM file is longer than the file, as far as it can be followed.
 
-    True of files that do not begin as DICOM does.
+    True of files that do not begin as DICOM does, but for a '.dcm' that begins with zeros and has no mark behind
+    them: GDCM would look for elements among the zeros, and take a gigabyte for one.
 
     Raises:
         InputError: If it cannot be read.
@@ -77,6 +81,8 @@ def elements_fit(path: Path) -> bool:
                 _walk(data, MARK_AT + len(MARK))
             elif data[:2] in BARE_BEGINS:
                 _walk(data, 0)
+            elif data[:2] == GROUP_ZERO:
+                return path.suffix.lower() != ".dcm"
     except _Unfit:
         return False
     except OSError as error:
