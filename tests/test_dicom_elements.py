@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bisc.imageio.elements import elements_fit
 from dicom_series import write_series
 
 from bisc.core.errors import InputError
 from bisc.imageio import read_image
-from bisc.imageio.elements import elements_fit
 from bisc.imageio.inputs import find_inputs
 
 EXPLICIT, IMPLICIT, BIG, JPEG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in (".1", "", ".2", ".4.70", ".1.99"))

@@ -34,6 +34,14 @@ class InputError(BiscError):
         return InputError, (self.what, self.found, self.expected, self.mend)
 
 
+class PassedOver(InputError):
+    """What is sound and no scan to work on (a localizer, a report): named, and no failure."""
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
+        """As `InputError`."""
+        return PassedOver, (self.what, self.found, self.expected, self.mend)
+
+
 class WorkError(BiscError):
     """The input was right and the work failed all the same; commands end with exit status 1."""
 

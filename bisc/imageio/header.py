@@ -44,50 +44,26 @@ def checked_reader(path: Path, suffix: str) -> sitk.ImageFileReader:
     reader.SetImageIO(io_name)
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    check_promise(path, reader, 1, n_bytes)
+    check_promise(path, reader, n_bytes)
     return reader
 
 
-def slice_reader(path: Path | str) -> sitk.ImageFileReader:
-    """ITK's reader of one DICOM file, its header read.
-
-    Raises:
-        RuntimeError: ITK's own, if it cannot read the header.
-    """
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return reader
-
-
-def check_series_promise(folder: Path, names: Sequence[str]) -> None:
-    """Refuse a DICOM series whose first slice promises more voxels than its files can hold.
-
-    Raises:
-        InputError: As `checked_reader`.
-        RuntimeError: ITK's own, if it cannot read the header.
-    """
-    check_promise(folder, slice_reader(names[0]), len(names), sum(Path(name).stat().st_size for name in names))
-
-
-def check_promise(path: Path, header: sitk.ImageFileReader, n_files: int, n_bytes: int) -> None:
+def check_promise(path: Path, header: sitk.ImageFileReader, n_bytes: int) -> None:
     """Refuse a header that promises more voxels than `n_bytes` can hold, packed as tightly as can be.
 
     Args:
         path: Named in the error.
         header: After `ReadImageInformation`.
-        n_files: How many files of that size there are (slices of a series).
-        n_bytes: Their bytes together.
+        n_bytes: Of the files that hold it.
 
     Raises:
         InputError: Also if there are more than `MAX_VOXELS`, or none.
     """
     size = header.GetSize()
-    n_voxels = n_files * header.GetNumberOfComponents()
+    n_voxels = header.GetNumberOfComponents()
     for n in size:
         n_voxels *= n
-    shape = " x ".join(str(n) for n in (size if n_files == 1 else (*size, n_files)))
+    shape = " x ".join(str(n) for n in size)
     if n_voxels < 1:
         raise InputError(path, f"cannot be read (size {shape})", "a size of at least one voxel", EXPORT)
     if n_voxels > MAX_VOXELS:

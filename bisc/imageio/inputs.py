@@ -1,28 +1,62 @@
-"""What bisc_predict is given: files, folders of files, KiTS19 case folders, nnU-Net imagesTs names, DICOM series."""
+"""What bisc_predict is given: files, folders of files or of folders, KiTS cases, nnU-Net imagesTs names, DICOM series.
+
+Every file and folder under the source becomes a case, or is named with the reason why it does not.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
-from bisc.core.errors import InputError, one_line
+from bisc.core.errors import InputError, PassedOver, one_line
 from bisc.core.names import name_fault
 from bisc.core.paths import absence
+from bisc.imageio.dicom import is_dicom, seems_dicom
+from bisc.imageio.folders import entries_of
 from bisc.imageio.read import image_suffix
-from bisc.imageio.slices import entries_of, holds_series
 
-KINDS = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series folders"
+KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series"
+ROW_LIST: Final = "predictions.csv"
+"""A folder that holds one is an output of bisc_predict, and no input."""
+UNNAMED: Final = ("imaging", "image", "ct", "scan", "volume")
+"""Stems that name no patient: the case bears its folder's name."""
+LABEL_STEMS: Final = re.compile(r"segmentation|aggregated_(and|maj|or)_seg|seg|labels?|mask", re.IGNORECASE)
+"""What lies beside a case's image and is known to be none."""
+LABEL_FOLDERS: Final = ("labelstr", "labelsts", "segmentations", "instances", "labels", "masks")
+CHANNEL: Final = "_0000"
+CHANNEL_FOLDERS: Final = ("imagestr", "imagests")
+VOXEL_FILES: Final = (".raw", ".zraw")
+"""Of .mhd headers."""
+OTHER_SCANS: Final = (
+    ".img",
+    ".nhdr",
+    ".mgz",
+    ".mgh",
+    ".gipl",
+    ".mnc",
+    ".zip",
+    ".tar",
+    ".tgz",
+    ".7z",
+    ".rar",
+    ".tar.gz",
+)
+MAX_DEPTH: Final = 12
 
 
 @dataclass(frozen=True)
 class InputCase:
-    """One image to predict.
+    """One image to predict, or something that is none.
 
     Attributes:
         name: Of its mask, CASE.nii.gz.
         path: A file or a DICOM series folder.
-        fault: Why it cannot be predicted, where that shows before it is read.
+        fault: Why it cannot be predicted, where that shows before it is read; a `PassedOver` where it is no scan.
     """
 
     name: str
@@ -30,11 +64,21 @@ class InputCase:
     fault: InputError | None = None
 
 
-def find_inputs(source: Path) -> list[InputCase]:
-    """The images under `source`, sorted by name; of two by one name the first keeps it and both bear a fault.
+@dataclass(frozen=True)
+class _Found:
+    """An image or a fault on the way to a case; `names` from the shortest on, the first one that is its own counts."""
+
+    path: Path
+    names: tuple[str, ...]
+    fault: InputError | None = None
+
+
+def find_inputs(source: Path, out: Path | None = None) -> list[InputCase]:
+    """The cases under `source`, sorted by name; of two by one name the first keeps it and both bear a fault.
 
     Args:
-        source: One file, one DICOM or KiTS19 case folder, or a folder of any of these.
+        source: One file, one DICOM or KiTS19 case folder, or a folder of any of these, however deep.
+        out: Where masks are written; what lies there is no input.
 
     Raises:
         InputError: If there is none, or `source` cannot be listed.
@@ -43,38 +87,109 @@ def find_inputs(source: Path) -> list[InputCase]:
     if missing:
         raise InputError(source, missing, KINDS)
     if source.is_file():
-        if image_suffix(source) is None:
+        if image_suffix(source) is None and not is_dicom(source):
             raise InputError(source, "no image by its name", KINDS)
-        return _told_apart([InputCase(_file_case(source), source)])
-    entries = entries_of(source)
-    own = _folder_cases(source)
-    if own:
-        return _told_apart(own)
-    cases = []
-    for path in entries:
-        if path.name.startswith("."):
-            continue
-        folder_cases = _folder_cases(path) if path.is_dir() else []
-        if folder_cases:
-            cases += folder_cases
-        elif image_suffix(path):
-            cases.append(InputCase(_file_case(path), path))
+        return _told_apart([_Found(source, (_file_case(source, entries_of(source.parent)),))])
+    outputs = {os.path.realpath(out)} if out is not None else set()
+    found = list(_walk(source, (), outputs, set()))
+    cases = [one for one in found if not isinstance(one.fault, PassedOver)]
     if not cases:
-        raise InputError(source, "no image found", KINDS)
-    return _told_apart(cases)
+        seen = "; ".join(f"{one.names[0]}: {one.fault.found}" for one in found[:3] if one.fault)
+        raise InputError(source, f"no image found{f' ({seen})' if seen else ''}", KINDS)
+    return _told_apart(found)
 
 
-def _told_apart(cases: list[InputCase]) -> list[InputCase]:
+def _walk(folder: Path, parts: tuple[str, ...], outputs: set[str], seen: set[str]) -> Iterator[_Found]:
+    """What a folder holds; `parts` are the folders between the source and it, `seen` those above a link."""
+    here = os.path.realpath(folder)
+    name = parts or (Path(os.path.abspath(folder)).name,)  # noqa: PTH100 - resolve would give a link's target's name
+    try:
+        entries = [p for p in entries_of(folder) if not p.name.startswith(".")]
+    except InputError as fault:
+        if not parts:
+            raise
+        yield _Found(folder, _folder_names(name), fault)
+        return
+    if here in seen or len(parts) > MAX_DEPTH:
+        yield _passed(folder, parts, "a folder within itself")
+        return
+    if parts and (here in outputs or any(p.name == ROW_LIST for p in entries)):
+        yield _passed(folder, parts, "an output of bisc_predict")
+        return
+    if parts and folder.name.lower() in LABEL_FOLDERS:
+        yield _passed(folder, parts, "label maps")
+        return
+    yield from _files(folder, [p for p in entries if not _is_folder(p)], entries, parts, name)
+    for path in entries:
+        if _is_folder(path):
+            yield from _walk(path, (*parts, path.name), outputs, seen | {here})
+
+
+def _is_folder(path: Path) -> bool:
+    """Folders under an image's name are images at fault."""
+    return path.is_dir() and image_suffix(path) is None
+
+
+def _files(
+    folder: Path, files: list[Path], entries: list[Path], parts: tuple[str, ...], name: tuple[str, ...]
+) -> Iterator[_Found]:
+    case_images = [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED[:1]]
+    case_images = case_images or [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED and parts]
+    dicom = False
+    for path in files:
+        rest = (*parts, path.name)
+        if path in case_images:
+            yield _Found(path, _folder_names(name))
+        elif image_suffix(path) and case_images:
+            if not LABEL_STEMS.fullmatch(_stem(path)):
+                yield _passed(path, parts, f"lies beside {case_images[0].name}, the image of its case")
+        elif image_suffix(path) and parts and LABEL_STEMS.fullmatch(_stem(path)):
+            yield _passed(path, parts, "a label map by its name")
+        elif image_suffix(path):
+            stem = _file_case(path, entries)
+            yield _Found(path, (stem, "_".join((*parts, stem))), _channel_fault(path, entries))
+        elif path.name.lower().endswith(OTHER_SCANS):
+            fault = InputError(path, "a form that is not read", KINDS, "unpack it, or convert it to .nii.gz")
+            yield _Found(path, ("_".join(rest),), fault)
+        elif path.suffix.lower() in (".hdr", *VOXEL_FILES) and _has_partner(path, files):
+            continue  # told of, or read, with its partner
+        else:
+            try:
+                ours = path.name.upper() == "DICOMDIR" or seems_dicom(path)
+            except InputError as fault:
+                yield _Found(path, ("_".join(rest),), fault)
+                continue
+            dicom = dicom or (ours and path.name.upper() != "DICOMDIR")
+            if not ours:
+                yield _passed(path, parts, "no image by its name")
+    if dicom:
+        yield _Found(folder, _folder_names(name))
+
+
+def _passed(path: Path, parts: tuple[str, ...], reason: str) -> _Found:
+    name = "/".join(parts if parts and path.is_dir() else (*parts, path.name))
+    return _Found(path, (name,), PassedOver(path, reason, KINDS))
+
+
+def _told_apart(found: list[_Found]) -> list[InputCase]:
     """Every name once. Which of two images a name means is not guessed: its case bears a fault that names both."""
+    taken = Counter(one.names[0] for one in found)
     by_name: dict[str, InputCase] = {}
-    for case in map(_named, cases):
+    passed = []
+    for one in found:
+        name = one.names[0] if taken[one.names[0]] == 1 else one.names[-1]
+        case = InputCase(name, one.path, one.fault)
+        if isinstance(one.fault, PassedOver):
+            passed.append(replace(case, name=one_line(name)))
+            continue
+        case = _named(case)
         first = by_name.get(case.name)
         if first is None:
             by_name[case.name] = case
         elif first.fault is None:
             fault = InputError(case.path, f"would be written over {first.path}", "distinct case names", "rename one")
             by_name[case.name] = InputCase(case.name, first.path, fault)
-    return [by_name[name] for name in sorted(by_name)]
+    return [by_name[name] for name in sorted(by_name)] + sorted(passed, key=lambda case: case.name)
 
 
 def _named(case: InputCase) -> InputCase:
@@ -86,23 +201,46 @@ def _named(case: InputCase) -> InputCase:
     return replace(case, name=one_line(case.name), fault=fault)
 
 
-def _file_case(path: Path) -> str:
-    """A file's case: its name without suffix and without nnU-Net's channel number."""
-    return path.name[: -len(image_suffix(path) or "")].removesuffix("_0000")
+def _folder_names(parts: tuple[str, ...]) -> tuple[str, str]:
+    """The patient's folder, which is the uppermost; where it holds several cases, all the way down."""
+    return parts[0], "_".join(parts)
 
 
-def _folder_cases(folder: Path) -> list[InputCase]:
-    """What a KiTS19 case folder or a DICOM series folder holds, in every format it is there in; or nothing."""
-    name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - resolve would give a link's target's name
-    try:
-        entries = entries_of(folder)
-        imaging = [p for p in entries if image_suffix(p) and p.name.lower().startswith("imaging.")]
-        if imaging:
-            return [InputCase(name, path) for path in imaging]
-        if any(image_suffix(p) for p in entries):
-            return []
-        if any(p.is_file() for p in entries) and holds_series(folder):
-            return [InputCase(name, folder)]
-    except InputError as fault:
-        return [InputCase(name, folder, fault)]
-    return []
+def _file_case(path: Path, entries: list[Path]) -> str:
+    """A file's case: its name without suffix and without nnU-Net's channel number, or its folder's.
+
+    '_0000' is a channel where no other number stands behind the same stem; p_0000 and p_0001 are two patients.
+    """
+    stem = _stem(path)
+    if stem.lower() in UNNAMED:
+        return Path(os.path.abspath(path)).parent.name  # noqa: PTH100 - as in `_walk`
+    if stem.endswith(CHANNEL) and (_is_channel_folder(path) or not _other_numbers(path, entries)):
+        return stem.removesuffix(CHANNEL)
+    return stem
+
+
+def _channel_fault(path: Path, entries: list[Path]) -> InputError | None:
+    others = _other_numbers(path, entries) if _is_channel_folder(path) else []
+    if not others or re.search(r"_\d{4}$", _stem(path)) is None:
+        return None
+    return InputError(path, f"one of several channels, beside {others[0].name}", "one CT a case", "keep the CT's alone")
+
+
+def _other_numbers(path: Path, entries: list[Path]) -> list[Path]:
+    stem = re.sub(r"_\d{4}$", "", _stem(path))
+    same = [p for p in entries if image_suffix(p) and re.fullmatch(re.escape(stem) + r"_\d{4}", _stem(p))]
+    return [p for p in same if _stem(p) != _stem(path)]
+
+
+def _is_channel_folder(path: Path) -> bool:
+    return Path(os.path.abspath(path)).parent.name.lower() in CHANNEL_FOLDERS  # noqa: PTH100 - as in `_walk`
+
+
+def _has_partner(path: Path, files: list[Path]) -> bool:
+    stem, suffix = path.name[: -len(path.suffix)].lower(), path.suffix.lower()
+    partners = (".img",) if suffix == ".hdr" else (".mhd",)
+    return any(p.name.lower() == f"{stem}{partner}" for p in files for partner in partners)
+
+
+def _stem(path: Path) -> str:
+    return path.name[: -len(image_suffix(path) or "")] if image_suffix(path) else path.name

@@ -19,15 +19,15 @@ from bisc.core.paths import absence
 from bisc.core.volume import NativeGrid
 from bisc.imageio.axes import check_direction, say_straightened
 from bisc.imageio.case import CaseImage
-from bisc.imageio.header import check_series_promise, checked_reader
+from bisc.imageio.dicom import is_dicom, read_stack
+from bisc.imageio.folders import check_nameable
+from bisc.imageio.header import checked_reader
 from bisc.imageio.nifti_forms import trusted_forms
 from bisc.imageio.nifti_header import NiftiHeader, check_nifti_header
 from bisc.imageio.plausible import check_spacing
-from bisc.imageio.series import check_one_stack
-from bisc.imageio.slabs import STREAMED_SUFFIXES, FileSlabs, ImageSlabs, Slabs, converted, is_large
-from bisc.imageio.slices import check_all_slices_read, check_elements, check_nameable
+from bisc.imageio.slabs import STREAMED_SUFFIXES, ArraySlabs, FileSlabs, ImageSlabs, Slabs, converted, is_large
 from bisc.imageio.text_headers import check_whole_meta
-from bisc.imageio.whole import check_alone, check_even_slices, check_whole_nifti, is_sound_gzip
+from bisc.imageio.whole import check_alone, check_whole_nifti, is_sound_gzip
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
@@ -112,8 +112,13 @@ class _Source:
 
 def _open(path: Path) -> _Source:
     """A file's grid and voxels; what is large and can be read in parts stays on disk until it is asked for."""
-    reader = None if path.is_dir() else _file_reader(path)
-    if reader is not None and image_suffix(path) in STREAMED_SUFFIXES and is_large(reader):
+    if path.is_dir() or (image_suffix(path) is None and is_dicom(path)):
+        stack, hu = read_stack(path)
+        size, spacing = stack.shape_zyx[::-1], stack.spacing_mm_zyx[::-1]
+        geometry = _make_geometry(size, spacing, stack.origin_mm_xyz, stack.direction, path)
+        return _Source(check_spacing(path, geometry), ArraySlabs(hu))
+    reader = _file_reader(path)
+    if image_suffix(path) in STREAMED_SUFFIXES and is_large(reader):
         _check_one_number(path, 1, reader.GetPixelID())
         if image_suffix(path) in NIFTI_SUFFIXES:
             check_whole_nifti(path, reader)
@@ -160,10 +165,10 @@ def _check_one_number(path: Path, n_components: int, pixel_id: int) -> None:
         raise InputError(path, f"{n_components} values per voxel", "one value (HU)", "export one channel")
 
 
-def _read(path: Path, reader: sitk.ImageFileReader | None) -> sitk.Image:
-    """The whole of a file, by its `reader`, or of a series (None) as one 3-D image of one value a voxel."""
+def _read(path: Path, reader: sitk.ImageFileReader) -> sitk.Image:
+    """The whole of a file, by its `reader`, as one 3-D image of one value a voxel."""
     try:
-        image = _read_dicom_series(path) if reader is None else reader.Execute()
+        image = reader.Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     if image_suffix(path) in NIFTI_SUFFIXES:
@@ -186,24 +191,6 @@ def _file_reader(path: Path) -> sitk.ImageFileReader:
         return checked_reader(path, suffix)
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-
-
-def _read_dicom_series(folder: Path) -> sitk.Image:
-    check_elements(folder)
-    ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(ids) != 1:
-        raise InputError(folder, f"{len(ids)} DICOM series", "exactly one", "put each series into a folder of its own")
-    reader = sitk.ImageSeriesReader()
-    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), ids[0])
-    check_all_slices_read(folder, names)
-    check_series_promise(folder, names)
-    reader.SetFileNames(names)
-    reader.MetaDataDictionaryArrayUpdateOn()
-    image = reader.Execute()
-    check_one_stack(folder, reader, names, image.GetSize()[2])
-    if len(names) > 1:
-        check_even_slices(folder, reader, len(names))
-    return image
 
 
 def _geometry(image: sitk.Image | sitk.ImageFileReader, path: Path) -> Geometry:
@@ -270,6 +257,4 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     reason = one_line(str(error)).rsplit("ERROR:", 1)[-1].strip()[-200:]
     if reason.startswith("Unable to determine ImageIO reader"):
         reason = "no image by its content"
-    elif path.is_dir() and "egion" in reason:  # ITK speaks of regions, and of their addresses
-        reason = "its slices differ in size"
     return InputError(path, f"cannot be read ({reason})", "a NIfTI, NRRD, MHA or DICOM image", "export it again")

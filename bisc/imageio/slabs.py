@@ -91,6 +91,18 @@ class ImageSlabs:
             yield view[at : at + step]
 
 
+class ArraySlabs:
+    """An array in memory as one slab."""
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self.array = array
+        z, y, x = array.shape
+        self.shape_zyx = (z, y, x)
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        yield self.array
+
+
 def is_large(reader: sitk.ImageFileReader) -> bool:
     """Whether the file, whose header was read, is a volume of one value a voxel and of more than one slab."""
     if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:

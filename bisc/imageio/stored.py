@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import SimpleITK as sitk
-
-from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
-from bisc.imageio.header import slice_reader
+from bisc.imageio.dicom import seeming_shape
 from bisc.imageio.read import image_suffix, open_header
 from bisc.imageio.slabs import STREAMED_SUFFIXES, bytes_per_voxel
+
+HU_BYTES = 2
 
 
 @dataclass(frozen=True)
@@ -31,25 +30,15 @@ class StoredImage:
 
 
 def read_size(path: Path) -> StoredImage:
-    """The header of a file, or of the first slice of a DICOM folder, which counts for all.
+    """The header of a file, or of the first one of a DICOM folder, which counts for all.
 
     Raises:
         InputError: If it cannot be read.
     """
-    files = _slices(path) if path.is_dir() else [path]
-    reader = _slice_header(files[0]) if path.is_dir() and files else open_header(path)
+    if path.is_dir() or image_suffix(path) is None:
+        shape = seeming_shape(path)
+        return StoredImage(shape, prod(shape) * HU_BYTES, streamed=False)
+    reader = open_header(path)
     x, y, z = (*reader.GetSize(), 1)[:3]
-    shape = (z * max(1, len(files)), y, x)
-    n_bytes = prod(shape) * reader.GetNumberOfComponents() * bytes_per_voxel(reader.GetPixelID())
-    return StoredImage(shape, n_bytes, path.is_file() and image_suffix(path) in STREAMED_SUFFIXES)
-
-
-def _slice_header(path: Path) -> sitk.ImageFileReader:
-    try:
-        return slice_reader(path)
-    except RuntimeError as error:
-        raise InputError(path, "cannot be read", "a DICOM slice") from error
-
-
-def _slices(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    n_bytes = x * y * z * reader.GetNumberOfComponents() * bytes_per_voxel(reader.GetPixelID())
+    return StoredImage((z, y, x), n_bytes, image_suffix(path) in STREAMED_SUFFIXES)

@@ -1,4 +1,4 @@
-"""What ITK passes over in silence: damaged NIfTI files, those that end early, hold NaN or have a twin, DICOM gaps."""
+"""What ITK passes over in silence: damaged NIfTI files, those that end early, hold NaN or have a twin."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ MOST_SURPLUS: Final = 2
 """A small gzip file can unpack to any number of bytes: past so many times what is promised it is not followed."""
 SOUND_BYTES: Final = 1 << 30
 """Sound as far as these is sound enough to look for another fault."""
-GAP_TOLERANCE: Final = 0.1
-"""Slice gaps may differ by this part of the usual gap; positions are often rounded to hundredths of a mm."""
 
 
 @dataclass(frozen=True)
@@ -95,35 +93,6 @@ def check_alone(path: Path) -> None:
             f"{unpacked.name} lies beside it, and its voxels would be read instead",
             "one of them",
             "move one away",
-        )
-
-
-def check_even_slices(folder: Path, reader: sitk.ImageSeriesReader, n_slices: int) -> None:
-    """Refuse a DICOM series whose slices are not evenly spaced: its voxels would not lie where the header says.
-
-    Args:
-        folder: Named in the error.
-        reader: After `Execute`, with its meta data loaded.
-        n_slices: Number of files read.
-
-    Raises:
-        InputError: Naming the oddest and the usual gap.
-    """
-    try:
-        points = np.array([_numbers(reader.GetMetaData(i, "0020|0032"), 3) for i in range(n_slices)])
-        rows, columns = np.reshape(_numbers(reader.GetMetaData(0, "0020|0037"), 6), (2, 3))
-    except (ValueError, RuntimeError) as error:
-        where = "image positions or orientation that are no finite numbers"
-        raise InputError(folder, f"{where} ({error})", "three and six numbers", "export the series again") from error
-    gaps = np.abs(np.diff(points @ np.cross(rows, columns)))
-    usual = float(np.median(gaps))
-    odd = int(np.argmax(np.abs(gaps - usual)))
-    if abs(gaps[odd] - usual) > GAP_TOLERANCE * usual:
-        raise InputError(
-            folder,
-            f"slices {odd + 1} and {odd + 2} of {n_slices} lie {gaps[odd]:.4g} mm apart, the others {usual:.4g} mm",
-            "evenly spaced slices",
-            "export the whole series again",
         )
 
 
@@ -197,10 +166,3 @@ class _Content:
         self._rest = data[len(data) - len(data) % kind.itemsize :]
         values = np.frombuffer(data, kind, len(data) // kind.itemsize)
         self.n_not_finite += values.size - int(np.count_nonzero(np.isfinite(values)))
-
-
-def _numbers(text: str, n: int) -> list[float]:
-    numbers = [float(part) for part in text.split("\\")]
-    if len(numbers) != n or not np.isfinite(numbers).all():
-        raise ValueError(f"'{text[:80]}'")
-    return numbers

@@ -1,0 +1,187 @@
+"""The DICOM series of a folder: which one is a CT stack, and why the others are not. No file is passed over unsaid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pydicom.dataset import FileDataset
+from pydicom.uid import UID
+
+from bisc.core.errors import InputError, PassedOver, one_line
+from bisc.core.notices import notice
+from bisc.imageio.dicom.frames import Frame, check_ct, cosines, frames_of
+from bisc.imageio.dicom.stack import Stack, stack_of
+from bisc.imageio.dicom.tags import read_header, seems_dicom, text
+from bisc.imageio.folders import files_in
+
+INDEX: Final = "DICOMDIR"
+"""The table of contents of a DICOM medium: marked as DICOM, and no slice."""
+MEND: Final = "copy or export the series again"
+GIVE: Final = "give the CT's own series"
+SCOUT_SLICES: Final = 3
+"""A localizer is one or two planes, seldom three, along the body; stacks of as few say nothing of a kidney."""
+AXIAL_COSINE: Final = 0.7
+"""Of a plane's normal and the body's axis: beyond 45 degrees a plane runs along the body."""
+IMAGE_MODALITIES: Final = ("", "CT", "OT")
+LISTED: Final = 5
+
+
+@dataclass(frozen=True)
+class Series:
+    """The files of a folder that bear one SeriesInstanceUID.
+
+    Attributes:
+        label: Its number and description, for messages.
+        frames: Of all its files; none where it is no CT image.
+        unfit: Why it cannot be a CT stack, in a fault that names the file; None where it may be one.
+        no_scan: Whether that is by its kind (a localizer, a report), not by a defect.
+    """
+
+    label: str
+    frames: tuple[Frame, ...]
+    unfit: InputError | None
+    no_scan: bool = False
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a file in a folder itself is meant to be DICOM.
+
+    Raises:
+        InputError: If the folder cannot be listed.
+    """
+    return any(_is_candidate(path) for path in files_in(folder))
+
+
+def find_stack(path: Path) -> Stack:
+    """The one CT stack of a folder, or of a single file.
+
+    What else the folder holds is told in a notice.
+
+    Raises:
+        PassedOver: If there is nothing but localizers, reports and the like.
+        InputError: If a file is damaged, if there is no series or more than one, or if it is no straight, even stack.
+    """
+    files = [p for p in files_in(path) if _is_candidate(p)] if path.is_dir() else [path]
+    found = series_in(path, files)
+    fit = [one for one in found if one.unfit is None]
+    if len(fit) == 1:
+        for other in found:
+            if other.unfit is not None:
+                notice(path, f"also holds {other.label}", f"left out: {other.unfit.found}")
+        return stack_of(path, fit[0].frames)
+    if not fit and len(found) == 1 and found[0].unfit is not None:
+        raise found[0].unfit
+    if found and all(one.no_scan for one in found):
+        raise PassedOver(path, f"no CT stack: {_listed(found)}", "a CT series", GIVE)
+    found = fit or found
+    listed = f" ({_listed(found)})" if found else ""
+    raise InputError(
+        path, f"{len(found)} DICOM series{listed}", "exactly one", "put each series into a folder of its own"
+    )
+
+
+def seeming_shape(path: Path) -> tuple[int, int, int]:
+    """(z, y, x) of a folder's stack or of a file, as the header of its first file lets expect: a look, not a check.
+
+    Raises:
+        InputError: If that file cannot be read, or there is none.
+    """
+    files = [p for p in files_in(path) if _is_candidate(p)] if path.is_dir() else [path]
+    if not files:
+        raise InputError(path, "0 DICOM series", "exactly one")
+    frames = frames_of(files[0], read_header(files[0]))
+    return (len(files) * len(frames), *frames[0].shape_yx)
+
+
+def series_in(what: Path, files: Sequence[Path]) -> list[Series]:
+    """The series that `files` make, in the order of their first files.
+
+    Args:
+        what: The folder, named where a file of it is damaged.
+        files: DICOM files by mark or name.
+
+    Raises:
+        InputError: If one of them is damaged.
+    """
+    found: dict[str, _Gathered] = {}
+    for path in files:
+        try:
+            data = read_header(path)
+        except InputError as error:
+            raise InputError(what, f"{path.name} {error.found}", "whole DICOM slices alone", MEND) from error
+        series = found.setdefault(text(path, data, "SeriesInstanceUID"), _Gathered(_label(path, data)))
+        if series.unfit is None:
+            series.take(what, path, data)
+    for series in found.values():
+        scout = "" if series.unfit is not None else _scout(series.frames, series.image_type)
+        if scout:
+            series.unfit, series.no_scan = PassedOver(what, scout, "a CT series", GIVE), True
+    return [Series(s.label, tuple(s.frames), s.unfit, s.no_scan) for s in found.values()]
+
+
+class _Gathered:
+    """A series while its files are read."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.frames: list[Frame] = []
+        self.image_type = ""
+        self.unfit: InputError | None = None
+        self.no_scan = False
+
+    def take(self, what: Path, path: Path, data: FileDataset) -> None:
+        """Add a file; one that is no CT image makes the whole series unfit."""
+        kind = _no_image(path, data)
+        if kind:
+            self.unfit, self.no_scan = PassedOver(path, kind, "a CT series", GIVE), True
+            return
+        if not text(path, data, "Rows"):
+            raise InputError(what, f"{path.name} is damaged or no slice", "whole DICOM slices alone", MEND)
+        self.image_type = self.image_type or text(path, data, "ImageType")
+        try:
+            check_ct(path, data)
+            self.frames += frames_of(path, data)
+        except InputError as error:
+            self.unfit = error
+
+
+def _no_image(path: Path, data: FileDataset) -> str:
+    """What a file is that is no image by its modality (a report, a segmentation, a plan); empty for images."""
+    modality = text(path, data, "Modality")
+    if modality in IMAGE_MODALITIES:
+        return ""
+    name = UID(text(path, data, "SOPClassUID")).name
+    return f"modality {modality} ({name})"
+
+
+def _scout(frames: Sequence[Frame], image_type: str) -> str:
+    """Why a series is a localizer, in words; empty where it is none."""
+    if "LOCALIZER" in image_type.upper().split("\\"):
+        return "a localizer, by its ImageType"
+    turns = [frame.turn for frame in frames]
+    if len(frames) > SCOUT_SLICES or any(turn is None for turn in turns):
+        return ""
+    upright = [abs(float(np.cross(*cosines(turn))[2])) for turn in turns if turn is not None]
+    if max(upright) > AXIAL_COSINE:
+        return ""
+    return f"a localizer: {len(frames)} {'plane' if len(frames) == 1 else 'planes'}, none of them axial"
+
+
+def _label(path: Path, data: FileDataset) -> str:
+    number, described = text(path, data, "SeriesNumber"), text(path, data, "SeriesDescription")
+    return one_line(
+        f"series {number or text(path, data, 'SeriesInstanceUID') or 'without UID'} {described[:60]}"
+    ).strip()
+
+
+def _listed(found: Sequence[Series]) -> str:
+    shown = [one.label + (f": {one.unfit.found}" if one.unfit else f", {len(one.frames)} slices") for one in found]
+    return "; ".join(shown[:LISTED]) + (f"; and {len(shown) - LISTED} more" if len(shown) > LISTED else "")
+
+
+def _is_candidate(path: Path) -> bool:
+    return path.name.upper() != INDEX and not path.name.startswith(".") and seems_dicom(path)

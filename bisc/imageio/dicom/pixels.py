@@ -1,0 +1,190 @@
+"""Stored values of DICOM frames, made HU frame by frame: each by its own rescale, its own bits and its own sign.
+
+Values that lie plain in the file are decoded by pydicom. Packed ones (JPEG, JPEG 2000, JPEG-LS, RLE) are decoded by the
+GDCM in ITK, which knows more forms, 12-bit lossy JPEG among them; but it would apply the first frame's rescale to all.
+So it is given a file of one frame alone, whose header holds no more than how its pixels are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from bisc.core.errors import InputError, one_line
+from bisc.imageio.dicom.frames import Frame
+from bisc.imageio.dicom.tags import BROKEN, name_of, number, read_header
+from bisc.imageio.header import MAX_EXPANSION, MAX_VOXELS
+
+GE_SWAPPED: Final = "1.2.840.113619.5.2"
+"""GE's own: implicit, its pixels alone in the other byte order."""
+CT_RANGE_HU: Final = (-1024.0, 3071.0)
+"""What 12 bits hold. A padding value beyond is no tissue, and is made air where it would be brighter than any."""
+AIR_HU: Final = -1024
+HU_LIMITS: Final = (-32768, 32767)
+PIXEL_TAGS: Final = (
+    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation",
+)  # fmt: skip
+
+
+def read_hu(what: Path, frames: Sequence[Frame]) -> npt.NDArray[np.int16]:
+    """The frames' HU, (frames, rows, columns) in their order.
+
+    Raises:
+        InputError: If a frame cannot be decoded, promises more than its file can hold, or has no rescale where others
+            have one.
+    """
+    n_voxels = len(frames) * frames[0].shape_yx[0] * frames[0].shape_yx[1]
+    if n_voxels > MAX_VOXELS:
+        raise InputError(what, f"its headers promise {n_voxels} voxels", f"at most {MAX_VOXELS}", "crop or resample it")
+    _check_rescale(frames)
+    of_file: dict[Path, list[int]] = {}
+    for i, frame in enumerate(frames):
+        of_file.setdefault(frame.path, []).append(i)
+    hu: npt.NDArray[np.int16] | None = None
+    for path, places in of_file.items():
+        for i, plane in zip(places, _planes(path, [frames[i] for i in places]), strict=True):
+            if hu is None:  # not before a first frame was there: headers may promise anything
+                hu = np.empty((len(frames), *plane.shape), dtype=np.int16)
+            hu[i] = plane
+    assert hu is not None  # there is no stack without frames
+    return hu
+
+
+def _check_rescale(frames: Sequence[Frame]) -> None:
+    without = [frame for frame in frames if frame.rescale is None]
+    if without and len(without) < len(frames):
+        found = f"no {name_of('RescaleSlope')} and intercept, which {len(frames) - len(without)} others have"
+        raise InputError(without[0].path, found, "every slice's own", "export the series again")
+
+
+def _planes(path: Path, frames: Sequence[Frame]) -> Iterator[npt.NDArray[np.int16]]:
+    data = read_header(path, pixels=True)
+    syntax = _syntax(path, data)
+    _check_promise(path, data)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bisc-"))) if syntax.is_encapsulated else None
+        for frame in frames:
+            try:
+                stored = _plain(data, syntax, frame.index) if folder is None else _packed(data, syntax, frame, folder)
+            except (*BROKEN, RuntimeError, OSError, MemoryError) as error:
+                found = f"cannot be decoded ({syntax.name}: {one_line(str(error))[-120:]})"
+                raise InputError(path, found, "whole pixels in a form of DICOM", "copy or export it again") from error
+            if stored.shape != frame.shape_yx:
+                found = f"its pixels are {' x '.join(map(str, stored.shape[::-1]))}, not as Rows and Columns say"
+                raise InputError(path, found, "one size", "export it again")
+            yield _as_hu(stored, data, frame)
+
+
+def _syntax(path: Path, data: FileDataset) -> UID:
+    syntax = data.file_meta.get("TransferSyntaxUID") if hasattr(data, "file_meta") else None
+    syntax = UID(syntax) if syntax else UID(ExplicitVRLittleEndian if _is_explicit(data) else ImplicitVRLittleEndian)
+    if "PixelData" not in data:
+        raise InputError(path, "is damaged or no slice (it has no pixels)", "an image", "copy or export it again")
+    if syntax != GE_SWAPPED and syntax.is_private:
+        raise InputError(path, f"transfer syntax {syntax}", "one of DICOM's own", "convert it with gdcmconv or dcmconv")
+    return syntax
+
+
+def _is_explicit(data: FileDataset) -> bool:
+    return not data.original_encoding[0]
+
+
+def _check_promise(path: Path, data: Dataset) -> None:
+    """Refuse a file whose header promises more than its bytes can hold, packed as tightly as can be."""
+    values = {tag: number(path, data, tag) for tag in PIXEL_TAGS if tag != "PhotometricInterpretation"}
+    allocated, stored, high = (values[tag] or 0 for tag in ("BitsAllocated", "BitsStored", "HighBit"))
+    if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1:
+        found = f"{allocated:g} bits allocated, {stored:g} stored, the highest {high:g}"
+        raise InputError(path, found, "8, 16 or 32 allocated, and the stored ones from bit 0 on", "export it again")
+    if values["PixelRepresentation"] not in (0.0, 1.0):
+        found = f"{name_of('PixelRepresentation')} is {values['PixelRepresentation']}"
+        raise InputError(path, found, "0 or 1", "export it again")
+    n = (values["Rows"] or 0) * (values["Columns"] or 0) * (number(path, data, "NumberOfFrames") or 1)
+    promised, there = ceil(n * allocated / 8), len(data.PixelData)
+    if promised > MAX_EXPANSION * there:
+        found = f"its header promises {promised} bytes of pixels, {there} are there"
+        raise InputError(path, f"is damaged ({found})", "a whole file", "copy or export it again")
+
+
+def _plain(data: FileDataset, syntax: UID, index: int) -> npt.NDArray[Any]:
+    """Stored values of a frame of a file whose pixels are not packed."""
+    if syntax == GE_SWAPPED:
+        kind = np.dtype(f">{'ui'[int(data.PixelRepresentation)]}{data.BitsAllocated // 8}")
+        shape = int(data.Rows), int(data.Columns)
+        return np.frombuffer(data.PixelData, kind, shape[0] * shape[1], index * shape[0] * shape[1]).reshape(shape)
+    if not data.file_meta.get("TransferSyntaxUID"):
+        data.file_meta.TransferSyntaxUID = syntax
+    many = int(data.get("NumberOfFrames") or 1) > 1
+    stored: npt.NDArray[Any] = pixel_array(data, index=index if many else 0, raw=True)
+    return stored
+
+
+def _packed(data: FileDataset, syntax: UID, frame: Frame, folder: Path) -> npt.NDArray[Any]:
+    """Stored values of a frame, decoded by ITK's GDCM from a file that holds nothing else."""
+    n_frames = int(data.get("NumberOfFrames") or 1)
+    offsets = data.get("ExtendedOffsetTable"), data.get("ExtendedOffsetTableLengths")
+    extended = offsets if all(offsets) else None
+    packed = get_frame(data.PixelData, frame.index, number_of_frames=n_frames, extended_offsets=extended)
+    alone = Dataset()
+    for tag in PIXEL_TAGS:
+        setattr(alone, tag, data.get(tag))
+    alone.SOPClassUID, alone.SOPInstanceUID = SecondaryCaptureImageStorage, UID("1.2.3")
+    alone.PixelData = encapsulate([packed])
+    alone["PixelData"].VR = "OB"
+    alone.file_meta = FileMetaDataset()
+    alone.file_meta.TransferSyntaxUID = syntax
+    alone.file_meta.MediaStorageSOPClassUID = alone.SOPClassUID
+    alone.file_meta.MediaStorageSOPInstanceUID = alone.SOPInstanceUID
+    path = folder / "frame.dcm"
+    alone.save_as(path, enforce_file_format=True)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    voxels: npt.NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
+    return voxels[0] if voxels.ndim == 3 else voxels
+
+
+def _as_hu(stored: npt.NDArray[Any], data: Dataset, frame: Frame) -> npt.NDArray[np.int16]:
+    slope, intercept = frame.rescale or (1.0, 0.0)
+    hu: npt.NDArray[Any]
+    if slope == 1 and intercept == int(intercept):
+        hu = stored.astype(np.int64 if stored.dtype.itemsize > 2 else np.int32) + int(intercept)
+    else:
+        hu = np.rint(stored * slope + intercept)
+    out: npt.NDArray[np.int16] = np.clip(hu, *HU_LIMITS).astype(np.int16)
+    padding = _padding(frame.path, stored, data)
+    if padding is not None:
+        out[padding & np.greater(hu, CT_RANGE_HU[1])] = AIR_HU
+    return out
+
+
+def _padding(path: Path, stored: npt.NDArray[Any], data: Dataset) -> npt.NDArray[np.bool_] | None:
+    """Where PixelPaddingValue stands, up to PixelPaddingRangeLimit; None where the file has no such tag.
+
+    Writers give it signed or unsigned, whatever the pixels are: its 16 bits count.
+    """
+    value = number(path, data, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = number(path, data, "PixelPaddingRangeLimit")
+    low, high = sorted(_wrapped(v, stored.dtype) for v in (value, value if limit is None else limit))
+    return np.asarray((stored >= low) & (stored <= high))
+
+
+def _wrapped(value: float, kind: np.dtype[Any]) -> int:
+    bits = 8 * kind.itemsize
+    wrapped = int(value) % (1 << bits)
+    return wrapped - (1 << bits) if kind.kind == "i" and wrapped >= 1 << (bits - 1) else wrapped

@@ -1,0 +1,229 @@
+"""Whether the frames of a DICOM series are one straight, even stack; the grid that reproduces the place of each.
+
+A grid has one origin, one spacing and one direction. Where they do not put every frame where its own tags do, the
+series is refused: no reader's guess stands in for a tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from bisc.core.errors import InputError
+from bisc.core.geometry import SHEAR_TOLERANCE_DEG, Float, Triple
+from bisc.core.notices import notice
+from bisc.imageio.axes import MEND_SHEAR
+from bisc.imageio.dicom.frames import Frame, cosines
+from bisc.imageio.dicom.tags import AGAIN, name_of
+
+ASIDE_MM: Final = 0.1
+"""A slice may lie this far beside the stack: positions are written with one decimal at worst, 0.07 mm in plane."""
+OFF_PLACE: Final = 0.2
+"""A slice may lie this part of a slice above or below its place in the even stack. Positions written to one decimal are
+off by 0.05 mm, 0.15 of a slice of 0.33 mm. A missing slice moves some other of n >= 4 by 0.3 of a slice and more."""
+SAME_PLACE: Final = 0.01
+"""Slices nearer to each other than this part of the stack's step lie at the same position."""
+STEP_DOUBT: Final = 0.2
+"""Where the stated distance of slices differs from that of their positions by more than this part, the user is told."""
+DECIMALS: Final = 9
+"""Of a fitted origin and spacing, in mm: without the last bits, which the fit makes up."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Frames in the order of the array's first axis, and the grid they make.
+
+    Attributes:
+        frames: Sorted along the stack's normal.
+        spacing_mm_zyx: Of the grid.
+        origin_mm_xyz: LPS mm of its first voxel.
+        direction: Nine cosines, row-major; columns are the x, y and z index axes.
+    """
+
+    frames: tuple[Frame, ...]
+    spacing_mm_zyx: Triple
+    origin_mm_xyz: Triple
+    direction: tuple[float, ...]
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Of the array."""
+        return (len(self.frames), *self.frames[0].shape_yx)
+
+
+def stack_of(what: Path, frames: Sequence[Frame]) -> Stack:
+    """The stack that `frames` make.
+
+    Args:
+        what: The folder or file, named in errors that concern no frame alone.
+        frames: All of one series, in any order.
+
+    Raises:
+        InputError: Naming the frame or the tags at fault, what they say and what was found.
+    """
+    for frame in frames:
+        _check_placed(frame)
+    first = frames[0]
+    for frame in frames[1:]:
+        if frame.shape_yx != first.shape_yx:
+            found = f"its slices differ in size: {_size(frame)} ({_name(frame)}) beside {_size(first)}"
+            raise InputError(what, found, "slices of one size", "put each stack of slices into a folder of its own")
+    turns = np.array([frame.turn for frame in frames]).reshape(-1, 2, 3)
+    _check_turns(frames, turns)
+    _check_pixels(frames)
+    rows, columns = cosines(first.turn or ())
+    normal = np.asarray(np.cross(rows, columns), dtype=np.float64)
+    positions: Float = np.array([frame.position_mm_xyz for frame in frames], dtype=np.float64)
+    order = np.argsort(positions @ normal, kind="stable")
+    frames, positions = [frames[i] for i in order], positions[order]
+    if len(frames) == 1:
+        step = _thickness(what, frames[0])
+    else:
+        _check_once(what, frames, positions @ normal)
+        _check_lean(what, frames, positions, normal)
+        step = _even_step(what, frames, positions @ normal)
+    start = positions[0] if len(frames) == 1 else _start(positions, normal, step)
+    assert first.spacing_mm_yx is not None  # every frame is placed
+    height, width = first.spacing_mm_yx
+    direction = tuple(float(v) for v in np.stack([rows, columns, normal], axis=1).ravel())
+    x, y, z = (round(float(v), DECIMALS) for v in start)
+    return Stack(tuple(frames), (step, height, width), (x, y, z), direction)
+
+
+def _check_placed(frame: Frame) -> None:
+    """A frame that does not say where it lies, how it is turned and how large its pixels are, is no place at all."""
+    if frame.position_mm_xyz is None or frame.turn is None:
+        lacking = [name_of(tag) for tag, value in (("ImagePositionPatient", frame.position_mm_xyz),
+                   ("ImageOrientationPatient", frame.turn)) if value is None]  # fmt: skip
+        found = f"{_of_frame(frame)}no position (0020,0032) or orientation (0020,0037): lacks {' and '.join(lacking)}"
+        raise InputError(frame.path, found, "a slice that says where it lies", AGAIN)
+    if frame.spacing_mm_yx is None:
+        found = f"{_of_frame(frame)}no {name_of('PixelSpacing')}"
+        mend = f"{AGAIN}; {name_of('ImagerPixelSpacing')} is the detector's and would be no mm of the patient"
+        raise InputError(frame.path, found, "the pixels' size in the patient", mend)
+
+
+def _check_turns(frames: Sequence[Frame], turns: Float) -> None:
+    """`turns`: (slices, 2, 3), rows of cosines of the row and the column axis."""
+    chords = np.linalg.norm(turns - turns[0], axis=2).max(axis=1)
+    degrees = np.rad2deg(2.0 * np.arcsin(np.minimum(chords / 2.0, 1.0)))
+    odd = int(np.argmax(degrees))
+    if degrees[odd] > SHEAR_TOLERANCE_DEG:
+        raise InputError(
+            frames[odd].path,
+            f"{_of_frame(frames[odd])}turned by {degrees[odd]:.3g} degrees against {_name(frames[0])} of the same "
+            "series",
+            f"slices of one orientation (to {SHEAR_TOLERANCE_DEG:g} degrees)",
+            "put each stack of parallel slices into a folder of its own",
+        )
+
+
+def _check_pixels(frames: Sequence[Frame]) -> None:
+    spacings = np.array([frame.spacing_mm_yx for frame in frames])
+    wide = (np.abs(spacings - spacings[0]) * frames[0].shape_yx).max(axis=1)
+    odd = int(np.argmax(wide))
+    if wide[odd] > ASIDE_MM:
+        shown = [" x ".join(f"{v:g}" for v in spacing) for spacing in (spacings[odd], spacings[0])]
+        raise InputError(
+            frames[odd].path,
+            f"{_of_frame(frames[odd])}pixels of {shown[0]} mm beside {shown[1]} mm of {_name(frames[0])}",
+            "one pixel spacing in a series",
+            AGAIN,
+        )
+
+
+def _thickness(what: Path, frame: Frame) -> float:
+    """One slice alone has neighbours nowhere: its thickness is what the file says."""
+    value = frame.thickness_mm or frame.step_mm
+    if not value or value < 0:
+        found = f"one slice alone, and neither {name_of('SliceThickness')} nor {name_of('SpacingBetweenSlices')}"
+        raise InputError(what, found, "a slice whose thickness is known", "give the whole series")
+    notice(what, "one slice alone", f"{value:g} mm thick, as its header says")
+    return value
+
+
+def _check_once(what: Path, frames: Sequence[Frame], heights: Float) -> None:
+    """Refuse two frames at one place: `heights`, ascending, in mm along the normal."""
+    gaps = np.diff(heights)
+    whole = heights[-1] - heights[0]
+    close = SAME_PLACE * (np.median(gaps[gaps > SAME_PLACE * whole / len(heights)]) if whole > 0 else 1.0)
+    twice = int(np.argmax(gaps <= close))
+    if gaps[twice] > close:
+        return
+    one, other = frames[twice], frames[twice + 1]
+    n = int(np.count_nonzero(gaps <= close))
+    apart = [tag for tag in one.phase.keys() | other.phase.keys() if one.phase.get(tag) != other.phase.get(tag)]
+    told = sorted(apart, key=lambda tag: (list(one.phase) + list(other.phase)).index(tag))[:1]
+    how = "".join(f"; {name_of(tag)} tells them apart: {one.phase.get(tag, 'none')} and {other.phase.get(tag, 'none')}"
+                  for tag in told)  # fmt: skip
+    found = f"{_name(one)} and {_name(other)} lie at the same position"
+    if n > 1:
+        found = f"two phases or more in one series: {found}, and so do {n - 1} others{how}"
+    else:
+        found = f"a slice is there twice: {found}{how}"
+    raise InputError(what, found, "one slice at each position", "put each phase into a folder of its own")
+
+
+def _check_lean(what: Path, frames: Sequence[Frame], positions: Float, normal: Float) -> None:
+    """Refuse slices that lean or lie aside; `positions`: (slices, 3) in LPS mm, ascending along `normal`."""
+    steps = positions - positions[0]
+    heights = steps @ normal
+    aside = np.linalg.norm(steps - heights[:, None] * normal, axis=1)
+    allowed = np.maximum(ASIDE_MM, np.tan(np.deg2rad(SHEAR_TOLERANCE_DEG)) * np.abs(heights))
+    odd = int(np.argmax(aside - allowed))
+    if aside[odd] <= allowed[odd]:
+        return
+    lean = float(np.rad2deg(np.arctan2(aside[-1], abs(heights[-1]))))
+    if aside[-1] > allowed[-1]:
+        found = f"its slices lean by {lean:.3g} degrees (a tilted gantry): the last lies {aside[-1]:.3g} mm aside"
+        expected = f"slices stacked along their normal (to {SHEAR_TOLERANCE_DEG:g} degrees)"
+        raise InputError(what, found, expected, MEND_SHEAR)
+    found = f"{_of_frame(frames[odd])}lies {aside[odd]:.3g} mm beside the stack of the others"
+    raise InputError(frames[odd].path, found, f"slices above each other (to {ASIDE_MM:g} mm)", "export it again")
+
+
+def _even_step(what: Path, frames: Sequence[Frame], heights: Float) -> float:
+    """The distance of slices that lie evenly, each within `OFF_PLACE` of its place; `heights` in mm, ascending."""
+    n = len(heights)
+    step = float(np.polyfit(np.arange(n), heights - heights[0], 1)[0])
+    off = np.abs(heights - heights.mean() - step * (np.arange(n) - (n - 1) / 2))
+    if off.max() > OFF_PLACE * step:
+        gaps = np.diff(heights)
+        usual = float(np.median(gaps))
+        odd = int(np.argmax(np.abs(gaps - usual)))
+        if abs(gaps[odd] - usual) > OFF_PLACE * usual:
+            found = f"slices {odd + 1} and {odd + 2} of {n} lie {gaps[odd]:.4g} mm apart, the others {usual:.4g} mm"
+        else:
+            at = int(np.argmax(off))
+            found = f"slice {at + 1} of {n} lies {off[at]:.3g} mm off its place: the gaps drift"
+        found += f" ({_name(frames[odd])} and {_name(frames[odd + 1])})"
+        expected = f"evenly spaced slices (each within {OFF_PLACE:g} of a slice of its place)"
+        raise InputError(what, found, expected, "export the whole series again")
+    stated = frames[0].step_mm
+    if stated and abs(stated - step) > STEP_DOUBT * step:
+        found = f"its slices' positions lie {step:.4g} mm apart, and {name_of('SpacingBetweenSlices')} says {stated:g}"
+        notice(what, found, "taken as the positions say; make sure that no slices were left out")
+    return round(step, DECIMALS)
+
+
+def _start(positions: Float, normal: Float, step: float) -> Float:
+    """Where the first slice of the even stack lies: rounding of single positions averages out."""
+    n = len(positions)
+    lift = float((positions @ normal).mean()) - step * (n - 1) / 2 - float(positions[0] @ normal)
+    return np.asarray(positions[0] + lift * normal)
+
+
+def _name(frame: Frame) -> str:
+    return f"{frame.path.name}{f' frame {frame.index + 1}' if frame.index else ''}"
+
+
+def _of_frame(frame: Frame) -> str:
+    return f"frame {frame.index + 1}: " if frame.index else ""
+
+
+def _size(frame: Frame) -> str:
+    return f"{frame.shape_yx[1]} x {frame.shape_yx[0]}"

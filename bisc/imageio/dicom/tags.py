@@ -1,0 +1,127 @@
+"""The header of a DICOM file, and its numbers: checked, or refused with the tag's name. Nothing is made up."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pydicom
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
+
+from bisc.core.errors import InputError
+from bisc.imageio.dicom.elements import BARE_BEGINS, MARK, MARK_AT, elements_fit
+
+MAX_NUMBER: Final = 1e9
+"""For positions, spacings and rescale: squares of larger ones may overflow."""
+AGAIN: Final = "export the series again"
+BROKEN: Final = (
+    InvalidDicomError, AttributeError, EOFError, KeyError, NotImplementedError, RecursionError, TypeError, ValueError,
+    ArithmeticError, IndexError, LookupError, UnicodeError,
+)  # fmt: skip
+"""What pydicom raises over damaged files."""
+
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+# What it would warn of is looked at here, or does not matter.
+warnings.filterwarnings("ignore", module=r"pydicom\.")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file has DICOM's mark, or begins as one without preamble does and bears a '.dcm' name; raises
+    InputError where it cannot be read."""
+    head = _head(path)
+    return head[MARK_AT:] == MARK or (path.suffix.lower() == ".dcm" and head[:2] in BARE_BEGINS)
+
+
+def seems_dicom(path: Path) -> bool:
+    """Whether a file is meant to be DICOM, by its mark or its name; raises as `is_dicom`."""
+    return path.suffix.lower() == ".dcm" or is_dicom(path)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MARK_AT + len(MARK))
+    except OSError as error:
+        found = f"cannot be read ({error.strerror or error})"
+        raise InputError(path, found, "a readable file", "change its permissions or move it away") from error
+
+
+def read_header(path: Path, pixels: bool = False) -> FileDataset:
+    """The data set of a file, without its pixels unless they are asked for.
+
+    Raises:
+        InputError: If it is damaged: an element longer than the file, an encoding that it does not keep.
+    """
+    if path.stat().st_size <= MARK_AT + len(MARK) or not elements_fit(path):
+        found = "is damaged (an element is longer than the file, or encoded otherwise than it says)"
+        raise InputError(path, found, "a whole DICOM file", "copy or export the series again")
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return pydicom.dcmread(data, stop_before_pixels=not pixels, force=True)
+    except BROKEN as error:
+        found = f"is damaged ({type(error).__name__})"
+        raise InputError(path, found, "a whole DICOM file", "copy or export the series again") from error
+
+
+def numbers(path: Path, data: Dataset, keyword: str, n: int) -> tuple[float, ...] | None:
+    """The `n` finite numbers of an element; None where it is missing or empty.
+
+    Raises:
+        InputError: If they are not so many, no numbers, or no sensible ones.
+    """
+    value = _value(path, data, keyword)
+    if value is None:
+        return None
+    values = [value] if isinstance(value, str | int | float) else list(value)
+    try:
+        found = tuple(float(v) for v in values)
+    except (TypeError, ValueError):
+        found = ()
+    if len(found) != n or not all(math.isfinite(v) and abs(v) <= MAX_NUMBER for v in found):
+        shown = "\\".join(str(v) for v in values)[:80]
+        what = "a number" if n == 1 else f"{n} numbers"
+        raise InputError(path, f"{name_of(keyword)} is '{shown}'", what, AGAIN)
+    return found
+
+
+def number(path: Path, data: Dataset, keyword: str) -> float | None:
+    """The one number of an element, as `numbers`."""
+    found = numbers(path, data, keyword, 1)
+    return None if found is None else found[0]
+
+
+def text(path: Path, data: Dataset, keyword: str) -> str:
+    """An element as text, several values joined by a backslash; empty where it is missing."""
+    value = _value(path, data, keyword)
+    if value is None:
+        return ""
+    return (
+        "\\".join(str(v) for v in value) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    )
+
+
+def items(path: Path, data: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none where it is missing, or no sequence."""
+    value = _value(path, data, keyword)
+    return [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
+
+
+def name_of(keyword: str) -> str:
+    """'PixelSpacing (0028,0030)', as users of DICOM tools know it."""
+    tag = Tag(tag_for_keyword(keyword) or 0)
+    return f"{keyword} ({tag.group:04X},{tag.element:04X})"
+
+
+def _value(path: Path, data: Dataset, keyword: str) -> Any:
+    try:
+        value = data.get(keyword)
+    except BROKEN as error:
+        raise InputError(path, f"{name_of(keyword)} cannot be read", "a sound element", AGAIN) from error
+    return None if value is None or value == "" or (isinstance(value, Sequence) and not len(value)) else value
