@@ -6,13 +6,13 @@ pydicom, packed by GDCM: neither is asked where a voxel lies.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import gdcm
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
@@ -35,14 +35,8 @@ OBLIQUE = ((0.96, 0.28, 0.0), (-0.28, 0.96, 0.0))
 CORONAL = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0))
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 STEM = "1.2.826.0.1.3680043.8.498.5"
-PACKED = {
-    RLELossless: gdcm.TransferSyntax.RLELossless,
-    JPEG2000Lossless: gdcm.TransferSyntax.JPEG2000Lossless,
-    JPEGLSLossless: gdcm.TransferSyntax.JPEGLSLossless,
-    JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
-    JPEGExtended12Bit: gdcm.TransferSyntax.JPEGExtendedProcess2_4,
-}
-"""Pixel forms that GDCM packs for us."""
+PACKED = (RLELossless, JPEG2000Lossless, JPEGLSLossless, JPEGLosslessSV1, JPEGExtended12Bit)
+PACK = Path(__file__).with_name("dicom_pack.py")
 
 
 def phantom() -> np.ndarray:
@@ -103,16 +97,22 @@ class Form:
     def write(self, folder: Path) -> Path:
         """All files below `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._write_files(folder)
+        if self.syntax in PACKED:
+            files = sorted(str(path) for path in folder.iterdir())
+            subprocess.run([sys.executable, str(PACK), self.syntax, *files], check=True)
+        return folder
+
+    def _write_files(self, folder: Path) -> None:
         if self.frames is not None:
             _save(self._multi_frame(), folder / "frames.dcm", self.syntax)
-            return folder
+            return
         for at, i in enumerate(self.order):
             if i in self.keep:
                 data = self._slice(i)
                 data.InstanceNumber = at + 1
                 self.change(data, i)
                 _save(data, folder / f"IM{at:03d}.dcm", self.syntax)
-        return folder
 
     def _slice(self, i: int) -> Dataset:
         data = self._common(self.stored(i))
@@ -167,29 +167,6 @@ def _save(data: Dataset, path: Path, syntax: str) -> None:
     meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax in PACKED else syntax
     if syntax == ExplicitVRBigEndian:
         data.PixelData = np.frombuffer(data.PixelData, f"<u{data.BitsAllocated // 8}").byteswap().tobytes()
-    data.save_as(path, enforce_file_format=True)
-    if syntax in PACKED:
-        _pack(path, syntax)
-
-
-def _pack(path: Path, syntax: str) -> None:
-    """GDCM's writer makes the header its own, too: only its pixels are taken over."""
-    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-    reader.SetFileName(str(path))
-    assert reader.Read()
-    change.SetTransferSyntax(gdcm.TransferSyntax(PACKED[syntax]))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    packed = path.with_name("packed")
-    writer.SetFileName(str(packed))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
-    data = dcmread(path)
-    data.file_meta.TransferSyntaxUID = UID(syntax)
-    data.PixelData = dcmread(packed).PixelData
-    data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
-    packed.unlink()
     data.save_as(path, enforce_file_format=True)
 
 

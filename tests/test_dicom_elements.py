@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bisc.imageio.elements import elements_fit
 from dicom_series import write_series
 
 from bisc.core.errors import InputError
 from bisc.imageio import read_image
+from bisc.imageio.dicom.elements import elements_fit
 from bisc.imageio.inputs import find_inputs
 
 EXPLICIT, IMPLICIT, BIG, JPEG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in (".1", "", ".2", ".4.70", ".1.99"))
@@ -144,12 +144,18 @@ def test_without_preamble(tmp_path: Path, meta: bool) -> None:
 
 
 def test_a_damaged_file_beside_series_does_not_claim_them(tmp_path: Path) -> None:
-    """Alone it makes no series of the folder; beside sound slices it spoils theirs."""
+    """Alone it is a fault of its own folder; beside sound slices it spoils theirs."""
     places = [(0.0, 0.0, 3.0 * i) for i in range(3)]
     for name in ("a", "b"):
         write_series(tmp_path / "top" / name, np.zeros((3, 8, 8), np.int16), places)
     stray = dicom(tmp_path / "top" / "stray.dcm", *BOMBS["no VR"])
-    assert [(case.name, case.fault) for case in find_inputs(tmp_path / "top")] == [("a", None), ("b", None)]
+    assert [(case.name, case.fault) for case in find_inputs(tmp_path / "top")] == [
+        ("a", None),
+        ("b", None),
+        ("top", None),
+    ]
+    with pytest.raises(InputError, match=r"top: stray\.dcm is damaged"):
+        read_image(tmp_path / "top")
     stray.rename(tmp_path / "top" / "b" / "stray.dcm")
     assert [case.name for case in find_inputs(tmp_path / "top")] == ["a", "b"]
     with pytest.raises(InputError, match=r"stray\.dcm is damaged"):
@@ -163,14 +169,14 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENODEV, "No such device")
 
-    monkeypatch.setattr("bisc.imageio.elements.mmap.mmap", refuse)
+    monkeypatch.setattr("bisc.imageio.dicom.elements.mmap.mmap", refuse)
     with pytest.raises(InputError, match=r"a\.dcm: cannot be read \(No such device\)"):
         elements_fit(path)
 
 
 def test_more_than_can_be_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = dicom(tmp_path / "a.dcm", DEFLATED, deflated(NAME + PIXELS))
-    monkeypatch.setattr("bisc.imageio.elements.MAX_INFLATED", len(NAME + PIXELS) - 1)
+    monkeypatch.setattr("bisc.imageio.dicom.elements.MAX_INFLATED", len(NAME + PIXELS) - 1)
     assert not elements_fit(path)
 
 

@@ -258,8 +258,8 @@ def test_slices_that_are_no_stack(tmp_path: Path) -> None:
         (turned, "turned/004.dcm", "turned by 50 degrees against 000.dcm of the same series; expected slices of one"),
         (shifted, "shifted/002.dcm", "lies 4 mm beside the stack of the others; expected slices above each other"),
         (scaled, "scaled/005.dcm", "pixels of 0.7 x 0.7 mm beside 0.9 x 0.8 mm of 000.dcm; expected one pixel spacing"),
-        (nowhere, "nowhere/002.dcm", "no position (0020,0032) or orientation (0020,0037); expected a slice that says"),
-        (doubled, "doubled", "slices 3 and 4 of 6 lie 0 mm apart, the others 3 mm; expected evenly spaced slices"),
+        (nowhere, "nowhere/002.dcm", "no position (0020,0032) or orientation (0020,0037): lacks ImagePositionPatient"),
+        (doubled, "doubled", "a slice is there twice: 002.dcm and 003.dcm lie at the same position"),
     ):
         with pytest.raises(InputError) as caught:
             read_image(folder)
@@ -267,9 +267,10 @@ def test_slices_that_are_no_stack(tmp_path: Path) -> None:
 
 
 def test_one_slice_alone_is_named(tmp_path: Path) -> None:
-    """Its thickness is ITK's invention."""
-    with pytest.warns(Notice, match="one slice alone; its thickness is not known and taken as 1 mm"):
-        read_image(write_series(tmp_path / "s", SLICES[:1], stacked((0, 0, 3.0), 1)))
+    """It has no neighbour to tell its thickness: that is its header's, or it is refused."""
+    alone = write_series(tmp_path / "s", SLICES[:1], stacked((0, 0, 3.0), 1), extra={"0018|0050": "2.5"})
+    with pytest.warns(Notice, match="one slice alone; 2.5 mm thick, as its header says"):
+        assert read_image(alone).native.geometry.spacing_mm_zyx[0] == 2.5
 
 
 def as_case(geometry: Geometry, name: str) -> CaseImage:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bisc.core.errors import InputError
+from bisc.core.errors import InputError, PassedOver
 from bisc.imageio.dataset import RawDataset, find_raw_dataset
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.read import image_suffix
@@ -21,8 +21,14 @@ def touch(*paths: Path) -> None:
 
 
 def found(source: Path) -> list[tuple[str, str]]:
-    """Case name and path below `source` of every input."""
-    return [(case.name, str(case.path.relative_to(source))) for case in find_inputs(source)]
+    """Case name and path below `source` of every image."""
+    cases = [case for case in find_inputs(source) if not isinstance(case.fault, PassedOver)]
+    return [(case.name, str(case.path.relative_to(source))) for case in cases]
+
+
+def passed(source: Path) -> list[tuple[str, str]]:
+    """Name and reason of everything that is no image."""
+    return [(case.name, case.fault.found) for case in find_inputs(source) if isinstance(case.fault, PassedOver)]
 
 
 def names(dataset: RawDataset) -> list[str]:
@@ -61,6 +67,79 @@ def test_files_and_nnunet_names(tmp_path: Path) -> None:
         ("case_00000", "case_00000.mha"),
         ("case_00003", "case_00003_0000.nii.gz"),
     ]
+    assert passed(tmp_path) == [("notes.txt", "no image by its name")]
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (("p_0000", "p_0001"), ["p_0000", "p_0001"]),
+        (("p_0000", "q_0000"), ["p", "q"]),
+        (("p_0000", "p_0007", "q_0000"), ["p_0000", "p_0007", "q"]),
+        (("imagesTs/p_0000", "imagesTs/q_0000"), ["p", "q"]),
+    ],
+)
+def test_a_channel_number_where_it_is_evident(tmp_path: Path, files: tuple[str, ...], names: list[str]) -> None:
+    """`_0000` is a channel unless another number stands behind the same stem: then both are names, one by one too."""
+    touch(*(tmp_path / f"{name}.nii.gz" for name in files))
+    assert sorted(case.name for case in find_inputs(tmp_path)) == names
+    for name in files:
+        (one,) = find_inputs(tmp_path / f"{name}.nii.gz")
+        assert one.name in names
+
+
+def test_several_channels_are_refused(tmp_path: Path) -> None:
+    """In a folder of nnU-Net's, _0001 is a second channel, and which of them is the CT is not guessed."""
+    touch(*(tmp_path / "imagesTs" / f"p_{i:04d}.nii.gz" for i in range(2)), tmp_path / "imagesTs" / "q_0000.nii.gz")
+    faults = {case.name: str(case.fault or "") for case in find_inputs(tmp_path)}
+    assert "one of several channels" in faults["p"]
+    assert faults["q"] == ""
+
+
+def test_files_by_their_folders_name(tmp_path: Path) -> None:
+    """A name that names no patient is given by the folder, one file after another too."""
+    for name, file in (("a", "imaging.nii.gz"), ("b", "ct.nii.gz"), ("c", "IMAGE.nrrd"), ("d", "chest.nii")):
+        touch(tmp_path / name / file)
+        (one,) = find_inputs(tmp_path / name / file)
+        assert one.name == {"d": "chest"}.get(name, name)
+    assert [name for name, _ in found(tmp_path)] == ["a", "b", "c", "chest"]
+
+
+def test_nothing_is_passed_over_unsaid(tmp_path: Path, dicom: Path) -> None:
+    """Deeper folders are gone through; archives, other forms and label maps are named, outputs are no inputs."""
+    copy_series(dicom, tmp_path / "patient" / "study" / "series")
+    copy_series(dicom, tmp_path / "many" / "one")
+    copy_series(dicom, tmp_path / "many" / "two")
+    touch(tmp_path / "flat.nii.gz", tmp_path / "deep" / "er" / "scan_7.nrrd", tmp_path / "d" / "scan.mhd")
+    touch(
+        tmp_path / "d" / "scan.raw", tmp_path / "zipped.zip", tmp_path / "pair" / "p.img", tmp_path / "pair" / "p.hdr"
+    )
+    touch(tmp_path / "labelsTr" / "flat.nii.gz", tmp_path / "docs" / "readme.txt", tmp_path / "masks.csv")
+    touch(
+        tmp_path / "old" / "predictions.csv", tmp_path / "old" / "flat.nii.gz", tmp_path / "s" / "segmentation.nii.gz"
+    )
+    touch(tmp_path / "out" / "flat.nii.gz")
+    cases = {case.name: case.fault for case in find_inputs(tmp_path, out=tmp_path / "out")}
+    sound = {name for name, fault in cases.items() if fault is None}
+    assert sound == {"patient", "many_one", "many_two", "flat", "scan_7", "d"}
+    assert {name: fault.found for name, fault in cases.items() if fault is not None} == {
+        "zipped.zip": "a form that is not read",
+        "pair_p.img": "a form that is not read",
+        "labelsTr": "label maps",
+        "docs/readme.txt": "no image by its name",
+        "masks.csv": "no image by its name",
+        "old": "an output of bisc_predict",
+        "out": "an output of bisc_predict",
+        "s/segmentation.nii.gz": "a label map by its name",
+    }
+
+
+def test_folders_within_themselves_end(tmp_path: Path) -> None:
+    """A link to a folder above is named once, and not followed for ever."""
+    touch(tmp_path / "a" / "imaging.nii.gz")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    assert [name for name, _ in found(tmp_path)] == ["a"]
+    assert passed(tmp_path) == [("a/up", "a folder within itself")]
 
 
 def test_one_file(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bisc.core.errors import InputError, PassedOver, one_line
 from bisc.core.names import name_fault
 from bisc.core.paths import absence
 from bisc.imageio.dicom import is_dicom, seems_dicom
-from bisc.imageio.folders import entries_of
+from bisc.imageio.folders import check_nameable, entries_of
 from bisc.imageio.read import image_suffix
 
 KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series"
@@ -104,6 +104,7 @@ def _walk(folder: Path, parts: tuple[str, ...], outputs: set[str], seen: set[str
     here = os.path.realpath(folder)
     name = parts or (Path(os.path.abspath(folder)).name,)  # noqa: PTH100 - resolve would give a link's target's name
     try:
+        check_nameable(folder)
         entries = [p for p in entries_of(folder) if not p.name.startswith(".")]
     except InputError as fault:
         if not parts:

@@ -39,6 +39,7 @@ class Frame:
         thickness_mm: What the file says of it; None where it says nothing.
         step_mm: Distance of neighbouring slices as the file states it; None likewise.
         rescale: Slope and intercept, HU = slope * stored + intercept; None where the file has no such tags.
+        tilt: What the file says of the gantry's.
         phase: What may tell two images of one place apart, tag by tag.
     """
 
@@ -51,6 +52,7 @@ class Frame:
     thickness_mm: float | None
     step_mm: float | None
     rescale: tuple[float, float] | None
+    tilt: str
     phase: dict[str, str]
 
 
@@ -123,6 +125,7 @@ def _frame(
         thickness[0] if thickness else None,
         abs(step[0]) if step else None,  # some writers give a direction by its sign
         _rescale(path, _macro(path, groups, data, "PixelValueTransformationSequence")),
+        text(path, data, "GantryDetectorTilt"),
         _phase(path, [*_macro(path, groups, None, "FrameContentSequence"), data]),
     )
 

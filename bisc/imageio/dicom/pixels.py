@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -46,9 +46,15 @@ def read_hu(what: Path, frames: Sequence[Frame]) -> npt.NDArray[np.int16]:
         InputError: If a frame cannot be decoded, promises more than its file can hold, or has no rescale where others
             have one.
     """
-    n_voxels = len(frames) * frames[0].shape_yx[0] * frames[0].shape_yx[1]
+    size = (*frames[0].shape_yx[::-1], len(frames))
+    n_voxels = prod(size)
     if n_voxels > MAX_VOXELS:
-        raise InputError(what, f"its headers promise {n_voxels} voxels", f"at most {MAX_VOXELS}", "crop or resample it")
+        raise InputError(
+            what,
+            f"its header promises {' x '.join(map(str, size))} voxels",
+            f"at most {MAX_VOXELS}",
+            "crop or resample it",
+        )
     _check_rescale(frames)
     of_file: dict[Path, list[int]] = {}
     for i, frame in enumerate(frames):

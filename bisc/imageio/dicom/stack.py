@@ -179,7 +179,8 @@ def _check_lean(what: Path, frames: Sequence[Frame], positions: Float, normal: F
         return
     lean = float(np.rad2deg(np.arctan2(aside[-1], abs(heights[-1]))))
     if aside[-1] > allowed[-1]:
-        found = f"its slices lean by {lean:.3g} degrees (a tilted gantry): the last lies {aside[-1]:.3g} mm aside"
+        tilt = f", tag 0018,1120: {frames[0].tilt}" if frames[0].tilt else ""
+        found = f"its slices lean by {lean:.3g} degrees (a tilted gantry{tilt}): the last lies {aside[-1]:.3g} mm aside"
         expected = f"slices stacked along their normal (to {SHEAR_TOLERANCE_DEG:g} degrees)"
         raise InputError(what, found, expected, MEND_SHEAR)
     found = f"{_of_frame(frames[odd])}lies {aside[odd]:.3g} mm beside the stack of the others"
