@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 
 from bisc._version import __version__
 from bisc.core import interrupt
+from bisc.core.console import say
 from bisc.core.errors import BiscError, InputError, one_line
 from bisc.core.notices import notices_shown_by
 
@@ -105,8 +105,7 @@ def _run_or_say(parser: argparse.ArgumentParser, run: Run, args: argparse.Namesp
         return _say(parser, str(error), BAD_INPUT)
     except BiscError as error:
         return _say(parser, str(error), FAILED)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # of a caller's own stdout; a command's never fails (bisc.core.console)
         return OK
     except Exception as error:  # noqa: BLE001 - the last line of defence of a command
         if os.environ.get("BISC_DEBUG"):
@@ -121,7 +120,7 @@ def _run_or_say(parser: argparse.ArgumentParser, run: Run, args: argparse.Namesp
 def complain(parser_or_prog: argparse.ArgumentParser | str, message: str) -> None:
     """One line on stderr, in the form 'bisc_x: error: ...'."""
     prog = parser_or_prog if isinstance(parser_or_prog, str) else parser_or_prog.prog
-    print(_error_line(prog, message), file=sys.stderr)
+    say(_error_line(prog, message))
 
 
 def _error_line(prog: str, message: str) -> str:
