@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     )
     with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
         from bisc.inference.model import load_model
-        from bisc.inference.predictor import FAILED as FAILED_CASE
         from bisc.inference.predictor import PredictOptions, predict_cases
+        from bisc.inference.rows import FAILED as FAILED_CASE
         from bisc.network.device import choose_device
     model = load_model(source, args.folds, choose_device(args.device, args.precision, args.deterministic))
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
