@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from bisc._version import __version__
 from bisc.core import interrupt
 from bisc.core.console import say
+from bisc.core.cores import usable_cores
 from bisc.core.errors import BiscError, InputError, one_line
 from bisc.core.notices import notices_shown_by
 
@@ -38,7 +39,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         "-np",
         dest="n_workers",
         type=positive_int,
-        default=min(8, os.cpu_count() or 1),
+        default=min(8, usable_cores()),
         metavar="N",
         help="cases worked on at a time; 1 runs in this process (default: %(default)s)",
     )
