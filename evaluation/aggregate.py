@@ -14,7 +14,7 @@ from bisc.core.files import write_text
 from bisc.evaluation.cases import COLUMNS, COUNTS, METRICS, CaseScores
 
 FOLD: Final = "fold"
-SUMMARY_COLUMNS: Final = ("metric", "mean", "std", "median", "n")
+SUMMARY_COLUMNS: Final = ("metric", "mean", "std", "median", "n", "n_failed")
 LOSS_NAMES: Final = {"balanced_ce": "BCE", "ce": "CE", "dice_ce": "Dice+CE"}
 """The paper's names of the losses, in the order of its table 1 (`dice_ce` is not in the paper)."""
 
@@ -47,11 +47,13 @@ def read_report(path: Path) -> pd.DataFrame:
 
 
 def summarise(report: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation, median and number of cases of every metric, one row each (`SUMMARY_COLUMNS`).
+    """Mean, standard deviation, median and numbers of cases of every metric, one row each (`SUMMARY_COLUMNS`).
 
     The standard deviation is that of the cases at hand (divided by n, numpy's default), so one case has 0
     and not nothing; the paper does not say which it reports, and on 210 cases the two differ by 0.24 %.
-    Cells without a value do not count, and n says how many remain; of none, all but n are NaN.
+    Cells without a value do not count, and n says how many remain; of none, mean, std and median are NaN. n_failed, the
+    same in each row, says how many cases are `missing` or `failed`: they count with the worst scores, or, where the
+    reference was at fault, not at all.
     """
     metrics = report[list(METRICS)].astype("float64")
     summary: pd.DataFrame = pd.DataFrame(
@@ -61,6 +63,7 @@ def summarise(report: pd.DataFrame) -> pd.DataFrame:
             "std": metrics.std(ddof=0).to_numpy(),
             "median": metrics.median().to_numpy(),
             "n": metrics.count().to_numpy(),
+            "n_failed": int((report["status"] != "ok").sum()),
         }
     )
     return summary

@@ -15,6 +15,8 @@ PREDICTION_NAMES = ("prediction", "segmentation")
 """Stems of the label map inside a case's own folder, the first one present wins."""
 
 LIST_NAME = "predictions.csv"
+SKIPPED = "skipped"
+"""The status in it of an input that was not taken for a case."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def case_name(path: Path) -> str:
 
 
 def read_case_list(path: Path) -> tuple[str, ...]:
-    """The cases named in a predictions.csv; none where there is no such file.
+    """The cases named in a predictions.csv, but for skipped inputs; none where there is no such file.
 
     Raises:
         InputError: If it has no column `case`.
@@ -107,7 +109,7 @@ def read_case_list(path: Path) -> tuple[str, ...]:
             rows = csv.DictReader(file)
             if "case" not in (rows.fieldnames or ()):
                 raise InputError(path, "no column 'case'", "the list bisc_predict writes", "remove it or predict again")
-            names = tuple(row["case"] for row in rows if row["case"])
+            names = tuple(row["case"] for row in rows if row["case"] and row.get("status") != SKIPPED)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, f"cannot be read ({error})", "a CSV file", "remove it or predict again") from error
     for name in names:

@@ -8,7 +8,6 @@ trained network's is, took them minutes. `edt` gives the same distances, in floa
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -21,6 +20,7 @@ import numpy.typing as npt
 import surface_distance
 from surface_distance import lookup_tables
 
+from bisc.core.cores import usable_cores
 from bisc.core.geometry import Triple
 from bisc.core.roi import Box
 from bisc.evaluation.overlap import Mask, check_same_shape
@@ -33,7 +33,7 @@ TUMOR_TOLERANCE_MM: Final = 1.1498198361434828
 not used, since KiTS19's convention counts a cyst as kidney and so has no region of masses."""
 
 PERCENT: Final = 95.0
-MOST_THREADS: Final = min(4, os.cpu_count() or 1)
+MOST_THREADS: Final = min(4, usable_cores())
 
 
 @dataclass(frozen=True)

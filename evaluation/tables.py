@@ -29,17 +29,29 @@ def write_table(stem: Path, table: pd.DataFrame, title: str) -> list[Path]:
 
 
 def summary_text(report: pd.DataFrame) -> str:
-    """What the terminal shows: how many cases of which status, and mean, std and median of each metric."""
+    """What the terminal shows: how many cases of which status, what of them is in the means, and the summary."""
     counts = report["status"].value_counts()
     statuses = ", ".join(f"{counts[status]} {status}" for status in ("ok", "missing", "failed") if status in counts)
     n = len(report)
-    head = f"{n} case{'' if n == 1 else 's'} ({statuses})"
+    head = "\n".join([f"{n} case{'' if n == 1 else 's'} ({statuses})", *_failed(report)])
     rows = [["metric", "mean", "std", "median", "n"]]
     rows += [
         [str(row.metric), _number(row.mean), _number(row.std), _number(row.median), str(row.n)]
         for row in summarise(report).itertuples(index=False)
     ]
     return f"{head}\n{align(rows)}"
+
+
+def _failed(report: pd.DataFrame) -> list[str]:
+    """How many cases failed, where any did, and whether the means hold them."""
+    failed = report["status"] != "ok"
+    unscored = int((failed & report["dice_kidney"].isna()).sum())
+    n_failed, n = int(failed.sum()), len(report)
+    if not n_failed:
+        return []
+    worst = f"{n_failed - unscored} with the worst scores" if n_failed > unscored else ""
+    out = f"{unscored} in no mean, since there was nothing to score against: the means are those of the others"
+    return [f"{n_failed} of {n} cases failed: {'; '.join(part for part in (worst, out if unscored else '') if part)}"]
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:

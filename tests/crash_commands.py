@@ -8,8 +8,8 @@ from pathlib import Path
 
 from crash_harness import Command
 
-from bisc.core.files import PARTIAL
-from bisc.inference.predictor import read_rows
+from bisc.core.scratch import PARTIAL
+from bisc.inference.rows import read_rows
 
 NAME = "Tiny"
 RESULTS = f"results/{NAME}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bisc.core.files import PARTIAL
+from bisc.core.scratch import PARTIAL
 
 SCRIPT = Path(__file__).with_name("crash_command.py")
 LINE = "interrupted"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from stub_model import kidneys
 from training_fixtures import STORED
 
-from bisc.core.files import PARTIAL
+from bisc.core.scratch import PARTIAL
 from bisc.core.volume import NativeGrid
 from bisc.imageio import write_image
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from noticed import noticed
 from torch import Tensor
 
-from bisc.core.notices import Notice
 from bisc.network import Branches, SCUNet
 from bisc.network.device import Device
 from bisc.trainers.compiled import LEAST_STEPS, compiled_where_it_pays, tried
@@ -91,5 +91,5 @@ def test_a_machine_that_cannot_compile_trains_all_the_same(monkeypatch: pytest.M
 
     monkeypatch.setattr(torch, "compile", compile_)
     network = SCUNet(2, "batch")
-    with pytest.warns(Notice, match=r"RuntimeError: Cannot find a working triton installation\); trained as it is"):
+    with noticed(r"RuntimeError: Cannot find a working triton installation\); trained as it is"):
         assert compiled_where_it_pays(network, LIKE_CUDA, LEAST_STEPS, 2, PATCH) is network

@@ -13,9 +13,11 @@ from bisc.cli.evaluate import build_parser, main
 from bisc.core.errors import InputError
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid
+from bisc.evaluation import pairs
 from bisc.evaluation.cases import COLUMNS, score_files
 from bisc.evaluation.pairs import case_name, find_pairs
 from bisc.imageio import write_image
+from bisc.inference.rows import SKIPPED, PredictionRow, merge_rows
 
 GRID = Geometry((4, 6, 8), (3.0, 1.0, 1.0))
 IPL = Geometry((8, 6, 4), (1.0, 1.0, 3.0), direction=(0, 0, 1, 0, 1, 0, -1, 0, 0))
@@ -67,7 +69,7 @@ def test_a_folder_of_predictions(kits: Path, tmp_path: Path, capsys: pytest.Capt
     # The diagonal of 4 x 6 x 8 voxels of 3 x 1 x 1 mm: sqrt(144 + 36 + 64).
     assert report.loc["case_00001", "hd95_tumor_mm"] == pytest.approx(244**0.5, rel=1e-5)
     summary = pd.read_csv(out / "report_summary.csv").set_index("metric")
-    assert summary.loc["dice_composite"].tolist() == [0.75, 0.25, 0.75, 2]
+    assert summary.loc["dice_composite"].tolist() == [0.75, 0.25, 0.75, 2, 0]
     shown = capsys.readouterr()
     assert "2 cases (2 ok)" in shown.out
     assert str(out / "report.csv") in shown.out
@@ -104,6 +106,26 @@ def test_cases_named_in_predictions_csv_count(kits: Path, tmp_path: Path, capsys
     assert run("-r", kits, "-p", out) == 0
     assert read(out / "report.csv")["status"].to_dict() == {"case_00000": "ok", "case_00002": "missing"}
     assert "not scored: other\n" in capsys.readouterr().err
+
+
+def test_skipped_inputs_are_no_cases(kits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Named in predictions.csv for their reason alone; a failed case beside them counts with the worst scores."""
+    out = tmp_path / "out"
+    save(out / "case_00000.nii.gz")
+    rows = [
+        PredictionRow("case_00000", "ok", 3.0),
+        PredictionRow("case_00001", SKIPPED, None, error="a scout"),
+        PredictionRow("case_00002", "failed", 1.0, error="no image"),
+        PredictionRow("notes", SKIPPED, None),
+    ]
+    for row in rows:  # by a run each
+        merge_rows(out / "predictions.csv", [row])
+    assert run("-r", kits, "-p", out) == 0
+    assert read(out / "report.csv")["dice_kidney"].to_dict() == {"case_00000": 1.0, "case_00002": 0.0}
+    shown = capsys.readouterr()
+    assert "1 of 2 cases failed: 1 with the worst scores" in shown.out
+    assert "notes" not in shown.err
+    assert pairs.SKIPPED == SKIPPED
 
 
 def test_files_at_fault_do_not_end_the_others_run(

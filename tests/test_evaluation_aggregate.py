@@ -45,22 +45,22 @@ def metric(summary: pd.DataFrame, name: str) -> list[float]:
 
 def test_summary_by_hand() -> None:
     summary = summarise(report((0.9, 0.2), (0.8, 0.8), (0.7, 0.8)))
-    assert list(summary.columns) == ["metric", "mean", "std", "median", "n"]
+    assert list(summary.columns) == ["metric", "mean", "std", "median", "n", "n_failed"]
     assert list(summary["metric"]) == list(METRICS)
     # mean 2.4 / 3 = 0.8; squares of the differences 0.01, 0, 0.01: std sqrt(0.02 / 3)
-    assert metric(summary, "dice_kidney") == pytest.approx([0.8, (0.02 / 3) ** 0.5, 0.8, 3])
+    assert metric(summary, "dice_kidney") == pytest.approx([0.8, (0.02 / 3) ** 0.5, 0.8, 3, 0])
     # mean 1.8 / 3 = 0.6; squares 0.16, 0.04, 0.04: std sqrt(0.24 / 3)
-    assert metric(summary, "dice_tumor") == pytest.approx([0.6, 0.08**0.5, 0.8, 3])
+    assert metric(summary, "dice_tumor") == pytest.approx([0.6, 0.08**0.5, 0.8, 3, 0])
 
 
 def test_one_case_has_no_spread() -> None:
-    assert metric(summarise(report((0.9, 0.2))), "dice_kidney") == pytest.approx([0.9, 0.0, 0.9, 1])
+    assert metric(summarise(report((0.9, 0.2))), "dice_kidney") == pytest.approx([0.9, 0.0, 0.9, 1, 0])
 
 
 def test_cells_without_a_value_do_not_count() -> None:
     frame = to_frame([scores("a", 0.5), unscored("b")])
-    assert metric(summarise(frame), "dice_kidney") == [0.5, 0.0, 0.5, 1]
-    assert metric(summarise(frame), "tumors_ref") == [0.0, 0.0, 0.0, 1]
+    assert metric(summarise(frame), "dice_kidney") == [0.5, 0.0, 0.5, 1, 1]
+    assert metric(summarise(frame), "tumors_ref") == [0.0, 0.0, 0.0, 1, 1]
     assert np.isnan(metric(summarise(to_frame([unscored("b")])), "dice_kidney")[0])
 
 
@@ -104,7 +104,10 @@ def test_table1_is_laid_out_as_the_papers() -> None:
 
 def test_the_terminals_table() -> None:
     text = summary_text(to_frame([scores("a", 0.5), unscored("b")]))
-    assert text.startswith("2 cases (1 ok, 1 failed)\nmetric ")
+    assert text.startswith(
+        "2 cases (1 ok, 1 failed)\n1 of 2 cases failed: 1 in no mean, since there was nothing to score against: "
+        "the means are those of the others\nmetric "
+    )
     assert "dice_kidney            0.500  0.000   0.500  1" in text
 
 
@@ -128,12 +131,34 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "Small"
 
 
+@pytest.mark.parametrize(
+    ("worst", "empty", "said"),
+    [
+        (0, 0, ""),
+        (2, 0, "2 of 5 cases failed: 2 with the worst scores\n"),
+        (1, 1, "2 of 5 cases failed: 1 with the worst scores; 1 in no mean, "),
+        (0, 2, "2 of 5 cases failed: 2 in no mean, "),
+    ],
+)
+def test_what_failed_is_said_and_counted(worst: int, empty: int, said: str) -> None:
+    """Beside the means, in the file and on the terminal; a fold's own in the folds' summary."""
+    fine = [scores(str(i), 0.5) for i in range(5 - worst - empty)]
+    lost = [replace(scores(f"w{i}", 0.0), status=("failed", "missing")[i]) for i in range(worst)]
+    frame = to_frame([*fine, *lost, *(unscored(f"u{i}") for i in range(empty))])
+    summary = summarise(frame)
+    assert set(summary["n_failed"]) == {worst + empty}
+    assert set(summary["n"]) == {5 - empty}
+    assert summary_text(frame).split("\n", 1)[1].startswith(said or "metric")
+    folds = summarise_folds(merge_reports([(0, frame), (1, to_frame(fine))]))
+    assert list(folds[folds["metric"] == "dice_tumor"]["n_failed"]) == [worst + empty, 0]
+
+
 def test_cross_validation_as_a_user_runs_it(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     rows = pd.read_csv(results / "report.csv", dtype={"case": str})
     assert list(rows.columns) == [*COLUMNS, "fold"]
     assert list(rows["case"]) == ["00000", "00001"]
-    assert metric(pd.read_csv(results / "report_summary.csv"), "dice_kidney") == [0.8, 0.1, 0.8, 2]
+    assert metric(pd.read_csv(results / "report_summary.csv"), "dice_kidney") == [0.8, 0.1, 0.8, 2, 0]
     assert set(pd.read_csv(results / "report_folds.csv")["fold"]) == {0, 1}
     # Only fold 0 was trained with both losses; of the two older runs the newer counts.
     assert (results / "table1.csv").read_text().splitlines()[1:] == [

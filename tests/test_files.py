@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from bisc.core.errors import InputError, WorkError
-from bisc.core.files import PARTIAL, atomic_file, atomic_folder, make_folder, remove_partial, write_bytes, write_text
+from bisc.core.files import atomic_file, atomic_folder, make_folder, remove_partial, write_bytes, write_text
 from bisc.core.jsonfile import Document, load_json, parse_json, save_json, to_json
 from bisc.core.parallel import process_pool, run_cases
+from bisc.core.scratch import PARTIAL
 
 
 class Spec(Document, frozen=True):

@@ -129,28 +129,6 @@ def test_a_case_that_does_not_fit_fails_alone(tmp_path: Path, monkeypatch: pytes
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.csv", "small.nii.gz"]
 
 
-def test_limits_of_containers(tmp_path: Path) -> None:
-    """Control groups of version 2 and 1: limit less use, and files that are cached are free; 'max' is no limit."""
-
-    def write(folder: Path, **files: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name.replace("__", ".")).write_text(text)
-
-    assert memory._container(tmp_path) == []
-    write(tmp_path, memory__max="1000\n", memory__current="700\n", memory__stat="anon 1\ninactive_file 200\n")
-    assert memory._container(tmp_path) == [500.0]
-    write(tmp_path, memory__max="max\n")
-    assert memory._container(tmp_path) == []
-    write(
-        tmp_path / "memory",
-        memory__limit_in_bytes="900",
-        memory__usage_in_bytes="100",
-        memory__stat="total_inactive_file 50\n",
-    )
-    assert memory._container(tmp_path) == [850.0]
-
-
 def test_what_is_free_is_no_more_than_the_machine_has() -> None:
     assert 0.0 <= memory.free_gb() < 2**14
     assert 0.01 < memory.resident_gb() < memory.free_gb() + 64

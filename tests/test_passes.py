@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from msgspec.structs import replace
+from noticed import noticed
 from training_fixtures import NAME, TINY, planned, use_one_thread
 
 from bisc.cli.train import main
-from bisc.core.notices import Notice
 from bisc.network import SCUNet
 from bisc.network.checkpoint import load_checkpoint
 from bisc.network.device import Device, choose_device
@@ -115,12 +115,10 @@ def test_what_is_free_decides_and_is_told(settings: RunSettings) -> None:
     assert choose_passes(settings, None, None, 64.0).passes == 1
     assert choose_passes(settings, None, None, None).passes == 1
     need = training_gb(settings.patch_size_zyx, 4, settings.base_features)
-    with pytest.warns(
-        Notice, match=rf"rough fold 0: a step .*{need:.1f} GB are free; trained in 2 passes of 4 \(.*once\)$"
-    ):
+    with noticed(rf"rough fold 0: a step .*{need:.1f} GB are free; trained in 2 passes of 4 \(.*once\)$"):
         assert choose_passes(settings, None, None, need).passes == 2
     assert choose_passes(settings, 1, None, 0.1).passes == 1
-    with pytest.warns(Notice, match="2 passes of 4 .* plan with a smaller --memory-gb, or name more --passes"):
+    with noticed("2 passes of 4 .* plan with a smaller --memory-gb, or name more --passes"):
         assert choose_passes(settings, None, None, 0.1).passes == 2
 
 

@@ -16,7 +16,8 @@ from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio import read_image, write_image
 from bisc.imageio.inputs import find_inputs
-from bisc.inference.predictor import PredictionRow, PredictOptions, doubt_of, predict_cases, read_rows, rows_csv
+from bisc.inference.predictor import PredictOptions, doubt_of, predict_cases
+from bisc.inference.rows import PredictionRow, read_rows, rows_csv
 
 use_one_thread()
 QUATERNION = 1e-7
@@ -210,7 +211,7 @@ def test_the_table_round_trips(tmp_path: Path) -> None:
     path.write_text(rows_csv(rows))
     assert read_rows(path) == rows
     header = path.read_text().splitlines()[0]
-    assert header.split(",") == ["case", "status", "seconds", "rois", "kidney_ml", "tumor_ml", "error"]
+    assert header.split(",") == ["case", "status", "seconds", "rois", "kidney_ml", "tumor_ml", "error", "notes"]
     path.write_text("case,status\na,ok\n")
     with pytest.raises(InputError, match="another form"):
         read_rows(path)

@@ -11,7 +11,8 @@ from grids import hand_case
 from training_fixtures import NAME, TINY, planned, use_one_thread
 
 from bisc.core import files, interrupt
-from bisc.core.files import PARTIAL, atomic_folder, scratch_folder, write_text
+from bisc.core.files import atomic_folder, scratch_folder, write_text
+from bisc.core.scratch import PARTIAL
 from bisc.network import SCUNet
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts
 from bisc.network.device import choose_device

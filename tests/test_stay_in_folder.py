@@ -23,7 +23,7 @@ from bisc.imageio import read_image, write_image
 from bisc.imageio.dataset import RawCase, find_raw_dataset
 from bisc.imageio.inputs import find_inputs
 from bisc.inference.model import load_model
-from bisc.inference.predictor import PredictionRow, read_rows, rows_csv
+from bisc.inference.rows import PredictionRow, read_rows, rows_csv
 from bisc.network.checkpoint import load_checkpoint, save_checkpoint
 from bisc.network.device import choose_device
 from bisc.planners.dataset import MeasuredCase, MeasureJob, load_plan, load_splits, measure_job

@@ -10,9 +10,9 @@ import pytest
 import SimpleITK as sitk
 from fuzz_worker import Worker, shared_worker
 from grids import fault
+from noticed import noticed
 from text_headers import write_meta, write_nrrd
 
-from bisc.core.notices import Notice
 from bisc.imageio import read_image
 
 
@@ -132,9 +132,9 @@ def test_a_header_without_orientation_is_told_of(tmp_path: Path) -> None:
     matrix = "TransformMatrix = 1 0 0 0 1 0 0 0 1\n"
     placed = "space: left-posterior-superior\nsizes: 6 5 4\nspace directions: (2,0,0) (0,3,0) (0,0,4)"
     for path in (write_meta(tmp_path, matrix), write_nrrd(tmp_path, placed, "sizes: 6 5 4\nspacings: 2 3 4")):
-        with pytest.warns(Notice, match="no orientation in its header; taken as LPS"):
+        with noticed("no orientation in its header; taken as LPS"):
             assert read_image(path).volume.geometry.spacing_mm_zyx == (4.0, 3.0, 2.0)
-    with pytest.warns(Notice, match="no orientation in its header"):
+    with noticed("no orientation in its header"):
         read_image(write_nrrd(tmp_path, "left-posterior-superior", "scanner-xyz"))
     turned = read_image(write_nrrd(tmp_path, "left-posterior-superior", "RAS")).native.geometry
     assert turned.direction == (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)

@@ -17,8 +17,9 @@ import pytest
 
 from bisc.core import interrupt, survive
 from bisc.core.errors import WorkError
-from bisc.core.files import PARTIAL, atomic_file, remove_partial
+from bisc.core.files import atomic_file, remove_partial
 from bisc.core.parallel import Outcome, process_pool, run_cases
+from bisc.core.scratch import PARTIAL
 from bisc.core.workers import WorkerPool
 
 GUILTY = 2

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 from bisc.core import interrupt
-from bisc.core.files import PARTIAL, atomic_file, remove_partial
+from bisc.core.files import atomic_file, remove_partial
 from bisc.core.parallel import process_pool, run_cases
+from bisc.core.scratch import PARTIAL
 
 if __name__ != "__main__" and sys.argv[1] == "dies at import":
     os._exit(1)  # in a worker, which imports this file again

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 
 from bisc._version import __version__
 from bisc.core import interrupt
+from bisc.core.console import say
+from bisc.core.cores import usable_cores
 from bisc.core.errors import BiscError, InputError, one_line
 from bisc.core.notices import notices_shown_by
 
@@ -38,7 +39,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         "-np",
         dest="n_workers",
         type=positive_int,
-        default=min(8, os.cpu_count() or 1),
+        default=min(8, usable_cores()),
         metavar="N",
         help="cases worked on at a time; 1 runs in this process (default: %(default)s)",
     )
@@ -105,8 +106,7 @@ def _run_or_say(parser: argparse.ArgumentParser, run: Run, args: argparse.Namesp
         return _say(parser, str(error), BAD_INPUT)
     except BiscError as error:
         return _say(parser, str(error), FAILED)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # of a caller's own stdout; a command's never fails (bisc.core.console)
         return OK
     except Exception as error:  # noqa: BLE001 - the last line of defence of a command
         if os.environ.get("BISC_DEBUG"):
@@ -121,7 +121,7 @@ def _run_or_say(parser: argparse.ArgumentParser, run: Run, args: argparse.Namesp
 def complain(parser_or_prog: argparse.ArgumentParser | str, message: str) -> None:
     """One line on stderr, in the form 'bisc_x: error: ...'."""
     prog = parser_or_prog if isinstance(parser_or_prog, str) else parser_or_prog.prog
-    print(_error_line(prog, message), file=sys.stderr)
+    say(_error_line(prog, message))
 
 
 def _error_line(prog: str, message: str) -> str:

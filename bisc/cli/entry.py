@@ -5,14 +5,17 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib import import_module
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from bisc.core import interrupt
+from bisc.core.console import own_streams, say, unwritten
 
 Main = Callable[[Sequence[str] | None], int]
+FAILED: Final = 1
+FOR_DEVELOPERS: Final = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
 def run_process(command: str, load: Callable[[], Main], argv: Sequence[str] | None = None) -> NoReturn:
@@ -23,25 +26,48 @@ def run_process(command: str, load: Callable[[], Main], argv: Sequence[str] | No
         load: Imports the command and returns its main.
         argv: Its arguments; None takes the process's.
     """
+    own_streams()
+    own_warnings()
     interrupt.watch()
     with interrupt.handled():
         with interrupt.at_once(f"{command}: error: interrupted before it began; run the same command again"):
             main = load()
         try:
-            status = main(argv)
+            status = _status_of(main, argv)
             interrupt.deafen()
         finally:
             if interrupt.asked():
                 interrupt.leave(f"{command}: error: interrupted at its very end; nothing was lost")
-    _end(status)
+    _end(command, status)
 
 
-def _end(status: int) -> NoReturn:
+def own_warnings() -> None:
+    """Python's own choice of warnings, for this process and its workers, whatever `-W` or PYTHONWARNINGS say.
+
+    A library's warning made an error would fail a case that nothing is wrong with. What a user should know is no
+    Python warning (bisc.core.notices).
+    """
+    os.environ.pop("PYTHONWARNINGS", None)
+    sys.warnoptions.clear()  # handed to workers on their command line
+    warnings.resetwarnings()
+    for category in FOR_DEVELOPERS:
+        warnings.simplefilter("ignore", category)
+
+
+def _status_of(main: Main, argv: Sequence[str] | None) -> int:
+    try:
+        return main(argv)
+    except SystemExit as end:  # argparse, which has said what there is to say
+        return end.code if isinstance(end.code, int) else FAILED if end.code else 0
+
+
+def _end(command: str, status: int) -> NoReturn:
     """Without the interpreter's own end, which spends half a second on taking torch apart."""
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # a reader that went away, as `head` does
-            stream.flush()
+    lost = unwritten()
+    if lost:
+        say(f"{command}: error: standard output could not be written ({lost}); only what it would have shown is lost")
+        status = status or FAILED
     os._exit(status)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_workers, complain, make_parser, run_command
 from bisc.cli.workers import workers_that_fit
+from bisc.core.console import say
 from bisc.core.errors import BiscError, InputError
 from bisc.core.files import remove_partial
 from bisc.core.parallel import process_pool
@@ -150,7 +150,7 @@ def _tell_written(paths: Iterable[Path]) -> None:
 
 
 def _warn(message: str) -> None:
-    print(f"{PROG}: warning: {message}", file=sys.stderr)
+    say(f"{PROG}: warning: {message}")
 
 
 def _list(cases: Sequence[str]) -> str:

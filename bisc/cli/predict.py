@@ -9,11 +9,13 @@ from pathlib import Path
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, make_parser, positive_float, run_command
 from bisc.core import interrupt
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, PRECISIONS
+from bisc.core.console import say
 from bisc.core.errors import BiscError, InputError
 from bisc.core.paths import Folders, find_dataset
 from bisc.imageio.inputs import KINDS, find_inputs
 
 PROG = "bisc_predict"
+SHOWN = 8
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,14 +47,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Predict every case; failed ones are listed and the others go on."""
-    cases = find_inputs(args.source)
+    cases = find_inputs(args.source, args.out)
     source = args.model or find_dataset(
         Folders.from_environment().results, args.dataset, "fine/fold_*/checkpoint_last.pt", "trained model", "train one"
     )
     with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
         from bisc.inference.model import load_model
-        from bisc.inference.predictor import FAILED as FAILED_CASE
         from bisc.inference.predictor import PredictOptions, predict_cases
+        from bisc.inference.rows import FAILED as FAILED_CASE
+        from bisc.inference.rows import SKIPPED
         from bisc.network.device import choose_device
     model = load_model(source, args.folds, choose_device(args.device, args.precision, args.deterministic))
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
@@ -63,13 +66,24 @@ def run(args: argparse.Namespace) -> int:
         errors.append(error)
 
     rows = predict_cases(cases, model, args.out, options, note)
+    skipped = [row for row in rows if row.status == SKIPPED]
     for row in rows:
-        if row.status != FAILED_CASE and row.error:
+        if row.status not in (FAILED_CASE, SKIPPED) and row.error:
             print(f"{row.case}: {row.error}")
-    print(f"{len(rows) - len(errors)} of {len(rows)} cases predicted; see {args.out / 'predictions.csv'}")
+    if skipped:
+        tell_skipped([row.error for row in skipped])
+    n_cases = len(rows) - len(skipped)
+    print(f"{n_cases - len(errors)} of {n_cases} cases predicted; see {args.out / 'predictions.csv'}")
     if any(isinstance(error, InputError) for error in errors):
         return BAD_INPUT
     return FAILED if errors else OK
+
+
+def tell_skipped(reasons: list[str]) -> None:
+    """One line on stderr: what was given and is no scan; predictions.csv has all of it."""
+    shown = "; ".join(reason.split("; ")[0] for reason in reasons[:SHOWN])
+    more = f"; and {len(reasons) - SHOWN} more in predictions.csv" if len(reasons) > SHOWN else ""
+    say(f"{PROG}: note: {len(reasons)} inputs are no scans and were passed over: {shown}{more}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ import msgspec
 from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int, positive_int, run_command
 from bisc.core import interrupt
 from bisc.core.choices import LOSS_NAMES, PRECISIONS, STAGES
+from bisc.core.cores import usable_cores
 from bisc.core.errors import InputError
 from bisc.core.files import remove_partial
 from bisc.core.paths import VALIDATION, Folders, find_dataset, fold_folder
@@ -36,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: the best the device has")
     parser.add_argument(
-        "--workers", type=non_negative_int, metavar="N", help="loader processes (default: 0 on a CPU, else 4)"
+        "--workers", type=non_negative_int, metavar="N", help="loader processes (default: 0 on a CPU, else up to 4)"
     )
     parser.add_argument(
         "--passes", type=positive_int, metavar="N", help="parts of a batch (default: as memory demands)"
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         settings = msgspec.structs.replace(settings, precision=fitting.precision)
         last = fold_folder(results, args.stage, fold) / CHECKPOINT_LAST if args.resume else None
         settings = choose_passes(settings, args.passes, last, free)
-        workers = args.workers if args.workers is not None else 0 if device.kind == "cpu" else 4
+        workers = args.workers if args.workers is not None else 0 if device.kind == "cpu" else min(4, usable_cores())
         folder = TRAINERS[args.stage](settings, preprocessed, results, fitting, workers).run(resume=args.resume)
         if not args.no_validation:
             for line in finish_fold(args.stage, fold, preprocessed, results, device):

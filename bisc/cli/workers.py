@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 from typing import Final
 
+from bisc.core.console import say
 from bisc.core.errors import InputError
 from bisc.core.memory import GIB, free_gb
 from bisc.imageio.stored import read_size
@@ -28,10 +28,9 @@ def workers_that_fit(images: Iterable[Path], n_workers: int, prog: str) -> int:
     free = free_gb()
     fitting = max(1, min(n_workers, int(free / each)))
     if fitting < n_workers:
-        print(
+        say(
             f"{prog}: note: {fitting} instead of {n_workers} cases at a time: the largest takes about {each:.1f} GB, "
-            f"{free:.1f} GB are free",
-            file=sys.stderr,
+            f"{free:.1f} GB are free"
         )
     return fitting
 

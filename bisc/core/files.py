@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Final
 
-import psutil
-
 from bisc.core.errors import InputError, one_line
-
-PARTIAL = ".partial-"
-"""Names that begin so are unfinished work; the writing process's number follows. `remove_partial` clears those of
-processes that are no more, readers never see any."""
-
-CLOCKS_APART_S: Final = 3600.0
-"""A file server's clock may differ from this machine's by less than this."""
+from bisc.core.scratch import PARTIAL, is_at_work, meant, scratch_name
 
 REMOVE_TRIES: Final = 20
 
@@ -34,10 +24,14 @@ _written: set[Path] = set()
 
 
 @contextmanager
-def atomic_file(target: Path) -> Iterator[Path]:
+def atomic_file(target: Path, place: Callable[[Path, Path], object] = Path.replace) -> Iterator[Path]:
     """A path beside `target` to write to; it becomes `target` when the block ends well and vanishes otherwise.
 
     The scratch name keeps the target's suffixes, since image writers choose the format by them.
+
+    Args:
+        target: The file.
+        place: Makes the scratch file the target.
 
     Raises:
         InputError: If the folder cannot be made or written.
@@ -48,10 +42,10 @@ def atomic_file(target: Path) -> Iterator[Path]:
     try:
         yield scratch
         _flush(scratch)
-        scratch.replace(target)
+        place(scratch, target)
     except OSError as error:
         raise InputError(
-            _meant(target),
+            meant(target),
             f"cannot be written ({error.strerror or error})",
             mend="free space or choose another folder",
         ) from error
@@ -117,6 +111,19 @@ def write_bytes(target: Path, data: bytes) -> None:
         scratch.write_bytes(data)
 
 
+def write_first(target: Path, data: bytes) -> bool:
+    """`write_bytes` where nothing has that name; False, and nothing written, where another process was first.
+
+    A file system without hard links cannot tell: there the last one wins.
+    """
+    try:
+        with atomic_file(target, _link) as scratch:
+            scratch.write_bytes(data)
+    except _TakenError:
+        return False
+    return True
+
+
 def make_folder(folder: Path) -> Path:
     """Make `folder` and its parents.
 
@@ -142,8 +149,10 @@ def make_output_folder(folder: Path) -> Path:
     """
     make_folder(folder)
     try:
-        with TemporaryFile(dir=folder, prefix=PARTIAL):
-            return folder
+        look = _scratch(folder / "look")
+        look.touch()
+        look.unlink()
+        return folder
     except OSError as error:
         raise InputError(
             folder,
@@ -159,7 +168,7 @@ def remove_partial(folder: Path) -> None:
     """
     _written.add(folder)
     for path in folder.glob(f"{PARTIAL}*"):
-        if not _is_at_work(path):
+        if not is_at_work(path):
             _remove(path)
 
 
@@ -178,6 +187,19 @@ def sweep(last: bool = False) -> None:
         remove_partial(folder)
 
 
+class _TakenError(Exception):
+    """Another process was first."""
+
+
+def _link(scratch: Path, target: Path) -> None:
+    try:
+        os.link(scratch, target)
+    except FileExistsError as error:
+        raise _TakenError from error
+    except OSError:  # no hard links here
+        scratch.replace(target)
+
+
 def _exchange(scratch: Path, target: Path, older: Path) -> None:
     if not target.is_dir():
         scratch.replace(target)
@@ -193,31 +215,12 @@ def _exchange(scratch: Path, target: Path, older: Path) -> None:
 def _scratch(target: Path, what: str = "") -> Path:
     _stop_if_closed()
     _written.add(target.parent)
-    return target.parent / f"{PARTIAL}{os.getpid()}-{what}{target.name}"
+    return target.parent / scratch_name(f"{what}{target.name}")
 
 
 def _stop_if_closed() -> None:
     if _closed.is_set():
         raise KeyboardInterrupt  # the process is ending, and has swept
-
-
-def _is_at_work(path: Path) -> bool:
-    """Whether the process that a scratch name tells of is another one than this and still at it, on this machine.
-
-    One that was killed is a zombie until its parent asks after it; and its number may long be another one's, which
-    began after the last of the scratch was written.
-    """
-    number = path.name.removeprefix(PARTIAL).split("-")[0]
-    if not number.isdecimal() or int(number) == os.getpid():
-        return False
-    try:
-        process = psutil.Process(int(number))
-        written = path.lstat().st_mtime
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= written + CLOCKS_APART_S
-    except psutil.AccessDenied:
-        return True
-    except (psutil.NoSuchProcess, OverflowError, OSError):
-        return False
 
 
 def _remove(path: Path) -> None:
@@ -232,11 +235,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():
             return
-
-
-def _meant(path: Path) -> Path:
-    """A path inside an unfinished folder as it would be in the end: what a user knows it by."""
-    return Path(*(re.sub(rf"^{re.escape(PARTIAL)}\d+-", "", part) for part in path.parts))
 
 
 def _flush(path: Path) -> None:

@@ -13,13 +13,13 @@ import multiprocessing.util
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, NoReturn
 
+from bisc.core import console
 from bisc.core.files import sweep
 
 STATUS: Final = 130
@@ -124,9 +124,7 @@ def say() -> None:
     if _state.said or _state.line is None:
         return
     _state.said = True
-    with suppress(OSError, ValueError):
-        sys.stderr.write(f"{_state.line}\n")
-        sys.stderr.flush()
+    console.say(_state.line)
 
 
 def watch() -> None:

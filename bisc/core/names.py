@@ -8,7 +8,7 @@ from typing import Final
 from bisc.core.errors import InputError
 
 MAX_NAME_BYTES: Final = 200
-"""File systems allow 255; a case's files add up to 50 (`.partial-PID-CASE_probabilities.npz`)."""
+"""File systems allow 255; a case's files add up to 54 (`bisc.core.scratch`: 31, `_probabilities.npz`, `-gone`)."""
 _SEPARATORS: Final = frozenset("/\\")
 _DEVICES: Final = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]

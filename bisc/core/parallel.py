@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Generic, TypeVar
 
 from bisc.core import interrupt
 from bisc.core.errors import BiscError, WorkError, one_line
 from bisc.core.files import sweep
-from bisc.core.notices import show_notices, showing_prog
+from bisc.core.notices import collecting, tell
 from bisc.core.progress import track
 from bisc.core.survive import Lost, run_on_workers
 from bisc.core.workers import WorkerPool
@@ -27,11 +29,24 @@ OUT_OF_MEMORY = ("allocate", "bad_alloc", "out of memory")
 
 @dataclass(frozen=True)
 class Outcome(Generic[Job, Result]):
-    """What became of one job: a result, or the error that ended it."""
+    """What became of one job: a result, or the error that ended it; and the notices it gave, each once.
+
+    The notices are shown here already, once per text; of an error that is none of the package's they are lost.
+    """
 
     job: Job
     result: Result | None
     error: BiscError | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Noted(Generic[Result]):
+    """What a job's process hands back."""
+
+    result: Result | None
+    error: BiscError | None
+    notes: tuple[str, ...]
 
 
 @contextmanager
@@ -44,7 +59,7 @@ def process_pool(n_workers: int) -> Iterator[WorkerPool | None]:
     if n_workers <= 1:
         yield None
         return
-    pool = WorkerPool(n_workers, show_notices, (showing_prog(),))
+    pool = WorkerPool(n_workers)
     try:
         yield pool
     finally:
@@ -80,11 +95,12 @@ def run_cases(
         KeyboardInterrupt: If an interrupt is what ended a worker.
     """
     if executor is None:
-        return [_attempt(work, job, name) for job in track(jobs, what)]
+        return [_attempt_here(work, job, name) for job in track(jobs, what)]
     outcomes: dict[int, Outcome[Job, Result]] = {}
     results = run_on_workers if isinstance(executor, WorkerPool) else _run_on_foreign
-    for i, future in track(results(work, jobs, executor), what, total=len(jobs)):  # type: ignore[arg-type]
-        outcomes[i] = _attempt(lambda _, f=future: f.result(), jobs[i], name)  # type: ignore[misc]
+    noted = partial(_noted, work)
+    for i, future in track(results(noted, jobs, executor), what, total=len(jobs)):  # type: ignore[arg-type]
+        outcomes[i] = _arrived(future, jobs[i], name)
     if interrupt.asked():
         raise KeyboardInterrupt
     return [outcomes[i] for i in range(len(jobs))]
@@ -104,6 +120,30 @@ def _run_on_foreign(
             futures[refused] = i
     for future in as_completed(futures):
         yield futures[future], future
+
+
+def _noted(work: Callable[[Job], Result], job: Job) -> _Noted[Result]:
+    """`work` in an executor's thread or process. A process says nothing itself: this one shows each text once."""
+    with collecting(quiet=multiprocessing.parent_process() is not None) as notes:
+        try:
+            return _Noted(work(job), None, tuple(notes))
+        except BiscError as error:
+            return _Noted(None, error, tuple(notes))
+
+
+def _arrived(future: Future[_Noted[Result]], job: Job, name: Callable[[Job], str]) -> Outcome[Job, Result]:
+    outcome = _attempt(lambda _: future.result(), job, name)
+    if outcome.result is None:
+        return Outcome(job, None, outcome.error)
+    for text in outcome.result.notes:
+        tell(text)
+    return Outcome(job, outcome.result.result, outcome.result.error, outcome.result.notes)
+
+
+def _attempt_here(work: Callable[[Job], Result], job: Job, name: Callable[[Job], str]) -> Outcome[Job, Result]:
+    with collecting() as notes:
+        outcome = _attempt(work, job, name)
+    return replace(outcome, notes=tuple(notes))
 
 
 def _attempt(work: Callable[[Job], Result], job: Job, name: Callable[[Job], str]) -> Outcome[Job, Result]:

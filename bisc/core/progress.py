@@ -19,7 +19,7 @@ def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "
         total=total,
         initial=start,
         unit=unit,
-        disable=not sys.stderr.isatty(),
+        disable=sys.stderr is None or not sys.stderr.isatty(),
         dynamic_ncols=True,
         leave=True,
     )

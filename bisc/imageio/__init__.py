@@ -2,6 +2,7 @@
 
 import SimpleITK as sitk
 
+from bisc.core.cores import usable_cores
 from bisc.imageio.case import CaseImage, check_same_grid
 from bisc.imageio.read import IMAGE_SUFFIXES, image_suffix, read_header, read_image, read_labels, read_stored_geometry
 from bisc.imageio.write import write_image
@@ -20,3 +21,7 @@ __all__ = [
 
 # ITK writes warnings of several lines straight to stderr; what matters of them is raised as an error here.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
+# It knows the cores a process may run on, not how much of their time a control group leaves to it.
+sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(
+    min(usable_cores(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads())
+)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.choices import Decision
-from bisc.core.errors import BiscError, InputError, WorkError, one_line
-from bisc.core.files import atomic_file, make_output_folder, remove_partial, write_text
+from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
+from bisc.core.files import atomic_file, make_output_folder, remove_partial
 from bisc.core.labels import TUMOR
-from bisc.core.names import check_name
+from bisc.core.notices import collecting
 from bisc.core.progress import track
 from bisc.imageio import CaseImage, read_image, write_image
 from bisc.imageio.inputs import InputCase
@@ -28,38 +26,14 @@ from bisc.inference.cascade import CascadeResult, roi_arrays, run_cascade, upsam
 from bisc.inference.decision import offsets_of
 from bisc.inference.memory import network_budget
 from bisc.inference.model import Model
+from bisc.inference.rows import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, merge_rows, read_rows
 
-FAILED: Final = "failed"
 ROUGH: Final = "rough"
 """The folder of the rough stage's masks, under the output."""
 
 MAX_KIDNEY_ML: Final = 2500.0
 """Kidneys and tumours above this are doubted: the most in 167 KiTS19 label maps is 1962 ml (case_00114). Polycystic
 kidneys, of which KiTS19 has none, can be larger."""
-
-
-@dataclass(frozen=True)
-class PredictionRow:
-    """One row of predictions.csv.
-
-    Attributes:
-        case: Name.
-        status: ok (kidneys on both sides of the mask), one_kidney (on one: solitary or fused), no_kidney or failed.
-        seconds: Reading, both stages and writing; None where the same bytes are demanded each time.
-        rois: JSON list, one per ROI, kidney or not: its side, and first and last voxel (x, y, z) of the ROI in
-            canonical LPS order on the image's own grid.
-        kidney_ml: Volume of label > 0.
-        tumor_ml: Volume of label 2.
-        error: What went wrong, or makes the mask doubtful, in one line.
-    """
-
-    case: str
-    status: str
-    seconds: float | None
-    rois: str = "[]"
-    kidney_ml: float | None = None
-    tumor_ml: float | None = None
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,12 +67,13 @@ def predict_cases(
     Args:
         cases: What to predict.
         model: The cascade.
-        out: Folder of CASE.nii.gz and predictions.csv, which is brought up to date after every case.
+        out: Folder of CASE.nii.gz and predictions.csv, which is brought up to date after every case; the rows of
+            other cases, of earlier runs or of runs under way, stay.
         options: How.
         complain: Takes the error of each failed case.
 
     Returns:
-        One row per case, in their order.
+        One row per case, in their order; then one for each input that is no scan.
 
     Raises:
         InputError: If `out` cannot be written, or would overwrite an input.
@@ -106,19 +81,27 @@ def predict_cases(
     make_output_folder(out)
     for folder in (out, out / ROUGH):
         remove_partial(folder)
+    passed = [PredictionRow(case.name, SKIPPED, None, error=str(case.fault)) for case in cases if _is_none(case)]
+    cases = [case for case in cases if not _is_none(case)]
     for case in cases:
         if os.path.realpath(case.path) == os.path.realpath(_target(out, case)):  # unlike resolve, minds no link loops
             raise InputError(case.path, "would be overwritten by its own prediction", "an output folder of its own")
-    known = {row.case: row for row in read_rows(out / "predictions.csv")} if options.resume else {}
+    there = {row.case: row for row in read_rows(out / TABLE)}  # also where all is done anew: known before the work
+    known = there if options.resume else {}
+    if passed:
+        merge_rows(out / TABLE, passed)
     rows: list[PredictionRow] = []
     for case in track(cases, "predict"):
         row = known.get(case.name)
-        if row is None or row.status == FAILED or not all(path.exists() for path in _wanted(out, case, options)):
+        if (
+            row is None
+            or row.status in (FAILED, SKIPPED)
+            or not all(path.exists() for path in _wanted(out, case, options))
+        ):
             row = _predict_or_fail(case, model, out, options, complain)
-            known[case.name] = row
-            write_text(out / "predictions.csv", rows_csv([known[name] for name in sorted(known)]))
+            merge_rows(out / TABLE, [row])
         rows.append(row)
-    return rows
+    return [*rows, *passed]
 
 
 def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptions) -> PredictionRow:
@@ -152,46 +135,15 @@ def save_probabilities(path: Path, result: CascadeResult) -> None:
         np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
 
 
-def rows_csv(rows: Sequence[PredictionRow]) -> str:
-    """predictions.csv's text."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(f.name for f in fields(PredictionRow))
-    for row in rows:
-        writer.writerow("" if value is None else value for value in asdict(row).values())
-    return table.getvalue()
-
-
-def read_rows(path: Path) -> list[PredictionRow]:
-    """Rows of an earlier predictions.csv; none where there is no such file.
-
-    Raises:
-        InputError: If the file is of another form.
-    """
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [
-                PredictionRow(
-                    r["case"],
-                    r["status"],
-                    float(r["seconds"]) if r["seconds"] else None,
-                    r["rois"],
-                    float(r["kidney_ml"]) if r["kidney_ml"] else None,
-                    float(r["tumor_ml"]) if r["tumor_ml"] else None,
-                    r["error"],
-                )
-                for r in csv.DictReader(file)
-            ]
-    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
-    for row in rows:
-        check_name(row.case, path, "move it")
-    return rows
-
-
 def _predict_or_fail(
+    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Callable[[BiscError], None]
+) -> PredictionRow:
+    with collecting() as notes:
+        row = _attempt(case, model, out, options, complain)
+    return replace(row, notes=BETWEEN_NOTES.join(notes))
+
+
+def _attempt(
     case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Callable[[BiscError], None]
 ) -> PredictionRow:
     begin = time.perf_counter()
@@ -204,8 +156,15 @@ def _predict_or_fail(
         fault = WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}"))
     for path in (_target(out, case), _rough_target(out, case), _probabilities_target(out, case)):
         path.unlink(missing_ok=True)  # an older run's result beside a row that says 'failed' would be taken for its own
+    if isinstance(fault, PassedOver):
+        return PredictionRow(case.name, SKIPPED, None, error=str(fault))
     complain(fault)
     return PredictionRow(case.name, FAILED, _since(begin, model), error=str(fault))
+
+
+def _is_none(case: InputCase) -> bool:
+    """Whether an input was seen to be no scan before it was read."""
+    return isinstance(case.fault, PassedOver)
 
 
 def _row(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from bisc.core.cores import usable_cores
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
 
@@ -97,6 +98,7 @@ def choose_device(name: str | None, precision: str = "auto", deterministic: bool
         raise InputError("--device", f"{name!r} is not supported", "cpu, cuda or cuda:N")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise InputError("--device", f"{name!r} is not on this machine", "cpu", "leave --device out")
+    torch.set_num_threads(min(usable_cores(), torch.get_num_threads()))  # torch minds affinity, not a group's quota
     if deterministic:
         if device.type != "cpu":
             raise InputError("--deterministic", f"given with --device {name}", "--device cpu", "leave one of them out")

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
 from bisc.core.errors import InputError
-from bisc.core.files import PARTIAL, make_folder, scratch_folder
+from bisc.core.files import make_folder, scratch_folder
 from bisc.core.paths import VALIDATION, fold_folder
 from bisc.core.progress import track
+from bisc.core.scratch import PARTIAL
 from bisc.core.targets import labels_of
 from bisc.core.volume import Volume
 from bisc.evaluation.aggregate import to_frame, write_with_summary
