@@ -189,3 +189,13 @@ def put(**tags: object) -> Change:
             setattr(data, keyword, value(i) if callable(value) else value)
 
     return change
+
+
+def both(*changes: Change) -> Change:
+    """One after another."""
+
+    def change(data: Dataset, i: int) -> None:
+        for one in changes:
+            one(data, i)
+
+    return change

@@ -14,6 +14,7 @@ from dicom_forms import (
     STEM,
     Change,
     Form,
+    both,
     gone,
     put,
 )
@@ -42,14 +43,6 @@ LACKING = tuple(i for i in ALL if i != 4)
 NO_SPACING, NO_PLACE = "no PixelSpacing (0028,0030)", "lacks ImagePositionPatient (0020,0032)"
 UNSIGNED = {"kind": "uint16", "intercept": lambda i: -1024.0}
 ENHANCED = {"storage": EnhancedCTImageStorage, "frames": ALL}
-
-
-def both(*changes: Change) -> Change:
-    def change(data: Dataset, i: int) -> None:
-        for one in changes:
-            one(data, i)
-
-    return change
 
 
 def on(slices: tuple[int, ...], change: Change) -> Change:

@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
         tell_skipped([row.error for row in skipped])
     n_cases = len(rows) - len(skipped)
     print(f"{n_cases - len(errors)} of {n_cases} cases predicted; see {args.out / 'predictions.csv'}")
-    if any(isinstance(error, InputError) for error in errors):
+    if not n_cases:
+        complain(PROG, str(InputError(args.source, "no image found", KINDS)))
+    if not n_cases or any(isinstance(error, InputError) for error in errors):
         return BAD_INPUT
     return FAILED if errors else OK
 
@@ -83,7 +85,8 @@ def tell_skipped(reasons: list[str]) -> None:
     """One line on stderr: what was given and is no scan; predictions.csv has all of it."""
     shown = "; ".join(reason.split("; ")[0] for reason in reasons[:SHOWN])
     more = f"; and {len(reasons) - SHOWN} more in predictions.csv" if len(reasons) > SHOWN else ""
-    say(f"{PROG}: note: {len(reasons)} inputs are no scans and were passed over: {shown}{more}")
+    n = "1 input is no scan and was" if len(reasons) == 1 else f"{len(reasons)} inputs are no scans and were"
+    say(f"{PROG}: note: {n} passed over: {shown}{more}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

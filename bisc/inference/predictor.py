@@ -93,11 +93,8 @@ def predict_cases(
     rows: list[PredictionRow] = []
     for case in track(cases, "predict"):
         row = known.get(case.name)
-        if (
-            row is None
-            or row.status in (FAILED, SKIPPED)
-            or not all(path.exists() for path in _wanted(out, case, options))
-        ):
+        done = row is not None and row.status not in (FAILED, SKIPPED)
+        if row is None or not done or not all(path.exists() for path in _wanted(out, case, options)):
             row = _predict_or_fail(case, model, out, options, complain)
             merge_rows(out / TABLE, [row])
         rows.append(row)
