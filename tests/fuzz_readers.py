@@ -219,7 +219,12 @@ def _series(folder: Path, reader: str) -> None:
     for i in range(3 if reader == "dicom" else 1):
         image.SetOrigin((0.0, 0.0, 3.0 * i))
         tags = {"0008|0060": "CT", "0020|000e": "1.2.3", "0020|000d": "1.2", "0020|0013": str(i)}
-        tags |= {"0020|0032": f"0\\0\\{3 * i}", "0020|0037": "1\\0\\0\\0\\1\\0", "0008|0018": f"1.2.3.{i}"}
+        tags |= {
+            "0020|0032": f"0\\0\\{3 * i}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0008|0018": f"1.2.3.{i}",
+            "0018|0050": "3",
+        }
         for key, value in tags.items():
             image.SetMetaData(key, value)
         writer.SetFileName(str(folder / f"{i}.dcm"))

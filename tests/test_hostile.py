@@ -86,7 +86,11 @@ def test_an_odd_image_has_its_mask(odd_images: Run, kind: CaseKind) -> None:
 
 
 def test_odd_images_are_no_failure(odd_images: Run) -> None:
-    assert (odd_images.status, odd_images.err) == (0, [])
+    """One line names what is no scan: the notes beside the DICOM slices."""
+    assert odd_images.status == 0
+    (line,) = odd_images.err
+    assert line.startswith("bisc_predict: note: 1 input is no scan and was passed over: ")
+    assert line.endswith("other_files_beside_DICOM/notes.txt: no image by its name")
     no_scratch(odd_images.home)
 
 
