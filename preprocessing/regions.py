@@ -62,17 +62,32 @@ class Region:
 
     Attributes:
         stem: Its files are called this and end in what they hold.
-        levels: (z, y, x) uint8, the image as in bisc.preprocessing.normalise; memory-mapped.
+        shape_zyx: Voxels of it.
         marked: Where targets are kept; all is background outside, and everywhere where it is None.
         kidney_points: (n, 3) int16 voxels (z, y, x) of label 1.
         tumor_points: (n, 3) int16 voxels of label 2.
     """
 
     stem: Path
-    levels: Voxels
+    shape_zyx: IntTriple
     marked: Box | None
     kidney_points: npt.NDArray[np.int16]
     tumor_points: npt.NDArray[np.int16]
+
+    @property
+    def levels(self) -> Voxels:
+        """(z, y, x) uint8, the image as in bisc.preprocessing.normalise; memory-mapped.
+
+        Mapped each time it is asked for (0.1 ms): a map that is kept holds a file open, a data set has more regions
+        than a process may have open files.
+
+        Raises:
+            InputError: If the file is missing, damaged, or not what the record says.
+        """
+        voxels = _load(_image(self.stem))
+        if voxels.shape != self.shape_zyx or voxels.dtype != np.uint8:
+            raise _fault(_image(self.stem), f"{voxels.dtype} voxels of shape {voxels.shape}")
+        return voxels
 
     def image(self, intensity: Intensity) -> npt.NDArray[np.float32]:
         """(z, y, x) network input."""
@@ -81,7 +96,7 @@ class Region:
     @property
     def targets(self) -> Voxels:
         """(z, y, x) uint8, packed as in bisc.core.targets, of the whole region."""
-        return self.targets_in(Box.of_shape(as_int_triple(self.levels.shape)))
+        return self.targets_in(Box.of_shape(self.shape_zyx))
 
     @property
     def targets_file(self) -> Path:
@@ -154,9 +169,9 @@ def load_region(folder: Path, number: int, record: RegionRecord) -> Region:
     marked = _marked_box(stem, record)
     if marked is not None:
         _check_size(_targets(stem), marked.shape_zyx)
-    region = Region(stem, _load(_image(stem)), marked, _load(_kidney_points(stem)), _load(_tumor_points(stem)))
-    if region.levels.shape != record.shape_zyx or region.levels.dtype != np.uint8:
-        raise _fault(_image(stem), f"{region.levels.dtype} voxels of shape {region.levels.shape}")
+    points_of_both = (np.array(_load(path)) for path in (_kidney_points(stem), _tumor_points(stem)))
+    region = Region(stem, record.shape_zyx, marked, *points_of_both)
+    _ = region.levels  # told now, not amid a training
     low, high = ((0, 0, 0), (0, 0, 0)) if marked is None else (marked.start_zyx, marked.stop_zyx)
     for points, n in ((region.kidney_points, record.kidney_voxels), (region.tumor_points, record.tumor_voxels)):
         of_form = points.dtype == np.int16 and points.ndim == 2 and points.shape[1] == 3 and (len(points) > 0 or n < 1)
