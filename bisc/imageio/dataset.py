@@ -17,6 +17,7 @@ from bisc.imageio.layouts import LABEL_STEMS, MAJORITY, CaseFiles, Layout, find_
 LAYOUTS = "NAME/case_00000/{imaging,segmentation}.nii.gz or NAME/{imagesTr/case_0000.nii.gz,labelsTr/case.nii.gz}"
 KITS_NAME: Final = re.compile(r"case_[0-9]{5}")
 
+TEST_CASE: Final = "has no label map: a test case, as KiTS19 has them, and not trained on"
 SAFE_NAME, RENAME = "a plain file name", "rename it"
 Fault = tuple[str, InputError]
 """A case's name, empty for what is none, and what is to be said of it."""
@@ -49,7 +50,6 @@ class RawDataset:
         cases: By name.
         faults: Case name and fault; a case may have several.
         notes: What is in order and not used: KiTS19's test cases, files that belong to no case.
-        n_companions: README, dataset.json and the like, which are not named one by one.
         is_kits: Whether each case has a folder of its own.
     """
 
@@ -58,7 +58,6 @@ class RawDataset:
     cases: tuple[RawCase, ...]
     faults: tuple[Fault, ...]
     notes: tuple[Fault, ...] = ()
-    n_companions: int = 0
     is_kits: bool = False
 
     @property
@@ -99,16 +98,13 @@ def scan_raw_dataset(folder: Path, labels_suffice: bool = False, meaning: LabelM
     faults, notes = list(layout.faults), [("", unused) for unused in layout.unused]
     for name, files in sorted(layout.cases.items()):
         if is_test_case(name, files, layout):
-            what = "is a test case, as KiTS19 has them, and not trained on"
-            notes.append((name, InputError(files.images[0], f"has no label map: {what}")))
+            notes.append((name, InputError(files.images[0], TEST_CASE)))
             continue
         wrong = _wrong_with(name, files, labels_suffice)
         faults += [(name, fault) for fault in wrong]
         if not wrong:
             cases.append(RawCase(name, files.images[0] if files.images else None, files.labels[0], meaning))
-    return RawDataset(
-        name_of(folder), folder, tuple(cases), tuple(faults), tuple(notes), layout.n_companions, layout.is_kits
-    )
+    return RawDataset(name_of(folder), folder, tuple(cases), tuple(faults), tuple(notes), layout.is_kits)
 
 
 def is_test_case(name: str, files: CaseFiles, layout: Layout) -> bool:

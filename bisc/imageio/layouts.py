@@ -1,7 +1,7 @@
 """The files of a training data set by case, as KiTS19/21/23 and nnU-Net lay them out, and what lies beside them.
 
-Nothing is passed over unsaid: a file is a case's image or label map, one of the ordinary companions, which are counted,
-or named with the reason why it is not used.
+Nothing is passed over unsaid: a file is a case's image or label map, an ordinary companion (README, dataset.json,
+single annotations), or named with the reason why it is not used.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ class Layout:
         cases: By name.
         faults: Of what cannot be listed, by the name of its case.
         unused: What is not used, each with the reason.
-        n_companions: How many ordinary companions there are: README, dataset.json, single annotations.
         is_kits: Whether each case has a folder of its own.
     """
 
@@ -65,13 +64,10 @@ class Layout:
     cases: dict[str, CaseFiles] = field(default_factory=dict)
     faults: list[tuple[str, InputError]] = field(default_factory=list)
     unused: list[InputError] = field(default_factory=list)
-    n_companions: int = 0
 
     def pass_over(self, path: Path, outside: str) -> None:
-        """Count `path` as a companion, or name it; `outside` says what it is where its name does not."""
-        if is_companion(path):
-            self.n_companions += 1
-        else:
+        """Name `path`, unless it is a companion; `outside` says what it is where its name does not."""
+        if not is_companion(path):
             self.unused.append(InputError(path, *reason_unused(path, outside)))
 
 
@@ -163,22 +159,17 @@ def _kits_case(folder: Path, layout: Layout) -> None:
             case.labels.append(path)
         elif stem.endswith("_seg"):
             case.other_labels.append(path)
-        elif path.is_dir() and path.name.lower() in _CASE_COMPANIONS:
-            layout.n_companions += 1
-        else:
+        elif not (path.is_dir() and path.name.lower() in _CASE_COMPANIONS):
             others.append(path)
     if not case.images and not case.labels and not case.other_labels:
-        if is_companion(folder):
-            layout.n_companions += 1
-        else:
+        if not is_companion(folder):
             layout.unused.append(InputError(folder, *_no_case(inside)))
         return
     layout.cases[folder.name] = case
-    layout.n_companions += len(case.other_labels)
     data = detached([*case.images, *case.labels])
     for path in others:
         if path not in data:
-            layout.pass_over(path, f"is neither imaging.* nor segmentation.* of {folder.name}")
+            layout.pass_over(path, "is neither imaging.* nor segmentation.*")
 
 
 def _no_case(inside: list[Path]) -> tuple[str, str, str]:
