@@ -12,7 +12,7 @@ from bisc.core.paths import exists
 from bisc.imageio import IMAGE_SUFFIXES, image_suffix
 from bisc.imageio.dataset import KITS_NAME
 from bisc.imageio.label_names import LabelMeaning, meaning_of_dataset
-from bisc.imageio.layouts import IMAGING, LABEL_STEMS, LABELS_TR, detached, entries_of, is_companion
+from bisc.imageio.layouts import IMAGING, LABEL_STEMS, LABELS_TR, detached, entries_of, is_companion, stem_of
 
 REFERENCE_NAMES = LABEL_STEMS
 PREDICTION_NAMES = ("prediction", "segmentation")
@@ -133,7 +133,7 @@ def case_name(path: Path) -> str:
         InputError: If it has no suffix of an image.
     """
     _check_is_label_map(path)
-    stem = path.name[: -len(image_suffix(path) or "")]
+    stem = stem_of(path)
     in_folder = stem.lower() in (*PREDICTION_NAMES, *REFERENCE_NAMES)
     return path.absolute().parent.name if in_folder else stem
 
@@ -199,7 +199,7 @@ def _is_beside_reference(file: Path) -> bool:
     """Whether a file in a single case's folder is no reference: its CT, or KiTS21's other aggregates."""
     if not image_suffix(file):
         return False
-    stem = file.name[: -len(image_suffix(file) or "")].lower()
+    stem = stem_of(file).lower()
     return stem == IMAGING or (stem.endswith("_seg") and stem not in REFERENCE_NAMES)
 
 
@@ -212,7 +212,7 @@ def _in_case_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
     by_stem: dict[str, list[Path]] = {}
     for path in entries_of(folder):
         if image_suffix(path) and path.is_file():
-            by_stem.setdefault(path.name[: -len(image_suffix(path) or "")].lower(), []).append(path)
+            by_stem.setdefault(stem_of(path).lower(), []).append(path)
     paths = next((by_stem[name] for name in names if name in by_stem), [])
     if len(paths) > 1:
         raise _second(paths[1], folder.name, paths[0])

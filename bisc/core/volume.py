@@ -47,7 +47,7 @@ def digest_of(*volumes: Volume) -> str:
     """Changes with any voxel, its type or its place: what tells a file replaced by another of its size and time."""
     digest = hashlib.sha256()
     for volume in volumes:
-        digest.update(f"{volume.array.dtype} {volume.geometry!r}".encode())
+        digest.update(f"{volume.array.dtype} {volume.array.strides} {volume.geometry!r}".encode())
         slowest = int(np.argmax(np.abs(volume.array.strides)))  # slabs as they lie in memory: no strided reading
         for slab in np.moveaxis(volume.array, slowest, 0):
             digest.update(slab.ravel(order="K"))

@@ -20,6 +20,7 @@ from bisc.imageio.read import image_suffix
 IMAGING: Final = "imaging"
 LABEL_STEMS: Final = ("segmentation", "aggregated_maj_seg")
 """KiTS19's and KiTS23's name, and the majority vote of KiTS21's three annotators, in lower case."""
+SEG: Final = ".seg"
 MAJORITY: Final = "aggregated_MAJ_seg, the majority vote of KiTS21's annotators"
 IMAGES_TR, LABELS_TR = "imagestr", "labelstr"
 _TEST_FOLDERS: Final = ("imagests", "labelsts")
@@ -123,8 +124,10 @@ def entries_of(folder: Path) -> list[Path]:
 
 
 def stem_of(path: Path) -> str:
-    """A file's name without the suffix of an image."""
-    return path.name[: -len(image_suffix(path) or "")] if image_suffix(path) else path.name
+    """A file's name without the suffix of an image; `.seg.nrrd`, 3D Slicer's, is one."""
+    suffix = image_suffix(path)
+    stem = path.name[: -len(suffix)] if suffix else path.name
+    return stem[: -len(SEG)] if suffix == ".nrrd" and stem.lower().endswith(SEG) else stem
 
 
 def detached(paths: Iterable[Path]) -> set[Path]:
