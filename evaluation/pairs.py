@@ -12,7 +12,16 @@ from bisc.core.paths import exists
 from bisc.imageio import IMAGE_SUFFIXES, image_suffix
 from bisc.imageio.dataset import KITS_NAME
 from bisc.imageio.label_names import LabelMeaning, meaning_of_dataset
-from bisc.imageio.layouts import IMAGING, LABEL_STEMS, LABELS_TR, detached, entries_of, is_companion, stem_of
+from bisc.imageio.layouts import (
+    CASE_COMPANIONS,
+    IMAGING,
+    LABEL_STEMS,
+    LABELS_TR,
+    detached,
+    entries_of,
+    is_companion,
+    stem_of,
+)
 
 REFERENCE_NAMES = LABEL_STEMS
 PREDICTION_NAMES = ("prediction", "segmentation")
@@ -118,11 +127,12 @@ def meaning_beside(path: Path) -> LabelMeaning | None:
     Raises:
         InputError: If it cannot be used.
     """
-    if path.is_dir():
-        return meaning_of_dataset(path)
-    folder = path.absolute().parent
+    folder = path if path.is_dir() else path.absolute().parent
     found = meaning_of_dataset(folder)
-    return meaning_of_dataset(folder.parent) if found is None and case_name(path) == folder.name else found
+    in_case = path.is_dir() or case_name(path) == folder.name
+    if found is None and in_case and _in_case_folder(folder, (*PREDICTION_NAMES, *REFERENCE_NAMES)):
+        return meaning_of_dataset(folder.absolute().parent)
+    return found
 
 
 def case_name(path: Path) -> str:
@@ -191,7 +201,7 @@ def _is_expected(entry: Path) -> bool:
     if entry.is_dir() and KITS_NAME.fullmatch(entry.name):
         return all(_is_beside_reference(path) or is_companion(path) for path in entries_of(entry))
     if entry.is_dir():
-        return entry.name.lower() in OUTPUT_FOLDERS
+        return entry.name.lower() in (*OUTPUT_FOLDERS, *CASE_COMPANIONS)
     return is_companion(entry) or entry.name.lower().endswith(OUTPUT_SUFFIXES)
 
 

@@ -66,8 +66,8 @@ def test_dataset_json_is_obeyed(tmp_path: Path, labels: Any, key: str) -> None:
     meaning = meaning_of_dataset(dataset_json(tmp_path, labels))
     assert meaning is not None
     assert meaning.key == key
-    for folder in ("labelsTr", "labelsTs", "LABELSTR"):
-        (tmp_path / folder).mkdir()
+    for folder in ("labelsTr", "labelsTs", "LABELSTR", "gt_segmentations", "fold_0/validation"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         assert meaning_of_dataset(tmp_path / folder) == meaning
 
 

@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from bisc.core.errors import InputError
 from bisc.core.jsonfile import Document, read_document
-from bisc.core.paths import exists
+from bisc.core.paths import exists, name_of
 from bisc.imageio.text_headers import nrrd_pairs
 
 MAX_LABEL: Final = 255
 DATASET_JSON: Final = "dataset.json"
 OPTION: Final = "--labels"
 EXAMPLE: Final = "--labels kidney=2,tumor=1"
-LABEL_FOLDERS: Final = ("labelstr", "labelsts")
+LABEL_FOLDERS: Final = ("labelstr", "labelsts", "gt_segmentations")
 """nnU-Net's folders of label maps, in lower case; dataset.json lies beside them."""
 
 BACKGROUND, KIDNEY, TUMOR, CYST = "background", "kidney", "tumor", "cyst"
@@ -135,7 +135,11 @@ def meaning_of_dataset(folder: Path) -> LabelMeaning | None:
     Raises:
         InputError: If it cannot be read, or its names do not tell kidney from tumour.
     """
-    homes = [folder, folder.absolute().parent] if folder.name.lower() in LABEL_FOLDERS else [folder]
+    homes, above, name = [folder], folder.absolute().parent, name_of(folder)
+    if name.lower() in LABEL_FOLDERS:
+        homes.append(above)
+    elif name == "validation" and above.name.startswith("fold_"):  # of a network of nnU-Net's
+        homes.append(above.parent)
     path = next((home / DATASET_JSON for home in homes if exists(home / DATASET_JSON)), None)
     if path is None:
         return None

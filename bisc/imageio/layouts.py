@@ -27,7 +27,7 @@ _TEST_FOLDERS: Final = ("imagests", "labelsts")
 _COMPANION_NAMES: Final = ("readme", "license", "licence", "copying", "changelog", "citation")
 _COMPANION_SUFFIXES: Final = (".json", ".md")
 _COMPANIONS: Final = ("thumbs.db", "desktop.ini", "__macosx")
-_CASE_COMPANIONS: Final = ("segmentations", "instances")
+CASE_COMPANIONS: Final = ("segmentations", "instances")
 """Folders of single annotations in KiTS21's and KiTS23's cases."""
 _ARCHIVES: Final = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 PLACES: Final = "CASE/imaging.nii.gz and CASE/segmentation.nii.gz, or imagesTr and labelsTr"
@@ -162,7 +162,7 @@ def _kits_case(folder: Path, layout: Layout) -> None:
             case.labels.append(path)
         elif stem.endswith("_seg"):
             case.other_labels.append(path)
-        elif not (path.is_dir() and path.name.lower() in _CASE_COMPANIONS):
+        elif not (path.is_dir() and path.name.lower() in CASE_COMPANIONS):
             others.append(path)
     if not case.images and not case.labels and not case.other_labels:
         if not is_companion(folder):
