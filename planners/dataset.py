@@ -34,10 +34,11 @@ class MeasureJob:
 
 
 class MeasuredCase(Document, frozen=True):
-    """A case's measurement with the stamp of the files it was taken from."""
+    """A case's measurement with the stamp of the files it was taken from, and what was noted of them."""
 
     stamp: str
     fingerprint: CaseFingerprint
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,13 @@ def measure_job(job: MeasureJob) -> Examined:
             known = load_json(job.record, MeasuredCase, "")
             fresh = known.stamp == job.case.stamp()
             if fresh and known.fingerprint.name == job.case.name:
-                return Examined(known.fingerprint)
+                return Examined(known.fingerprint, notes=known.notes)
         except BiscError:
             pass  # missing or from another version: measure
     examined = examine_case(job.case, with_digest=job.again)
     if examined.fingerprint is not None:
-        save_json(job.record, MeasuredCase(stamp=job.case.stamp(), fingerprint=examined.fingerprint))
+        record = MeasuredCase(stamp=job.case.stamp(), fingerprint=examined.fingerprint, notes=examined.notes)
+        save_json(job.record, record)
     return examined
 
 

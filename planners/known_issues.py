@@ -15,23 +15,30 @@ MARKS_OF_OTHERS: Final = ("kits21", "kits23")
 NO_KITS: Final = ("simulation.json", "kits23.json")
 """What lies beside cases that only bear KiTS19's names."""
 _REPOSITORY: Final = "github.com/neheller/kits19"
-_PHASE: Final = (
-    "a second contrast phase was appended below, its kidneys and tumour without labels",
-    f"{_REPOSITORY}, issue 6; changelog of 15 April 2019: cropped since",
-    "look whether slices repeat beyond the labelled ones, and remove the case if so",
-)
+_NEWER: Final = "get the case anew if yours is older"
 _RELABELLED: Final = f"{_REPOSITORY}, changelog of 20 December 2019: corrected since"
-_NEWER: Final = "get the label map anew if yours is older"
+
+
+def _phase(since: str = "") -> tuple[str, str, str]:
+    """Of issue 6; `since` is what the changelog says became of the case, which is silent on one of them."""
+    return (
+        "a second contrast phase was appended, its kidneys and tumour without labels",
+        f"{_REPOSITORY}, issue 6{since}",
+        "look whether slices repeat beyond the labelled ones, and remove the case if so",
+    )
+
+
+_CROPPED: Final = "; changelog of 15 April 2019: cropped since"
 ISSUES: Final[Mapping[str, tuple[tuple[str, str, str], ...]]] = {
     "case_00015": (
         ("a fluid collection in the spleen was labelled kidney", f"{_RELABELLED} (issue 21)", _NEWER),
-        _PHASE,
+        _phase("; changelog of 15 April 2019: another scan since"),
     ),
     "case_00023": (("the tumour's place and extent were wrong", _RELABELLED, _NEWER),),
-    "case_00025": (_PHASE,),
+    "case_00025": (_phase(),),
     "case_00037": (("a large cystic tumour was labelled as a cyst, and so as kidney", _RELABELLED, _NEWER),),
-    "case_00061": (_PHASE,),
-    "case_00117": (_PHASE,),
+    "case_00061": (_phase(_CROPPED),),
+    "case_00117": (_phase(_CROPPED),),
     "case_00125": (("the tumour's place and extent were wrong", _RELABELLED, _NEWER),),
 }
 OTHER_SIZE: Final = "case_00160"

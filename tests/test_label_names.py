@@ -247,3 +247,34 @@ def test_what_lies_between_labels_is_none(value: float) -> None:
     assert read(np.array([0.019, 1.019, 1.981, -0.019])).tolist() == [0, 1, 2, 0]
     with pytest.raises(InputError, match=r"label values .*expected 0 background, 1 kidney, 2 tumour \(3 cyst\)"):
         read(np.array([0.0, value]))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+LABELS = st.dictionaries(
+    st.sampled_from(["kidney", "tumor", "masses", "cyst", "background", "1", "2", "ignore", "left kidney", ""]),
+    JSON | st.integers(0, 5) | st.lists(st.integers(0, 5), max_size=4) | st.sampled_from(["kidney", "tumor"]),
+    max_size=5,
+)
+
+
+@given(LABELS | JSON)
+def test_whatever_dataset_json_holds_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, labels: Any) -> None:
+    """Read: a kidney, every value in one class, 0 in none. Refused: by an InputError of one line."""
+    folder = tmp_path_factory.getbasetemp()
+    try:
+        meaning = meaning_of_dataset(dataset_json(folder, labels))
+    except InputError as error:
+        assert "\n" not in str(error)
+        return
+    if labels is None:
+        assert meaning is None
+        return
+    assert meaning is not None
+    values = [*meaning.kidney, *meaning.tumor, *meaning.cyst, *meaning.background]
+    assert meaning.kidney
+    assert len(set(values)) == len(values)
+    assert 0 not in values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,8 @@ from bisc.core.volume import Volume, digest_of
 from bisc.imageio.dataset import RawCase
 from bisc.imageio.files import files_of
 from bisc.imageio.label_names import meaning_of_option
-from bisc.planners.source import load_meaning
-from bisc.preprocessing.cache import CacheJob, cache_key
+from bisc.planners.source import load_meaning, load_source
+from bisc.preprocessing.cache import CacheJob, cache_key, is_fresh
 
 DATA = Path("bisc_data")
 PLAN = ("-d", "Data", "-np", "1")
@@ -162,3 +163,11 @@ def test_a_cache_key_holds_the_stamp(tmp_path: Path) -> None:
     key = cache_key(CacheJob(case, settings_for(), tmp_path))
     os.utime(tmp_path / "image.raw", ns=(0, 7))
     assert cache_key(CacheJob(case, settings_for(), tmp_path)) != key
+
+
+def test_records_of_older_versions_are_read(tmp_path: Path) -> None:
+    """source.json without labels, case.json without a digest: KiTS's numbers, and stale only for --verify."""
+    (tmp_path / "source.json").write_text(json.dumps({"folder": str(tmp_path)}))
+    assert (load_source(tmp_path), load_meaning(tmp_path)) == (tmp_path, None)
+    (tmp_path / "case.json").write_text(json.dumps({"name": "a", "key": "k", "regions": []}))
+    assert [is_fresh(tmp_path, "k"), is_fresh(tmp_path, "k", "digest"), is_fresh(tmp_path, "l")] == [True, False, False]

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         remove_partial(folder)
     report = Report(target, raw, [*dataset.notes])
     if dataset.notes:
-        say(f"{len(dataset.notes)} files or cases not used: {unused_line(dataset.notes, raw)}; see {target / VERIFY}")
+        say(f"not used: {unused_line(dataset.notes, raw)}; see {target / VERIFY}")
     report.add(dataset.faults)
     n_workers = workers_that_fit((case.image or case.labels for case in dataset.cases), args.n_workers, PROG)
     with process_pool(n_workers) as pool:
