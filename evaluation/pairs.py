@@ -199,16 +199,14 @@ def _find(path: Path, names: tuple[str, ...], passed_over: list[Path]) -> dict[s
 def _is_expected(entry: Path) -> bool:
     """Whether something without a label map ordinarily lies there: companions, results, KiTS19's test cases."""
     if entry.is_dir() and KITS_NAME.fullmatch(entry.name):
-        return all(_is_beside_reference(path) or is_companion(path) for path in entries_of(entry))
+        return all(stem_of(path).lower() == IMAGING or is_companion(path) for path in entries_of(entry))
     if entry.is_dir():
         return entry.name.lower() in (*OUTPUT_FOLDERS, *CASE_COMPANIONS)
     return is_companion(entry) or entry.name.lower().endswith(OUTPUT_SUFFIXES)
 
 
 def _is_beside_reference(file: Path) -> bool:
-    """Whether a file in a single case's folder is no reference: its CT, or KiTS21's other aggregates."""
-    if not image_suffix(file):
-        return False
+    """Whether an image in a single case's folder is no reference: its CT, or KiTS21's other aggregates."""
     stem = stem_of(file).lower()
     return stem == IMAGING or (stem.endswith("_seg") and stem not in REFERENCE_NAMES)
 

@@ -109,10 +109,13 @@ def test_what_is_passed_over_is_named_in_one_line(tmp_path: Path, capsys: pytest
         (tmp_path / "out" / name).touch()
     save(tmp_path / "out" / "rough" / "a.nii.gz")
     save(tmp_path / "out" / "d" / "deeper" / "prediction.nii.gz")
-    (tmp_path / "ref" / "case_00210").mkdir()
+    for case, name in (("case_00210", "imaging.nii.gz"), ("case_00211", "aggregated_OR_seg.nii.gz")):
+        (tmp_path / "ref" / case).mkdir()
+        (tmp_path / "ref" / case / name).touch()
     assert run("-r", tmp_path / "ref", "-p", tmp_path / "out") == 0
     (line,) = capsys.readouterr().err.splitlines()
-    named = [str(tmp_path / "out" / name) for name in ("b.nii.zip", "c.hdr", "d", "notes.txt")]
+    named = [str(tmp_path / "ref" / "case_00211")]
+    named += [str(tmp_path / "out" / name) for name in ("b.nii.zip", "c.hdr", "d", "notes.txt")]
     assert line == f"bisc_evaluate: warning: no label map by name or layout, so not used: {', '.join(named)}"
 
 

@@ -15,6 +15,7 @@ from hostile_kinds import run_command, voxels
 from test_label_names import dataset_json
 from training_fixtures import STORED, patient
 
+from bisc.core.errors import InputError
 from bisc.core.volume import Volume, digest_of
 from bisc.imageio.dataset import RawCase
 from bisc.imageio.files import files_of
@@ -171,3 +172,10 @@ def test_records_of_older_versions_are_read(tmp_path: Path) -> None:
     assert (load_source(tmp_path), load_meaning(tmp_path)) == (tmp_path, None)
     (tmp_path / "case.json").write_text(json.dumps({"name": "a", "key": "k", "regions": []}))
     assert [is_fresh(tmp_path, "k"), is_fresh(tmp_path, "k", "digest"), is_fresh(tmp_path, "l")] == [True, False, False]
+
+
+@pytest.mark.parametrize("labels", ['{"kidney": []}', '{"kidney": [1], "tumor": [1]}', '{"kidney": [300]}', '{"a": 1}'])
+def test_a_damaged_meaning_is_refused(tmp_path: Path, labels: str) -> None:
+    (tmp_path / "source.json").write_text(f'{{"folder": "/", "labels": {labels}}}')
+    with pytest.raises(InputError, match=r"source\.json: .*run bisc_plan_and_preprocess"):
+        load_meaning(tmp_path)

@@ -75,6 +75,12 @@ class LabelMeaning(Document, frozen=True):
     background: tuple[int, ...] = ()
     source: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what no table of labels can be; msgspec turns the ValueError into its own, with the place."""
+        every = [*self.kidney, *self.tumor, *self.cyst, *self.background]
+        if not self.kidney or len(set(every)) < len(every) or not all(1 <= value <= MAX_LABEL for value in every):
+            raise ValueError(f"labels need a kidney, and each value once, from 1 to {MAX_LABEL}")
+
     @property
     def is_given(self) -> bool:
         """Whether the user said so with `--labels`, which wins over files."""
