@@ -42,10 +42,11 @@ def score_pair(pair: Pair) -> Scored:
     Raises:
         InputError: If the reference cannot be read.
     """
-    reference = read_labels(pair.reference)
+    reference = read_labels(pair.reference, pair.reference_labels)
     if pair.prediction is None:
         return Scored(score_worst(pair.case, reference, "missing"))
     try:
-        return Scored(score_images(pair.case, reference, read_labels(pair.prediction)))
+        prediction = read_labels(pair.prediction, pair.prediction_labels)
+        return Scored(score_images(pair.case, reference, prediction))
     except InputError as error:
         return Scored(score_worst(pair.case, reference, "failed"), error)

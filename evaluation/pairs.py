@@ -8,11 +8,27 @@ from pathlib import Path
 
 from bisc.core.errors import InputError
 from bisc.core.names import check_name
+from bisc.core.paths import exists
 from bisc.imageio import IMAGE_SUFFIXES, image_suffix
+from bisc.imageio.dataset import KITS_NAME
+from bisc.imageio.label_names import LabelMeaning, meaning_of_dataset
+from bisc.imageio.layouts import (
+    CASE_COMPANIONS,
+    IMAGING,
+    LABEL_STEMS,
+    LABELS_TR,
+    detached,
+    entries_of,
+    is_companion,
+    stem_of,
+)
 
-REFERENCE_NAMES = ("segmentation",)
+REFERENCE_NAMES = LABEL_STEMS
 PREDICTION_NAMES = ("prediction", "segmentation")
-"""Stems of the label map inside a case's own folder, the first one present wins."""
+"""Stems of the label map inside a case's own folder, in lower case; the first one present wins."""
+OUTPUT_SUFFIXES = (".csv", ".npz", ".pkl", ".png", ".html")
+OUTPUT_FOLDERS = ("rough", "figures")
+"""What prediction and evaluation leave beside masks, here and in nnU-Net."""
 
 LIST_NAME = "predictions.csv"
 SKIPPED = "skipped"
@@ -21,11 +37,14 @@ SKIPPED = "skipped"
 
 @dataclass(frozen=True)
 class Pair:
-    """A case with its reference and, unless it is missing, its prediction."""
+    """A case with its reference and, unless it is missing, its prediction; and what the values of each mean, where
+    `--labels` or a dataset.json says so."""
 
     case: str
     reference: Path
     prediction: Path | None
+    reference_labels: LabelMeaning | None = None
+    prediction_labels: LabelMeaning | None = None
 
 
 @dataclass(frozen=True)
@@ -36,14 +55,21 @@ class Pairing:
         pairs: In the order of the cases' names.
         without_reference: Cases predicted that have no reference; they cannot be scored.
         without_prediction: Cases that have a reference but were not predicted and are not asked for.
+        passed_over: Files and folders that are neither a label map nor what ordinarily lies beside one.
     """
 
     pairs: tuple[Pair, ...]
     without_reference: tuple[str, ...]
     without_prediction: tuple[str, ...]
+    passed_over: tuple[Path, ...] = ()
 
 
-def find_pairs(reference: Path, prediction: Path, all_references: bool = False) -> Pairing:
+def find_pairs(
+    reference: Path,
+    prediction: Path,
+    all_references: bool = False,
+    labels: tuple[LabelMeaning | None, LabelMeaning | None] = (None, None),
+) -> Pairing:
     """Match predictions with references by the name of their case.
 
     Scored are the cases that have a prediction or are named in the prediction folder's predictions.csv: a
@@ -53,15 +79,26 @@ def find_pairs(reference: Path, prediction: Path, all_references: bool = False) 
         reference: A label map; a folder of label maps; an nnU-Net data set or labelsTr; or a KiTS folder.
         prediction: A label map, or a folder of label maps named CASE, or of folders CASE with one.
         all_references: Score every reference; those without a prediction then count as missing.
+        labels: What the values of references and of predictions mean, as the user says; None: as a dataset.json
+            beside them says.
 
     Raises:
-        InputError: If a path does not exist or holds no label map, a case occurs twice, or none matches.
+        InputError: If a path does not exist or holds no label map, a case occurs twice, none matches, or a
+            dataset.json does not tell kidney from tumour.
     """
+    for path, name in ((reference, "segmentation"), (prediction, "prediction")):
+        if not exists(path):
+            raise InputError(path, "does not exist", _layouts(name))
+    of_reference, of_prediction = (
+        given or meaning_beside(path) for given, path in zip(labels, (reference, prediction), strict=True)
+    )
     if reference.is_file() and prediction.is_file():
         _check_is_label_map(prediction)
-        return Pairing((Pair(case_name(reference), reference, prediction),), (), ())
-    references = _find(reference, REFERENCE_NAMES)
-    predictions = _find(prediction, PREDICTION_NAMES)
+        pair = Pair(case_name(reference), reference, prediction, of_reference, of_prediction)
+        return Pairing((pair,), (), ())
+    passed_over: list[Path] = []
+    references = _find(reference, REFERENCE_NAMES, passed_over)
+    predictions = _find(prediction, PREDICTION_NAMES, passed_over)
     named = read_case_list(prediction / LIST_NAME) if prediction.is_dir() else ()
     if not references:
         raise InputError(reference, "holds no label map", _layouts("segmentation"))
@@ -78,10 +115,26 @@ def find_pairs(reference: Path, prediction: Path, all_references: bool = False) 
             "name each prediction after its case",
         )
     return Pairing(
-        tuple(Pair(case, references[case], predictions.get(case)) for case in scored),
+        tuple(Pair(case, references[case], predictions.get(case), of_reference, of_prediction) for case in scored),
         tuple(sorted(asked - references.keys())),
         tuple(sorted(references.keys() - set(scored))),
+        tuple(passed_over),
     )
+
+
+def meaning_beside(path: Path) -> LabelMeaning | None:
+    """What a dataset.json says of the label maps at `path`: of a data set, its labelsTr, a folder of nnU-Net's
+    predictions, or one file in any of these.
+
+    Raises:
+        InputError: If it cannot be used.
+    """
+    folder = path if path.is_dir() else path.absolute().parent
+    found = meaning_of_dataset(folder)
+    in_case = path.is_dir() or case_name(path) == folder.name
+    if found is None and in_case and _in_case_folder(folder, (*PREDICTION_NAMES, *REFERENCE_NAMES)):
+        return meaning_of_dataset(folder.absolute().parent)
+    return found
 
 
 def case_name(path: Path) -> str:
@@ -92,8 +145,9 @@ def case_name(path: Path) -> str:
         InputError: If it has no suffix of an image.
     """
     _check_is_label_map(path)
-    stem = path.name[: -len(image_suffix(path) or "")]
-    return path.absolute().parent.name if stem in PREDICTION_NAMES else stem
+    stem = stem_of(path)
+    in_folder = stem.lower() in (*PREDICTION_NAMES, *REFERENCE_NAMES)
+    return path.absolute().parent.name if in_folder else stem
 
 
 def read_case_list(path: Path) -> tuple[str, ...]:
@@ -117,31 +171,66 @@ def read_case_list(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _find(path: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """Label maps by case: a single file, a flat folder, labelsTr within it, or one folder per case."""
+def _find(path: Path, names: tuple[str, ...], passed_over: list[Path]) -> dict[str, Path]:
+    """Label maps by case: a single file, a flat folder, labelsTr within it, or one folder per case.
+
+    What is neither is added to `passed_over`.
+    """
     if path.is_file():
         return {case_name(path): path}
-    if not path.is_dir():
-        raise InputError(path, "does not exist", _layouts(names[0]))
-    labels = path / "labelsTr"
-    folder = labels if labels.is_dir() else path
+    inside = [entry for entry in entries_of(path) if entry.name.lower() == LABELS_TR and entry.is_dir()]
+    folder = inside[0] if inside else path
     found: dict[str, Path] = {}
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue  # unfinished work (bisc.core.files) and what an operating system leaves behind
+    entries = entries_of(folder)
+    data = detached(entry for entry in entries if image_suffix(entry))
+    for entry in entries:
         label_map = _in_case_folder(entry, names) if entry.is_dir() else entry
         if label_map is None or image_suffix(label_map) is None:
+            if entry not in data and not _is_expected(entry):
+                passed_over.append(entry)
+            continue
+        if names == REFERENCE_NAMES and not entry.is_dir() and _is_beside_reference(entry):
             continue
         case = entry.name if entry.is_dir() else case_name(entry)
         if case in found:
-            raise InputError(label_map, f"a second label map of {case}, beside {found[case]}", "one", "remove one")
+            raise _second(label_map, case, found[case])
         found[case] = label_map
     return found
 
 
+def _is_expected(entry: Path) -> bool:
+    """Whether something without a label map ordinarily lies there: companions, results, KiTS19's test cases."""
+    if entry.is_dir() and KITS_NAME.fullmatch(entry.name):
+        return all(stem_of(path).lower() == IMAGING or is_companion(path) for path in entries_of(entry))
+    if entry.is_dir():
+        return entry.name.lower() in (*OUTPUT_FOLDERS, *CASE_COMPANIONS)
+    return is_companion(entry) or entry.name.lower().endswith(OUTPUT_SUFFIXES)
+
+
+def _is_beside_reference(file: Path) -> bool:
+    """Whether an image in a single case's folder is no reference: its CT, or KiTS21's other aggregates."""
+    stem = stem_of(file).lower()
+    return stem == IMAGING or (stem.endswith("_seg") and stem not in REFERENCE_NAMES)
+
+
 def _in_case_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
-    candidates = (folder / f"{name}{suffix}" for name in names for suffix in IMAGE_SUFFIXES)
-    return next((path for path in candidates if path.is_file()), None)
+    """The label map of a case's own folder, if any: by the first of `names` that is there.
+
+    Raises:
+        InputError: If it is there in two formats or spellings.
+    """
+    by_stem: dict[str, list[Path]] = {}
+    for path in entries_of(folder):
+        if image_suffix(path) and path.is_file():
+            by_stem.setdefault(stem_of(path).lower(), []).append(path)
+    paths = next((by_stem[name] for name in names if name in by_stem), [])
+    if len(paths) > 1:
+        raise _second(paths[1], folder.name, paths[0])
+    return paths[0] if paths else None
+
+
+def _second(path: Path, case: str, first: Path) -> InputError:
+    return InputError(path, f"a second label map of {case}, beside {first}", "one", "remove one")
 
 
 def _check_is_label_map(path: Path) -> None:

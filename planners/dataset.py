@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bisc.core.errors import BiscError, InputError
+from msgspec.structs import replace
+
+from bisc.core.errors import BiscError
 from bisc.core.files import write_text
 from bisc.core.jsonfile import Document, load_json, save_json, to_json
 from bisc.core.names import check_name
@@ -16,12 +17,11 @@ from bisc.core.parallel import run_cases
 from bisc.imageio.dataset import RawCase
 from bisc.planners.duplicates import split_duplicates
 from bisc.planners.examine import Examined, examine_case, header_faults
-from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerprint, source_stamp
+from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerprint
 from bisc.planners.plan import Plan
-from bisc.planners.planner import explain, make_plan
+from bisc.planners.planner import LABEL_NOTE, explain, make_plan
+from bisc.planners.source import MEND
 from bisc.planners.splits import Splits, make_splits
-
-MEND = "run bisc_plan_and_preprocess"
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,28 @@ class MeasureJob:
 
 
 class MeasuredCase(Document, frozen=True):
-    """A case's measurement with the stamp of the files it was taken from."""
+    """A case's measurement with the stamp of the files it was taken from, and what was noted of them."""
 
     stamp: str
     fingerprint: CaseFingerprint
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The fingerprint of the usable cases, and what was wrong with the others."""
+    """The fingerprint of the usable cases, and what was wrong with the others.
+
+    Attributes:
+        fingerprint: Of the usable cases.
+        faults: Case name and fault.
+        notes: Case name and what a user should know, though it stops nothing.
+        voxels: By case, a digest of the voxels, where the files were read again.
+    """
 
     fingerprint: Fingerprint
     faults: tuple[tuple[str, BiscError], ...]
+    notes: tuple[tuple[str, str], ...] = ()
+    voxels: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def measure_dataset(
@@ -70,7 +80,12 @@ def measure_dataset(
     faults += [(name, fault) for name, one in examined for fault in one.faults]
     found, duplicates = split_duplicates([e.fingerprint for _, e in examined if e.fingerprint is not None], cases)
     fingerprint = Fingerprint(schema_version=SCHEMA_VERSION, dataset=name, cases=found)
-    return Measured(fingerprint, tuple(sorted([*faults, *duplicates], key=lambda fault: fault[0])))
+    return Measured(
+        fingerprint,
+        tuple(sorted([*faults, *duplicates], key=lambda fault: fault[0])),
+        tuple((name, note) for name, one in examined for note in one.notes),
+        {name: one.voxels for name, one in examined if one.voxels},
+    )
 
 
 def measure_job(job: MeasureJob) -> Examined:
@@ -78,30 +93,37 @@ def measure_job(job: MeasureJob) -> Examined:
     if not job.again and not header_faults(job.case):
         try:
             known = load_json(job.record, MeasuredCase, "")
-            fresh = known.stamp == source_stamp(job.case.image, job.case.labels)
+            fresh = known.stamp == job.case.stamp()
             if fresh and known.fingerprint.name == job.case.name:
-                return Examined(known.fingerprint)
+                return Examined(known.fingerprint, notes=known.notes)
         except BiscError:
             pass  # missing or from another version: measure
-    examined = examine_case(job.case)
+    examined = examine_case(job.case, with_digest=job.again)
     if examined.fingerprint is not None:
-        stamp = source_stamp(job.case.image, job.case.labels)
-        save_json(job.record, MeasuredCase(stamp=stamp, fingerprint=examined.fingerprint))
+        record = MeasuredCase(stamp=job.case.stamp(), fingerprint=examined.fingerprint, notes=examined.notes)
+        save_json(job.record, record)
     return examined
 
 
-def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float) -> Plan:
+def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float, label_note: str = LABEL_NOTE) -> Plan:
     """Write fingerprint.json, plan.json, plan.txt and splits.json under `folder`, and return the plan.
 
     A plan made from the same fingerprint for the same memory stays, so that a person's own changes to it do; splits
     stay while the cases are the same.
+
+    Args:
+        fingerprint: Of the data set.
+        folder: Its folder of preprocessed files.
+        memory_gb: Target for the peak of a training step, in GiB.
+        label_note: What the labels mean, in words.
     """
     unchanged = _text(folder / "fingerprint.json") == to_json(fingerprint)
     kept = folder / "plan.json"
     plan = load_json(kept, Plan, "correct it, or delete it to plan anew") if unchanged and kept.exists() else None
     if plan is None or plan.memory_gb != memory_gb:
-        plan = make_plan(fingerprint, memory_gb)
-        save_json(folder / "plan.json", plan)
+        plan = make_plan(fingerprint, memory_gb, label_note)
+    plan = replace(plan, label_note=label_note)
+    save_json(kept, plan)
     # After its plan: a run cut off in between must not take an older plan for this fingerprint's.
     save_json(folder / "fingerprint.json", fingerprint)
     write_text(folder / "plan.txt", explain(plan))
@@ -109,29 +131,6 @@ def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float) -> Pl
     if _cases_of(folder) != {c.name for c in fingerprint.cases}:
         save_json(folder / "splits.json", splits)
     return plan
-
-
-class Source(Document, frozen=True):
-    """`source.json`: where the raw data set lay when it was planned."""
-
-    folder: str
-
-
-def save_source(folder: Path, raw: Path) -> None:
-    """Remember where a preprocessed data set's raw files are; the fold's validation reads them again."""
-    save_json(folder / "source.json", Source(folder=str(raw.resolve())))
-
-
-def load_source(folder: Path) -> Path:
-    """The raw folder of a preprocessed data set.
-
-    Raises:
-        InputError: If it is not known or no longer there.
-    """
-    raw = Path(load_json(folder / "source.json", Source, MEND).folder)
-    if not os.path.isdir(raw):  # noqa: PTH112 - Path.is_dir raises for a name that is too long or holds a null
-        raise InputError(raw, "the raw data set is no longer there", "its folder", f"{MEND} with its new place")
-    return raw
 
 
 def load_plan(folder: Path) -> Plan:

@@ -11,8 +11,10 @@ import numpy as np
 
 from bisc.core.errors import InputError
 from bisc.core.roi import Box
+from bisc.core.volume import digest_of
 from bisc.imageio import CaseImage, check_same_grid, read_header, read_image, read_labels
 from bisc.imageio.dataset import RawCase
+from bisc.imageio.label_map import meaning_for
 from bisc.imageio.plausible import check_hu, check_kidney_hu
 from bisc.planners.fingerprint import N_QUANTILES, CaseFingerprint, measure_labels
 
@@ -23,10 +25,19 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Examined:
-    """A case's measurement, or None with its faults: a header's, a voxel's and a grid's are told together."""
+    """A case's measurement, or None with its faults: a header's, a voxel's and a grid's are told together.
+
+    Attributes:
+        fingerprint: The measurement.
+        faults: What is wrong.
+        voxels: A digest of the voxels it was taken from (`digest_of`), where it was asked for.
+        notes: What a user should know though it stops nothing, a line each.
+    """
 
     fingerprint: CaseFingerprint | None
     faults: tuple[InputError, ...] = ()
+    voxels: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def header_faults(case: RawCase) -> list[InputError]:
@@ -34,10 +45,17 @@ def header_faults(case: RawCase) -> list[InputError]:
     return _headers(case)[1]
 
 
-def examine_case(case: RawCase) -> Examined:
-    """Read and measure one case; nothing is raised for what is wrong with its files."""
+def examine_case(case: RawCase, with_digest: bool = False) -> Examined:
+    """Read and measure one case; nothing is raised for what is wrong with its files.
+
+    Args:
+        case: What to read.
+        with_digest: Also a digest of the voxels.
+    """
     headers, faults = _headers(case)
-    labels = _attempt(read_labels, case.labels, faults) if case.labels in headers else None
+    labels = None
+    if case.labels in headers:
+        labels = _attempt(lambda path: read_labels(path, case.meaning), case.labels, faults)
     image = None
     if case.image is not None and case.image in headers:
         image = _attempt(read_image, case.image, faults)
@@ -49,14 +67,17 @@ def examine_case(case: RawCase) -> Examined:
         _attempt(lambda q: check_kidney_hu(image.path, q[MEDIAN]) if q else None, quantiles, faults)
     if faults or labels is None:
         return Examined(None, tuple(faults))
-    return Examined(measure_labels(case.name, labels.volume, quantiles))
+    read = [one.volume for one in (image, labels) if one is not None]
+    voxels = digest_of(*read) if with_digest else ""
+    return Examined(measure_labels(case.name, labels.volume, quantiles), voxels=voxels)
 
 
 def _headers(case: RawCase) -> tuple[dict[Path | None, CaseImage], list[InputError]]:
     """The readable headers by path, and the faults of the others and of the two grids."""
     faults: list[InputError] = []
     headers: dict[Path | None, CaseImage] = {}
-    for path in (case.image, case.labels):
+    _attempt(lambda one: meaning_for(one.labels, one.meaning), case, faults)
+    for path in (case.image, None if faults else case.labels):
         header = None if path is None else _attempt(read_header, path, faults)
         if header is not None:
             headers[path] = header

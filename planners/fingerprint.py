@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from bisc.core.jsonfile import Document
@@ -72,12 +70,6 @@ def measure_labels(name: str, labels: Volume, hu_quantiles: list[int] | None = N
         tumor_ml=round(float(np.count_nonzero(inside == TUMOR)) * ml, 3),
         hu_quantiles=hu_quantiles,
     )
-
-
-def source_stamp(*paths: Path | None) -> str:
-    """What shows that a source file changed: its size and modification time."""
-    stats = [p.stat() for p in paths if p is not None]
-    return " ".join(f"{s.st_size}:{s.st_mtime_ns}" for s in stats)
 
 
 def _extent(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> tuple[float, float, float]:

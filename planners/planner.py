@@ -30,13 +30,17 @@ MIN_FOUND_KIDNEY_ML: Final = 5.0
 CT_DEFAULT: Final = Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0)
 """Used only where a data set has no images (a plan from label maps alone)."""
 
+LABEL_NOTE: Final = "0 background, 1 kidney, 2 tumour; 3 (cyst, KiTS21/23) counts as kidney, KiTS19's convention"
+"""Where nothing says otherwise."""
 
-def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB) -> Plan:
+
+def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, label_note: str = LABEL_NOTE) -> Plan:
     """The plan that a fingerprint and a memory target determine.
 
     Args:
         fingerprint: The measured data set.
         memory_gb: Target for the peak of a training step, in GiB.
+        label_note: What the labels mean, in words.
 
     Raises:
         InputError: If no case has a kidney of plausible size.
@@ -81,7 +85,7 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB) ->
         rough=_stage(rough),
         fine=_stage(fine),
         memory_gb=memory_gb,
-        label_note="0 background, 1 kidney, 2 tumour; 3 (cyst, KiTS21/23) counts as kidney, KiTS19's convention",
+        label_note=label_note,
         reasons=reasons,
     )
 

@@ -12,12 +12,14 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from bisc.core.choices import STAGES
 from bisc.core.errors import BiscError
 from bisc.core.files import atomic_folder
 from bisc.core.geometry import Geometry, Triple
 from bisc.core.jsonfile import Document, load_json, save_json
+from bisc.core.volume import digest_of
 from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels
 from bisc.imageio.dataset import RawCase
 from bisc.preprocessing.crop import RoiRule, find_kidneys, map_box, roi_box
@@ -42,20 +44,26 @@ class CacheSettings(Document, frozen=True):
 
 
 class CaseRecord(Document, frozen=True):
-    """`case.json` of one cached case; `key` changes with its sources and settings."""
+    """`case.json` of one cached case; `key` changes with its sources and settings, `voxels` with what was read."""
 
     name: str
     key: str
     regions: list[RegionRecord]
+    voxels: str = ""
 
 
 @dataclass(frozen=True)
 class CacheJob:
-    """Cache one case under `root/{rough,fine}/NAME`."""
+    """Cache one case under `root/{rough,fine}/NAME`.
+
+    `voxels` is the digest of what its files hold, where they were read again (`--verify`): a cache of other voxels is
+    stale though size and time of the files are the same.
+    """
 
     case: RawCase
     settings: CacheSettings
     root: Path
+    voxels: str = ""
 
 
 def cache_case(job: CacheJob) -> bool:
@@ -68,15 +76,17 @@ def cache_case(job: CacheJob) -> bool:
         InputError: If the case's files cannot be used.
     """
     key = cache_key(job)
-    stale = [stage for stage in STAGES if not is_fresh(job.root / stage / job.case.name, key)]
+    stale = [stage for stage in STAGES if not is_fresh(job.root / stage / job.case.name, key, job.voxels)]
     if not stale:
         return False
     assert job.case.image is not None  # find_raw_dataset lets no such case through
-    image, labels = read_image(job.case.image), read_labels(job.case.labels)
+    image, labels = read_image(job.case.image), read_labels(job.case.labels, job.case.meaning)
     check_same_grid(image, labels)
+    voxels = digest_of(image.volume, labels.volume)
     for stage in stale:
         grids = _rough_regions(image, job) if stage == "rough" else _fine_regions(labels, job)
-        _write(job.root / stage / job.case.name, job, key, image, labels, grids)
+        record = CaseRecord(name=job.case.name, key=key, regions=[], voxels=voxels)
+        _write(job.root / stage / job.case.name, job, record, image, labels, grids)
     return True
 
 
@@ -91,18 +101,19 @@ def load_regions(folder: Path) -> list[Region]:
 
 
 def cache_key(job: CacheJob) -> str:
-    """Changes with the cache format, the settings and the source files' size or time."""
-    stamps = [(p.stat().st_size, p.stat().st_mtime_ns) for p in (job.case.image, job.case.labels) if p is not None]
-    text = f"{CACHE_FORMAT} {JITTER_MM} {stamps} ".encode() + msgspec.json.encode(job.settings)
+    """Changes with the cache format, the settings, the size or time of the source files and what their labels mean."""
+    text = f"{CACHE_FORMAT} {JITTER_MM} {job.case.stamp()} ".encode() + msgspec.json.encode(job.settings)
     return hashlib.sha256(text).hexdigest()
 
 
-def is_fresh(folder: Path, key: str) -> bool:
-    """Whether a case's cache exists and was made from the same sources with the same settings."""
+def is_fresh(folder: Path, key: str, voxels: str = "") -> bool:
+    """Whether a case's cache exists and was made from the same sources with the same settings; and of these voxels,
+    where their digest is known."""
     try:
-        return load_json(folder / "case.json", CaseRecord, "").key == key
+        record = load_json(folder / "case.json", CaseRecord, "")
     except BiscError:
         return False
+    return record.key == key and (not voxels or record.voxels == voxels)
 
 
 def _rough_regions(image: CaseImage, job: CacheJob) -> list[Geometry]:
@@ -123,11 +134,13 @@ def _fine_regions(labels: CaseImage, job: CacheJob) -> list[Geometry]:
     return regions
 
 
-def _write(folder: Path, job: CacheJob, key: str, image: CaseImage, labels: CaseImage, grids: list[Geometry]) -> None:
+def _write(
+    folder: Path, job: CacheJob, record: CaseRecord, image: CaseImage, labels: CaseImage, grids: list[Geometry]
+) -> None:
     with atomic_folder(folder) as scratch:
-        records = []
+        regions = []
         for i, grid in enumerate(grids):
             levels = to_levels(resample(image.volume, grid), job.settings.intensity)
             targets = targets_of(resample_labels(labels.volume, grid))
-            records.append(save_region(scratch, i, levels, targets, grid.spacing_mm_zyx))
-        save_json(scratch / "case.json", CaseRecord(name=job.case.name, key=key, regions=records))
+            regions.append(save_region(scratch, i, levels, targets, grid.spacing_mm_zyx))
+        save_json(scratch / "case.json", replace(record, regions=regions))

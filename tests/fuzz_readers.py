@@ -74,7 +74,7 @@ def read_splits(folder: Path) -> None:
 
 
 def read_source(folder: Path) -> None:
-    from bisc.planners.dataset import load_source
+    from bisc.planners.source import load_source
 
     assert load_source(folder).is_dir()
 
@@ -256,7 +256,8 @@ def _document(folder: Path, reader: str) -> None:
     from grids import hand_case
 
     from bisc.core.jsonfile import save_json
-    from bisc.planners.dataset import MeasuredCase, Source
+    from bisc.planners.dataset import MeasuredCase
+    from bisc.planners.source import Source
     from bisc.planners.splits import make_splits
     from bisc.simulate.dataset import VERSION, SimulationRecord
 

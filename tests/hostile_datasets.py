@@ -122,6 +122,26 @@ def spacing_of_both(factor: float) -> Make:
     return sound_but(spoil)
 
 
+def segments(*names: str) -> Callable[[Path], Path]:
+    """The label map as 3D Slicer saves it: tumour 1 and kidney 2, under these names."""
+
+    def spoil(case: Path) -> Path:
+        image = sitk.ReadImage(str(case / "segmentation.nii.gz"))
+        (case / "segmentation.nii.gz").unlink()
+        swapped = sitk.Cast((image == 1) * 2 + (image == 2), sitk.sitkUInt8)
+        for i, name in enumerate(names):
+            swapped.SetMetaData(f"Segment{i}_Name", name)
+            swapped.SetMetaData(f"Segment{i}_LabelValue", str(i + 1))
+        path = case / "segmentation.seg.nrrd"
+        sitk.WriteImage(swapped, str(path))
+        return path
+
+    return spoil
+
+
+named_segments = segments("Tumor", "Kidney")
+
+
 def foldered(name: str) -> Make:
     def spoil(case: Path) -> Path:
         (case / name).unlink()
@@ -183,6 +203,8 @@ BAD_CASES = (
     CaseKind("two names for one scan", twice, "is the same scan as sound_0"),
     CaseKind("training image a dangling link", linked(IMG, "gone.nii.gz"), "a link that leads nowhere"),
     CaseKind("case folder a link in a circle", circle, "a link that leads nowhere"),
+    CaseKind("segments with sides", sound_but(segments("left kidney", "right kidney")), "without sides"),
+    CaseKind("segments without names of their own", sound_but(segments("Segment_1", "Segment_2")), "names of kidney"),
     CaseKind("label map a folder", foldered(SEG), "is a folder"),
     CaseKind(
         "label map with a negative spacing",
@@ -194,6 +216,8 @@ BAD_CASES = (
 ODD_CASES = (
     CaseKind("float labels that are whole numbers", label_map(lambda a: a.astype(np.float32))),
     CaseKind("a training image in 4-D, of one volume", sound_but(in_four_dimensions)),
+    CaseKind("labels as nibabel scales them", label_map(lambda a: a * np.float32(0.996))),
+    CaseKind("a segmentation that names its segments", sound_but(named_segments)),
     CaseKind("label 3 (cyst)", label_map(lambda a: a + (a == 2))),
     CaseKind("an empty label map (noted on the terminal)", label_map(np.zeros_like)),
     CaseKind("blanks and Unicode in a case's name", lambda f, c: sound(f, "Fall 7 腎", 3)),

@@ -86,6 +86,14 @@ SCORING = (
         absent=("masks/report.csv",),
     ),
     RunKind(
+        "predictions whose dataset.json has sides",
+        "evaluate",
+        given(SCORE, written("masks/dataset.json", '{"labels": {"left kidney": 1, "right kidney": 2}}')),
+        "without sides",
+        "masks/dataset.json",
+        absent=("masks/report.csv",),
+    ),
+    RunKind(
         "a report below a file",
         "evaluate",
         given((*SCORE, "-o", "in/sound.nii.gz/r.csv")),
@@ -140,6 +148,13 @@ FLAGS = (
     flag("train", *TRAIN, "--epochs", "0", told="not a whole number of at least 1"),
     flag("train", "rough", "0", "--preset", "magic", told="no preset 'magic'"),
     flag("evaluate", *SCORE, "-o", "report.txt", told="ends in '.txt'", names="report.txt"),
+    flag(
+        "plan_and_preprocess", *PLAN, "--labels", "kidney=1,liver=2", told="expected kidney, tumor, cyst or background"
+    ),
+    flag("plan_and_preprocess", *PLAN, "--labels", "tumor=1", told="a value for the kidney"),
+    flag("evaluate", *SCORE, "--labels", "kidney", told="expected kidney, tumor, cyst or background"),
+    flag("evaluate", *SCORE, "--labels-of-predictions", "kidney=1,tumor=1", told="a value twice"),
+    flag("evaluate", "--labels", "kidney=1", told="given without -r and -p"),
     flag("simulate", "-o", "sim", "--seed", "-1", told="at least 0"),
     flag("simulate", "-o", "sim", "-n", "-5", told="not a whole number of at least 1"),
     flag("demo", "-o", "demo", "--preset", "magic", told="no preset 'magic'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,13 @@ def no_kidneys(home: Path) -> None:
         voxels(home / RAW / case / "segmentation.nii.gz", np.zeros_like(labels()))
 
 
+def elsewhere(home: Path) -> None:
+    """The preprocessed data set was made from another folder, which is still there."""
+    (home / "other").mkdir()
+    source = {"folder": str(home / "other"), "target": str((home / PLANNED).resolve())}
+    written(PLANNED / "source.json", json.dumps(source))(home)
+
+
 def changed_case(home: Path) -> None:
     """Its cache is stale."""
     voxels(home / RAW / CASE / "imaging.nii.gz", patient(STORED.canonical, seed=77)[0])
@@ -91,6 +99,38 @@ DATA_SETS = (
         given(PLAN, no_kidneys),
         "no kidney of 5 ml or more",
         "Data",
+        done=(TABLE,),
+    ),
+    *(
+        RunKind(
+            f"a dataset.json {what}",
+            "plan_and_preprocess",
+            given(PLAN, written(RAW / "dataset.json", text)),
+            told,
+            f"{RAW}/dataset.json",
+        )
+        for what, text, told in (
+            ("with sides of kidneys", '{"labels": {"kidney_left": 1, "kidney_right": 2}}', "without sides"),
+            ("with other organs", '{"labels": {"kidney": 1, "tumor": 2, "liver": 3}}', "names of kidney"),
+            ("with an ignore label", '{"labels": {"kidney": 1, "tumor": 2, "ignore": 3}}', "nothing is left out"),
+            ("without a kidney", '{"labels": {"tumor": 1}}', "a value for the kidney"),
+            ("cut short", '{"labels": {', "is no JSON"),
+        )
+    ),
+    RunKind(
+        "a second data set of one name",
+        "plan_and_preprocess",
+        given(PLAN, elsewhere),
+        "would be planned over",
+        str(RAW),
+    ),
+    RunKind(
+        "label maps that dataset.json gives other numbers",
+        "plan_and_preprocess",
+        given(PLAN, written(RAW / "dataset.json", '{"labels": {"kidney": 5, "tumor": 2}}')),
+        "expected 0 background, 5 kidney, 2 tumour",
+        "segmentation.nii.gz",
+        lines=3,
         done=(TABLE,),
     ),
     RunKind(

@@ -176,7 +176,7 @@ def test_a_mended_data_set_ends_with_an_empty_table(tmp_path: Path) -> None:
     sound(tmp_path / "bisc_data" / "raw" / "Data", kinds[0].case, 5)
     again = run_command("plan_and_preprocess", ["-np", "1", "--only-plan"], tmp_path)
     assert (again.status, again.err, table(run.home)) == (0, [], [])
-    assert (run.home / "verify.csv").read_text() == "case,file,found,expected,mend\n"
+    assert (run.home / "verify.csv").read_text() == "case,file,found,expected,mend,level\n"
 
 
 def evaluate(home: Path, kinds: tuple[CaseKind, ...]) -> tuple[Run, dict[str, dict[str, str]]]:

@@ -16,14 +16,13 @@ from bisc.imageio import read_image, read_labels
 from bisc.imageio.dataset import find_raw_dataset
 from bisc.planners.dataset import (
     load_plan,
-    load_source,
     load_splits,
     measure_dataset,
     plan_dataset,
-    save_source,
 )
 from bisc.planners.plan import Plan
 from bisc.planners.planner import make_plan
+from bisc.planners.source import load_source, save_source
 
 
 def test_plan_round_trip(tmp_path: Path) -> None:
@@ -84,7 +83,7 @@ def test_measuring_is_done_once(tiny_dataset: Path, tmp_path: Path, monkeypatch:
     cases = find_raw_dataset(tiny_dataset).cases
     first = measure_dataset("Tiny", cases, tmp_path, None)
     assert first.faults == ()
-    monkeypatch.setattr("bisc.planners.examine.read_labels", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("bisc.planners.examine.read_labels", lambda *_: pytest.fail("read again"))
     assert measure_dataset("Tiny", cases, tmp_path, None) == first
     monkeypatch.undo()
     assert measure_dataset("Tiny", cases, tmp_path, None, again=True) == first

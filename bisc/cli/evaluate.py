@@ -12,14 +12,16 @@ from bisc.core.console import say
 from bisc.core.errors import BiscError, InputError
 from bisc.core.files import remove_partial
 from bisc.core.parallel import process_pool
-from bisc.core.paths import Folders, find_dataset
+from bisc.core.paths import Folders, find_dataset, name_of
 from bisc.evaluation.aggregate import to_frame, write_with_summary
 from bisc.evaluation.batch import score_pairs
 from bisc.evaluation.crossval import REPORT, TRAIN, evaluate_cross_validation, write_cross_validation
-from bisc.evaluation.pairs import Pairing, find_pairs
+from bisc.evaluation.pairs import Pair, Pairing, find_pairs
 from bisc.evaluation.tables import summary_text, to_markdown
+from bisc.imageio.label_names import OPTION, LabelMeaning, meaning_of_option
 
 PROG = "bisc_evaluate"
+OF_PREDICTIONS = "--labels-of-predictions"
 EXAMPLE = """  bisc_evaluate -r kits19/data -p predictions          predictions/CASE.nii.gz against references
   bisc_evaluate -r case_00000/segmentation.nii.gz -p out/case_00000.nii.gz -o one.csv
   bisc_evaluate -d KiTS19                              the cross-validation of what was trained"""
@@ -60,6 +62,16 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="score every reference; one without a prediction counts as missing, with the worst scores",
     )
+    parser.add_argument(
+        OPTION,
+        dest="labels",
+        metavar="NAMES",
+        help="what the values of references and predictions mean, as in kidney=1+2,tumor=3 (default: as a dataset.json "
+        "beside them or a .seg.nrrd says, else KiTS's numbers)",
+    )
+    parser.add_argument(
+        OF_PREDICTIONS, dest="labels_of_predictions", metavar="NAMES", help="the same of the predictions alone"
+    )
     add_workers(parser)
     return parser
 
@@ -82,10 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _pairs(args: argparse.Namespace) -> int:
-    pairing = find_pairs(args.reference, args.prediction, args.all_references)
+    labels = _labels(args)
+    pairing = find_pairs(args.reference, args.prediction, args.all_references, labels)
     target = _target(args.output, args.prediction if args.prediction.is_dir() else Path())
     remove_partial(target.parent)
     _tell_unmatched(pairing, args.reference)
+    _tell_labels(pairing.pairs[0])
     # A case takes half a second, and so does starting a worker: fewer than four cases each are not worth one.
     n_workers = min(args.n_workers, -(-len(pairing.pairs) // 4))
     with process_pool(workers_that_fit((pair.reference for pair in pairing.pairs), n_workers, PROG)) as pool:
@@ -98,8 +112,13 @@ def _pairs(args: argparse.Namespace) -> int:
 
 
 def _cross_validation(args: argparse.Namespace) -> int:
-    if args.all_references:
-        raise InputError("--all-references", "given without -r and -p", "it with both of them")
+    for option, value in (
+        ("--all-references", args.all_references),
+        (OPTION, args.labels),
+        (OF_PREDICTIONS, args.labels_of_predictions),
+    ):
+        if value:
+            raise InputError(option, "given without -r and -p", "it with both of them")
     results = Folders.from_environment().results
     folder = find_dataset(results, args.dataset, f"fine/fold_*/{REPORT}", "trained data set with validation", TRAIN)
     target = _target(args.output, folder)
@@ -108,7 +127,7 @@ def _cross_validation(args: argparse.Namespace) -> int:
     for note in result.notes:
         _warn(note)
     written = write_cross_validation(result, target)
-    print(f"{folder.name}, folds {', '.join(str(fold) for fold in sorted(set(result.report['fold'])))}")
+    print(f"{name_of(folder)}, folds {', '.join(str(fold) for fold in sorted(set(result.report['fold'])))}")
     print(summary_text(result.report))
     if result.losses is not None:
         print(f"\n{result.losses_title}\n{to_markdown(result.losses)}", end="")
@@ -129,12 +148,29 @@ def _target(output: Path | None, default_folder: Path) -> Path:
     return output
 
 
+def _labels(args: argparse.Namespace) -> tuple[LabelMeaning | None, LabelMeaning | None]:
+    """What the user says of the values of references and predictions."""
+    both = None if args.labels is None else meaning_of_option(args.labels)
+    if args.labels_of_predictions is None:
+        return both, both
+    return both, meaning_of_option(args.labels_of_predictions, OF_PREDICTIONS)
+
+
+def _tell_labels(pair: Pair) -> None:
+    """How values are read, where it is not as in KiTS; bisc_predict's masks have KiTS's, whatever it was trained on."""
+    for what, meaning in (("references", pair.reference_labels), ("predictions", pair.prediction_labels)):
+        if meaning is not None:
+            print(f"labels of {what}: {meaning.words()}, by {meaning.source}")
+
+
 def _tell_unmatched(pairing: Pairing, reference: Path) -> None:
     if pairing.without_reference:
         _warn(f"no reference in {reference}, so not scored: {_list(pairing.without_reference)}")
     if pairing.without_prediction:
         n = len(pairing.without_prediction)
         _warn(f"references without a prediction, not scored: {n} (--all-references counts them as missing)")
+    if pairing.passed_over:
+        _warn(f"no label map by name or layout, so not used: {_list([str(path) for path in pairing.passed_over])}")
 
 
 def _tell_errors(errors: Sequence[BiscError]) -> int:
@@ -153,8 +189,8 @@ def _warn(message: str) -> None:
     say(f"{PROG}: warning: {message}")
 
 
-def _list(cases: Sequence[str]) -> str:
-    return ", ".join(cases[:5]) + (f" and {len(cases) - 5} more" if len(cases) > 5 else "")
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from bisc.cli.common import OK, make_parser, run_command
 from bisc.core import interrupt
 from bisc.core.files import remove_partial
-from bisc.core.paths import Folders, find_dataset
+from bisc.core.paths import Folders, find_dataset, name_of
 
 PROG = "bisc_export"
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         from bisc.inference.model import export_model
     remove_partial(args.out.parent)
     n = export_model(results, args.folds, args.out)
-    print(f"{n} checkpoints of {results.name} in {args.out}")
+    print(f"{n} checkpoints of {name_of(results)} in {args.out}")
     return OK
 
 

@@ -14,7 +14,7 @@ from bisc.core.choices import LOSS_NAMES, PRECISIONS, STAGES
 from bisc.core.cores import usable_cores
 from bisc.core.errors import InputError
 from bisc.core.files import remove_partial
-from bisc.core.paths import VALIDATION, Folders, find_dataset, fold_folder
+from bisc.core.paths import VALIDATION, Folders, find_dataset, fold_folder, name_of
 from bisc.planners.dataset import load_plan, load_splits
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, run_settings
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.loss_threshold is not None and not 0.0 <= args.loss_threshold < 1.0:
         raise InputError("--loss-threshold", str(args.loss_threshold), "0 <= T < 1")
     plan, preset, folds = load_plan(preprocessed), preset_by_name(args.preset), _folds(args.fold, preprocessed)
-    results = folders.results / preprocessed.resolve().name
+    results = folders.results / name_of(preprocessed)
     for fold in folds:  # before anything that takes time, so that even a run cut off early leaves none of it
         trained = fold_folder(results, args.stage, fold)
         for folder in (results, trained, trained / VALIDATION):

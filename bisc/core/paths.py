@@ -63,6 +63,11 @@ def find_dataset(root: Path, name: str | None, marker: str, what: str, mend: str
     raise InputError(name, f"no {what} of this name under {root} (there: {listing}), nor at this path", "", mend)
 
 
+def name_of(folder: Path) -> str:
+    """What a data set's folder is called: as it was given, so that a link keeps its own name ('.' is looked up)."""
+    return Path(os.path.abspath(folder)).name  # noqa: PTH100 - resolve would give a link's target's name
+
+
 def exists(path: Path) -> bool:
     """Whether something is there and may be seen; False also where `Path.exists` raises (a folder above may not be
     entered, a name too long)."""

@@ -14,7 +14,6 @@ import SimpleITK as sitk
 
 from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import Geometry
-from bisc.core.labels import CYST, KIDNEY
 from bisc.core.paths import absence
 from bisc.core.volume import NativeGrid
 from bisc.imageio.axes import check_direction, say_straightened
@@ -22,6 +21,8 @@ from bisc.imageio.case import CaseImage
 from bisc.imageio.dicom import is_dicom, read_stack
 from bisc.imageio.folders import check_nameable
 from bisc.imageio.header import checked_reader
+from bisc.imageio.label_map import LabelReader, meaning_for
+from bisc.imageio.label_names import LabelMeaning
 from bisc.imageio.nifti_forms import trusted_forms
 from bisc.imageio.nifti_header import NiftiHeader, check_nifti_header
 from bisc.imageio.plausible import check_spacing
@@ -59,17 +60,23 @@ def read_image(path: Path) -> CaseImage:
     return CaseImage(path, native.to_canonical(hu), native)
 
 
-def read_labels(path: Path) -> CaseImage:
-    """Read a label map as uint8 with 0 background, 1 kidney, 2 tumour; cysts (3) become kidney.
+def read_labels(path: Path, meaning: LabelMeaning | None = None) -> CaseImage:
+    """Read a label map as uint8 with 0 background, 1 kidney, 2 tumour; cysts become kidney.
+
+    Args:
+        path: A file.
+        meaning: What its values mean by `--labels` or its data set; None where nothing but itself may say so
+            (`bisc.imageio.label_map.meaning_for`).
 
     Raises:
-        InputError: As `read_image`, and if a value other than 0, 1, 2 or 3 occurs.
+        InputError: As `read_image`, and if a value occurs that means nothing.
     """
     with _trusted(path):
+        labels_of = LabelReader(path, meaning_for(path, meaning))
         source = _open(path)
         native = NativeGrid.of(source.geometry)
         mirrored = native.order.inverse().flips
-        labels = converted(source.slabs, lambda slab: _as_labels(slab, path), np.uint8, mirrored)
+        labels = converted(source.slabs, labels_of, np.uint8, mirrored)
     return CaseImage(path, native.to_canonical(labels), native)
 
 
@@ -238,17 +245,6 @@ def _as_hu(slabs: Slabs, path: Path, mirrored: tuple[bool, bool, bool]) -> npt.N
     if bad:
         raise InputError(path, f"{bad} voxels are NaN or infinite", "finite HU", "repair the export")
     return hu
-
-
-def _as_labels(slab: npt.NDArray[Any], path: Path) -> npt.NDArray[np.uint8]:
-    low, high = slab.min(), slab.max()
-    labels = slab.astype(np.uint8) if low >= 0 and high <= CYST else np.zeros((0,), np.uint8)
-    if labels.size == 0 or (np.issubdtype(slab.dtype, np.floating) and not np.array_equal(labels, slab)):
-        some = ", ".join(f"{v:g}" for v in np.unique(slab)[:8].astype(float))
-        raise InputError(path, f"label values {some}", "0 background, 1 kidney, 2 tumour (3 cyst)", "remap them")
-    if high == CYST:
-        labels[labels == CYST] = KIDNEY
-    return labels
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -75,27 +75,58 @@ def check_nrrd(path: Path) -> Sequence[Path]:
     Raises:
         InputError: Naming the line.
     """
+    fields, _ = _nrrd_head(path)
+    _check_nrrd_place(path, fields)
+    return [_beside(path, fields[name]) for name in _NRRD_DATA if name in fields]
+
+
+def nrrd_pairs(path: Path) -> dict[str, str]:
+    """The key/value pairs of a NRRD header (`Segment0_Name:=kidney`).
+
+    Raises:
+        InputError: As `check_nrrd`.
+    """
+    return _nrrd_head(path)[1]
+
+
+def data_files(path: Path) -> Sequence[Path]:
+    """The detached files that a NRRD or MetaImage header names for its voxels.
+
+    Raises:
+        InputError: As `check_nrrd` and `check_meta`.
+    """
+    if path.name.lower().endswith((".nrrd", ".nhdr")):
+        fields, _ = _nrrd_head(path)
+        return [_beside(path, fields[name]) for name in _NRRD_DATA if name in fields]
+    return _meta_head(path)[1]
+
+
+def _nrrd_head(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Fields and key/value pairs."""
     lines = _text_lines(path)
     if not lines[0].startswith("NRRD000"):
         raise InputError(path, "cannot be read (no NRRD header)", "a NRRD image", EXPORT)
     fields: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for number, raw_line in enumerate(lines):
         line = raw_line.removesuffix("\r")
         if not line.strip(" \t"):
             break
         field, colon, value = line.partition(":")
         field = field.strip().lower()
-        free = number == 0 or line.startswith("#") or re.match(r"[^:]*:=", line)
+        pair = re.match(r"([^:]*):=(.*)", line)
+        free = number == 0 or line.startswith("#") or pair
         sound = free or (colon and field not in fields and _is_sound_nrrd(field, value, line))
         if not sound or number > MAX_LINES or _CONTROL.search(line):
             raise InputError(path, f"cannot be read (header line '{line[:80]}')", "the fields of a NRRD image", EXPORT)
         if not free:
             fields[field] = value.strip()
+        elif pair and not line.startswith("#"):
+            pairs[pair[1]] = pair[2]
     else:
         if path.stat().st_size > MAX_HEADER_BYTES:
             raise InputError(path, "cannot be read (its header does not end)", "a NRRD image", EXPORT)
-    _check_nrrd_place(path, fields)
-    return [_beside(path, fields[name]) for name in _NRRD_DATA if name in fields]
+    return fields, pairs
 
 
 def _is_sound_nrrd(field: str, value: str, line: str) -> bool:
@@ -135,6 +166,13 @@ def check_meta(path: Path) -> Sequence[Path]:
     Raises:
         InputError: Naming the line.
     """
+    fields, data = _meta_head(path)
+    _check_meta_fields(path, fields, data)
+    return data
+
+
+def _meta_head(path: Path) -> tuple[dict[str, str], list[Path]]:
+    """Fields, and a data file beside the header."""
     fields: dict[str, str] = {}
     for raw_line in _text_lines(path)[:MAX_LINES]:
         line = raw_line.removesuffix("\r")
@@ -144,9 +182,7 @@ def check_meta(path: Path) -> Sequence[Path]:
         if value is None or len(line) > MAX_LINE or _CONTROL.search(line):
             break
         if key == _META_DATA:
-            data = [] if value in LOCAL else [_beside(path, value)]
-            _check_meta_fields(path, fields, data)
-            return data
+            return fields, [] if value in LOCAL else [_beside(path, value)]
         known = _META_KNOWN.get(key.lower(), key)
         if known != key or (key in fields and key in _META_KNOWN.values()) or not _is_sound_meta(key, value, fields):
             raise InputError(path, f"cannot be read (header line '{line[:80]}')", "the fields of a MetaImage", EXPORT)

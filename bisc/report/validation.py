@@ -29,9 +29,9 @@ from bisc.inference.forward import softmax_volume
 from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
-from bisc.planners.dataset import load_plan, load_source
-from bisc.planners.fingerprint import source_stamp
+from bisc.planners.dataset import load_plan
 from bisc.planners.plan import Plan
+from bisc.planners.source import load_meaning, load_source
 from bisc.preprocessing.cache import load_regions
 from bisc.preprocessing.resample import resample_labels
 from bisc.report.finished import known_validation, remember_validation, validation_key
@@ -50,7 +50,7 @@ class FoldCase:
     def read(self) -> tuple[Volume, Volume]:
         """Canonical image and reference labels."""
         assert self.raw.image is not None  # only cases with images are ever split
-        return read_image(self.raw.image).volume, read_labels(self.raw.labels).volume
+        return read_image(self.raw.image).volume, read_labels(self.raw.labels, self.raw.meaning).volume
 
 
 def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device: Device) -> list[str]:
@@ -161,7 +161,7 @@ def _first_pass(case: FoldCase, model: Model, fit: OffsetFit, scratch: Path) -> 
 
 def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, masks: Path) -> CaseScores:
     """Decide the kept softmax by the fitted offsets, write the mask, return its scores."""
-    stored = read_labels(case.raw.labels)
+    stored = read_labels(case.raw.labels, case.raw.meaning)
     reference = stored.volume
     with np.load(scratch / f"{case.raw.name}.npz", allow_pickle=False) as kept:
         rois = rois_of_arrays(kept)
@@ -172,15 +172,16 @@ def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, 
 
 def _key(stage: str, fold: int, names: list[str], preprocessed: Path, results: Path) -> str:
     weights = [fold_folder(results, of, fold) / CHECKPOINT for of in ("rough", stage)]
+    # The records of the caches too: they tell of voxels that changed though size and time of their file did not.
+    files = [*weights, *(preprocessed / stage / name / "case.json" for name in names)]
     if stage == "rough":
-        return validation_key([*weights, *(preprocessed / stage / name / "case.json" for name in names)], names)
-    cases = _cases(preprocessed, names)
-    return validation_key(weights, [f"{c.raw.name} {source_stamp(c.raw.image, c.raw.labels)}" for c in cases])
+        return validation_key(files, names)
+    return validation_key(files, [f"{c.raw.name} {c.raw.stamp()}" for c in _cases(preprocessed, names)])
 
 
 def _cases(preprocessed: Path, names: list[str]) -> list[FoldCase]:
     source = load_source(preprocessed)
-    by_name = {case.name: case for case in find_raw_dataset(source).cases}
+    by_name = {case.name: case for case in find_raw_dataset(source, meaning=load_meaning(preprocessed)).cases}
     gone = [name for name in names if name not in by_name]
     if gone:  # a mean over the others would look like the fold's
         raise InputError(

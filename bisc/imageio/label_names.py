@@ -1,0 +1,310 @@
+"""What the numbers of a label map mean, read from where it is stated: `--labels`, dataset.json, .seg.nrrd headers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from bisc.core.errors import InputError
+from bisc.core.jsonfile import Document, read_document
+from bisc.core.paths import exists, name_of
+from bisc.imageio.text_headers import nrrd_pairs
+
+MAX_LABEL: Final = 255
+DATASET_JSON: Final = "dataset.json"
+OPTION: Final = "--labels"
+EXAMPLE: Final = "--labels kidney=2,tumor=1"
+LABEL_FOLDERS: Final = ("labelstr", "labelsts", "gt_segmentations")
+"""nnU-Net's folders of label maps, in lower case; dataset.json lies beside them."""
+
+BACKGROUND, KIDNEY, TUMOR, CYST = "background", "kidney", "tumor", "cyst"
+CLASSES: Final = (BACKGROUND, KIDNEY, TUMOR, CYST)
+_KIDNEY_WORDS = [
+    "kidney",
+    "kidneys",
+    "renalparenchyma",
+    "kidneyparenchyma",
+    "ren",
+    "renes",
+    "healthykidney",
+    "normalkidney",
+]
+_GROWTHS = ["tumor", "tumour", "lesion", "mass", "cancer", "carcinoma", "neoplasm", "malignancy"]
+_TUMOR_WORDS = [
+    "renalcellcarcinoma",
+    "rcc",
+    *(f"{organ}{growth}{s}" for organ in ("", "kidney", "renal") for growth in _GROWTHS for s in ("", "s")),
+    *(f"{organ}masses" for organ in ("", "kidney", "renal")),
+]
+_CYST_WORDS = [f"{organ}cyst{s}" for organ in ("", "kidney", "renal") for s in ("", "s")]
+NAMES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("background", "bg", "unlabeled", "unlabelled"), BACKGROUND),
+    **dict.fromkeys(_KIDNEY_WORDS, KIDNEY),
+    **dict.fromkeys(_TUMOR_WORDS, TUMOR),
+    **dict.fromkeys(_CYST_WORDS, CYST),
+}
+"""Names by what they mean, in lower case without blanks, '-' and '_'."""
+_MASSES: Final = frozenset(w for w in _TUMOR_WORDS if re.search("mass|lesion", w))
+"""Of several values these are tumours and cysts together, as KiTS uses them: what is neither by a name of its own
+cannot be told apart."""
+_PLURAL: Final = frozenset(w for w in _MASSES if w.endswith("masses"))
+"""KiTS's word for tumours and cysts together: alone it does not say which."""
+_ORGANS: Final = ("wholekidney", "kidneyandtumor", "kidneyandtumour", "kidneywithtumor", "kidneyandmasses")
+"""Regions that hold others: a value that has no narrower name is kidney."""
+
+
+class LabelMeaning(Document, frozen=True):
+    """Which stored values mean what; a value that stands nowhere is no label, and 0 is always background.
+
+    Attributes:
+        kidney: Values, ascending; so are the others'.
+        tumor: None where no tumour is labelled.
+        cyst: They count as kidney, KiTS19's convention.
+        background: Beside 0, what is labelled and not looked for.
+        source: Where it is stated.
+    """
+
+    kidney: tuple[int, ...]
+    tumor: tuple[int, ...] = ()
+    cyst: tuple[int, ...] = ()
+    background: tuple[int, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what no table of labels can be; msgspec turns the ValueError into its own, with the place."""
+        every = [*self.kidney, *self.tumor, *self.cyst, *self.background]
+        if not self.kidney or len(set(every)) < len(every) or not all(1 <= value <= MAX_LABEL for value in every):
+            raise ValueError(f"labels need a kidney, and each value once, from 1 to {MAX_LABEL}")
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the user said so with `--labels`, which wins over files."""
+        return self.source == OPTION
+
+    @property
+    def values(self) -> dict[int, str]:
+        """The class of every value but 0."""
+        classes = ((BACKGROUND, self.background), (KIDNEY, self.kidney), (TUMOR, self.tumor), (CYST, self.cyst))
+        return {value: name for name, values in classes for value in values}
+
+    @property
+    def key(self) -> str:
+        """The numbers alone, as `--labels` takes them: what changes when label maps are read otherwise."""
+        groups = ((KIDNEY, self.kidney), (TUMOR, self.tumor), (CYST, self.cyst), (BACKGROUND, self.background))
+        return ",".join(f"{name}={'+'.join(map(str, values))}" for name, values in groups if values)
+
+    def words(self) -> str:
+        """For messages: '0 background, 1 kidney, 2 tumour (3 cyst)'."""
+        parts = [f"{_numbers((0, *self.background))} background", f"{_numbers(self.kidney)} kidney"]
+        if self.tumor:
+            parts.append(f"{_numbers(self.tumor)} tumour")
+        return ", ".join(parts) + (f" ({_numbers(self.cyst)} cyst)" if self.cyst else "")
+
+
+KITS: Final = LabelMeaning(kidney=(1,), tumor=(2,), cyst=(3,))
+"""What the numbers mean where nothing says otherwise."""
+Regions = Sequence[tuple[str, tuple[int, ...]]]
+"""Names with the values they cover."""
+
+
+def meaning_of_option(text: str, option: str = OPTION) -> LabelMeaning:
+    """What `--labels kidney=1+2,tumor=3[,cyst=4][,background=5]` says.
+
+    Raises:
+        InputError: If it is no such list, has a value twice or outside 0 to 255, or names no kidney.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for part in text.split(","):
+        name, _, numbers = part.partition("=")
+        meant = NAMES.get(_plain(name))
+        values = [int(n) for n in numbers.split("+") if re.fullmatch(r"\s*[0-9]{1,9}\s*", n)]
+        if meant is None or meant in found or len(values) != numbers.count("+") + 1:
+            expected = f"kidney, tumor, cyst or background, once each, as in {EXAMPLE} or --labels kidney=1+2,tumor=3"
+            raise InputError(option, f"'{part}'", expected, "correct it")
+        found[meant] = tuple(values)
+    regions = list(found.items())
+    meaning = _checked(option, regions, {v: n for n, vs in regions for v in vs}, "correct it")
+    return replace(meaning, source=OPTION)
+
+
+def meaning_of_dataset(folder: Path) -> LabelMeaning | None:
+    """What dataset.json of nnU-Net says in a data set's folder, its folder of label maps, or of predictions.
+
+    Returns:
+        None where there is none, or none with "labels".
+
+    Raises:
+        InputError: If it cannot be read, or its names do not tell kidney from tumour.
+    """
+    homes, above, name = [folder], folder.absolute().parent, name_of(folder)
+    if name.lower() in LABEL_FOLDERS:
+        homes.append(above)
+    elif name == "validation" and above.name.startswith("fold_"):  # of a network of nnU-Net's
+        homes.append(above.parent)
+    path = next((home / DATASET_JSON for home in homes if exists(home / DATASET_JSON)), None)
+    if path is None:
+        return None
+    mend = f"correct it, or say what they mean, as in {EXAMPLE}"
+    try:
+        document = json.loads(read_document(path, DATASET_JSON, mend).decode("utf-8-sig"), object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, f"is no JSON that can be read ({error})", "the labels of a data set", mend) from error
+    labels = document.get("labels") if isinstance(document, dict) else None
+    if labels is None:
+        return None
+    if not isinstance(labels, dict):
+        raise InputError(path, "its labels are no table", 'as in {"background": 0, "kidney": 1, "tumor": 2}', mend)
+    return meaning_of_regions(path, [_region(path, name, value) for name, value in labels.items()])
+
+
+def meaning_of_file(path: Path) -> LabelMeaning | None:
+    """What a label map's own header says (segment names of 3D Slicer in NRRD); None where it names nothing.
+
+    Raises:
+        InputError: If the names do not tell kidney from tumour, or the segments overlap.
+    """
+    if not path.name.lower().endswith(".nrrd") or not path.is_file():
+        return None
+    segments: dict[int, dict[str, str]] = {}
+    for key, value in nrrd_pairs(path).items():
+        match = re.fullmatch(r"Segment([0-9]{1,6})_(Name|LabelValue|Layer)", key)
+        if match:
+            segments.setdefault(int(match[1]), {})[match[2]] = value.strip()
+    named = [segment for _, segment in sorted(segments.items()) if "Name" in segment]
+    if not named:
+        return None
+    layers = {segment.get("Layer", "0") for segment in named}
+    if len(layers) > 1:
+        names = ", ".join(segment["Name"] for segment in named)
+        mend = "export it as a label map in which each voxel has one value"
+        raise InputError(path, f"its segments ({names}) overlap in {len(layers)} layers", "one layer", mend)
+    return meaning_of_regions(path, [_region(path, s["Name"], s.get("LabelValue")) for s in named])
+
+
+def meaning_of_regions(source: Path, regions: Regions) -> LabelMeaning:
+    """What names say of values; of several names that cover a value the narrowest counts (KiTS23's region lists).
+
+    Args:
+        source: The file that says so.
+        regions: Its names with their values.
+
+    Raises:
+        InputError: For sides, for names that are not known, and where two names contend for a value; it shows what
+            was read, and the `--labels` that would say it.
+    """
+    mend = f"say what they mean, as in {_suggestion(regions)}"
+    for name, values in regions:
+        plain, seen = _plain(name), f"'{name}' among its labels {_shown(regions)}"
+        if plain == "ignore":
+            raise InputError(source, seen, "a class for every voxel: nothing is left out of training", mend)
+        if _is_side(name):
+            raise InputError(source, seen, "kidney without sides: both count as one", mend)
+        if plain not in NAMES and not (plain in _ORGANS and len(values) > 1):
+            raise InputError(source, seen, "names of kidney, tumor, cyst and background", mend)
+    every = sorted({value for _, values in regions for value in values})
+    decided = {value: _narrowest(source, value, regions, mend) for value in every}
+    return _checked(source, regions, decided, mend)
+
+
+def _narrowest(source: Path, value: int, regions: Regions, mend: str) -> str:
+    """The class of a value: that of the smallest region it lies in."""
+    covering = [(_plain(name), frozenset(values)) for name, values in regions if value in values]
+    size = min(len(values) for _, values in covering)
+    narrow = [(plain, values) for plain, values in covering if len(values) == size]
+    classes = set()
+    for plain, values in narrow:
+        others = {NAMES.get(_plain(n)) for n, vs in regions if set(vs) != values and (set(vs) < values or size == 1)}
+        unsure = (plain in _MASSES and size > 1) or plain in _PLURAL
+        if not unsure:
+            classes.add(NAMES.get(plain, KIDNEY))
+        elif TUMOR in others and size > 1:
+            classes.add(CYST)
+        elif CYST in others:
+            classes.add(TUMOR)
+        else:
+            found = f"'{plain}' may be tumours and cysts, among its labels {_shown(regions)}"
+            raise InputError(source, found, "a name of its own for either", mend)
+    if len(classes) > 1:
+        found = f"value {value} has two meanings in its labels {_shown(regions)}"
+        raise InputError(source, found, "one meaning a value", mend)
+    return str(classes.pop())
+
+
+def _checked(source: Path | str, regions: Regions, decided: Mapping[int, str], mend: str) -> LabelMeaning:
+    values: dict[str, tuple[int, ...]] = {n: tuple(sorted(v for v, m in decided.items() if m == n)) for n in CLASSES}
+    shown = _shown(regions)
+    if sum(map(len, values.values())) < sum(len(v) for _, v in regions) and isinstance(source, str):
+        raise InputError(source, f"a value twice in {shown}", "every value once", mend)
+    if not all(0 <= value <= MAX_LABEL for value in decided):
+        raise InputError(source, f"labels {shown}", f"values from 0 to {MAX_LABEL}", mend)
+    if decided.get(0, BACKGROUND) != BACKGROUND:
+        raise InputError(source, f"labels {shown}", "0 for the background", "renumber the label maps")
+    if not values[KIDNEY]:
+        raise InputError(source, f"labels {shown}", "a value for the kidney", mend)
+    beside = tuple(v for v in values[BACKGROUND] if v)
+    return LabelMeaning(
+        kidney=values[KIDNEY], tumor=values[TUMOR], cyst=values[CYST], background=beside, source=str(source)
+    )
+
+
+def _region(source: Path, name: str, value: Any) -> tuple[str, tuple[int, ...]]:
+    """One entry: of nnU-Net's first form ("1": "kidney"), of its second ("kidney": 1 or [1, 2]), or of a segment."""
+    if re.fullmatch(r"\s*[0-9]{1,9}\s*", name) and isinstance(value, str) and not value.strip().isdigit():
+        return value, (int(name),)
+    numbers = value if isinstance(value, list) else [value]
+    found = [int(n) for n in numbers if not isinstance(n, bool) and re.fullmatch(r"\s*[0-9]{1,9}\s*", str(n))]
+    if len(found) != len(numbers) or not found:
+        mend = f"correct it, or say what they mean, as in {EXAMPLE}"
+        raise InputError(source, f"the label '{name}' has the value {value}", "a whole number from 0 to 255", mend)
+    return name, tuple(sorted(set(found)))
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON table in which no key stands twice: the last would win without a word."""
+    table: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"the key '{key}' twice")
+        table[key] = value
+    return table
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def _is_side(name: str) -> bool:
+    """Whether a name speaks of a left or right kidney, or of what lies in one."""
+    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+    plain = _plain(name)
+    sided = {"l", "r", "lt", "rt"} & set(words) or re.search("left|right", plain)
+    return bool(sided and re.search("kidney|ren|tumo|cyst|mass|lesion", plain)) and plain not in NAMES
+
+
+def _shown(regions: Regions) -> str:
+    """As read: {kidney_left: 1, masses: 2+3}."""
+    return "{" + ", ".join(f"{name}: {_numbers(values)}" for name, values in regions) + "}"
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return "+".join(map(str, values))
+
+
+def _suggestion(regions: Regions) -> str:
+    """A `--labels` that comes near what the names say; the user decides."""
+    guesses: dict[str, list[int]] = {KIDNEY: [], TUMOR: [], CYST: [], BACKGROUND: []}
+    taken: set[int] = {0}
+    for name, values in sorted(regions, key=lambda region: len(region[1])):
+        plain = _plain(name)
+        hints = ((CYST, "cyst"), (TUMOR, "|".join(_GROWTHS)), (KIDNEY, "kidney|ren(al|$)"))
+        guess = next((n for n, hint in hints if re.search(hint, plain)), BACKGROUND)
+        guesses[guess] += [v for v in values if v not in taken]
+        taken |= set(values)
+    if not guesses[KIDNEY]:
+        return EXAMPLE
+    return f"{OPTION} " + ",".join(f"{n}={_numbers(sorted(v))}" for n, v in guesses.items() if v)

@@ -1,0 +1,113 @@
+"""`source.json`: where a preprocessed data set's raw files lie, and what its labels mean."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from bisc.core.errors import BiscError, InputError
+from bisc.core.jsonfile import Document, load_json, save_json
+from bisc.imageio.label_names import LabelMeaning, meaning_of_dataset
+from bisc.planners.planner import LABEL_NOTE
+
+MEND: Final = "run bisc_plan_and_preprocess"
+FILE: Final = "source.json"
+
+
+class Source(Document, frozen=True):
+    """The raw data set as it was when it was planned.
+
+    Attributes:
+        folder: Its folder.
+        target: The preprocessed folder this was written in; another one holds a copy.
+        labels: What `--labels` or its dataset.json said; None where the numbers are KiTS's.
+    """
+
+    folder: str
+    target: str = ""
+    labels: LabelMeaning | None = None
+
+
+def save_source(folder: Path, raw: Path, labels: LabelMeaning | None = None) -> None:
+    """Remember where a preprocessed data set's raw files are and what their labels mean; the fold's validation reads
+    them again."""
+    # As it was named: a link that is led elsewhere, where the data went, still finds them.
+    document = Source(folder=os.path.abspath(raw), target=str(folder.resolve()), labels=labels)  # noqa: PTH100
+    save_json(folder / FILE, document)
+
+
+def load_source(folder: Path) -> Path:
+    """The raw folder of a preprocessed data set.
+
+    Raises:
+        InputError: If it is not known or no longer there.
+    """
+    raw = Path(load_json(folder / FILE, Source, MEND).folder)
+    if not _is_folder(raw):
+        raise InputError(raw, "the raw data set is no longer there", "its folder", f"{MEND} with its new place")
+    return raw
+
+
+def load_meaning(folder: Path) -> LabelMeaning | None:
+    """What the labels of a preprocessed data set mean; None where nothing said so.
+
+    Raises:
+        InputError: If source.json is missing or damaged.
+    """
+    return load_json(folder / FILE, Source, MEND).labels
+
+
+def meaning_of_source(raw: Path, folder: Path, given: LabelMeaning | None) -> LabelMeaning | None:
+    """What a data set's labels mean: as given now, else as given for an earlier run, else by its dataset.json.
+
+    Raises:
+        InputError: If dataset.json is needed and cannot be used.
+    """
+    known = _known(folder)
+    if given is None and known is not None and known.labels is not None and known.labels.is_given:
+        return known.labels
+    return given or meaning_of_dataset(raw)
+
+
+def check_same_source(folder: Path, raw: Path) -> None:
+    """Refuse to plan a second data set of one name over the first.
+
+    Raises:
+        InputError: If `folder` was made from another raw folder that is still there.
+    """
+    known = _known(folder)
+    if known is None or known.target != str(folder.resolve()) or not _is_folder(Path(known.folder)):
+        return
+    if not raw.samefile(known.folder):
+        raise InputError(
+            raw,
+            f"would be planned over {folder}, which was made from {known.folder}",
+            "one name for one data set",
+            f"give a link of another name with -d, or remove {folder}",
+        )
+
+
+def label_note(labels: LabelMeaning | None, label_files: str = "") -> str:
+    """What the labels mean, for plan.txt.
+
+    Args:
+        labels: None for KiTS's numbers.
+        label_files: Which label maps are used, where there are several.
+    """
+    note = LABEL_NOTE
+    if labels is not None:
+        cyst = "; cysts count as kidney, KiTS19's convention" if labels.cyst else ""
+        note = f"{labels.words()}, by {Path(labels.source).name}{cyst}"
+    return f"{note}; label maps: {label_files}" if label_files else note
+
+
+def _known(folder: Path) -> Source | None:
+    try:
+        return load_json(folder / FILE, Source, "")
+    except BiscError:
+        return None  # not there, or damaged: it is written anew
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for a name that is too long or holds a null
