@@ -11,7 +11,7 @@ import numpy as np
 
 from bisc.core.errors import InputError
 from bisc.core.roi import Box
-from bisc.imageio import CaseImage, check_same_grid, read_header, read_image, read_labels
+from bisc.imageio import CaseImage, check_same_grid, on_grid_of, read_header, read_image, read_labels
 from bisc.imageio.dataset import RawCase
 from bisc.imageio.plausible import check_hu, check_kidney_hu
 from bisc.planners.fingerprint import N_QUANTILES, CaseFingerprint, measure_labels
@@ -49,6 +49,8 @@ def examine_case(case: RawCase) -> Examined:
         _attempt(lambda q: check_kidney_hu(image.path, q[MEDIAN]) if q else None, quantiles, faults)
     if faults or labels is None:
         return Examined(None, tuple(faults))
+    if image is not None:
+        labels = on_grid_of(image, labels)
     return Examined(measure_labels(case.name, labels.volume, quantiles))
 
 

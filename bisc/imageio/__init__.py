@@ -2,7 +2,7 @@
 
 import SimpleITK as sitk
 
-from bisc.imageio.case import CaseImage, check_same_grid
+from bisc.imageio.case import CaseImage, check_same_grid, on_grid_of
 from bisc.imageio.read import IMAGE_SUFFIXES, image_suffix, read_header, read_image, read_labels, read_stored_geometry
 from bisc.imageio.write import write_image
 
@@ -11,6 +11,7 @@ __all__ = [
     "CaseImage",
     "check_same_grid",
     "image_suffix",
+    "on_grid_of",
     "read_header",
     "read_image",
     "read_labels",

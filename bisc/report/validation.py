@@ -20,7 +20,7 @@ from bisc.core.targets import labels_of
 from bisc.core.volume import Volume
 from bisc.evaluation.aggregate import to_frame, write_with_summary
 from bisc.evaluation.cases import CaseScores, score_arrays
-from bisc.imageio import read_image, read_labels, write_image
+from bisc.imageio import on_grid_of, read_image, read_labels, write_image
 from bisc.imageio.dataset import RawCase, find_raw_dataset
 from bisc.inference.cascade import labels_of_rois, roi_arrays, rois_of_arrays, run_cascade
 from bisc.inference.decision import NO_OFFSETS, OffsetFit, Offsets
@@ -49,7 +49,8 @@ class FoldCase:
     def read(self) -> tuple[Volume, Volume]:
         """Canonical image and reference labels."""
         assert self.raw.image is not None  # only cases with images are ever split
-        return read_image(self.raw.image).volume, read_labels(self.raw.labels).volume
+        image = read_image(self.raw.image)
+        return image.volume, on_grid_of(image, read_labels(self.raw.labels)).volume
 
 
 def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device: Device) -> list[str]:
