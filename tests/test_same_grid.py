@@ -72,7 +72,7 @@ def same(a: Geometry, b: Geometry) -> bool:
 
 @given(grids, axes, st.floats(-3.0, 3.0))
 def test_a_shift_counts_in_voxels(base: Geometry, axis: int, voxels: float) -> None:
-    """The same grid up to 0.4 voxels along any axis, another beyond: half and whole voxels always."""
+    """The same grid up to 0.35 voxels along any axis, another beyond: half and whole voxels always."""
     other = moved(base, along(axis, voxels))
     assert base.voxels_off(other) == pytest.approx(abs(voxels), abs=HEADER_NOISE)
     if abs(abs(voxels) - GRID_TOLERANCE_VOXELS) > HEADER_NOISE:
@@ -197,7 +197,7 @@ def test_spacings_to_three_decimals_are_the_same_grid(tmp_path: Path, spacing: f
     rough = round(spacing, 2)
     coarse = header_file(tmp_path / "coarse.nii", ras((rough, rough, 2.5)), 1, 1)
     far = abs(rough - spacing) * 511.5 / min(rough, spacing)
-    assert same(read_stored_geometry(path), read_stored_geometry(coarse)) == (far < 0.8)
+    assert same(read_stored_geometry(path), read_stored_geometry(coarse)) == (far < 2 * GRID_TOLERANCE_VOXELS)
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 3])
@@ -231,9 +231,9 @@ def test_labels_lie_on_their_image_s_grid(tmp_path: Path) -> None:
 
 
 def test_one_file_may_differ_in_itself_as_two_may(tmp_path: Path) -> None:
-    """Forms 1.8 mm apart along slices of 5 mm: 0.36 voxels. Refused at 0.42, and at more than 1 mm in plane."""
+    """Forms 1.7 mm apart along slices of 5 mm: 0.34 voxels. Refused at 0.42, and at more than 1 mm in plane."""
     base = ras((0.78125, 0.78125, 5.0))
-    for axis, mm, sound in ((2, 1.8, True), (2, 2.1, False), (0, 0.9, True), (0, 1.1, False), (1, 2.0, False)):
+    for axis, mm, sound in ((2, 1.7, True), (2, 2.1, False), (0, 0.9, True), (0, 1.1, False), (1, 2.0, False)):
         image = nib.Nifti1Image(np.zeros((64, 64, 20), np.uint8), base)
         off = base.copy()
         off[axis, 3] += mm

@@ -17,7 +17,7 @@ Float = npt.NDArray[np.float64]
 Triple = tuple[float, float, float]
 IntTriple = tuple[int, int, int]
 
-GRID_TOLERANCE_VOXELS = 0.4
+GRID_TOLERANCE_VOXELS = 0.35
 """Two grids are the same when the outer corners of one lie, on average, no farther than this from their places in the
 other, in voxels along each index axis; then none lies farther than twice that. A shift moves all corners alike: half a
 voxel, a voxel's corner taken for its centre, is refused. Rounding leaves the first voxel where it is and grows from
