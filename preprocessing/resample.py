@@ -128,7 +128,10 @@ def resample_channels(
     channels: npt.NDArray[np.float32], source: Geometry, grid: Geometry, fill: tuple[float, ...]
 ) -> npt.NDArray[np.float32]:
     """(channels, z, y, x) probabilities on another grid, linear, `fill[c]` outside the source."""
-    return np.stack([resample(Volume(c, source), grid, fill=f) for c, f in zip(channels, fill, strict=True)])
+    out = np.empty((len(channels), *grid.shape_zyx), dtype=np.float32)  # one at a time: a stack would hold all twice
+    for i, (channel, value) in enumerate(zip(channels, fill, strict=True)):
+        out[i] = resample(Volume(channel, source), grid, fill=value)
+    return out
 
 
 def _needed(source: Geometry, grid: Geometry) -> Box | None:
