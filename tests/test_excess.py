@@ -140,7 +140,7 @@ def test_scattered_regions_are_no_kidneys(monkeypatch: pytest.MonkeyPatch, litre
     assert total > 2000.0
     monkeypatch.setattr(ROI_LIMIT, 1000.0 * litres)
     network = ByIntensity()
-    with pytest.raises(RoughExcess, match=f"the rough stage marks {len(found.rois)} regions scattered so widely"):
+    with pytest.raises(RoughExcess, match=f"the rough stage marks {len(found.rois)} regions so wide that "):
         run_cascade(scattered(), stub_model(network), "argmax")
     assert {shape[-3:] for shape in network.seen} == {WINDOW}
     monkeypatch.setattr(ROI_LIMIT, total + 1.0)

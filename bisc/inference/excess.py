@@ -58,6 +58,6 @@ def excess_of_rois(rois_ml: Sequence[float]) -> str:
         return ""
     regions = "1 region" if len(rois_ml) == 1 else f"{len(rois_ml)} regions"
     return (
-        f"the rough stage marks {regions} scattered so widely that {total / 1000.0:.0f} litres around them would be "
+        f"the rough stage marks {regions} so wide that {total / 1000.0:.0f} litres around them would be "
         f"searched for kidneys; expected at most {MOST_ROI_ML / 1000.0:.0f} litres, more than any patient needs; {MEND}"
     )
