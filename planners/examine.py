@@ -12,7 +12,7 @@ import numpy as np
 from bisc.core.errors import InputError
 from bisc.core.roi import Box
 from bisc.core.volume import digest_of
-from bisc.imageio import CaseImage, check_same_grid, read_header, read_image, read_labels
+from bisc.imageio import CaseImage, check_same_grid, on_grid_of, read_header, read_image, read_labels
 from bisc.imageio.dataset import RawCase
 from bisc.imageio.label_map import meaning_for
 from bisc.imageio.plausible import check_hu, check_kidney_hu
@@ -67,6 +67,8 @@ def examine_case(case: RawCase, with_digest: bool = False) -> Examined:
         _attempt(lambda q: check_kidney_hu(image.path, q[MEDIAN]) if q else None, quantiles, faults)
     if faults or labels is None:
         return Examined(None, tuple(faults))
+    if image is not None:
+        labels = on_grid_of(image, labels)
     read = [one.volume for one in (image, labels) if one is not None]
     voxels = digest_of(*read) if with_digest else ""
     return Examined(measure_labels(case.name, labels.volume, quantiles), voxels=voxels)

@@ -20,7 +20,7 @@ from bisc.core.files import atomic_folder
 from bisc.core.geometry import Geometry, Triple
 from bisc.core.jsonfile import Document, load_json, save_json
 from bisc.core.volume import digest_of
-from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels
+from bisc.imageio import CaseImage, on_grid_of, read_image, read_labels
 from bisc.imageio.dataset import RawCase
 from bisc.preprocessing.crop import RoiRule, find_kidneys, map_box, roi_box
 from bisc.preprocessing.edges import targets_of
@@ -80,8 +80,8 @@ def cache_case(job: CacheJob) -> bool:
     if not stale:
         return False
     assert job.case.image is not None  # find_raw_dataset lets no such case through
-    image, labels = read_image(job.case.image), read_labels(job.case.labels, job.case.meaning)
-    check_same_grid(image, labels)
+    image = read_image(job.case.image)
+    labels = on_grid_of(image, read_labels(job.case.labels, job.case.meaning))
     voxels = digest_of(image.volume, labels.volume)
     for stage in stale:
         grids = _rough_regions(image, job) if stage == "rough" else _fine_regions(labels, job)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from bisc.core.geometry import Geometry, IntTriple, as_int_triple, as_triple
+from bisc.core.geometry import IDENTICAL_VOXELS, Geometry, IntTriple, as_int_triple, as_triple
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.roi import Box
 from bisc.core.volume import Volume
@@ -79,7 +79,7 @@ def _resample_at_once(
     """`resample` from the source voxels in `box`, with copies of all of them."""
     factors = _bin_factors(volume.geometry, grid) if interpolation == "linear" else (1, 1, 1)
     part = volume.cropped(_of_whole_bins(box, factors, volume.geometry))
-    if part.geometry.is_same_grid(grid, tolerance_mm=1e-4):
+    if part.geometry.is_same_grid(grid, IDENTICAL_VOXELS):
         return part.array.astype(np.float32)
     filled = _filled_up(part, factors)
     image = _to_itk(_averaged(filled, factors) if max(factors) > 1 else filled)
@@ -106,7 +106,7 @@ def resample_labels(labels: Volume, grid: Geometry) -> npt.NDArray[np.uint8]:
 
     Interpolating regions, not label numbers: halfway between background and tumour lies no kidney.
     """
-    if labels.geometry.is_same_grid(grid, tolerance_mm=1e-4):
+    if labels.geometry.is_same_grid(grid, IDENTICAL_VOXELS):
         return labels.array.astype(np.uint8)
     out = np.zeros(grid.shape_zyx, dtype=np.uint8)
     box = Box.of_mask(labels.array)
@@ -128,7 +128,10 @@ def resample_channels(
     channels: npt.NDArray[np.float32], source: Geometry, grid: Geometry, fill: tuple[float, ...]
 ) -> npt.NDArray[np.float32]:
     """(channels, z, y, x) probabilities on another grid, linear, `fill[c]` outside the source."""
-    return np.stack([resample(Volume(c, source), grid, fill=f) for c, f in zip(channels, fill, strict=True)])
+    out = np.empty((len(channels), *grid.shape_zyx), dtype=np.float32)  # one at a time: a stack would hold all twice
+    for i, (channel, value) in enumerate(zip(channels, fill, strict=True)):
+        out[i] = resample(Volume(channel, source), grid, fill=value)
+    return out
 
 
 def _needed(source: Geometry, grid: Geometry) -> Box | None:
@@ -138,7 +141,7 @@ def _needed(source: Geometry, grid: Geometry) -> Box | None:
     half = np.maximum(1.0, np.divide(grid.spacing_mm_zyx, source.spacing_mm_zyx)) / 2.0
     start = np.floor(index.min(axis=0) - half).astype(int) - REACH_VOXELS
     stop = np.ceil(index.max(axis=0) + half).astype(int) + 1 + REACH_VOXELS
-    if source.is_same_grid(grid, tolerance_mm=1e-4):
+    if source.is_same_grid(grid, IDENTICAL_VOXELS):
         return Box.of_shape(source.shape_zyx)
     return Box(as_int_triple(start), as_int_triple(stop)).clipped(source.shape_zyx)
 

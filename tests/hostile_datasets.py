@@ -176,6 +176,11 @@ BAD_CASES = (
     CaseKind("label map of NaN", label_map(lambda a: np.full(a.shape, np.nan, np.float32)), "are NaN"),
     CaseKind("image without label map", without(SEG, IMG), "has no label map"),
     CaseKind("label map without image", without(IMG, SEG), "has no image"),
+    CaseKind(
+        "label map half a voxel aside",
+        label_grid(other(origin_mm_xyz=tuple(np.add(GRID.origin_mm_xyz, (0.0, 2.0, 0.0))))),
+        "on average 0.5 voxels along an axis",
+    ),
     CaseKind("label map of another size", label_grid(other(shape_zyx=(64, 64, 25))), "another size"),
     CaseKind(
         "label map of another spacing", label_grid(other(spacing_mm_zyx=(4.0, 4.0, 4.5))), "its corners lie up to"
@@ -220,6 +225,10 @@ ODD_CASES = (
     CaseKind("a segmentation that names its segments", sound_but(named_segments)),
     CaseKind("label 3 (cyst)", label_map(lambda a: a + (a == 2))),
     CaseKind("an empty label map (noted on the terminal)", label_map(np.zeros_like)),
+    CaseKind(
+        "label map whose spacing has three decimals",
+        label_grid(other(spacing_mm_zyx=tuple(s + 5e-4 for s in GRID.spacing_mm_zyx))),
+    ),
     CaseKind("blanks and Unicode in a case's name", lambda f, c: sound(f, "Fall 7 腎", 3)),
 )
 
@@ -246,6 +255,7 @@ def mask(change: Change, native: NativeGrid = STORED) -> Callable[[Path], Path]:
     return lambda path: voxels(path, np.asarray(change(labels())), native)
 
 
+NEAR = NativeGrid.of(other(spacing_mm_zyx=tuple(s + 5e-4 for s in GRID.spacing_mm_zyx)))
 MOVED = NativeGrid.of(other(origin_mm_xyz=(10.0, -20.0, 32.0)))
 BAD_PREDICTIONS = (
     CaseKind("a prediction on another grid", scored(mask(np.array, MOVED)), "its corners lie up to 2 mm"),
@@ -266,5 +276,6 @@ BAD_PREDICTIONS = (
 )
 ODD_PREDICTIONS = (
     CaseKind("a prediction as float", scored(mask(lambda a: a.astype(np.float64)))),
+    CaseKind("a prediction whose spacing has three decimals", scored(mask(np.array, NEAR))),
     CaseKind("an empty prediction", scored(mask(np.zeros_like))),
 )

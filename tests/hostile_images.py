@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 from hostile_kinds import DIM, PIXDIM, SFORM_CODE, SROW, XYZT_UNITS, CaseKind, hu, labels, patch, scaled, scan, voxels
@@ -25,6 +27,34 @@ def spoilt(change: Callable[[bytes], bytes]) -> Make:
         return path
 
     return make
+
+
+def spoilt_nifti2(change: Callable[[bytes], bytes], dtype: str = "<i2") -> Make:
+    """The sound patient as NIfTI-2, its unpacked bytes changed."""
+
+    def make(folder: Path, case: str) -> Path:
+        path = scan(folder / f"{case}.nii.gz")
+        old = nib.load(path)
+        header = nib.Nifti2Header(endianness=dtype[0])
+        header.set_data_dtype(dtype)
+        new = nib.Nifti2Image(np.asarray(old.dataobj), old.affine, header)
+        new.set_qform(old.affine, 1)
+        nib.save(new, path)
+        path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes())), 1))
+        return path
+
+    return make
+
+
+def put(at: int, form: str, *values: object) -> Callable[[bytes], bytes]:
+    """Header fields overwritten."""
+
+    def change(raw: bytes) -> bytes:
+        out = bytearray(raw)
+        struct.pack_into(form, out, at, *values)
+        return bytes(out)
+
+    return change
 
 
 def cut(raw: bytes) -> bytes:
@@ -266,6 +296,11 @@ BAD_IMAGES = (
     CaseKind("intensities normalised to mean 0", values(lambda a: (a / 200.0).astype(np.float32)), "normalised"),
     CaseKind("HU clipped at 0", values(lambda a: np.clip(a * 3, 0, 700)), "no fat and no air"),
     CaseKind("a label map instead of an image", lambda f, c: voxels(f / f"{c}.nii.gz", labels()), "none below 0"),
+    CaseKind("NIfTI-2 cut short", spoilt_nifti2(lambda raw: raw[:-5000]), "ends after"),
+    CaseKind("NIfTI-2 of size 0", spoilt_nifti2(put(16, "<2q", 3, 0)), "its header gives the sizes (0, 64, 64)"),
+    CaseKind("NIfTI-2 of spacing NaN", spoilt_nifti2(put(112, "<d", NAN)), "its header gives the spacing nan x"),
+    CaseKind("NIfTI-2 that promises terabytes", spoilt_nifti2(put(16, "<4q", 3, 30000, 30000, 30000)), "at most"),
+    CaseKind("NIfTI-2 with voxels in its header", spoilt_nifti2(put(168, "<q", 0)), "lets voxels begin at byte 0"),
     CaseKind("a link in a circle", link("{case}.nii.gz"), "a link that leads nowhere"),
     CaseKind("a dangling link", link("nowhere.nii.gz"), "a link that leads nowhere"),
     CaseKind("a folder named x.nii.gz", folder_named_so, "0 DICOM series"),
@@ -289,6 +324,8 @@ ODD_IMAGES = (
     CaseKind("HU as float64", values(lambda a: a + 0.25)),
     CaseKind("a 4-D image of one volume", one_volume_of_four),
     CaseKind("metres declared as such", true_metres),
+    CaseKind("NIfTI-2", spoilt_nifti2(lambda raw: raw)),
+    CaseKind("NIfTI-2 in big-endian float", spoilt_nifti2(lambda raw: raw, ">f4")),
     CaseKind("blanks in the name", named("case of  7 May")),
     CaseKind("Unicode in the name", named("Fälle_腎臓_№1")),
     CaseKind("a leading dash in the name", named("-rf")),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisc.core.geometry import (
-    GRID_TOLERANCE_MM,
+    GRID_TOLERANCE_VOXELS,
     AxisOrder,
     Geometry,
     as_int_triple,
@@ -224,22 +224,26 @@ def test_resampled_shares_the_rounding_error(
 
 
 def test_same_grid_tolerance() -> None:
-    """A shift just within the tolerance is the same grid, one just beyond is not; nor is another size."""
+    """A shift just within the tolerance is the same grid, one just beyond is not; nor is another size.
+
+    The tolerance is one of voxels, no longer of mm.
+    """
     base = grid()
-    near = grid(origin_mm_xyz=(-12.5 + 0.99 * GRID_TOLERANCE_MM, 30.25, 411.0))
-    far = grid(origin_mm_xyz=(-12.5 + 1.01 * GRID_TOLERANCE_MM, 30.25, 411.0))
+    near = grid(origin_mm_xyz=(-12.5 + 0.99 * GRID_TOLERANCE_VOXELS * 0.7, 30.25, 411.0))
+    far = grid(origin_mm_xyz=(-12.5 + 1.01 * GRID_TOLERANCE_VOXELS * 0.7, 30.25, 411.0))
     assert base.is_same_grid(base)
     assert base.is_same_grid(near)
     assert not base.is_same_grid(far)
-    assert base.is_same_grid(far, tolerance_mm=1.02 * GRID_TOLERANCE_MM)
+    assert base.is_same_grid(far, tolerance_voxels=1.02 * GRID_TOLERANCE_VOXELS)
     assert not base.is_same_grid(grid(shape_zyx=(5, 6, 8)))
 
 
 def test_same_grid_sees_spacing_and_direction() -> None:
-    """The far corner tells: 4 steps of 0.003 mm are 0.012 mm, and a turn moves corners too."""
-    assert not grid().is_same_grid(grid(spacing_mm_zyx=(3.003, 0.8, 0.7)))
+    """The last of five faces lies 4.5 steps from the first centre, the first half a step: 2.5 x 0.5 mm on average."""
+    assert grid().voxels_off(grid(spacing_mm_zyx=(3.5, 0.8, 0.7))) == pytest.approx(2.5 * 0.5 / 3.0)
+    assert not grid().is_same_grid(grid(spacing_mm_zyx=(3.5, 0.8, 0.7)))
     assert grid().is_same_grid(grid(spacing_mm_zyx=(3.002, 0.8, 0.7)))
-    assert not grid().is_same_grid(grid(direction=rotation((0.0, 0.0, 0.5))))
+    assert not grid().is_same_grid(grid(direction=rotation((0.0, 0.0, 10.0))))
 
 
 def test_describe_is_one_line_in_viewer_order() -> None:

@@ -217,4 +217,4 @@ def test_odd_pairs_are_scored(tmp_path: Path) -> None:
     run, report = evaluate(tmp_path, ODD_PREDICTIONS)
     assert (run.status, run.err) == (0, [])
     assert {row["status"] for row in report.values()} == {"ok"}
-    assert [report[kind.case]["dice_kidney"] for kind in ODD_PREDICTIONS] == ["1", "0"]
+    assert [report[kind.case]["dice_kidney"] for kind in ODD_PREDICTIONS] == ["1", "1", "0"]

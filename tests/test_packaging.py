@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import importlib
 import importlib.metadata
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -140,6 +142,41 @@ def test_listed_packages_are_those_on_disk(repository: Path, config: configparse
     assert folders == {"bisc": "bisc"} | {f"bisc.{stage}": stage for stage in STAGES}
     for package in listed:
         assert importlib.import_module(package).__name__ == package
+
+
+def test_every_promised_name_is_there() -> None:
+    """`from MODULE import *` works for each module of the package that has an __all__, and gives each name once."""
+    promising = 0
+    for found in pkgutil.walk_packages(bisc.__path__, "bisc."):
+        module = importlib.import_module(found.name)
+        names = getattr(module, "__all__", None)
+        if names is None:
+            continue
+        promising += 1
+        given: dict[str, object] = {}
+        exec(f"from {found.name} import *", given)  # what the user would type
+        assert set(names) <= given.keys()
+        assert len(names) == len(set(names)), found.name
+    assert promising >= 3
+
+
+def test_what_is_imported_is_required(repository: Path, config: configparser.ConfigParser) -> None:
+    """A package that comes along with another one today may not do so tomorrow."""
+    files = [repository / name for name in modules_on_disk(repository)]
+    files = [path if path.exists() else repository / path.relative_to(repository / "bisc") for path in files]
+    roots = {
+        alias.name.split(".")[0] if isinstance(node, ast.Import) else (node.module or "").split(".")[0]
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0)
+        for alias in node.names
+    }
+    others = roots - set(sys.stdlib_module_names) - {"bisc"}
+    required = {normal(Requirement(line).name) for line in config["options"]["install_requires"].split("\n") if line}
+    distributions = importlib.metadata.packages_distributions()
+    assert len(others) > 8
+    for root in others:
+        assert required & {normal(name) for name in distributions.get(root, [root])}, root
 
 
 def test_the_four_symlinks(repository: Path) -> None:

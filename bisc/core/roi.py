@@ -61,6 +61,13 @@ class Box:
         z, y, x = (slice(a, b) for a, b in zip(self.start_zyx, self.stop_zyx, strict=True))
         return z, y, x
 
+    def slabs(self, most_voxels: int) -> list[Box]:
+        """The box cut along z into slabs of at most `most_voxels`, or of one slice where that is more."""
+        first, y, x = self.start_zyx
+        last, y_stop, x_stop = self.stop_zyx
+        step = max(1, most_voxels // ((y_stop - y) * (x_stop - x)))
+        return [Box((z, y, x), (min(z + step, last), y_stop, x_stop)) for z in range(first, last, step)]
+
     def shifted(self, by_zyx: IntTriple) -> Box:
         """The box moved by whole voxels."""
         return Box(as_int_triple(np.add(self.start_zyx, by_zyx)), as_int_triple(np.add(self.stop_zyx, by_zyx)))

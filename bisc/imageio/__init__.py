@@ -3,7 +3,7 @@
 import SimpleITK as sitk
 
 from bisc.core.cores import usable_cores
-from bisc.imageio.case import CaseImage, check_same_grid
+from bisc.imageio.case import CaseImage, check_same_grid, on_grid_of
 from bisc.imageio.read import IMAGE_SUFFIXES, image_suffix, read_header, read_image, read_labels, read_stored_geometry
 from bisc.imageio.write import write_image
 
@@ -12,6 +12,7 @@ __all__ = [
     "CaseImage",
     "check_same_grid",
     "image_suffix",
+    "on_grid_of",
     "read_header",
     "read_image",
     "read_labels",

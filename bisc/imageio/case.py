@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bisc.core.errors import InputError
-from bisc.core.geometry import GRID_TOLERANCE_MM
+from bisc.core.geometry import GRID_TOLERANCE_VOXELS
 from bisc.core.volume import NativeGrid, Volume
 
 
@@ -27,8 +27,8 @@ class CaseImage:
     native: NativeGrid
 
 
-def check_same_grid(image: CaseImage, labels: CaseImage, tolerance_mm: float = GRID_TOLERANCE_MM) -> None:
-    """Refuse an image and a label map that lie on different grids.
+def check_same_grid(image: CaseImage, labels: CaseImage) -> None:
+    """Refuse an image and a label map that lie on different grids (`GRID_TOLERANCE_VOXELS`).
 
     They may be stored in different axis orders: what counts is that their voxels lie in the same places.
 
@@ -36,11 +36,15 @@ def check_same_grid(image: CaseImage, labels: CaseImage, tolerance_mm: float = G
         InputError: Naming both files and both grids, in canonical order.
     """
     ours, theirs = image.volume.geometry, labels.volume.geometry
-    if ours.is_same_grid(theirs, tolerance_mm):
+    if ours.is_same_grid(theirs):
         return
     if ours.shape_zyx == theirs.shape_zyx:
-        apart = float(np.linalg.norm(ours.corners() - theirs.corners(), axis=1).max())
-        how = f"its corners lie up to {apart:.4g} mm from the image's (tolerance {tolerance_mm} mm)"
+        mm = float(np.linalg.norm(ours.corners() - theirs.corners(), axis=1).max())
+        voxels = ours.voxels_off(theirs)
+        how = (
+            f"its corners lie up to {mm:.4g} mm from the image's, on average {voxels:.3g} voxels along an axis "
+            f"(tolerance {GRID_TOLERANCE_VOXELS} voxels)"
+        )
     else:
         how = "another size"
     raise InputError(
@@ -49,3 +53,13 @@ def check_same_grid(image: CaseImage, labels: CaseImage, tolerance_mm: float = G
         f"the grid of {image.path}: {ours.describe()}",
         "resample the label map onto its image",
     )
+
+
+def on_grid_of(image: CaseImage, labels: CaseImage) -> CaseImage:
+    """The label map with the geometry of its image, which counts where two headers write one grid differently.
+
+    Raises:
+        InputError: As `check_same_grid`.
+    """
+    check_same_grid(image, labels)
+    return replace(labels, volume=Volume(labels.volume.array, image.volume.geometry))

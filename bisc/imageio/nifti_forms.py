@@ -8,8 +8,6 @@ that means two things is refused here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,21 +15,22 @@ from typing import Final
 import numpy as np
 
 from bisc.core.errors import InputError
-from bisc.core.geometry import Float
+from bisc.core.geometry import GRID_TOLERANCE_VOXELS, Float
 from bisc.core.notices import notice
 from bisc.imageio.axes import NO_ORIENTATION, check_direction, say_straightened
 from bisc.imageio.nifti_header import NiftiHeader
 
 FORMS_TOLERANCE_MM: Final = 1.0
 FORMS_TOLERANCE: Final = 1e-3
-"""How far sform and qform may place a voxel apart: a millimetre, or this part of the grid's diagonal. The qform's
-quaternion is kept in float32 without its first part, sqrt(1 - b2 - c2 - d2), whose rounding turns an oblique grid by up
-to 6.4e-4 rad: 0.7 mm at the far corner of a scan of 500 x 500 x 800 mm."""
+"""How far sform and qform may place a voxel apart: a millimetre, or this part of the grid's diagonal, or, as two files
+may, `GRID_TOLERANCE_VOXELS`. The qform's quaternion is kept in float32 without its first part, sqrt(1 - b2 - c2 - d2),
+whose rounding turns an oblique grid by up to 6.4e-4 rad: 0.7 mm at the far corner of a scan of 500 x 500 x 800 mm."""
 
-ITK_DRIFT: Final = 2e-5
-"""From somewhere between this and 1e-4 on ITK refuses a sform ('No orthonormal definition found') unless told to
-straighten it."""
 PERMISSIVE: Final = "ITK_NIFTI_SFORM_PERMISSIVE"
+os.environ.setdefault(PERMISSIVE, "1")
+# A sform bent by more than some 1e-4 ITK refuses ('No orthonormal definition found') unless this says to straighten it;
+# what may be straightened is decided below, before ITK sees a file. ITK offers no other way through SimpleITK and asks
+# at each read; set and unset around each, it was missing where another thread read. A user's own value stays.
 UNIT_MM: Final = {1: 1000.0, 2: 1.0, 3: 0.001}
 """Length of xyzt_units' codes: metre, millimetre, micrometre; 0 (unknown) is taken for mm."""
 RAS_TO_LPS: Final = np.diag([-1.0, -1.0, 1.0])
@@ -68,66 +67,53 @@ class Forms:
         diagonal = float(np.linalg.norm(np.asarray(self.size_xyz) * self.pixdim_mm))
         return max(FORMS_TOLERANCE_MM, FORMS_TOLERANCE * diagonal)
 
-    def apart_mm(self) -> float:
-        """How far apart sform and qform place a corner; without a qform, sform and pixdim along the sform's axes."""
+    def apart(self) -> tuple[float, float]:
+        """How far apart sform and qform place corners: in mm at most, and on average in voxels along an axis.
+
+        Without a qform, sform and pixdim along the sform's axes.
+        """
         if self.sform is None:
-            return 0.0
+            return 0.0, 0.0
         other = self.qform
         if other is None:
             scaled = self.sform[:, :3] / np.linalg.norm(self.sform[:, :3], axis=0) * self.pixdim_mm
             other = np.column_stack([scaled, self.sform[:, 3]])
         picks = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
         corners = np.column_stack([picks * (np.asarray(self.size_xyz) - 1), np.ones(8)])
-        return float(np.linalg.norm(corners @ (self.sform - other).T, axis=1).max())
+        mm = corners @ (self.sform - other).T
+        voxels = np.linalg.solve(self.sform[:, :3], mm.T)
+        return float(np.linalg.norm(mm, axis=1).max()), float(np.abs(voxels).mean(axis=1).max())
 
 
-@contextmanager
-def trusted_forms(path: Path, header: NiftiHeader | None) -> Iterator[None]:
-    """Check the forms of a file's `header` (None: it is no NIfTI).
-
-    While the block runs, ITK straightens a sform that rounding has bent.
+def check_forms(path: Path, header: NiftiHeader) -> None:
+    """Check the forms of a file's `header`; notices say what is made of one without orientation, or a little bent.
 
     Raises:
         InputError: If the sform is sheared or singular, or places voxels elsewhere than the qform or pixdim does.
     """
-    forms = None if header is None else Forms.of(header)
-    if forms is None or not _check_forms(path, forms):
-        yield
+    forms = Forms.of(header)
+    if forms is None:
         return
-    before = os.environ.get(PERMISSIVE)
-    os.environ[PERMISSIVE] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[PERMISSIVE]
-        if before is not None:
-            os.environ[PERMISSIVE] = before
-
-
-def _check_forms(path: Path, forms: Forms) -> bool:
-    """Whether ITK must be told to straighten the sform."""
     if forms.sform is None:
         if forms.qform is None:
             found, done = NO_ORIENTATION
             notice(path, f"{found} (sform and qform codes are 0)", done)
-        return False
+        return
     axes = forms.sform[:, :3]
     if not np.isfinite(forms.sform).all() or abs(np.linalg.det(axes / forms.pixdim_mm)) < 1e-6:
         raise InputError(path, "its sform is singular", "three axes", "correct the header")
     unit = axes / np.linalg.norm(axes, axis=0)
     check_direction(path, unit)
-    apart = forms.apart_mm()
-    if apart > forms.tolerance_mm():
+    apart, apart_voxels = forms.apart()
+    if apart > forms.tolerance_mm() and apart_voxels > GRID_TOLERANCE_VOXELS:
         other = "pixdim" if forms.qform is None else "qform"
         raise InputError(
             path,
             f"sform and {other} place voxels up to {apart:.3g} mm apart",
-            f"one place for each voxel (to {forms.tolerance_mm():.3g} mm)",
+            f"one place for each voxel (to {forms.tolerance_mm():.3g} mm or {GRID_TOLERANCE_VOXELS} voxels on average)",
             f"correct the wrong one of the two ({_describe(forms)})",
         )
-    drift = float(np.abs(unit.T @ unit - np.eye(3)).max())
-    say_straightened(path, drift)
-    return drift > ITK_DRIFT
+    say_straightened(path, float(np.abs(unit.T @ unit - np.eye(3)).max()))
 
 
 def _describe(forms: Forms) -> str:

@@ -1,11 +1,11 @@
-"""What ITK passes over in silence in a NIfTI-1 header: it takes a spacing of 0 or NaN for 1 mm, mirrors an image whose
+"""What ITK passes over in silence in a NIfTI header: it takes a spacing of 0 or NaN for 1 mm, mirrors an image whose
 spacing is negative, and reads what is no NIfTI as the older Analyze format, whose place in space is unknown."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.errors import InputError
+from bisc.imageio import nifti2
 
 HEADER_BYTES: Final = 348
-NIFTI2_BYTES: Final = 540
 PACKED_BYTES: Final = 1 << 16
-"""Far more packed bytes than a header's 348 ever take."""
+"""Far more packed bytes than a header ever takes."""
 GZIP_MAGIC: Final = b"\x1f\x8b"
 GZIP_STREAM: Final = 31
 """zlib's code for a stream with a gzip header."""
@@ -31,7 +31,7 @@ AGAIN: Final = "copy or export it again"
 
 @dataclass(frozen=True, eq=False)
 class NiftiHeader:
-    """The fields of a NIfTI-1 header that decide where voxels lie.
+    """The fields of a NIfTI header that decide where voxels lie.
 
     Attributes:
         sizes: Voxels along each of the image's axes (1 to 7 of them).
@@ -40,6 +40,7 @@ class NiftiHeader:
         unit: Code of that unit.
         qform: Quaternion (b, c, d) and offset (x, y, z), or None where the header has none.
         sform: (3, 4) affine from voxel index to space, or None where the header has none.
+        as_nifti1: The header as NIfTI-1, where the file is NIfTI-2.
     """
 
     sizes: tuple[int, ...]
@@ -47,6 +48,7 @@ class NiftiHeader:
     unit: int
     qform: tuple[float, ...] | None
     sform: npt.NDArray[np.float64] | None
+    as_nifti1: bytes | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -55,7 +57,7 @@ class NiftiHeader:
 
     @classmethod
     def parse(cls, raw: bytes, order: str) -> NiftiHeader:
-        """From the header's bytes; `order` is '<' or '>', as `struct` has it."""
+        """From a NIfTI-1 header's bytes; `order` is '<' or '>', as `struct` has it."""
         dims = struct.unpack_from(f"{order}8h", raw, 40)
         sign, a, b, c = struct.unpack_from(f"{order}4f", raw, 76)
         has_qform, has_sform = struct.unpack_from(f"{order}2h", raw, 252)
@@ -66,25 +68,36 @@ class NiftiHeader:
 
 
 def check_nifti_header(path: Path) -> NiftiHeader:
-    """The header of a NIfTI file. Refused is a `.nii` or `.nii.gz` file whose header is none of
-    NIfTI-1 or cannot be trusted with a position in mm.
+    """The header of a NIfTI file. Refused is a `.nii` or `.nii.gz` file whose header is neither NIfTI-1 nor NIfTI-2, or
+    cannot be trusted with a position in mm.
 
     Raises:
         InputError: Saying which field is wrong; nothing is printed by ITK's libraries for such a file.
     """
     raw = _header_bytes(path)
-    order = next((o for o in "<>" if struct.unpack_from(f"{o}i", raw)[0] == HEADER_BYTES), None)
-    if order is None:
-        if NIFTI2_BYTES in (struct.unpack_from(f"{o}i", raw)[0] for o in "<>"):
-            raise InputError(path, "cannot be read (NIfTI-2)", "NIfTI-1", "save it as NIfTI-1")
+    lengths = {struct.unpack_from(f"{order}i", raw)[0]: order for order in "<>"}
+    if HEADER_BYTES not in lengths and nifti2.HEADER_BYTES not in lengths:
         raise _no_nifti(path, "no NIfTI header")
+    is_nifti2 = HEADER_BYTES not in lengths
+    order = lengths[nifti2.HEADER_BYTES if is_nifti2 else HEADER_BYTES]
+    if is_nifti2:
+        raw = _as_nifti1(path, raw, order)
     if raw[344:348] != b"n+1\0":
         raise _no_nifti(path, f"no NIfTI header: its mark is {raw[344:348]!r}, not b'n+1\\x00'")
     header = NiftiHeader.parse(raw, order)
     if not header.sizes or min(header.sizes) < 1:
         raise _no_nifti(path, f"its header gives the sizes {header.sizes}")
     _check_spacing_fields(path, header)
-    return header
+    return replace(header, as_nifti1=raw) if is_nifti2 else header
+
+
+def _as_nifti1(path: Path, raw: bytes, order: str) -> bytes:
+    if len(raw) < nifti2.HEADER_BYTES:
+        raise _no_nifti(path, f"no NIfTI header: it ends after {len(raw)} bytes")
+    try:
+        return nifti2.nifti1_header(raw, order)
+    except ValueError as error:
+        raise _no_nifti(path, str(error)) from error
 
 
 def _check_spacing_fields(path: Path, header: NiftiHeader) -> None:
@@ -132,12 +145,12 @@ def _header_bytes(path: Path) -> bytes:
         raise InputError(path, "cannot be read (gzip)", "an unpacked file by its name", "name it .nii.gz")
     if packed:
         try:
-            raw = zlib.decompressobj(GZIP_STREAM).decompress(raw, HEADER_BYTES)
+            raw = zlib.decompressobj(GZIP_STREAM).decompress(raw, nifti2.HEADER_BYTES)
         except zlib.error as error:
             raise _no_nifti(path, "damaged gzip") from error
     if len(raw) < HEADER_BYTES:
         raise _no_nifti(path, f"no NIfTI header: it ends after {len(raw)} bytes")
-    return raw[:HEADER_BYTES]
+    return raw[: nifti2.HEADER_BYTES]
 
 
 def _no_nifti(path: Path, reason: str) -> InputError:

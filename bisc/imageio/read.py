@@ -23,10 +23,11 @@ from bisc.imageio.folders import check_nameable
 from bisc.imageio.header import checked_reader
 from bisc.imageio.label_map import LabelReader, meaning_for
 from bisc.imageio.label_names import LabelMeaning
-from bisc.imageio.nifti_forms import trusted_forms
+from bisc.imageio.nifti_forms import check_forms
 from bisc.imageio.nifti_header import NiftiHeader, check_nifti_header
 from bisc.imageio.plausible import check_spacing
 from bisc.imageio.slabs import STREAMED_SUFFIXES, ArraySlabs, FileSlabs, ImageSlabs, Slabs, converted, is_large
+from bisc.imageio.stand_in import stand_in
 from bisc.imageio.text_headers import check_whole_meta
 from bisc.imageio.whole import check_alone, check_whole_nifti, is_sound_gzip
 
@@ -53,8 +54,8 @@ def read_image(path: Path) -> CaseImage:
         InputError: If it cannot be read, ends too early, lacks a slice, is not one 3-D scalar image, holds NaN or
             infinite voxels, or lies on no straight grid.
     """
-    with _trusted(path):
-        source = _open(path)
+    with _trusted(path) as stored:
+        source = _open(stored)
         native = NativeGrid.of(source.geometry)
         hu = _as_hu(source.slabs, path, native.order.inverse().flips)
     return CaseImage(path, native.to_canonical(hu), native)
@@ -71,9 +72,9 @@ def read_labels(path: Path, meaning: LabelMeaning | None = None) -> CaseImage:
     Raises:
         InputError: As `read_image`, and if a value occurs that means nothing.
     """
-    with _trusted(path):
+    with _trusted(path) as stored:
         labels_of = LabelReader(path, meaning_for(path, meaning))
-        source = _open(path)
+        source = _open(stored)
         native = NativeGrid.of(source.geometry)
         mirrored = native.order.inverse().flips
         labels = converted(source.slabs, labels_of, np.uint8, mirrored)
@@ -88,8 +89,8 @@ def read_stored_geometry(path: Path) -> Geometry:
     """
     if path.is_dir():
         raise InputError(path, "is a folder", "an image file", "put the file in its place")
-    with _trusted(path):
-        reader = _file_reader(path)
+    with _trusted(path, voxels=False) as stored:
+        reader = _file_reader(stored)
     n_axes, size, direction = reader.GetDimension(), reader.GetSize(), reader.GetDirection()
     if n_axes == 4 and size[3] == 1:  # one volume of a 4-D file, as `_read` takes it
         n_axes, direction = 3, tuple(np.reshape(direction, (4, 4))[:3, :3].ravel().tolist())
@@ -140,15 +141,18 @@ def open_header(path: Path) -> sitk.ImageFileReader:
     Raises:
         InputError: If it cannot be read.
     """
-    _check_before_itk(path)
-    return _file_reader(path)
+    with stand_in(path, _check_before_itk(path), voxels=False) as stored:
+        return _file_reader(stored)
 
 
 @contextmanager
-def _trusted(path: Path) -> Iterator[None]:
-    """While the block runs ITK may read `path`, whose header means one thing, and straightens what rounding bent."""
-    with trusted_forms(path, _check_before_itk(path)):
-        yield
+def _trusted(path: Path, voxels: bool = True) -> Iterator[Path]:
+    """What ITK may read of `path`, whose header means one thing, while the block runs; its `voxels` too or not."""
+    header = _check_before_itk(path)
+    if header is not None:
+        check_forms(path, header)
+    with stand_in(path, header, voxels) as stored:
+        yield stored
 
 
 def _check_before_itk(path: Path) -> NiftiHeader | None:
@@ -225,7 +229,7 @@ def _make_geometry(
             path, f"unusable geometry ({error})", "positive sizes and spacings, orthogonal axes"
         ) from error
     check_direction(path, geometry.direction_matrix)
-    if image_suffix(path) not in NIFTI_SUFFIXES:  # of those `trusted_forms` has told
+    if image_suffix(path) not in NIFTI_SUFFIXES:  # of those `check_forms` has told
         say_straightened(path, geometry.drift)
     return geometry
 

@@ -27,8 +27,8 @@ SOUND_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True)
-class _Promise:
-    """What a NIfTI header promises: where its voxels begin, how many, of how many bits, and of which kind."""
+class Promise:
+    """What a NIfTI-1 header promises: where its voxels begin, how many, of how many bits, and of which kind."""
 
     start: int
     n_voxels: int
@@ -36,7 +36,7 @@ class _Promise:
     datatype: str
 
     @classmethod
-    def of(cls, image: sitk.Image | sitk.ImageFileReader) -> _Promise:
+    def of(cls, image: sitk.Image | sitk.ImageFileReader) -> Promise:
         known = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key in PROMISE_KEYS}
         start = int(float(known.get("vox_offset", HEADER_BYTES)))
         return cls(start, prod(image.GetSize()), int(known.get("bitpix", 8)), known.get("datatype", ""))
@@ -56,20 +56,12 @@ def check_whole_nifti(path: Path, image: sitk.Image | sitk.ImageFileReader) -> N
     Raises:
         InputError: If bytes are missing or damaged, or voxels are NaN or infinite.
     """
-    promise = _Promise.of(image)
+    promise = Promise.of(image)
     packed = path.name.lower().endswith(".gz")
     if packed or promise.datatype in FLOAT_TYPES:
         content = _Content(promise)
-        try:
-            for chunk in _unpacked(path):
-                content.add(chunk)
-                if content.n_bytes > MOST_SURPLUS * promise.n_bytes + CHUNK_BYTES:
-                    found = f"unpacks to more than {MOST_SURPLUS} times what its header promises"
-                    raise InputError(path, found, f"{promise.n_bytes} bytes", "copy or export it again")
-        except zlib.error as error:
-            raise InputError(
-                path, f"damaged gzip, after {content.n_bytes} bytes", "a sound gzip file", "copy or export it again"
-            ) from error
+        for chunk in promised_chunks(path, promise.n_bytes):
+            content.add(chunk)
         there, bad = content.n_bytes, content.n_not_finite
     else:
         there, bad = path.stat().st_size, 0
@@ -77,6 +69,25 @@ def check_whole_nifti(path: Path, image: sitk.Image | sitk.ImageFileReader) -> N
         raise InputError(path, f"ends after {there} bytes", f"{promise.n_bytes} bytes", "copy or export it again")
     if bad:
         raise InputError(path, f"{bad} voxels are NaN or infinite", "finite numbers", "repair the export")
+
+
+def promised_chunks(path: Path, n_promised: int) -> Iterator[bytes]:
+    """A file's bytes, unpacked where its name says gzip, of which its header promises `n_promised`.
+
+    Raises:
+        InputError: If the gzip is damaged, or unpacks to far more.
+    """
+    n_bytes = 0
+    try:
+        for chunk in _unpacked(path):
+            n_bytes += len(chunk)
+            if n_bytes > MOST_SURPLUS * n_promised + CHUNK_BYTES:
+                found = f"unpacks to more than {MOST_SURPLUS} times what its header promises"
+                raise InputError(path, found, f"{n_promised} bytes", "copy or export it again")
+            yield chunk
+    except zlib.error as error:
+        found = f"damaged gzip, after {n_bytes} bytes"
+        raise InputError(path, found, "a sound gzip file", "copy or export it again") from error
 
 
 def check_alone(path: Path) -> None:
@@ -145,7 +156,7 @@ def _unpacked(path: Path) -> Iterator[bytes]:
 class _Content:
     """Counts a NIfTI file's unpacked bytes as they go by, and its voxels that are NaN or infinite."""
 
-    def __init__(self, promise: _Promise) -> None:
+    def __init__(self, promise: Promise) -> None:
         self.promise = promise
         self.n_bytes = 0
         self.n_not_finite = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from bisc.core.geometry import Geometry, as_int_triple
 from bisc.core.roi import Box
 from bisc.core.volume import Volume
 from bisc.inference.decision import Offsets, decide, offsets_of
+from bisc.inference.excess import RoughExcess, excess_of_foreground, excess_of_rois
 from bisc.inference.forward import softmax_volume
 from bisc.inference.model import FoldNetwork, Model
 from bisc.inference.strays import drop_strays
@@ -27,6 +29,8 @@ Status = Literal["ok", "one_kidney", "no_kidney"]
 Probabilities = npt.NDArray[np.float32]
 BACKGROUND_FILL = (1.0, 0.0, 0.0)
 MAX_KIDNEYS = 2
+SLAB_VOXELS = 1 << 23
+"""Voxels whose probabilities are interpolated at a time: 100 MB of them. The box of two kidneys seldom has more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +108,16 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
         model: Plan and networks.
         decision: How the rough stage's labels are decided; the fine stage's are decided from the result.
         known: The same image's and model's result under another decision: what is equal in both is not computed again.
+
+    Raises:
+        RoughExcess: Before any fine pass, if the rough stage marks more than any patient has.
     """
     rough = known.rough if known is not None else run_rough(image, model.plan, model.rough)
     middle_mm = body_middle_mm(image)
-    kidneys, target = locate(rough, image.geometry, model.plan, offsets_of(model.rough, decision), middle_mm)
+    kidneys, grids = _find_rois(rough, image.geometry, model.plan, offsets_of(model.rough, decision), middle_mm)
     softmax = {roi.grid: roi.probabilities for roi in known.rois} if known is not None else {}
     rois = []
-    for kidney in kidneys:
-        box = roi_box(kidney.reach, target, model.plan.roi)
-        grid = target.cropped(box.start_zyx, box.shape_zyx)
+    for kidney, grid in zip(kidneys, grids, strict=True):
         if grid not in softmax:
             hu = normalise(resample(image, grid), model.plan.intensity)
             softmax[grid] = softmax_volume(model.fine, hu, model.plan.intensity.air, model.network_gb)
@@ -126,6 +131,23 @@ def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork]) -> Rou
     grid = rough_grid(image.geometry, plan.target_spacing_mm_zyx[0], plan.rough_in_plane_px)
     hu = normalise(resample(image, grid), plan.intensity)
     return RoughResult(softmax_volume(networks, hu, plan.intensity.air), grid)
+
+
+def _find_rois(
+    rough: RoughResult, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None
+) -> tuple[list[Kidney], list[Geometry]]:
+    """The kidneys of the rough result, and the grid of each one's ROI."""
+    n_marked = np.count_nonzero(decide(rough.probabilities, offsets))
+    _check(excess_of_foreground(n_marked * rough.grid.voxel_volume_ml), rough)
+    kidneys, target = locate(rough, native, plan, offsets, middle_mm)
+    boxes = [roi_box(kidney.reach, target, plan.roi) for kidney in kidneys]
+    _check(excess_of_rois([prod(box.shape_zyx) * target.voxel_volume_ml for box in boxes]), rough)
+    return kidneys, [target.cropped(box.start_zyx, box.shape_zyx) for box in boxes]
+
+
+def _check(excess: str, rough: RoughResult) -> None:
+    if excess:
+        raise RoughExcess(excess, rough)
 
 
 def locate(
@@ -143,7 +165,7 @@ def locate(
 def upsample_labels(rough: RoughResult, grid: Geometry, offsets: Offsets) -> npt.NDArray[np.uint8]:
     """The rough labels on a finer grid of the patient: probabilities are interpolated, then decided.
 
-    Only the foreground's box, grown by two rough voxels, is ever interpolated.
+    Only the foreground's box, grown by two rough voxels, is ever interpolated, in slabs where it is large.
     """
     labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
     around = Box.of_mask(decide(rough.probabilities, offsets))
@@ -152,9 +174,10 @@ def upsample_labels(rough: RoughResult, grid: Geometry, offsets: Offsets) -> npt
     box = map_box(around.padded((2, 2, 2)), rough.grid, grid).clipped(grid.shape_zyx)
     if box is None:
         return labels
-    part = grid.cropped(box.start_zyx, box.shape_zyx)
-    fine = resample_channels(rough.probabilities, rough.grid, part, BACKGROUND_FILL)
-    labels[box.to_slices()] = decide(fine, offsets)
+    for slab in box.slabs(SLAB_VOXELS):
+        part = grid.cropped(slab.start_zyx, slab.shape_zyx)
+        fine = resample_channels(rough.probabilities, rough.grid, part, BACKGROUND_FILL)
+        labels[slab.to_slices()] = decide(fine, offsets)
     return labels
 
 

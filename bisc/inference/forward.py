@@ -43,12 +43,17 @@ def softmax_volume(
     Returns:
         (classes, z, y, x) float32, sums to 1 over classes.
     """
-    mean: npt.NDArray[np.float32] = np.zeros((N_CLASSES, *image.shape), dtype=np.float32)
+    total: npt.NDArray[np.float32] | None = None
     for fold in networks:
         window = fold.window_zyx or window_that_fits(as_int_triple(image.shape), fold.bytes_per_voxel, network_gb)
-        mean += _softmax(fold, image, air, window)
-    mean /= len(networks)
-    return mean
+        found = _softmax(fold, image, air, window)
+        if total is None:
+            total = found
+        else:
+            total += found
+    assert total is not None  # a model has a fold at least
+    total /= len(networks)
+    return total
 
 
 def window_starts(length: int, window: int) -> list[int]:

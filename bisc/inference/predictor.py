@@ -22,8 +22,9 @@ from bisc.core.progress import track
 from bisc.imageio import CaseImage, read_image, write_image
 from bisc.imageio.inputs import InputCase
 from bisc.imageio.plausible import check_hu, doubt_of_scan
-from bisc.inference.cascade import CascadeResult, roi_arrays, run_cascade, upsample_labels
+from bisc.inference.cascade import CascadeResult, RoughResult, roi_arrays, run_cascade, upsample_labels
 from bisc.inference.decision import offsets_of
+from bisc.inference.excess import RoughExcess
 from bisc.inference.memory import network_budget
 from bisc.inference.model import Model
 from bisc.inference.rows import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, merge_rows, read_rows
@@ -107,6 +108,7 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
     Raises:
         InputError: If the image cannot be used.
         WorkError: If it does not fit into the memory.
+        RoughExcess: If the rough stage marks more than any patient has; its mask is written where it was asked for.
     """
     begin = time.perf_counter()
     if case.fault is not None:
@@ -115,15 +117,26 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
         model = replace(model, network_gb=network_budget(case.path, model.network_gb, options.memory_gb))
     image = read_image(case.path)
     check_hu(image)
-    result = run_cascade(image.volume, model, options.decision)
+    try:
+        result = run_cascade(image.volume, model, options.decision)
+    except RoughExcess as excess:
+        if options.save_rough and excess.rough is not None:
+            _write_rough(excess.rough, case, image, model, out, options)
+        raise RoughExcess(f"{case.path}: {excess}") from excess
     labels = result.labels(offsets_of(model.fine, options.decision))
     if options.save_rough:
-        rough = upsample_labels(result.rough, image.volume.geometry, offsets_of(model.rough, options.decision))
-        write_image(_rough_target(out, case), rough, image.native)
+        _write_rough(result.rough, case, image, model, out, options)
     if options.save_probabilities:
         save_probabilities(_probabilities_target(out, case), result)
     write_image(_target(out, case), labels, image.native)
     return _row(case, image, result, labels, _since(begin, model))
+
+
+def _write_rough(
+    rough: RoughResult, case: InputCase, image: CaseImage, model: Model, out: Path, options: PredictOptions
+) -> None:
+    labels = upsample_labels(rough, image.volume.geometry, offsets_of(model.rough, options.decision))
+    write_image(_rough_target(out, case), labels, image.native)
 
 
 def save_probabilities(path: Path, result: CascadeResult) -> None:
@@ -151,7 +164,10 @@ def _attempt(
         fault = error
     except Exception as error:  # noqa: BLE001 - one broken case must not end the others
         fault = WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}"))
-    for path in (_target(out, case), _rough_target(out, case), _probabilities_target(out, case)):
+    stale = [_target(out, case), _probabilities_target(out, case)]
+    if not (isinstance(fault, RoughExcess) and options.save_rough):  # whose mask is new, and shows what is wrong
+        stale.append(_rough_target(out, case))
+    for path in stale:
         path.unlink(missing_ok=True)  # an older run's result beside a row that says 'failed' would be taken for its own
     if isinstance(fault, PassedOver):
         return PredictionRow(case.name, SKIPPED, None, error=str(fault))

@@ -4,9 +4,7 @@ from bisc.losses.branch import balanced_ce, ce, dice_ce, loss_by_name
 from bisc.losses.branches import BranchTargets, SCUNetLoss, unpack_targets
 
 __all__ = [
-    "LOSS_NAMES",
     "BranchTargets",
-    "LossName",
     "SCUNetLoss",
     "balanced_ce",
     "ce",

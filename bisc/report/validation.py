@@ -21,10 +21,11 @@ from bisc.core.targets import labels_of
 from bisc.core.volume import Volume
 from bisc.evaluation.aggregate import to_frame, write_with_summary
 from bisc.evaluation.cases import CaseScores, score_arrays
-from bisc.imageio import read_image, read_labels, write_image
+from bisc.imageio import on_grid_of, read_image, read_labels, write_image
 from bisc.imageio.dataset import RawCase, find_raw_dataset
-from bisc.inference.cascade import labels_of_rois, roi_arrays, rois_of_arrays, run_cascade
+from bisc.inference.cascade import CascadeResult, labels_of_rois, roi_arrays, rois_of_arrays, run_cascade
 from bisc.inference.decision import NO_OFFSETS, OffsetFit, Offsets
+from bisc.inference.excess import RoughExcess
 from bisc.inference.forward import softmax_volume
 from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
@@ -50,7 +51,8 @@ class FoldCase:
     def read(self) -> tuple[Volume, Volume]:
         """Canonical image and reference labels."""
         assert self.raw.image is not None  # only cases with images are ever split
-        return read_image(self.raw.image).volume, read_labels(self.raw.labels, self.raw.meaning).volume
+        image = read_image(self.raw.image)
+        return image.volume, on_grid_of(image, read_labels(self.raw.labels, self.raw.meaning)).volume
 
 
 def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device: Device) -> list[str]:
@@ -118,18 +120,25 @@ def finish_fine(cases: list[FoldCase], fold: int, results: Path, folder: Path, d
     """Offsets from the cascade's ROIs, then report.csv of the default decision and one report per decision.
 
     Each image passes the networks once, and once more only where the decisions disagree about a ROI: the softmax of
-    the default decision's ROIs waits on the disk for the offsets that all cases together determine.
+    the default decision's ROIs waits on the disk for the offsets that all cases together determine. Where the rough
+    stage marks more than any patient has, the case counts as if nothing had been found.
     """
     model = load_model(results, [fold], device)
     target = make_folder(folder / VALIDATION)
     with scratch_folder(target) as scratch:
-        fit, plain = OffsetFit(), []
+        fit, plain, excesses = OffsetFit(), [], set[str]()
         for case in track(cases, "validate"):
-            plain.append(_first_pass(case, model, fit, scratch))
+            plain.append(_first_pass(case, model, fit, scratch, excesses))
         offsets = fit.fit() if fit.cases else NO_OFFSETS
         store_offsets(folder, offsets)
         calibrated = [_second_pass(case, model, offsets, scratch, target) for case in cases]
     lines = []
+    if excesses:
+        some = ", ".join(sorted(excesses)[:5])
+        lines.append(
+            f"fine fold {fold}: the rough stage marks more than any patient has in {len(excesses)} of {len(cases)} "
+            f"cases ({some}); they count as empty masks; train it longer"
+        )
     scores: dict[Decision, list[CaseScores]] = {"argmax": plain, "calibrated": calibrated}
     for decision in DECISIONS:
         frame = to_frame(scores[decision])
@@ -148,15 +157,31 @@ def store_offsets(folder: Path, offsets: Offsets) -> None:
     save_checkpoint(folder / CHECKPOINT, checkpoint)
 
 
-def _first_pass(case: FoldCase, model: Model, fit: OffsetFit, scratch: Path) -> CaseScores:
-    """Run the cascade, keep its softmax for the second pass, add the case to the fit; returns argmax's scores."""
+def _first_pass(case: FoldCase, model: Model, fit: OffsetFit, scratch: Path, excesses: set[str]) -> CaseScores:
+    """Run the cascade, keep its softmax for the second pass, add the case to the fit; returns argmax's scores.
+
+    The case's name is added to `excesses` where the rough stage marks too much by either decision.
+    """
     image, reference = case.read()
-    result = run_cascade(image, model, "calibrated")
-    np.savez(scratch / f"{case.raw.name}.npz", **roi_arrays(result.native))  # type: ignore[arg-type]
-    if result.rois:
+    result = _cascade(image, model, "calibrated")
+    np.savez(scratch / f"{case.raw.name}.npz", **roi_arrays(result.native if result else ()))  # type: ignore[arg-type]
+    if result is not None and result.rois:
         fit.add([r.probabilities for r in result.rois], [resample_labels(reference, r.grid) for r in result.rois])
-    labels = run_cascade(image, model, "argmax", known=result).labels(NO_OFFSETS)
+    plain = _cascade(image, model, "argmax", result)
+    labels = plain.labels(NO_OFFSETS) if plain else np.zeros_like(_uint8(reference))
+    if result is None or plain is None:
+        excesses.add(case.raw.name)
     return score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
+
+
+def _cascade(
+    image: Volume, model: Model, decision: Decision, known: CascadeResult | None = None
+) -> CascadeResult | None:
+    """The cascade's result, or None where its rough stage marks more than any patient has."""
+    try:
+        return run_cascade(image, model, decision, known)
+    except RoughExcess:
+        return None
 
 
 def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, masks: Path) -> CaseScores:
