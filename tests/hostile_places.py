@@ -99,6 +99,14 @@ PLACES = (
         absent=(MASK,),
     ),
     RunKind(
+        "a damaged predictions.csv of other cases",
+        "predict",
+        given(PREDICT, written("out/predictions.csv", "case,status\nsound,ok\n")),
+        "another form",
+        "out/predictions.csv",
+        absent=(MASK,),
+    ),
+    RunKind(
         "a binary predictions.csv to go on from",
         "predict",
         given((*PREDICT, "--continue"), written("out/predictions.csv", b"case\0\xff\xfe")),

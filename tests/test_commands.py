@@ -131,6 +131,27 @@ def test_one_bad_file_is_exit_status_2_and_one_line(card: Path) -> None:
     assert {p.name for p in (card / "mixed_out").iterdir()} == {"case_00000.nii.gz", "predictions.csv"}
 
 
+def test_runs_of_single_cases_into_one_folder(card: Path) -> None:
+    """Few open files, filters of warnings, stdout closed: a row each, with what was made of the second one's axes."""
+    scan = sitk.ReadImage(str(card / "in" / "case_00001.nii.gz"))
+    bent = np.reshape(scan.GetDirection(), (3, 3)) @ (np.eye(3) + np.eye(3, k=1) * 1e-5)
+    scan.SetDirection(bent.ravel().tolist())
+    sitk.WriteImage(scan, str(card / "bent.mha"))
+    (card / "letter.nii.gz").write_text("Dear Sir")
+    for source, status in (("letter.nii.gz", 2), ("bent.mha", 0), ("in/case_00000.nii.gz", 0)):
+        command = f"ulimit -n 32; '{Path(sys.executable).parent}/bisc_predict' -i {source} -o loop >&-"
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=card, stderr=-1, text=True, env={**os.environ, "PYTHONWARNINGS": "error"}
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (status, source != "in/case_00000.nii.gz"), done.stderr
+    rows = pd.read_csv(card / "loop" / "predictions.csv", keep_default_na=False).set_index("case")
+    assert list(rows.index) == ["bent", "case_00000", "letter"]
+    assert rows["notes"].map(bool).tolist() == [True, False, False]
+    assert rows.loc["bent", "notes"].startswith("bent.mha: its direction matrix is off by 1")
+    assert rows.loc["letter", "status"] == "failed"
+    assert {p.name for p in (card / "loop").iterdir()} == {"bent.nii.gz", "case_00000.nii.gz", "predictions.csv"}
+
+
 def test_a_validation_case_that_is_gone_is_told(card: Path) -> None:
     """A mean over the others would look like the fold's."""
     data = card / "bisc_data"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import math
 import os
 import traceback
@@ -16,6 +17,8 @@ from bisc.core.errors import BiscError, InputError, one_line
 from bisc.core.notices import notices_shown_by
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, interrupt.STATUS
+
+TOO_MANY_FILES = "too many open files for this process's limit; raise it (ulimit -n 1024), or run with -np 1"
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -102,20 +105,31 @@ def _run_or_say(parser: argparse.ArgumentParser, run: Run, args: argparse.Namesp
     try:
         with notices_shown_by(parser.prog):
             return run(args)
-    except InputError as error:
-        return _say(parser, str(error), BAD_INPUT)
     except BiscError as error:
-        return _say(parser, str(error), FAILED)
+        if _lacks_files(error):
+            return _say(parser, TOO_MANY_FILES, FAILED)
+        return _say(parser, str(error), BAD_INPUT if isinstance(error, InputError) else FAILED)
     except BrokenPipeError:  # of a caller's own stdout; a command's never fails (bisc.core.console)
         return OK
     except Exception as error:  # noqa: BLE001 - the last line of defence of a command
         if os.environ.get("BISC_DEBUG"):
             traceback.print_exc()
+        if _lacks_files(error):
+            return _say(parser, TOO_MANY_FILES, FAILED)
         return _say(
             parser,
             one_line(f"unexpected {type(error).__name__}: {error} (set BISC_DEBUG=1 for the traceback)"),
             FAILED,
         )
+
+
+def _lacks_files(error: BaseException | None) -> bool:
+    """Whether an error came of the limit of open files, which is no file's fault."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def complain(parser_or_prog: argparse.ArgumentParser | str, message: str) -> None:
