@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from msgspec.structs import replace
+import msgspec
 
 from bisc.core.errors import BiscError
 from bisc.core.files import write_text
 from bisc.core.jsonfile import Document, load_json, save_json, to_json
 from bisc.core.names import check_name
+from bisc.core.notices import collecting
 from bisc.core.parallel import run_cases
 from bisc.imageio.dataset import RawCase
 from bisc.planners.duplicates import split_duplicates
@@ -98,7 +99,9 @@ def measure_job(job: MeasureJob) -> Examined:
                 return Examined(known.fingerprint, notes=known.notes)
         except BiscError:
             pass  # missing or from another version: measure
-    examined = examine_case(job.case, with_digest=job.again)
+    with collecting() as notes:
+        examined = examine_case(job.case, with_digest=job.again)
+    examined = replace(examined, notes=(*examined.notes, *notes))
     if examined.fingerprint is not None:
         record = MeasuredCase(stamp=job.case.stamp(), fingerprint=examined.fingerprint, notes=examined.notes)
         save_json(job.record, record)
@@ -122,7 +125,7 @@ def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float, label
     plan = load_json(kept, Plan, "correct it, or delete it to plan anew") if unchanged and kept.exists() else None
     if plan is None or plan.memory_gb != memory_gb:
         plan = make_plan(fingerprint, memory_gb, label_note)
-    plan = replace(plan, label_note=label_note)
+    plan = msgspec.structs.replace(plan, label_note=label_note)
     save_json(kept, plan)
     # After its plan: a run cut off in between must not take an older plan for this fingerprint's.
     save_json(folder / "fingerprint.json", fingerprint)
