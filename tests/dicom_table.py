@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from dicom_forms import (
     CORONAL,
@@ -311,3 +313,20 @@ FORMS: tuple[Form, ...] = (
 )
 LOSSY = Form("12-bit lossy JPEG", syntax=JPEGExtended12Bit, change=twelve_bits, **UNSIGNED)
 """Its values are what its decoder makes of them, so it is compared with ITK's."""
+TITLE = "## DICOM forms"
+
+
+def markdown() -> str:
+    """From the table's title to the end of the page."""
+    read = [form for form in FORMS if not form.told]
+    title = f"{TITLE}: {len(FORMS)}, {len(read)} read right, {len(FORMS) - len(read)} refused in one line"
+    lines = ["| form | outcome |", "| --- | --- |"]
+    for form in FORMS:
+        outcome = f"... {form.told} ..." if form.told else f"read; ... {form.noted} ..." if form.noted else "read"
+        lines.append(f"| {form.name} | {outcome} |")
+    return f"{title}\n\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    page = Path(__file__).parents[1] / "docs" / "reliability.md"
+    page.write_text(page.read_text(encoding="utf-8").partition(TITLE)[0] + markdown(), encoding="utf-8")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from dicom_forms import SHAPE, SPACING_ZYX, Form, phantom
-from dicom_table import FORMS
+from dicom_table import FORMS, LOSSY, markdown
 
 from bisc.core.errors import InputError
+from bisc.core.notices import collecting
 from bisc.imageio import CaseImage, read_image
 
 PLACE_MM = 0.25
@@ -38,7 +40,7 @@ def check_voxels(image: CaseImage, form: Form) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=[form.name for form in FORMS])
-def test_read_right_or_refused(tmp_path: Path, form: Form, recwarn: pytest.WarningsRecorder) -> None:
+def test_read_right_or_refused(tmp_path: Path, form: Form) -> None:
     folder = form.write(tmp_path / "series")
     if form.told:
         with pytest.raises(InputError) as caught:
@@ -48,7 +50,26 @@ def test_read_right_or_refused(tmp_path: Path, form: Form, recwarn: pytest.Warni
         assert message.startswith(str(folder))
         assert len(message.split("; ")) >= 3, f"expectation or mend is missing: {message}"
         return
-    check_voxels(read_image(folder), form)
+    with collecting() as notes:
+        check_voxels(read_image(folder), form)
+    assert len(notes) == bool(form.noted)
+    assert form.noted in " ".join(notes)
+
+
+def test_lossy_jpeg_of_12_bits_is_what_itk_makes_of_it(tmp_path: Path) -> None:
+    """Its values are the decoder's; place and rescale are ours."""
+    folder = LOSSY.write(tmp_path / "series")
+    image = read_image(folder)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(folder / f"IM{i:03d}.dcm") for i in range(SHAPE[0])])
+    oracle = sitk.GetArrayFromImage(reader.Execute())
+    assert np.array_equal(image.volume.array, oracle)
+    assert np.abs(oracle.astype(int) - phantom()).mean() < 20
+
+
+def test_the_table_stands_in_the_documentation(repository: Path) -> None:
+    """As `python tests/dicom_table.py` writes it."""
+    assert (repository / "docs" / "reliability.md").read_text(encoding="utf-8").endswith("\n\n" + markdown())
 
 
 def test_the_table_is_a_matrix() -> None:
