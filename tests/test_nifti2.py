@@ -147,6 +147,10 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "ends after" in fault(read_image, bad)
     assert list(temporary.iterdir()) == []
 
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    assert fault(read_image, good).startswith("is NIfTI-2, and cannot be unpacked into a temporary folder (No such")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

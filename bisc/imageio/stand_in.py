@@ -35,8 +35,12 @@ def stand_in(path: Path, header: NiftiHeader | None, voxels: bool) -> Iterator[P
     if header is None or header.as_nifti1 is None:
         yield path
         return
-    with TemporaryDirectory(prefix="bisc-nifti2-") as folder:
-        copy = Path(folder) / "nifti1.nii"
+    try:
+        folder = TemporaryDirectory(prefix="bisc-nifti2-")
+    except OSError as error:
+        raise _no_room(path, "a temporary folder", error) from error
+    with folder as name:
+        copy = Path(name) / "nifti1.nii"
         try:
             _copy(path, copy, header.as_nifti1, voxels)
             yield copy
@@ -57,10 +61,12 @@ def _copy(path: Path, copy: Path, head: bytes, voxels: bool) -> None:
                 file.seek(0)
                 file.write(head + NO_EXTENSION)
     except OSError as error:
-        found = f"is NIfTI-2, and cannot be unpacked into {copy.parent} ({error.strerror or error})"
-        raise InputError(
-            path, found, "room for its voxels there", "free space, or set TMPDIR to another folder"
-        ) from error
+        raise _no_room(path, str(copy.parent), error) from error
+
+
+def _no_room(path: Path, where: str, error: OSError) -> InputError:
+    found = f"is NIfTI-2, and cannot be unpacked into {where} ({error.strerror or error})"
+    return InputError(path, found, "room for its voxels there", "free space, or set TMPDIR")
 
 
 def _header_reader(copy: Path) -> sitk.ImageFileReader:
