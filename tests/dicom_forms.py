@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,8 @@ class Form:
         change_frame: Of a frame's functional groups.
         syntax: Transfer syntax.
         keep: The slices that are written.
+        voxels: Makes the (z, y, x) HU.
+        spacing_zyx: In mm.
     """
 
     name: str
@@ -83,16 +85,18 @@ class Form:
     change: Change = lambda data, i: None
     change_frame: Change = lambda group, i: None
     syntax: str = ExplicitVRLittleEndian
-    keep: Sequence[int] = field(default=tuple(range(SHAPE[0])))
+    keep: Sequence[int] = tuple(range(SHAPE[0]))
+    voxels: Callable[[], np.ndarray] = phantom
+    spacing_zyx: tuple[float, float, float] = SPACING_ZYX
 
     def place(self, i: int) -> list[float]:
         """LPS mm of slice i's first pixel."""
         rows, columns = (np.asarray(v) for v in self.turn)
-        return [float(v) for v in np.asarray(ORIGIN) + SPACING_ZYX[0] * i * np.cross(rows, columns)]
+        return [float(v) for v in np.asarray(ORIGIN) + self.spacing_zyx[0] * i * np.cross(rows, columns)]
 
     def stored(self, i: int) -> np.ndarray:
         """Stored values of slice i."""
-        return np.asarray(np.rint((phantom()[i] - self.intercept(i)) / self.slope(i)), dtype=self.kind)
+        return np.asarray(np.rint((self.voxels()[i] - self.intercept(i)) / self.slope(i)), dtype=self.kind)
 
     def write(self, folder: Path) -> Path:
         """All files below `folder`."""
@@ -117,7 +121,7 @@ class Form:
     def _slice(self, i: int) -> Dataset:
         data = self._common(self.stored(i))
         data.SOPInstanceUID = f"{STEM}.9.{i + 1}"
-        data.PixelSpacing, data.SliceThickness = list(SPACING_ZYX[1:]), SPACING_ZYX[0]
+        data.PixelSpacing, data.SliceThickness = list(self.spacing_zyx[1:]), self.spacing_zyx[0]
         data.ImageOrientationPatient = [*self.turn[0], *self.turn[1]]
         data.ImagePositionPatient = self.place(i)
         data.RescaleSlope, data.RescaleIntercept = self.slope(i), self.intercept(i)
@@ -142,7 +146,7 @@ class Form:
         data = self._common(np.stack([self.stored(i) for i in frames]))
         data.NumberOfFrames, data.InstanceNumber = len(frames), 1
         measures, plane = Dataset(), Dataset()
-        measures.PixelSpacing, measures.SliceThickness = list(SPACING_ZYX[1:]), SPACING_ZYX[0]
+        measures.PixelSpacing, measures.SliceThickness = list(self.spacing_zyx[1:]), self.spacing_zyx[0]
         plane.ImageOrientationPatient = [*self.turn[0], *self.turn[1]]
         shared = Dataset()
         shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = Items([measures]), Items([plane])

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
+from hostile_dicom import BAD_DICOM, ODD_DICOM
 from hostile_kinds import DIM, PIXDIM, SFORM_CODE, SROW, XYZT_UNITS, CaseKind, hu, labels, patch, scaled, scan, voxels
 
 from bisc.core.geometry import Geometry
@@ -235,7 +236,8 @@ def thin(n: int) -> Make:
     """`n` slices of the patient's middle, 12 x 12 voxels in plane."""
     grid = NativeGrid.of(Geometry((n, 12, 12), (0.8, 3.0, 3.0)))
     array = np.full((n, 12, 12), -100, np.int16)
-    array[:, 5:8, 5:8] = 40
+    middle = slice(max(0, n // 2 - 60), n // 2 + 60)  # no kidney is longer than 10 cm
+    array[middle, 5:8, 5:8] = 40
     return lambda folder, case: voxels(folder / f"{case}.nii.gz", array, grid)
 
 
@@ -313,6 +315,7 @@ BAD_IMAGES = (
     CaseKind("the last DICOM slice cut short", cut_slice(-1, 4000, "IM24"), "IM24 is damaged"),
     CaseKind("the last DICOM slice of zero bytes", cut_slice(-1, 0), "1.2.3_023.dcm is damaged"),
 )
+BAD_IMAGES += BAD_DICOM
 ODD_IMAGES = (
     CaseKind("gzip padded with zeros", spoilt(lambda raw: raw + bytes(5000))),
     CaseKind("a single slice", thin(1)),
@@ -331,6 +334,7 @@ ODD_IMAGES = (
     CaseKind("a leading dash in the name", named("-rf")),
     CaseKind("a name of 200 letters", named("n" * 200)),
     CaseKind("other files beside DICOM", with_other_files),
+    *ODD_DICOM,
 )
 CASE_OF = {"blanks in the name": "case of  7 May", "Unicode in the name": "Fälle_腎臓_№1"}
 CASE_OF |= {"a leading dash in the name": "-rf", "a name of 200 letters": "n" * 200}

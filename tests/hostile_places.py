@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,20 @@ def locked_case(home: Path) -> None:
 def locked_folder(home: Path) -> None:
     (home / "out").mkdir()
     (home / "out").chmod(0o555)
+
+
+def zipped(home: Path) -> None:
+    with zipfile.ZipFile(home / "in" / "patient.zip", "w") as archive:
+        archive.writestr("a.dcm", b"slices")
+
+
+def pair(home: Path) -> None:
+    for name in ("p.img", "p.hdr"):
+        (home / "in" / name).write_bytes(bytes(348))
+
+
+def deeper(home: Path) -> None:
+    scan(home / "in" / "patient_2" / "study" / "imaging.nii.gz")
 
 
 PLACES = (
@@ -169,6 +184,30 @@ PLACES = (
         lines=2,  # the mask, and the table that cannot say so
         absent=(MASK, "out/predictions.csv"),
         around=small_files,
+    ),
+    RunKind(
+        "a zip among inputs",
+        "predict",
+        given(PREDICT, zipped),
+        "a form that is not read",
+        "in/patient.zip",
+        done=(MASK,),
+    ),
+    RunKind(
+        "an Analyze pair among inputs",
+        "predict",
+        given(PREDICT, pair),
+        "a form that is not read",
+        "in/p.img",
+        done=(MASK,),
+    ),
+    RunKind(
+        "a patient two folders deep",
+        "predict",
+        given(PREDICT, deeper),
+        status=0,
+        lines=0,
+        done=(MASK, "out/patient_2.nii.gz"),
     ),
 )
 """Where to read and write."""
