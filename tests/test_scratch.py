@@ -103,7 +103,7 @@ def test_a_number_that_came_round_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", ["1", "zzzzzz", scratch._text(PID)])
+@pytest.mark.parametrize("number", ["1", "zzzzzz", scratch._text(PID)], ids=["one", "large", "ours"])
 def test_another_machines_work_stays_until_it_is_old(tmp_path: Path, number: str) -> None:
     """Whether its process lives cannot be known here, whatever lives or not under that number here."""
     (tmp_path / scratch_name("a.txt")).write_text("half")
