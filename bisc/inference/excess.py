@@ -20,8 +20,8 @@ worst patients, so that such a mask is still made, and doubted (`predictor.MAX_K
 
 MOST_ROI_ML: Final = 30_000.0
 """Of all ROIs together, as far as they lie within the scan. The 167 maps need 5 litres on average and 11 at most, 16
-when they are degraded as a rough stage might (docs/anatomy.md), 23 with the largest pair fused to one; polycystic kidneys
-of 4 litres each need 28. A case of 28 litres took three times a sound case's CPU time, and 2 GB at 512 x 512 x 108."""
+when they are degraded as a rough stage might (docs/anatomy.md), 23 with the largest pair fused to one; polycystic
+kidneys of 4 litres each need 28. 28 litres took three times a sound case's CPU time and 2 GB."""
 
 MEND: Final = (
     "the rough stage does not know images like this one: look at its mask (--save-rough), and train it longer or on "
