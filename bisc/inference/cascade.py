@@ -141,7 +141,8 @@ def _find_rois(
     _check(excess_of_foreground(n_marked * rough.grid.voxel_volume_ml), rough)
     kidneys, target = locate(rough, native, plan, offsets, middle_mm)
     boxes = [roi_box(kidney.reach, target, plan.roi) for kidney in kidneys]
-    _check(excess_of_rois([prod(box.shape_zyx) * target.voxel_volume_ml for box in boxes]), rough)
+    inside = [box.clipped(target.shape_zyx) for box in boxes]
+    _check(excess_of_rois([prod(box.shape_zyx) * target.voxel_volume_ml for box in inside if box]), rough)
     return kidneys, [target.cropped(box.start_zyx, box.shape_zyx) for box in boxes]
 
 
