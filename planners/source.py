@@ -20,21 +20,17 @@ class Source(Document, frozen=True):
 
     Attributes:
         folder: Its folder.
-        target: The preprocessed folder this was written in; another one holds a copy.
         labels: What `--labels` or its dataset.json said; None where the numbers are KiTS's.
     """
 
     folder: str
-    target: str = ""
     labels: LabelMeaning | None = None
 
 
 def save_source(folder: Path, raw: Path, labels: LabelMeaning | None = None) -> None:
     """Remember where a preprocessed data set's raw files are and what their labels mean; the fold's validation reads
     them again."""
-    # As it was named: a link that is led elsewhere, where the data went, still finds them.
-    document = Source(folder=os.path.abspath(raw), target=str(folder.resolve()), labels=labels)  # noqa: PTH100
-    save_json(folder / FILE, document)
+    save_json(folder / FILE, Source(folder=str(raw.resolve()), labels=labels))
 
 
 def load_source(folder: Path) -> Path:
@@ -74,12 +70,12 @@ def check_same_source(folder: Path, raw: Path) -> None:
     """Refuse to plan a second data set of one name over the first.
 
     Raises:
-        InputError: If `folder` was made from another raw folder that is still there.
+        InputError: If `folder` was made from another raw folder that is still there, and the two are no copies.
     """
     known = _known(folder)
-    if known is None or known.target != str(folder.resolve()) or not _is_folder(Path(known.folder)):
+    if known is None or not _is_folder(Path(known.folder)) or raw.samefile(known.folder):
         return
-    if not raw.samefile(known.folder):
+    if _sizes(raw) != _sizes(Path(known.folder)):
         raise InputError(
             raw,
             f"would be planned over {folder}, which was made from {known.folder}",
@@ -100,6 +96,12 @@ def label_note(labels: LabelMeaning | None, label_files: str = "") -> str:
         cyst = "; cysts count as kidney, KiTS19's convention" if labels.cyst else ""
         note = f"{labels.words()}, by {Path(labels.source).name}{cyst}"
     return f"{note}; label maps: {label_files}" if label_files else note
+
+
+def _sizes(raw: Path) -> dict[str, int]:
+    """The sizes of a data set's files, as far down as both layouts go: alike in a copy, and hardly elsewhere."""
+    files = (path for pattern in ("*", "*/*") for path in raw.glob(pattern))
+    return {path.relative_to(raw).as_posix(): path.stat().st_size for path in files if path.is_file()}
 
 
 def _known(folder: Path) -> Source | None:

@@ -19,6 +19,8 @@ from bisc.imageio import read_labels
 
 COMMANDS = ("plan_and_preprocess", "train", "predict", "evaluate", "simulate", "export", "demo")
 BRIEF = ("--preset", "quick", "--epochs", "1", "--iterations", "3")
+ROUGH = (*BRIEF[:-1], "20")
+"""What the rough stage needs in order not to mark the whole body, upon which no fine pass is run."""
 
 
 def run(command: str, *args: str, cwd: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -43,7 +45,7 @@ def card(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
     home = tmp_path_factory.mktemp("card")
     shutil.copytree(tiny_dataset, home / "bisc_data" / "raw" / "KiTS19")
     run("plan_and_preprocess", "-d", "KiTS19", cwd=home)
-    run("train", "rough", "0", *BRIEF, cwd=home)
+    run("train", "rough", "0", *ROUGH, cwd=home)
     run("train", "fine", "0", *BRIEF, cwd=home)
     (home / "in").mkdir()
     for case in ("case_00000", "case_00001"):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
-import socket
 import time
 from contextlib import suppress
 from functools import lru_cache
@@ -85,7 +85,7 @@ def _touched_since(path: Path, moment_s: float) -> bool:
 
 @lru_cache(maxsize=1)
 def _where() -> str:
-    parts = [socket.gethostname()]
+    parts = [platform.node()]
     with suppress(OSError):  # not Linux
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
     with suppress(OSError):
