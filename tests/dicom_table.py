@@ -92,6 +92,16 @@ def in_groups(keyword: str, **tags: object) -> Change:
     return change
 
 
+RESCALE = "PixelValueTransformationSequence"
+
+
+def shared_rescale(data: Dataset, i: int) -> None:
+    in_groups(RESCALE, RescaleSlope=1, RescaleIntercept=-5, RescaleType="HU")(data.SharedFunctionalGroupsSequence[0], i)
+
+
+SHARED = {**ENHANCED, "change": shared_rescale, "change_frame": gone(RESCALE)}
+
+
 def flat_measures(data: Dataset, i: int) -> None:
     """An enhanced file whose pixel measures and orientation stand outside of its groups."""
     shared = data.SharedFunctionalGroupsSequence[0]
@@ -163,6 +173,9 @@ FORMS: tuple[Form, ...] = (
     Form("files shuffled", order=SHUFFLED),
     Form("oblique", turn=OBLIQUE, order=SHUFFLED),
     Form("a coronal stack", turn=CORONAL),
+    Form("lying on the belly", turn=((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0))),
+    Form("feet first", turn=((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), order=SHUFFLED),
+    Form("a sagittal stack", turn=((0.0, 1.0, 0.0), (0.0, 0.0, -1.0))),
     Form("positions rounded to one decimal", change=rounded(1)),
     Form("one slice a tenth of a slice off", change=on((5,), moved(0.1))),
     Form("one slice four tenths of a slice off", "mm apart, the others 2.5 mm", change=on((5,), moved(0.4))),
@@ -265,7 +278,14 @@ FORMS: tuple[Form, ...] = (
     Form(
         "enhanced, rescale missing in one frame",
         "no RescaleSlope",
-        change_frame=on((2,), gone("PixelValueTransformationSequence")),
+        change_frame=on((2,), gone(RESCALE)),
+        **ENHANCED,
+    ),
+    Form(
+        "enhanced, rescale in the shared groups",
+        change=shared_rescale,
+        change_frame=gone(RESCALE),
+        intercept=lambda i: -5.0,
         **ENHANCED,
     ),
     Form("enhanced, no positions", NO_PLACE, change_frame=gone("PlanePositionSequence"), **ENHANCED),

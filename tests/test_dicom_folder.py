@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_forms import CORONAL, SHAPE, SPACING_ZYX, Form, both, gone, put
+from dicom_forms import CORONAL, SHAPE, SPACING_ZYX, Form, both, gone, phantom, put
 from dicom_table import DOWN
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +20,7 @@ from bisc.core.notices import collecting
 from bisc.imageio import read_image
 from bisc.imageio.dicom.frames import Frame
 from bisc.imageio.dicom.stack import OFF_PLACE, stack_of
+from bisc.imageio.inputs import find_inputs
 from bisc.imageio.stored import read_size
 
 SAGITTAL = ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
@@ -137,6 +138,20 @@ def test_one_file_is_read_as_a_folder_is(tmp_path: Path) -> None:
     assert np.array_equal(read_image(bare).volume.array, read_image(Form("").write(tmp_path / "t")).volume.array)
     assert read_size(tmp_path / "t").shape_zyx == SHAPE
     assert read_image(tmp_path / "t" / "IM004.dcm").native.geometry.spacing_mm_zyx == SPACING_ZYX
+
+
+@pytest.mark.parametrize("name", ["IM001", "IM001.ima", "IM001.img"])
+@pytest.mark.parametrize("bare", [True, False])
+def test_slices_by_other_names(tmp_path: Path, name: str, bare: bool) -> None:
+    """By DICOM's mark, or without preamble by their first element, whatever they are called."""
+    folder = Form("").write(tmp_path / "s")
+    for i, path in enumerate(sorted(folder.iterdir())):
+        data = path.read_bytes()
+        path.unlink()
+        (folder / name.replace("001", f"{i:03d}")).write_bytes(data[132:] if bare else data)
+    (case,) = find_inputs(tmp_path)
+    assert (case.name, case.fault) == ("s", None)
+    assert np.array_equal(read_image(case.path).volume.array, phantom())
 
 
 def frame(height_mm: float) -> Frame:

@@ -118,10 +118,11 @@ def test_nothing_is_passed_over_unsaid(tmp_path: Path, dicom: Path) -> None:
     touch(
         tmp_path / "old" / "predictions.csv", tmp_path / "old" / "flat.nii.gz", tmp_path / "s" / "segmentation.nii.gz"
     )
-    touch(tmp_path / "out" / "flat.nii.gz")
+    touch(tmp_path / "out" / "flat.nii.gz", tmp_path / "flat.seg.nrrd")
+    touch(tmp_path / "k" / "imaging.nii.gz", tmp_path / "k" / "segmentations" / "kidney_1.nii.gz")
     cases = {case.name: case.fault for case in find_inputs(tmp_path, out=tmp_path / "out")}
     sound = {name for name, fault in cases.items() if fault is None}
-    assert sound == {"patient", "many_one", "many_two", "flat", "scan_7", "d"}
+    assert sound == {"patient", "many_one", "many_two", "flat", "scan_7", "d", "k"}
     assert {name: fault.found for name, fault in cases.items() if fault is not None} == {
         "zipped.zip": "a form that is not read",
         "pair_p.img": "a form that is not read",
@@ -131,6 +132,7 @@ def test_nothing_is_passed_over_unsaid(tmp_path: Path, dicom: Path) -> None:
         "old": "an output of bisc_predict",
         "out": "an output of bisc_predict",
         "s/segmentation.nii.gz": "a label map by its name",
+        "flat.seg.nrrd": "a label map by its name",
     }
 
 

@@ -16,7 +16,7 @@ from typing import Final
 from bisc.core.errors import InputError, PassedOver, one_line
 from bisc.core.names import name_fault
 from bisc.core.paths import absence
-from bisc.imageio.dicom import is_dicom, seems_dicom
+from bisc.imageio.dicom import INDEX, is_dicom, seems_dicom
 from bisc.imageio.folders import check_nameable, entries_of
 from bisc.imageio.read import image_suffix
 
@@ -30,6 +30,7 @@ LABEL_STEMS: Final = re.compile(r"segmentation|aggregated_(and|maj|or)_seg|seg|l
 LABEL_FOLDERS: Final = ("labelstr", "labelsts", "segmentations", "instances", "labels", "masks")
 CHANNEL: Final = "_0000"
 CHANNEL_FOLDERS: Final = ("imagestr", "imagests")
+SEGMENTS: Final = ".seg.nrrd"
 VOXEL_FILES: Final = (".raw", ".zraw")
 """Of .mhd headers."""
 OTHER_SCANS: Final = (
@@ -121,8 +122,9 @@ def _walk(folder: Path, parts: tuple[str, ...], outputs: set[str], seen: set[str
         yield _passed(folder, parts, "label maps")
         return
     yield from _files(folder, [p for p in entries if not _is_folder(p)], entries, parts, name)
+    is_case = any(image_suffix(p) and _stem(p).lower() in UNNAMED for p in entries)
     for path in entries:
-        if _is_folder(path):
+        if _is_folder(path) and not (is_case and path.name.lower() in LABEL_FOLDERS):
             yield from _walk(path, (*parts, path.name), outputs, seen | {here})
 
 
@@ -144,24 +146,26 @@ def _files(
         elif image_suffix(path) and case_images:
             if not LABEL_STEMS.fullmatch(_stem(path)):
                 yield _passed(path, parts, f"lies beside {case_images[0].name}, the image of its case")
-        elif image_suffix(path) and parts and LABEL_STEMS.fullmatch(_stem(path)):
+        elif path.name.lower().endswith(SEGMENTS) or (
+            image_suffix(path) and parts and LABEL_STEMS.fullmatch(_stem(path))
+        ):
             yield _passed(path, parts, "a label map by its name")
         elif image_suffix(path):
             stem = _file_case(path, entries)
             yield _Found(path, (stem, "_".join((*parts, stem))), _channel_fault(path, entries))
-        elif path.name.lower().endswith(OTHER_SCANS):
-            fault = InputError(path, "a form that is not read", KINDS, "unpack it, or convert it to .nii.gz")
-            yield _Found(path, ("_".join(rest),), fault)
         elif path.suffix.lower() in (".hdr", *VOXEL_FILES) and _has_partner(path, files):
             continue  # told of, or read, with its partner
-        else:
+        elif path.name.upper() != INDEX:
             try:
-                ours = path.name.upper() == "DICOMDIR" or seems_dicom(path)
+                ours = seems_dicom(path)
             except InputError as fault:
                 yield _Found(path, ("_".join(rest),), fault)
                 continue
-            dicom = dicom or (ours and path.name.upper() != "DICOMDIR")
-            if not ours:
+            dicom = dicom or ours
+            if not ours and path.name.lower().endswith(OTHER_SCANS):
+                unread = InputError(path, "a form that is not read", KINDS, "unpack it, or convert it to .nii.gz")
+                yield _Found(path, ("_".join(rest),), unread)
+            elif not ours:
                 yield _passed(path, parts, "no image by its name")
     if dicom:
         yield _Found(folder, _folder_names(name))

@@ -16,7 +16,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from bisc.core.errors import InputError
-from bisc.imageio.dicom.elements import BARE_BEGINS, MARK, MARK_AT, elements_fit
+from bisc.imageio.dicom.elements import BARE_BEGINS, LONG_VRS, MARK, MARK_AT, SHORT_VRS, elements_fit
 
 MAX_NUMBER: Final = 1e9
 """For positions, spacings and rescale: squares of larger ones may overflow."""
@@ -33,15 +33,23 @@ warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file has DICOM's mark, or begins as one without preamble does and bears a '.dcm' name; raises
-    InputError where it cannot be read."""
+    """Whether a file has DICOM's mark, or begins with an element as files without preamble do; raises InputError where
+    it cannot be read."""
     head = _head(path)
-    return head[MARK_AT:] == MARK or (path.suffix.lower() == ".dcm" and head[:2] in BARE_BEGINS)
+    return head[MARK_AT:] == MARK or _begins_bare(head)
 
 
 def seems_dicom(path: Path) -> bool:
     """Whether a file is meant to be DICOM, by its mark or its name; raises as `is_dicom`."""
     return path.suffix.lower() == ".dcm" or is_dicom(path)
+
+
+def _begins_bare(head: bytes) -> bool:
+    """Whether a file begins with an element of group 2 or 8, with its VR in letters or with a short length."""
+    if head[:2] not in BARE_BEGINS or len(head) < MARK_AT:
+        return False
+    explicit = head[4:6] in SHORT_VRS | LONG_VRS
+    return head[3:4] == b"\0" and (explicit or int.from_bytes(head[4:8], "little") <= MARK_AT)
 
 
 def _head(path: Path) -> bytes:
