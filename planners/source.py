@@ -20,17 +20,24 @@ class Source(Document, frozen=True):
 
     Attributes:
         folder: Its folder.
+        beside: The way there from the preprocessed folder: in a copy of both, the copy's.
         labels: What `--labels` or its dataset.json said; None where the numbers are KiTS's.
     """
 
     folder: str
+    beside: str = ""
     labels: LabelMeaning | None = None
 
 
 def save_source(folder: Path, raw: Path, labels: LabelMeaning | None = None) -> None:
     """Remember where a preprocessed data set's raw files are and what their labels mean; the fold's validation reads
     them again."""
-    save_json(folder / FILE, Source(folder=str(raw.resolve()), labels=labels))
+    absolute = raw.resolve()
+    try:
+        beside = Path(os.path.relpath(absolute, folder.resolve())).as_posix()
+    except ValueError:  # on another drive of Windows
+        beside = ""
+    save_json(folder / FILE, Source(folder=str(absolute), beside=beside, labels=labels))
 
 
 def load_source(folder: Path) -> Path:
@@ -70,12 +77,13 @@ def check_same_source(folder: Path, raw: Path) -> None:
     """Refuse to plan a second data set of one name over the first.
 
     Raises:
-        InputError: If `folder` was made from another raw folder that is still there, and the two are no copies.
+        InputError: If `folder` was made from another raw folder that is still there.
     """
     known = _known(folder)
-    if known is None or not _is_folder(Path(known.folder)) or raw.samefile(known.folder):
+    if known is None or not known.beside:
         return
-    if _sizes(raw) != _sizes(Path(known.folder)):
+    there = [place for place in (Path(known.folder), folder.resolve() / known.beside) if _is_folder(place)]
+    if there and not any(raw.samefile(place) for place in there):
         raise InputError(
             raw,
             f"would be planned over {folder}, which was made from {known.folder}",
@@ -96,12 +104,6 @@ def label_note(labels: LabelMeaning | None, label_files: str = "") -> str:
         cyst = "; cysts count as kidney, KiTS19's convention" if labels.cyst else ""
         note = f"{labels.words()}, by {Path(labels.source).name}{cyst}"
     return f"{note}; label maps: {label_files}" if label_files else note
-
-
-def _sizes(raw: Path) -> dict[str, int]:
-    """The sizes of a data set's files, as far down as both layouts go: alike in a copy, and hardly elsewhere."""
-    files = (path for pattern in ("*", "*/*") for path in raw.glob(pattern))
-    return {path.relative_to(raw).as_posix(): path.stat().st_size for path in files if path.is_file()}
 
 
 def _known(folder: Path) -> Source | None:

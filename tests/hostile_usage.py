@@ -53,7 +53,7 @@ def no_kidneys(home: Path) -> None:
 def elsewhere(home: Path) -> None:
     """The preprocessed data set was made from another folder, which is still there."""
     (home / "other").mkdir()
-    source = {"folder": str(home / "other"), "target": str((home / PLANNED).resolve())}
+    source = {"folder": str(home / "other"), "beside": "../../../other"}
     written(PLANNED / "source.json", json.dumps(source))(home)
 
 

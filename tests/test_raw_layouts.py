@@ -205,20 +205,19 @@ def test_a_link_keeps_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_two_data_sets_of_one_name_are_not_planned_over_each_other(tmp_path: Path) -> None:
-    """Unless the first is gone, or the second is a copy of it, made together with its preprocessed folder."""
+    """Unless the first is gone, or the second was copied together with its preprocessed folder."""
     first, second, target = tmp_path / "a" / "data", tmp_path / "b" / "data", tmp_path / "preprocessed" / "data"
-    kits(first, "case_00000")
-    target.mkdir(parents=True)
-    shutil.copytree(first, second)
+    for folder in (first, second, target):
+        folder.mkdir(parents=True)
     check_same_source(target, first)
     save_source(target, first)
     check_same_source(target, first)
-    check_same_source(target, second)
-    (second / "case_00000" / "segmentation.nii.gz").write_bytes(b"another one")
     with pytest.raises(InputError, match=r"would be planned over .* give a link of another name with -d"):
         check_same_source(target, second)
     (tmp_path / "link").symlink_to(first)
     check_same_source(target, tmp_path / "link")
+    shutil.copytree(tmp_path, tmp_path.with_name("copy"), symlinks=True)
+    check_same_source(tmp_path.with_name("copy") / "preprocessed" / "data", tmp_path.with_name("copy") / "a" / "data")
     first.rename(tmp_path / "gone")
     check_same_source(target, second)
 
