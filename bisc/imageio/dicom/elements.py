@@ -1,7 +1,7 @@
-"""Whether the elements of a DICOM file fit into it, looked at before GDCM reads it.
+"""Whether the elements of a DICOM file fit into it, looked at before a library reads it.
 
-GDCM allocates what an element's length asks for, and after an error reads the file again in another encoding, in which
-every length is wrong: a slice of a kilobyte with one changed bit takes gigabytes, some of which are never given back.
+Libraries allocate what an element's length asks for, inflate what is deflated whatever comes of it, and guess where an
+encoding is not kept: a slice of a kilobyte with one changed bit takes gigabytes (GDCM), or loses its tags (pydicom).
 The encodings are those of DICOM PS3.5, 7.1, and PS3.10, 7.1.
 """
 
