@@ -47,15 +47,6 @@ class Series:
     no_scan: bool = False
 
 
-def holds_dicom(folder: Path) -> bool:
-    """Whether a file in a folder itself is meant to be DICOM.
-
-    Raises:
-        InputError: If the folder cannot be listed.
-    """
-    return any(_is_candidate(path) for path in files_in(folder))
-
-
 def find_stack(path: Path) -> Stack:
     """The one CT stack of a folder, or of a single file.
 
@@ -65,8 +56,7 @@ def find_stack(path: Path) -> Stack:
         PassedOver: If there is nothing but localizers, reports and the like.
         InputError: If a file is damaged, if there is no series or more than one, or if it is no straight, even stack.
     """
-    files = [p for p in files_in(path) if _is_candidate(p)] if path.is_dir() else [path]
-    found = series_in(path, files)
+    found = series_in(path, _files(path))
     fit = [one for one in found if one.unfit is None]
     if len(fit) == 1:
         for other in found:
@@ -90,7 +80,7 @@ def seeming_shape(path: Path) -> tuple[int, int, int]:
     Raises:
         InputError: If that file cannot be read, or there is none.
     """
-    files = [p for p in files_in(path) if _is_candidate(p)] if path.is_dir() else [path]
+    files = _files(path)
     if not files:
         raise InputError(path, "0 DICOM series", "exactly one")
     frames = frames_of(files[0], read_header(files[0]))
@@ -181,6 +171,11 @@ def _label(path: Path, data: FileDataset) -> str:
 def _listed(found: Sequence[Series]) -> str:
     shown = [one.label + (f": {one.unfit.found}" if one.unfit else f", {len(one.frames)} slices") for one in found]
     return "; ".join(shown[:LISTED]) + (f"; and {len(shown) - LISTED} more" if len(shown) > LISTED else "")
+
+
+def _files(path: Path) -> list[Path]:
+    """The DICOM files of a folder itself, or the one file."""
+    return [p for p in files_in(path) if _is_candidate(p)] if path.is_dir() else [path]
 
 
 def _is_candidate(path: Path) -> bool:
