@@ -24,6 +24,9 @@ def load() -> Callable[[Any], int]:
         import_module("bisc.trainers.presets").PRESETS["tiny"] = training.TINY
         import_module("bisc.trainers.loop").VALIDATION_BATCHES = 2
     if command in ("train", "predict"):
+        # A network trained for two steps marks what no patient has; what is killed here is a whole prediction.
+        excess = import_module("bisc.inference.excess")
+        excess.MOST_FOREGROUND_ML = excess.MOST_ROI_ML = float("inf")
         import_module("torch").set_num_threads(1)  # a second one only waits for the other processes' here
     mark("CRASH_BEGUN")
     return main

@@ -9,7 +9,7 @@ from pathlib import Path
 from crash_harness import Command
 
 from bisc.core.scratch import PARTIAL
-from bisc.inference.rows import read_rows
+from bisc.inference.rows import SKIPPED, read_rows
 
 NAME = "Tiny"
 RESULTS = f"results/{NAME}"
@@ -55,7 +55,7 @@ def whole_cases(results: Path) -> list[Path]:
 
 
 def predicted(results: Path) -> list[Path]:
-    names = [row.case for row in read_rows(results / "predictions.csv")]
+    names = [row.case for row in read_rows(results / "predictions.csv") if row.status != SKIPPED]
     return [results / folder / f"{name}.nii.gz" for name in names for folder in ("", "rough")]
 
 
