@@ -102,6 +102,12 @@ def shared_rescale(data: Dataset, i: int) -> None:
 SHARED = {**ENHANCED, "change": shared_rescale, "change_frame": gone(RESCALE)}
 
 
+def fewer_frames(data: Dataset, i: int) -> None:
+    """The last frame is not spoken of."""
+    data.PerFrameFunctionalGroupsSequence.pop()
+    data.NumberOfFrames = SHAPE[0] - 1
+
+
 def flat_measures(data: Dataset, i: int) -> None:
     """An enhanced file whose pixel measures and orientation stand outside of its groups."""
     shared = data.SharedFunctionalGroupsSequence[0]
@@ -194,6 +200,12 @@ FORMS: tuple[Form, ...] = (
             d, i
         ),
     ),
+    Form("two patients in one series", "2 DICOM series", change=put(PatientID=lambda i: f"P{i % 2}")),
+    Form(
+        "two frames of reference",
+        "2 DICOM series",
+        change=put(FrameOfReferenceUID=lambda i: f"{STEM}.{i // 6}"),
+    ),
     Form("one slice twice", "lie at the same position", change=on((5,), moved(-1.0))),
     Form("all slices at one position", "lie at the same position", change=put(ImagePositionPatient=[0, 0, 0])),
     Form("no position", NO_PLACE, change=gone("ImagePositionPatient")),
@@ -261,6 +273,7 @@ FORMS: tuple[Form, ...] = (
     Form("a palette", "is 'PALETTE COLOR'", change=put(PhotometricInterpretation="PALETTE COLOR")),
     Form("padding beyond what is stored", change=padded(63536), **UNSIGNED),
     Form("padding of -2000, its tag unsigned", change=padded(-2000)),
+    Form("fewer Rows than pixels", "pixels, ", change=put(Rows=SHAPE[1] - 2)),
     Form("bits from bit 4 on", "bits allocated", change=put(BitsStored=12, HighBit=15)),
     # -- enhanced, many frames
     Form("enhanced", **ENHANCED),

@@ -114,6 +114,38 @@ def test_a_defect_beside_a_stack_is_told(tmp_path: Path) -> None:
         read_image(tmp_path / "alone")
 
 
+def test_one_odd_file_makes_no_scan_of_a_stack(tmp_path: Path) -> None:
+    """Among slices of its own series a report or a localizer is a defect, not the series' kind."""
+    report = Form("").write(tmp_path / "report")
+    Form("", keep=(0,), change=put(Modality="PR")).write(tmp_path / "pr")
+    shutil.copy(tmp_path / "pr" / "IM000.dcm", report / "A.dcm")
+    with pytest.raises(InputError, match=r"modality PR .*, among the slices of a CT series") as caught:
+        read_image(report)
+    assert not isinstance(caught.value, PassedOver)
+    scout = Form("", change=lambda d, i: put(ImageType=["LOCALIZER"])(d, i) if i == 0 else None).write(tmp_path / "t")
+    assert read_image(scout).volume.array.shape == SHAPE
+
+
+def test_a_defective_stack_is_not_left_out_for_another(tmp_path: Path) -> None:
+    """Which of the two is the abdomen is not guessed."""
+    folder = Form("").write(tmp_path / "s")
+    Form("", change=both(other("81"), put(PixelSpacing=0.8))).write(tmp_path / "t")
+    for path in (tmp_path / "t").iterdir():
+        shutil.copy(path, folder / f"b{path.name}")
+    with pytest.raises(InputError, match="2 DICOM series"):
+        read_image(folder)
+
+
+def test_a_series_in_two_folders_is_a_fault_of_both(tmp_path: Path) -> None:
+    """Each part would pass for a patient; whole copies are as many as they have names."""
+    Form("", keep=range(6)).write(tmp_path / "cut" / "a")
+    Form("", keep=range(6, SHAPE[0])).write(tmp_path / "cut" / "b")
+    assert ["holds a part of the series" in str(case.fault) for case in find_inputs(tmp_path / "cut")] == [True, True]
+    for name in ("a", "b"):
+        Form("").write(tmp_path / "copies" / name)
+    assert [case.fault for case in find_inputs(tmp_path / "copies")] == [None, None]
+
+
 def test_a_short_axial_stack_is_no_localizer(tmp_path: Path) -> None:
     assert read_image(Form("", keep=(4, 5, 6)).write(tmp_path / "s")).volume.array.shape == (3, *SHAPE[1:])
 

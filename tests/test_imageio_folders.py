@@ -136,6 +136,38 @@ def test_nothing_is_passed_over_unsaid(tmp_path: Path, dicom: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "file", "name"),
+    [
+        ("P1", "P1/DICOM/ST0/SE0/ct.nii.gz", "P1"),
+        ("P1/DICOM", "P1/DICOM/ST0/ct.nii.gz", "P1"),
+        ("P1/CT_0000.nii.gz", "P1/CT_0000.nii.gz", "P1"),
+        ("in", "in/P1/SE1/imaging.nii.gz", "P1"),
+    ],
+)
+def test_folders_of_a_medium_name_no_patient(tmp_path: Path, given: str, file: str, name: str) -> None:
+    """DICOM/ST0/SE0 lies in every patient's folder: one after another into one folder must be several masks."""
+    touch(tmp_path / file)
+    assert [case.name for case in find_inputs(tmp_path / given)] == [name]
+
+
+def test_three_of_one_name_are_all_named(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"x.{suffix}" for suffix in ("mha", "nii", "nii.gz")))
+    (case,) = find_inputs(tmp_path)
+    assert all(f"x.{suffix}" in str(case.fault) for suffix in ("mha", "nii:", "nii.gz"))
+
+
+def test_folders_that_give_nothing_are_named(tmp_path: Path) -> None:
+    """An empty patient's folder, one of hidden files, a DICOMDIR without its images; a foreign table hides no scan."""
+    touch(tmp_path / "ok.nii.gz", tmp_path / "hidden" / ".imaging.nii.gz", tmp_path / "index" / "DICOMDIR")
+    (tmp_path / "empty" / "study").mkdir(parents=True)
+    touch(tmp_path / "site" / "c.nii.gz")
+    (tmp_path / "site" / "predictions.csv").write_text("id,score\n")
+    assert [name for name, _ in found(tmp_path)] == ["c", "ok"]
+    names = {name for name, _ in passed(tmp_path)}
+    assert names == {"hidden", "index", "empty/study", "site/predictions.csv"}
+
+
 def test_folders_within_themselves_end(tmp_path: Path) -> None:
     """A link to a folder above is named once, and not followed for ever."""
     touch(tmp_path / "a" / "imaging.nii.gz")

@@ -193,6 +193,45 @@ def test_out_must_not_be_in(scans: Path) -> None:
     assert (scans / "both.nii.gz").read_bytes() == before
 
 
+def test_a_ct_of_the_users_is_no_place_for_a_mask(scans: Path, tmp_path: Path) -> None:
+    """Another input, and any image that no row of predictions.csv calls a mask: refused before anything is computed."""
+    write_scan(tmp_path / "in" / "both.mha")
+    write_scan(tmp_path / "in" / "both.nii.gz")
+    write_scan(tmp_path / "ct" / "both.nii.gz")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    for source, out in (("in", "in"), ("in/both.mha", "in"), ("in/both.mha", "ct")):
+        with pytest.raises(InputError, match=r"would be overwritten|is there and is no mask"):
+            predict(tmp_path / source, tmp_path / out)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_another_patient_of_the_same_name_is_refused(scans: Path, tmp_path: Path) -> None:
+    """Also with --continue, which would keep the other's mask; an input that only moved goes on."""
+    for folder in ("a", "b"):
+        write_scan(tmp_path / folder / "scan_1.nii.gz", tumor_at=None)
+    predict(tmp_path / "a", tmp_path / "out")
+    row = read_rows(tmp_path / "out" / "predictions.csv")[0]
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"b/scan_1.nii.gz: would be written over the mask of .*a/scan_1.nii.gz"):
+            predict(tmp_path / "b", tmp_path / "out", PredictOptions("argmax", resume=resume))
+    assert read_rows(tmp_path / "out" / "predictions.csv") == [row]
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert predict(tmp_path / "c", tmp_path / "out")[0]["scan_1"].status == "ok"
+
+
+def test_continue_sees_what_changed(tmp_path: Path) -> None:
+    """Another image under the same name, and another decision, are predicted anew."""
+    write_scan(tmp_path / "in" / "p.nii.gz")
+    resume = PredictOptions("argmax", resume=True)
+    first = predict(tmp_path / "in", tmp_path / "out", resume)[0]["p"]
+    assert predict(tmp_path / "in", tmp_path / "out", resume)[0]["p"] == first
+    write_scan(tmp_path / "in" / "p.nii.gz", tumor_at=None)
+    second = predict(tmp_path / "in", tmp_path / "out", resume)[0]["p"]
+    assert (second.tumor_ml, first.tumor_ml != 0.0) == (0.0, True)
+    third = predict(tmp_path / "in", tmp_path / "out", PredictOptions("calibrated", resume=True))[0]["p"]
+    assert third.stamp not in (first.stamp, second.stamp)
+
+
 @pytest.mark.parametrize("decision", ["argmax", "calibrated"])
 def test_both_decisions_run_without_fitted_offsets(scans: Path, tmp_path: Path, decision: Decision) -> None:
     """A network without offsets is decided by its argmax under either rule."""
@@ -211,7 +250,8 @@ def test_the_table_round_trips(tmp_path: Path) -> None:
     path.write_text(rows_csv(rows))
     assert read_rows(path) == rows
     header = path.read_text().splitlines()[0]
-    assert header.split(",") == ["case", "status", "seconds", "rois", "kidney_ml", "tumor_ml", "error", "notes"]
+    columns = ["case", "status", "seconds", "rois", "kidney_ml", "tumor_ml", "error", "notes", "source", "stamp"]
+    assert header.split(",") == columns
     path.write_text("case,status\na,ok\n")
     with pytest.raises(InputError, match="another form"):
         read_rows(path)

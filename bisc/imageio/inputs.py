@@ -16,13 +16,16 @@ from typing import Final
 from bisc.core.errors import InputError, PassedOver, one_line
 from bisc.core.names import name_fault
 from bisc.core.paths import absence
-from bisc.imageio.dicom import INDEX, is_dicom, seems_dicom
+from bisc.imageio.dicom import INDEX, identity, is_dicom, seems_dicom
 from bisc.imageio.folders import check_nameable, entries_of
 from bisc.imageio.read import image_suffix
 
 KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series"
 ROW_LIST: Final = "predictions.csv"
+ROW_HEAD: Final = b"case,status,"
 """A folder that holds one is an output of bisc_predict, and no input."""
+NO_PATIENT: Final = re.compile(r"(dicom|dcm|images?|scans?|ct|study|series|st|se|pa)[ _-]*\d*", re.IGNORECASE)
+"""Folders of a medium that name no patient, unless no other does."""
 UNNAMED: Final = ("imaging", "image", "ct", "scan", "volume")
 """Stems that name no patient: the case bears its folder's name."""
 LABEL_STEMS: Final = re.compile(r"segmentation|aggregated_(and|maj|or)_seg|seg|labels?|mask", re.IGNORECASE)
@@ -45,6 +48,10 @@ OTHER_SCANS: Final = (
     ".tgz",
     ".7z",
     ".rar",
+    ".gz",
+    ".bz2",
+    ".xz",
+    ".zst",
     ".tar.gz",
 )
 MAX_DEPTH: Final = 12
@@ -58,11 +65,13 @@ class InputCase:
         name: Of its mask, CASE.nii.gz.
         path: A file or a DICOM series folder.
         fault: Why it cannot be predicted, where that shows before it is read; a `PassedOver` where it is no scan.
+        others: Further inputs of the same name, where that is the fault.
     """
 
     name: str
     path: Path
     fault: InputError | None = None
+    others: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,40 +101,84 @@ def find_inputs(source: Path, out: Path | None = None) -> list[InputCase]:
             raise InputError(source, "no image by its name", KINDS)
         return _told_apart([_Found(source, (_file_case(source, entries_of(source.parent)),))])
     outputs = {os.path.realpath(out)} if out is not None else set()
-    found = list(_walk(source, (), outputs, set()))
+    found = list(_walk(source, (), outputs, set(), (_own_name(source),)))
     cases = [one for one in found if not isinstance(one.fault, PassedOver)]
     if not cases:
         seen = "; ".join(f"{one.names[0]}: {one.fault.found}" for one in found[:3] if one.fault)
         raise InputError(source, f"no image found{f' ({seen})' if seen else ''}", KINDS)
-    return _told_apart(found)
+    return _told_apart(_whole_series(found))
 
 
-def _walk(folder: Path, parts: tuple[str, ...], outputs: set[str], seen: set[str]) -> Iterator[_Found]:
+def _whole_series(found: list[_Found]) -> list[_Found]:
+    """A fault for the folders among which one series is divided, as by media with so many files a folder: each part
+    would pass for a patient. Copies of one series are as many patients as they have names."""
+    by_series: dict[tuple[str, ...], list[tuple[str, _Found]]] = {}
+    for one in found:
+        series, file = identity(one.path) if one.fault is None and one.path.is_dir() else ((), "")
+        if any(series[:1]):
+            by_series.setdefault(series, []).append((file, one))
+    parts: dict[Path, Path] = {}
+    for ours in by_series.values():
+        if len({file for file, _ in ours}) > 1:
+            parts |= {one.path: ours[i - 1][1].path for i, (_, one) in enumerate(ours)}
+    expected, mend = "a series in one folder", "put its slices together"
+    return [
+        replace(one, fault=InputError(one.path, f"holds a part of the series in {parts[one.path]}", expected, mend))
+        if one.path in parts
+        else one
+        for one in found
+    ]
+
+
+def _walk(
+    folder: Path, parts: tuple[str, ...], outputs: set[str], seen: set[str], source: tuple[str]
+) -> Iterator[_Found]:
     """What a folder holds; `parts` are the folders between the source and it, `seen` those above a link."""
     here = os.path.realpath(folder)
-    name = parts or (Path(os.path.abspath(folder)).name,)  # noqa: PTH100 - resolve would give a link's target's name
+    name = parts or source
     try:
         check_nameable(folder)
         entries = [p for p in entries_of(folder) if not p.name.startswith(".")]
     except InputError as fault:
         if not parts:
             raise
-        yield _Found(folder, _folder_names(name), fault)
+        yield _Found(folder, _folder_names(name, source), fault)
         return
     if here in seen or len(parts) > MAX_DEPTH:
         yield _passed(folder, parts, "a folder within itself")
         return
-    if parts and (here in outputs or any(p.name == ROW_LIST for p in entries)):
+    if parts and (here in outputs or any(p.name == ROW_LIST and _is_ours(p) for p in entries)):
         yield _passed(folder, parts, "an output of bisc_predict")
         return
-    if parts and folder.name.lower() in LABEL_FOLDERS:
+    if parts and folder.name.lower() in LABEL_FOLDERS and any(image_suffix(p) for p in entries):
         yield _passed(folder, parts, "label maps")
         return
-    yield from _files(folder, [p for p in entries if not _is_folder(p)], entries, parts, name)
+    n_found = 0
+    for one in _inside(folder, entries, parts, outputs, seen | {here}, source):
+        n_found += 1
+        yield one
+    if parts and not n_found:
+        yield _passed(folder, parts, "an empty folder, or one of hidden files alone")
+
+
+def _inside(
+    folder: Path, entries: list[Path], parts: tuple[str, ...], outputs: set[str], seen: set[str], source: tuple[str]
+) -> Iterator[_Found]:
+    """What lies in a folder that may be gone through: its files first, then its folders."""
+    yield from _files(folder, entries, parts, _folder_names(parts or source, source))
     is_case = any(image_suffix(p) and _stem(p).lower() in UNNAMED for p in entries)
     for path in entries:
         if _is_folder(path) and not (is_case and path.name.lower() in LABEL_FOLDERS):
-            yield from _walk(path, (*parts, path.name), outputs, seen | {here})
+            yield from _walk(path, (*parts, path.name), outputs, seen, source)
+
+
+def _is_ours(table: Path) -> bool:
+    """Whether a predictions.csv begins as bisc_predict's do; another program's hides no scan."""
+    try:
+        with table.open("rb") as file:
+            return file.read(len(ROW_HEAD)) in (ROW_HEAD, b"")
+    except OSError:
+        return True
 
 
 def _is_folder(path: Path) -> bool:
@@ -133,16 +186,15 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() and image_suffix(path) is None
 
 
-def _files(
-    folder: Path, files: list[Path], entries: list[Path], parts: tuple[str, ...], name: tuple[str, ...]
-) -> Iterator[_Found]:
+def _files(folder: Path, entries: list[Path], parts: tuple[str, ...], names: tuple[str, str]) -> Iterator[_Found]:
+    files = [p for p in entries if not _is_folder(p)]
     case_images = [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED[:1]]
     case_images = case_images or [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED and parts]
     dicom = False
     for path in files:
         rest = (*parts, path.name)
         if path in case_images:
-            yield _Found(path, _folder_names(name))
+            yield _Found(path, names)
         elif image_suffix(path) and case_images:
             if not LABEL_STEMS.fullmatch(_stem(path)):
                 yield _passed(path, parts, f"lies beside {case_images[0].name}, the image of its case")
@@ -168,7 +220,7 @@ def _files(
             elif not ours:
                 yield _passed(path, parts, "no image by its name")
     if dicom:
-        yield _Found(folder, _folder_names(name))
+        yield _Found(folder, names)
 
 
 def _passed(path: Path, parts: tuple[str, ...], reason: str) -> _Found:
@@ -179,22 +231,28 @@ def _passed(path: Path, parts: tuple[str, ...], reason: str) -> _Found:
 def _told_apart(found: list[_Found]) -> list[InputCase]:
     """Every name once. Which of two images a name means is not guessed: its case bears a fault that names both."""
     taken = Counter(one.names[0] for one in found)
-    by_name: dict[str, InputCase] = {}
+    by_name: dict[str, list[InputCase]] = {}
     passed = []
     for one in found:
         name = one.names[0] if taken[one.names[0]] == 1 else one.names[-1]
         case = InputCase(name, one.path, one.fault)
         if isinstance(one.fault, PassedOver):
             passed.append(replace(case, name=one_line(name)))
-            continue
-        case = _named(case)
-        first = by_name.get(case.name)
-        if first is None:
-            by_name[case.name] = case
-        elif first.fault is None:
-            fault = InputError(case.path, f"would be written over {first.path}", "distinct case names", "rename one")
-            by_name[case.name] = InputCase(case.name, first.path, fault)
-    return [by_name[name] for name in sorted(by_name)] + sorted(passed, key=lambda case: case.name)
+        else:
+            case = _named(case)
+            by_name.setdefault(case.name, []).append(case)
+    cases = [_one_of(by_name[name]) for name in sorted(by_name)]
+    return cases + sorted(passed, key=lambda case: case.name)
+
+
+def _one_of(cases: list[InputCase]) -> InputCase:
+    """The case; of several by one name the first, with a fault that names them all."""
+    if len(cases) == 1:
+        return cases[0]
+    first, second, *others = (case.path for case in cases)
+    more = f", and so would {', '.join(map(str, others))}" if others else ""
+    fault = InputError(second, f"would be written over {first}{more}", "distinct case names", "rename one")
+    return InputCase(cases[0].name, first, fault, (second, *others))
 
 
 def _named(case: InputCase) -> InputCase:
@@ -206,9 +264,15 @@ def _named(case: InputCase) -> InputCase:
     return replace(case, name=one_line(case.name), fault=fault)
 
 
-def _folder_names(parts: tuple[str, ...]) -> tuple[str, str]:
-    """The patient's folder, which is the uppermost; where it holds several cases, all the way down."""
-    return parts[0], "_".join(parts)
+def _folder_names(parts: tuple[str, ...], source: tuple[str, ...]) -> tuple[str, str]:
+    """The patient's folder, the uppermost that may name one; where it holds several cases, all the way down."""
+    return next((part for part in (*parts, *source) if not NO_PATIENT.fullmatch(part)), parts[0]), "_".join(parts)
+
+
+def _own_name(folder: Path) -> str:
+    """A folder's name as it was given, or of the next one above that may name a patient."""
+    path = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve would give a link's target's name
+    return next((p.name for p in (path, *path.parents) if p.name and not NO_PATIENT.fullmatch(p.name)), path.name)
 
 
 def _file_case(path: Path, entries: list[Path]) -> str:
@@ -217,8 +281,8 @@ def _file_case(path: Path, entries: list[Path]) -> str:
     '_0000' is a channel where no other number stands behind the same stem; p_0000 and p_0001 are two patients.
     """
     stem = _stem(path)
-    if stem.lower() in UNNAMED:
-        return Path(os.path.abspath(path)).parent.name  # noqa: PTH100 - as in `_walk`
+    if stem.lower().removesuffix(CHANNEL) in UNNAMED:
+        return _own_name(path.absolute().parent)
     if stem.endswith(CHANNEL) and (_is_channel_folder(path) or not _other_numbers(path, entries)):
         return stem.removesuffix(CHANNEL)
     return stem

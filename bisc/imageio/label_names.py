@@ -146,7 +146,9 @@ def meaning_of_dataset(folder: Path) -> LabelMeaning | None:
         homes.append(above)
     elif name == "validation" and above.name.startswith("fold_"):  # of a network of nnU-Net's
         homes.append(above.parent)
-    path = next((home / DATASET_JSON for home in homes if exists(home / DATASET_JSON)), None)
+    else:
+        homes.append(folder / "labelsTr")
+    path = next((found for found in map(_document_in, homes) if found is not None), None)
     if path is None:
         return None
     mend = f"correct it, or say what they mean, as in {EXAMPLE}"
@@ -154,12 +156,25 @@ def meaning_of_dataset(folder: Path) -> LabelMeaning | None:
         document = json.loads(read_document(path, DATASET_JSON, mend).decode("utf-8-sig"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise InputError(path, f"is no JSON that can be read ({error})", "the labels of a data set", mend) from error
-    labels = document.get("labels") if isinstance(document, dict) else None
+    known = document if isinstance(document, dict) else {}
+    labels = next((value for key, value in known.items() if key.lower() == "labels"), None)
     if labels is None:
+        if any(key.lower() == "labels" for key in known):
+            raise InputError(path, "its labels are null", 'as in {"background": 0, "kidney": 1, "tumor": 2}', mend)
         return None
     if not isinstance(labels, dict):
         raise InputError(path, "its labels are no table", 'as in {"background": 0, "kidney": 1, "tumor": 2}', mend)
     return meaning_of_regions(path, [_region(path, name, value) for name, value in labels.items()])
+
+
+def _document_in(folder: Path) -> Path | None:
+    """A folder's dataset.json, in whatever capitals."""
+    if exists(folder / DATASET_JSON):
+        return folder / DATASET_JSON
+    try:
+        return next((path for path in sorted(folder.iterdir()) if path.name.lower() == DATASET_JSON), None)
+    except OSError:
+        return None
 
 
 def meaning_of_file(path: Path) -> LabelMeaning | None:

@@ -16,6 +16,8 @@ from bisc.core.errors import InputError
 from bisc.imageio import nifti2
 
 HEADER_BYTES: Final = 348
+DATATYPE_AT, BYTE = 70, 2
+"""Where NIfTI-1 says what its voxels are, and its code of unsigned bytes."""
 PACKED_BYTES: Final = 1 << 16
 """Far more packed bytes than a header ever takes."""
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -89,6 +91,15 @@ def check_nifti_header(path: Path) -> NiftiHeader:
         raise _no_nifti(path, f"its header gives the sizes {header.sizes}")
     _check_spacing_fields(path, header)
     return replace(header, as_nifti1=raw) if is_nifti2 else header
+
+
+def is_byte_mask(path: Path) -> bool:
+    """Whether a file is NIfTI-1 with a byte a voxel, as masks are written; a CT is none."""
+    try:
+        raw = _header_bytes(path)
+    except InputError:
+        return False
+    return any(struct.unpack_from(f"{order}h", raw, DATATYPE_AT)[0] == BYTE for order in "<>")
 
 
 def _as_nifti1(path: Path, raw: bytes, order: str) -> bytes:

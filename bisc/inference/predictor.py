@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,9 +19,12 @@ from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_l
 from bisc.core.files import atomic_file, make_output_folder, remove_partial
 from bisc.core.labels import TUMOR
 from bisc.core.notices import collecting
+from bisc.core.paths import exists
 from bisc.core.progress import track
 from bisc.imageio import CaseImage, read_image, write_image
+from bisc.imageio.files import files_of
 from bisc.imageio.inputs import InputCase
+from bisc.imageio.nifti_header import is_byte_mask
 from bisc.imageio.plausible import check_hu, doubt_of_scan
 from bisc.inference.cascade import CascadeResult, RoughResult, roi_arrays, run_cascade, upsample_labels
 from bisc.inference.decision import offsets_of
@@ -84,22 +88,44 @@ def predict_cases(
         remove_partial(folder)
     passed = [PredictionRow(case.name, SKIPPED, None, error=str(case.fault)) for case in cases if _is_none(case)]
     cases = [case for case in cases if not _is_none(case)]
-    for case in cases:
-        if os.path.realpath(case.path) == os.path.realpath(_target(out, case)):  # unlike resolve, minds no link loops
-            raise InputError(case.path, "would be overwritten by its own prediction", "an output folder of its own")
     there = {row.case: row for row in read_rows(out / TABLE)}  # also where all is done anew: known before the work
+    check_targets(cases, out, there)
     known = there if options.resume else {}
     if passed:
         merge_rows(out / TABLE, passed)
     rows: list[PredictionRow] = []
     for case in track(cases, "predict"):
-        row = known.get(case.name)
-        done = row is not None and row.status not in (FAILED, SKIPPED)
+        row, stamp = known.get(case.name), _stamp(case, model, options)
+        done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
         if row is None or not done or not all(path.exists() for path in _wanted(out, case, options)):
             row = _predict_or_fail(case, model, out, options, complain)
+            row = replace(row, source=os.path.realpath(case.path), stamp=stamp)
             merge_rows(out / TABLE, [row])
         rows.append(row)
     return [*rows, *passed]
+
+
+def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, PredictionRow]) -> None:
+    """Refuse a run that would write over a file that is no mask of this input, before anything is computed.
+
+    Raises:
+        InputError: If a mask would take the place of an input, of another input's mask, or of a file that is no mask.
+    """
+    # realpath: unlike resolve, it minds no link loops
+    inputs = {os.path.realpath(path): path for case in cases for path in (case.path, *case.others)}
+    for case in cases:
+        target, source = _target(out, case), os.path.realpath(case.path)
+        if os.path.realpath(target) in inputs:
+            found = "would be overwritten by its own prediction"
+            raise InputError(inputs[os.path.realpath(target)], found, "an output folder of its own")
+        row = there.get(case.name)
+        if row is None or row.status == SKIPPED:
+            if exists(target) and not is_byte_mask(target):
+                raise InputError(target, "is there and is no mask", "an output folder of its own", "move it away")
+        elif row.source and row.source != source and exists(Path(row.source)):
+            found = f"would be written over the mask of {row.source}, which has the same name"
+            mend = "choose another output folder, or rename one of the two"
+            raise InputError(case.path, found, "one name for each patient", mend)
 
 
 def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptions) -> PredictionRow:
@@ -173,6 +199,17 @@ def _attempt(
         return PredictionRow(case.name, SKIPPED, None, error=str(fault))
     complain(fault)
     return PredictionRow(case.name, FAILED, _since(begin, model), error=str(fault))
+
+
+def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
+    """What a prediction depends on, in a few letters: its files' sizes and times, the decision, the trained offsets."""
+    try:
+        stats = [file.stat() for file in files_of(case.path)]
+    except OSError:
+        return ""
+    offsets = [list(offsets_of(folds, "calibrated")) for folds in (model.rough, model.fine)]
+    parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, offsets, len(model.fine)]
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
 def _is_none(case: InputCase) -> bool:

@@ -34,6 +34,8 @@ class PredictionRow:
         tumor_ml: Volume of label 2.
         error: What went wrong, or makes the mask doubtful, in one line.
         notes: What was made of the input's oddities (bisc.core.notices), one line.
+        source: Where the input lay, links followed: another one of the same name is not written over it.
+        stamp: Changes with the input's files, the decision rule and the model: what `--continue` may keep.
     """
 
     case: str
@@ -44,6 +46,8 @@ class PredictionRow:
     tumor_ml: float | None = None
     error: str = ""
     notes: str = ""
+    source: str = ""
+    stamp: str = ""
 
 
 def rows_csv(rows: Sequence[PredictionRow]) -> str:
@@ -57,7 +61,7 @@ def rows_csv(rows: Sequence[PredictionRow]) -> str:
 
 
 def read_rows(path: Path) -> list[PredictionRow]:
-    """Rows of an earlier predictions.csv; none where there is no such file. Older ones have no column `notes`.
+    """Rows of an earlier predictions.csv; none where there is no such file. Older ones lack the last columns.
 
     Raises:
         InputError: If the file is of another form.
@@ -78,6 +82,8 @@ def read_rows(path: Path) -> list[PredictionRow]:
                     float(r["tumor_ml"]) if r["tumor_ml"] else None,
                     r["error"],
                     r.get("notes") or "",
+                    r.get("source") or "",
+                    r.get("stamp") or "",
                 )
                 for r in csv.DictReader(file)
             ]
@@ -92,14 +98,18 @@ def read_rows(path: Path) -> list[PredictionRow]:
 def merge_rows(path: Path, rows: Sequence[PredictionRow]) -> None:
     """Put rows into a predictions.csv that other runs may write to at the same time.
 
-    Each takes the place of an older one of its case; all others stay. The order is that of the cases' names.
+    Each takes the place of an older one of its case, but for one of a skipped input, which never stands in for a
+    prediction; all others stay. The order is that of the cases' names.
 
     Raises:
         InputError: If the file there is of another form, or cannot be written.
     """
 
     def merged() -> str:
-        table = {row.case: row for row in [*read_rows(path), *rows]}
+        table = {row.case: row for row in read_rows(path)}
+        for row in rows:
+            if row.status != SKIPPED or row.case not in table or table[row.case].status in (SKIPPED, FAILED):
+                table[row.case] = row
         return rows_csv([table[name] for name in sorted(table)])
 
     change_text(path, merged)

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bisc.imageio.dicom.folder import INDEX, find_stack, seeming_shape
+from bisc.imageio.dicom.folder import INDEX, find_stack, identity, seeming_shape
 from bisc.imageio.dicom.pixels import read_hu
 from bisc.imageio.dicom.stack import Stack
 from bisc.imageio.dicom.tags import is_dicom, seems_dicom
 
-__all__ = ["INDEX", "Stack", "find_stack", "is_dicom", "read_stack", "seeming_shape", "seems_dicom"]
+__all__ = ["INDEX", "Stack", "find_stack", "identity", "is_dicom", "read_stack", "seeming_shape", "seems_dicom"]
 
 
 def read_stack(path: Path) -> tuple[Stack, npt.NDArray[np.int16]]:

@@ -21,6 +21,7 @@ from bisc.imageio.folders import files_in
 INDEX: Final = "DICOMDIR"
 """The table of contents of a DICOM medium: marked as DICOM, and no slice."""
 MEND: Final = "copy or export the series again"
+SERIES_TAGS: Final = ("SeriesInstanceUID", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID")
 GIVE: Final = "give the CT's own series"
 SCOUT_SLICES: Final = 3
 """A localizer is one or two planes, seldom three, along the body; stacks of as few say nothing of a kidney."""
@@ -38,13 +39,20 @@ class Series:
         label: Its number and description, for messages.
         frames: Of all its files; none where it is no CT image.
         unfit: Why it cannot be a CT stack, in a fault that names the file; None where it may be one.
-        no_scan: Whether that is by its kind (a localizer, a report), not by a defect.
+        no_scan: Whether that is by its kind (a localizer, a report).
+        defect: Whether it is a CT stack all the same, and a damaged one: no other may be taken in its place unasked.
     """
 
     label: str
     frames: tuple[Frame, ...]
     unfit: InputError | None
     no_scan: bool = False
+    defect: bool = False
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it is, or was meant to be, a stack of CT slices; pictures lie nowhere."""
+        return self.defect or (self.unfit is None and any(frame.position_mm_xyz for frame in self.frames))
 
 
 def find_stack(path: Path) -> Stack:
@@ -57,21 +65,32 @@ def find_stack(path: Path) -> Stack:
         InputError: If a file is damaged, if there is no series or more than one, or if it is no straight, even stack.
     """
     found = series_in(path, _files(path))
-    fit = [one for one in found if one.unfit is None]
-    if len(fit) == 1:
+    stacks = [one for one in found if one.is_stack] or [one for one in found if one.unfit is None]
+    if len(stacks) == 1 and stacks[0].unfit is None:
         for other in found:
-            if other.unfit is not None:
-                notice(path, f"also holds {other.label}", f"left out: {other.unfit.found}")
-        return stack_of(path, fit[0].frames)
-    if not fit and len(found) == 1 and found[0].unfit is not None:
-        raise found[0].unfit
+            if other is not stacks[0]:
+                left = other.unfit.found if other.unfit is not None else "it says nowhere where it lies"
+                notice(path, f"also holds {other.label}", f"left out: {left}")
+        return stack_of(path, stacks[0].frames)
+    for lone in (stacks, found):
+        if len(lone) == 1 and lone[0].unfit is not None:
+            raise lone[0].unfit
     if found and all(one.no_scan for one in found):
         raise PassedOver(path, f"no CT stack: {_listed(found)}", "a CT series", GIVE)
-    found = fit or found
+    found = stacks or found
     listed = f" ({_listed(found)})" if found else ""
-    raise InputError(
-        path, f"{len(found)} DICOM series{listed}", "exactly one", "put each series into a folder of its own"
-    )
+    mend = "put each series into a folder of its own"
+    raise InputError(path, f"{len(found)} DICOM series{listed}", "exactly one", mend)
+
+
+def identity(folder: Path) -> tuple[tuple[str, ...], str]:
+    """What series the first DICOM file of a folder is of, and the file's own UID; empty where that cannot be read."""
+    try:
+        path = next(p for p in files_in(folder) if _is_candidate(p))
+        data = read_header(path)
+        return tuple(text(path, data, tag) for tag in SERIES_TAGS), text(path, data, "SOPInstanceUID")
+    except (InputError, StopIteration):
+        return (), ""
 
 
 def seeming_shape(path: Path) -> tuple[int, int, int]:
@@ -88,7 +107,8 @@ def seeming_shape(path: Path) -> tuple[int, int, int]:
 
 
 def series_in(what: Path, files: Sequence[Path]) -> list[Series]:
-    """The series that `files` make, in the order of their first files.
+    """The series that `files` make, in the order of their first files; files of two patients, studies or frames of
+    reference are two series, whatever their SeriesInstanceUID.
 
     Args:
         what: The folder, named where a file of it is damaged.
@@ -97,20 +117,15 @@ def series_in(what: Path, files: Sequence[Path]) -> list[Series]:
     Raises:
         InputError: If one of them is damaged.
     """
-    found: dict[str, _Gathered] = {}
+    found: dict[tuple[str, ...], _Gathered] = {}
     for path in files:
         try:
             data = read_header(path)
         except InputError as error:
             raise InputError(what, f"{path.name} {error.found}", "whole DICOM slices alone", MEND) from error
-        series = found.setdefault(text(path, data, "SeriesInstanceUID"), _Gathered(_label(path, data)))
-        if series.unfit is None:
-            series.take(what, path, data)
-    for series in found.values():
-        scout = "" if series.unfit is not None else _scout(series.frames, series.image_type)
-        if scout:
-            series.unfit, series.no_scan = PassedOver(what, scout, "a CT series", GIVE), True
-    return [Series(s.label, tuple(s.frames), s.unfit, s.no_scan) for s in found.values()]
+        key = tuple(text(path, data, tag) for tag in SERIES_TAGS)
+        found.setdefault(key, _Gathered(_label(path, data))).take(what, path, data)
+    return [gathered.series(what) for gathered in found.values()]
 
 
 class _Gathered:
@@ -119,24 +134,46 @@ class _Gathered:
     def __init__(self, label: str) -> None:
         self.label = label
         self.frames: list[Frame] = []
-        self.image_type = ""
-        self.unfit: InputError | None = None
-        self.no_scan = False
+        self.image_types: set[bool] = set()
+        self.no_image: InputError | None = None
+        self.no_ct: InputError | None = None
+        self.defect: InputError | None = None
 
     def take(self, what: Path, path: Path, data: FileDataset) -> None:
-        """Add a file; one that is no CT image makes the whole series unfit."""
+        """Add a file."""
         kind = _no_image(path, data)
         if kind:
-            self.unfit, self.no_scan = PassedOver(path, kind, "a CT series", GIVE), True
+            self.no_image = self.no_image or PassedOver(path, kind, "a CT series", GIVE)
             return
         if not text(path, data, "Rows"):
             raise InputError(what, f"{path.name} is damaged or no slice", "whole DICOM slices alone", MEND)
-        self.image_type = self.image_type or text(path, data, "ImageType")
+        self.image_types.add("LOCALIZER" in text(path, data, "ImageType").upper().split("\\"))
         try:
             check_ct(path, data)
+        except InputError as error:
+            self.no_ct = self.no_ct or error
+            return
+        try:
             self.frames += frames_of(path, data)
         except InputError as error:
-            self.unfit = error
+            self.defect = self.defect or error
+
+    def series(self, what: Path) -> Series:
+        """What became of it: one odd file among slices is a defect, and makes no scan something else."""
+        slices = bool(self.frames) or self.defect is not None
+        odd = self.no_image or self.no_ct
+        if not slices and odd is not None:
+            return Series(self.label, (), odd, no_scan=self.no_ct is None)
+        if odd is not None:
+            mixed = InputError(
+                odd.what, f"{odd.found}, among the slices of a CT series", "CT slices alone", "move it away"
+            )
+            return Series(self.label, tuple(self.frames), self.defect or mixed, defect=True)
+        if self.defect is not None:
+            return Series(self.label, tuple(self.frames), self.defect, defect=True)
+        scout = _scout(self.frames, self.image_types == {True})
+        unfit = PassedOver(what, scout, "a CT series", GIVE) if scout else None
+        return Series(self.label, tuple(self.frames), unfit, no_scan=bool(scout))
 
 
 def _no_image(path: Path, data: FileDataset) -> str:
@@ -148,9 +185,9 @@ def _no_image(path: Path, data: FileDataset) -> str:
     return f"modality {modality} ({name})"
 
 
-def _scout(frames: Sequence[Frame], image_type: str) -> str:
+def _scout(frames: Sequence[Frame], says_so: bool) -> str:
     """Why a series is a localizer, in words; empty where it is none."""
-    if "LOCALIZER" in image_type.upper().split("\\"):
+    if says_so:
         return "a localizer, by its ImageType"
     turns = [frame.turn for frame in frames]
     if len(frames) > SCOUT_SLICES or any(turn is None for turn in turns):

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import encapsulate, get_frame, parse_basic_offsets
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
@@ -79,7 +79,7 @@ def _check_rescale(frames: Sequence[Frame]) -> None:
 def _planes(path: Path, frames: Sequence[Frame]) -> Iterator[npt.NDArray[np.int16]]:
     data = read_header(path, pixels=True)
     syntax = _syntax(path, data)
-    _check_promise(path, data)
+    _check_promise(path, data, syntax.is_encapsulated)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="bisc-"))) if syntax.is_encapsulated else None
         for frame in frames:
@@ -108,8 +108,9 @@ def _is_explicit(data: FileDataset) -> bool:
     return not data.original_encoding[0]
 
 
-def _check_promise(path: Path, data: Dataset) -> None:
-    """Refuse a file whose header promises more than its bytes can hold, packed as tightly as can be."""
+def _check_promise(path: Path, data: Dataset, packed: bool) -> None:
+    """Refuse a file whose header promises more than its bytes can hold, packed as tightly as can be; and one that holds
+    a row more of plain pixels than its header knows, or more packed frames: which of them is right is not guessed."""
     values = {tag: number(path, data, tag) for tag in PIXEL_TAGS if tag != "PhotometricInterpretation"}
     allocated, stored, high = (values[tag] or 0 for tag in ("BitsAllocated", "BitsStored", "HighBit"))
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1:
@@ -123,6 +124,15 @@ def _check_promise(path: Path, data: Dataset) -> None:
     if promised > MAX_EXPANSION * there:
         found = f"its header promises {promised} bytes of pixels, {there} are there"
         raise InputError(path, f"is damaged ({found})", "a whole file", "copy or export it again")
+    row = ceil((values["Columns"] or 0) * allocated / 8)
+    if not packed and there - promised >= max(row, 2):
+        found = f"Rows, Columns and NumberOfFrames speak of {promised} bytes of pixels, {there} are there"
+        raise InputError(path, found, "as many pixels as its header says", "export it again")
+    offsets = parse_basic_offsets(data.PixelData) if packed else []
+    n_frames = number(path, data, "NumberOfFrames") or 1
+    if len(offsets) > 1 and len(offsets) != n_frames:
+        found = f"NumberOfFrames is {n_frames:g}, and {len(offsets)} frames are there"
+        raise InputError(path, found, "as many frames as its header says", "export it again")
 
 
 def _plain(data: FileDataset, syntax: UID, index: int) -> npt.NDArray[Any]:
