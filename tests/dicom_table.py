@@ -62,6 +62,10 @@ def moved(part_of_slice: float, axis: int = 2) -> Change:
     return change
 
 
+def own_uid(i: int) -> str:
+    return f"{STEM}.8.{i}"
+
+
 def halved(i: int) -> float:
     """Slopes that differ, and give whole HU."""
     return 1.0 / (1 + i % 2)
@@ -200,10 +204,19 @@ FORMS: tuple[Form, ...] = (
             d, i
         ),
     ),
+    Form(
+        "two studies in one series",
+        "2 different StudyInstanceUID",
+        change=put(StudyInstanceUID=lambda i: f"1.2.{i % 2}"),
+    ),
+    Form(
+        "a study and a frame of reference for each slice",
+        change=put(StudyInstanceUID=own_uid, FrameOfReferenceUID=own_uid),
+    ),
     Form("two patients in one series", "2 DICOM series", change=put(PatientID=lambda i: f"P{i % 2}")),
     Form(
         "two frames of reference",
-        "2 DICOM series",
+        "2 different FrameOfReferenceUID",
         change=put(FrameOfReferenceUID=lambda i: f"{STEM}.{i // 6}"),
     ),
     Form("one slice twice", "lie at the same position", change=on((5,), moved(-1.0))),

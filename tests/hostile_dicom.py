@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from dicom_forms import Change, Form, both, gone, put
@@ -26,7 +27,7 @@ def series(
     name = "frames.dcm" if "frames" in how else "IM{:03d}.dcm"
 
     def make(folder: Path, case: str) -> Path:
-        form = Form("", change=change, **like)
+        form = Form("", change=both(change, put(SeriesInstanceUID=f"1.2.3.{crc32(case.encode())}")), **like)
         form.write(folder / case)
         return folder / case if first is None else folder / case / name.format(first)
 

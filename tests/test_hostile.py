@@ -86,11 +86,12 @@ def test_an_odd_image_has_its_mask(odd_images: Run, kind: CaseKind) -> None:
 
 
 def test_odd_images_are_no_failure(odd_images: Run) -> None:
-    """One line names what is no scan: the notes beside the DICOM slices."""
+    """One line names what is no scan: the notes and an empty folder beside the slices."""
     assert odd_images.status == 0
     (line,) = odd_images.err
-    assert line.startswith("bisc_predict: note: 1 input is no scan and was passed over: ")
-    assert line.endswith("other_files_beside_DICOM/notes.txt: no image by its name")
+    assert line.startswith("bisc_predict: note: 2 inputs are no scans and were passed over: ")
+    assert "other_files_beside_DICOM/notes.txt: no image by its name; " in line
+    assert line.endswith("other_files_beside_DICOM/thumbnails: an empty folder, or one of hidden files alone")
     no_scratch(odd_images.home)
 
 

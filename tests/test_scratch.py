@@ -130,6 +130,7 @@ def test_a_containers_work_stays_and_so_does_ours(tmp_path: Path, proc: list[str
     assert own.exists()
     for process in (run, ours):
         process.kill()
+        process.wait()  # before its input is closed, at which what it started would come to its end
         process.communicate()
     remove_partial(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [file.name]

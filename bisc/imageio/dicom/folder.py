@@ -15,13 +15,15 @@ from bisc.core.errors import InputError, PassedOver, one_line
 from bisc.core.notices import notice
 from bisc.imageio.dicom.frames import Frame, check_ct, cosines, frames_of
 from bisc.imageio.dicom.stack import Stack, stack_of
-from bisc.imageio.dicom.tags import read_header, seems_dicom, text
+from bisc.imageio.dicom.tags import name_of, read_header, seems_dicom, text
 from bisc.imageio.folders import files_in
 
 INDEX: Final = "DICOMDIR"
 """The table of contents of a DICOM medium: marked as DICOM, and no slice."""
 MEND: Final = "copy or export the series again"
-SERIES_TAGS: Final = ("SeriesInstanceUID", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID")
+SERIES_TAGS: Final = ("SeriesInstanceUID", "PatientID")
+SHARED_TAGS: Final = ("StudyInstanceUID", "FrameOfReferenceUID")
+"""One for all slices of a series; some programs (ITK among them) write a new one for each, which tells nothing."""
 GIVE: Final = "give the CT's own series"
 SCOUT_SLICES: Final = 3
 """A localizer is one or two planes, seldom three, along the body; stacks of as few say nothing of a kidney."""
@@ -107,8 +109,8 @@ def seeming_shape(path: Path) -> tuple[int, int, int]:
 
 
 def series_in(what: Path, files: Sequence[Path]) -> list[Series]:
-    """The series that `files` make, in the order of their first files; files of two patients, studies or frames of
-    reference are two series, whatever their SeriesInstanceUID.
+    """The series that `files` make, in the order of their first files; files of two patients are two series,
+    whatever their SeriesInstanceUID.
 
     Args:
         what: The folder, named where a file of it is damaged.
@@ -135,6 +137,8 @@ class _Gathered:
         self.label = label
         self.frames: list[Frame] = []
         self.image_types: set[bool] = set()
+        self.shared: dict[str, set[str]] = {tag: set() for tag in SHARED_TAGS}
+        self.n_files = 0
         self.no_image: InputError | None = None
         self.no_ct: InputError | None = None
         self.defect: InputError | None = None
@@ -153,6 +157,9 @@ class _Gathered:
         except InputError as error:
             self.no_ct = self.no_ct or error
             return
+        self.n_files += 1
+        for tag, values in self.shared.items():
+            values.add(text(path, data, tag))
         try:
             self.frames += frames_of(path, data)
         except InputError as error:
@@ -169,6 +176,10 @@ class _Gathered:
                 odd.what, f"{odd.found}, among the slices of a CT series", "CT slices alone", "move it away"
             )
             return Series(self.label, tuple(self.frames), self.defect or mixed, defect=True)
+        mingled = next((tag for tag, values in self.shared.items() if 1 < len(values) < self.n_files), None)
+        if mingled is not None:
+            found = f"its slices have {len(self.shared[mingled])} different {name_of(mingled)}"
+            self.defect = self.defect or InputError(what, found, "slices of one scan", "put each scan into a folder")
         if self.defect is not None:
             return Series(self.label, tuple(self.frames), self.defect, defect=True)
         scout = _scout(self.frames, self.image_types == {True})
