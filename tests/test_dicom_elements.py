@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_forms import Form
 from dicom_series import write_series
 
 from bisc.core.errors import InputError
@@ -211,3 +212,17 @@ def test_a_mark_that_has_moved(tmp_path: Path) -> None:
     assert not elements_fit(moved)
     (tmp_path / ".DS_Store").write_bytes(moved.read_bytes())
     assert elements_fit(tmp_path / ".DS_Store")
+
+
+def test_values_of_another_length(tmp_path: Path) -> None:
+    """Found by fuzz: a number of bytes too few, and pixels that are there and empty."""
+    path = Form("", keep=(4,)).write(tmp_path / "ct") / "IM004.dcm"
+    data = path.read_bytes()
+    rows, pixels = b"\x28\0\x10\0US\2\0", b"\xe0\x7f\x10\0OW\0\0"
+    assert (data.count(rows), data.count(pixels)) == (1, 1)
+    path.write_bytes(data.replace(rows, rows.replace(b"US", b"UL")))
+    with pytest.raises(InputError, match=r"Rows \(0028,0010\) cannot be read"):
+        read_image(path.parent)
+    path.write_bytes(data.split(pixels)[0] + pixels + bytes(4))
+    with pytest.raises(InputError, match="it has no pixels"):
+        read_image(path.parent)

@@ -97,7 +97,7 @@ def _planes(path: Path, frames: Sequence[Frame]) -> Iterator[npt.NDArray[np.int1
 def _syntax(path: Path, data: FileDataset) -> UID:
     syntax = data.file_meta.get("TransferSyntaxUID") if hasattr(data, "file_meta") else None
     syntax = UID(syntax) if syntax else UID(ExplicitVRLittleEndian if _is_explicit(data) else ImplicitVRLittleEndian)
-    if "PixelData" not in data:
+    if not data.get("PixelData"):
         raise InputError(path, "is damaged or no slice (it has no pixels)", "an image", "copy or export it again")
     if syntax != GE_SWAPPED and syntax.is_private:
         raise InputError(path, f"transfer syntax {syntax}", "one of DICOM's own", "convert it with gdcmconv or dcmconv")

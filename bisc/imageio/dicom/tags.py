@@ -12,7 +12,7 @@ from typing import Any, Final
 import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 
 from bisc.core.errors import InputError
@@ -22,8 +22,8 @@ MAX_NUMBER: Final = 1e9
 """For positions, spacings and rescale: squares of larger ones may overflow."""
 AGAIN: Final = "export the series again"
 BROKEN: Final = (
-    InvalidDicomError, AttributeError, EOFError, KeyError, NotImplementedError, RecursionError, TypeError, ValueError,
-    ArithmeticError, IndexError, LookupError, UnicodeError,
+    BytesLengthException, InvalidDicomError, AttributeError, EOFError, LookupError, ArithmeticError, TypeError, ValueError,
+    RuntimeError,
 )  # fmt: skip
 """What pydicom raises over damaged files."""
 
