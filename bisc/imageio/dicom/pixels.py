@@ -85,7 +85,7 @@ def _planes(path: Path, frames: Sequence[Frame]) -> Iterator[npt.NDArray[np.int1
         for frame in frames:
             try:
                 stored = _plain(data, syntax, frame.index) if folder is None else _packed(data, syntax, frame, folder)
-            except (*BROKEN, RuntimeError, OSError, MemoryError) as error:
+            except (*BROKEN, OSError, MemoryError) as error:
                 found = f"cannot be decoded ({syntax.name}: {one_line(str(error))[-120:]})"
                 raise InputError(path, found, "whole pixels in a form of DICOM", "copy or export it again") from error
             if stored.shape != frame.shape_yx:

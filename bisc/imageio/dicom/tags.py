@@ -22,8 +22,8 @@ MAX_NUMBER: Final = 1e9
 """For positions, spacings and rescale: squares of larger ones may overflow."""
 AGAIN: Final = "export the series again"
 BROKEN: Final = (
-    BytesLengthException, InvalidDicomError, AttributeError, EOFError, LookupError, ArithmeticError, TypeError, ValueError,
-    RuntimeError,
+    BytesLengthException, InvalidDicomError, AttributeError, EOFError, LookupError, ArithmeticError, TypeError,
+    ValueError, RuntimeError,
 )  # fmt: skip
 """What pydicom raises over damaged files."""
 
