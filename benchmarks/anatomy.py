@@ -24,16 +24,16 @@ import pandas as pd
 from benchmarks.anatomy_report import draw, table
 from benchmarks.degrade import DEGRADATIONS, FUSING, RoughMap, kidneys_of
 from benchmarks.roi_rules import KITS19_RULE, RULES, Mask, Roi
+from bisc.core.box import Box
 from bisc.core.geometry import Geometry, Triple
 from bisc.core.labels import TUMOR
-from bisc.core.parallel import Outcome, process_pool, run_cases
-from bisc.core.roi import Box
 from bisc.core.volume import Volume
 from bisc.imageio import read_labels
 from bisc.inference.cascade import upsample_labels
 from bisc.inference.decision import NO_OFFSETS
-from bisc.preprocessing.components import label_components
+from bisc.preprocessing.parts import label_components
 from bisc.preprocessing.resample import FULL, resample, resample_labels, rough_grid
+from bisc.system.cases import Outcome, process_pool, run_cases
 
 TARGET_MM_ZYX: Triple = (3.0, 0.78125, 0.78125)
 ROUGH_PX = 128

@@ -15,7 +15,7 @@ from torch import Tensor
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.planners.plan import Plan, StagePlan
-from bisc.preprocessing.crop import RoiRule
+from bisc.preprocessing.kidneys import RoiRule
 from bisc.preprocessing.normalise import Intensity
 
 AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU = -1000, -100, 150, 250

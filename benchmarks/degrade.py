@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from bisc.core.geometry import Geometry
 from bisc.core.labels import MIN_KIDNEY_ML
 from bisc.inference.cascade import RoughResult
-from bisc.preprocessing.components import label_components
+from bisc.preprocessing.parts import label_components
 
 Mask = npt.NDArray[np.bool_]
 Share = npt.NDArray[np.float32]

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.box import Box
 from bisc.core.geometry import Geometry
-from bisc.core.roi import Box
-from bisc.preprocessing.components import Component, connected_components
-from bisc.preprocessing.crop import RoiRule, centred_box, find_kidneys, next_multiple, roi_box
+from bisc.preprocessing.kidneys import RoiRule, centred_box, find_kidneys, next_multiple, roi_box
+from bisc.preprocessing.parts import Component, connected_components
 
 KITS19_RULE: Final = RoiRule(sides_px=[160, 192], multiple_px=16, margin_mm=6.0, min_kidney_ml=5.0)
 """What bisc_plan_and_preprocess finds on KiTS19."""

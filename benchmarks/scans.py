@@ -14,11 +14,11 @@ import numpy as np
 
 from benchmarks.by_intensity import AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU
 from bisc.core.geometry import Geometry, IntTriple, Triple
-from bisc.core.parallel import process_pool
 from bisc.core.volume import NativeGrid
 from bisc.imageio import write_image
 from bisc.simulate import SimulationSpec, simulate_dataset
 from bisc.simulate.case import simulate_case
+from bisc.system.cases import process_pool
 
 KITS_SIZE: Final = (512, 512, 108)
 KITS_SPACING_ZYX: Final = (3.0, 0.78125, 0.78125)

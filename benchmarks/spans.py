@@ -30,8 +30,8 @@ from benchmarks.peers import plain_parser
 
 PARTS: Final = {
     "bisc.inference.model:load_model": "load the model",
-    "bisc.inference.predictor:read_image": "read and check the file",
-    "bisc.inference.predictor:check_hu": "check its HU",
+    "bisc.pipeline.predict:read_image": "read and check the file",
+    "bisc.pipeline.predict:check_hu": "check its HU",
     "bisc.inference.cascade:run_rough": "rough: other",
     "bisc.inference.cascade:body_middle_mm": "find the body's middle",
     "bisc.inference.cascade:locate": "find the ROIs",
@@ -39,8 +39,8 @@ PARTS: Final = {
     "bisc.inference.cascade:softmax_volume": "{within}: network",
     "bisc.inference.cascade:_to_native": "softmax to the native grid",
     "bisc.inference.cascade:labels_of_rois": "decide, drop strays",
-    "bisc.inference.predictor:write_image": "write the mask",
-    "bisc.inference.predictor:_row": "volumes and status",
+    "bisc.pipeline.predict:write_image": "write the mask",
+    "bisc.pipeline.predict:_row": "volumes and status",
 }
 """Function -> name; called within `run_rough` {within} is 'rough', elsewhere 'fine'."""
 ROUGH: Final = "bisc.inference.cascade:run_rough"

@@ -18,7 +18,7 @@ import lz4.frame
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.roi import Box
+from bisc.core.box import Box
 from bisc.planners.dataset import load_plan
 from bisc.preprocessing.cache import load_regions
 from bisc.preprocessing.normalise import Intensity, input_of_levels

@@ -27,7 +27,7 @@ from benchmarks.measure import seconds_of
 from benchmarks.peers import install, make_parser
 from benchmarks.step_forms import wait_for
 from bisc.core.geometry import IntTriple
-from bisc.core.targets import labels_of
+from bisc.core.labels import labels_of
 from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
 from bisc.network import SCUNet
 from bisc.network.device import Device, choose_device

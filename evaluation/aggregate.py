@@ -10,8 +10,8 @@ from typing import Final
 import pandas as pd
 
 from bisc.core.errors import InputError, one_line
-from bisc.core.files import write_text
 from bisc.evaluation.cases import COLUMNS, COUNTS, METRICS, CaseScores
+from bisc.system.files import write_text
 
 FOLD: Final = "fold"
 SUMMARY_COLUMNS: Final = ("metric", "mean", "std", "median", "n", "n_failed")

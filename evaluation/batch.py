@@ -7,10 +7,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from bisc.core.errors import BiscError, InputError
-from bisc.core.parallel import run_cases
 from bisc.evaluation.cases import CaseScores, score_images, score_worst, unscored
 from bisc.evaluation.pairs import Pair
 from bisc.imageio import read_labels
+from bisc.system.cases import run_cases
 
 
 @dataclass(frozen=True)

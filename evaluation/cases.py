@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.box import Box
 from bisc.core.geometry import Triple
 from bisc.core.labels import BACKGROUND, KIDNEY, N_CLASSES, TUMOR
-from bisc.core.roi import Box
 from bisc.evaluation.lesions import count_lesions
 from bisc.evaluation.overlap import check_same_shape, dice, volume_ml
 from bisc.evaluation.surface import KIDNEY_TOLERANCE_MM, TUMOR_TOLERANCE_MM, image_diagonal_mm, surface_scores

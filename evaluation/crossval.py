@@ -11,7 +11,6 @@ import msgspec
 import pandas as pd
 
 from bisc.core.errors import InputError
-from bisc.core.jsonfile import read_document
 from bisc.core.limits import Word
 from bisc.evaluation.aggregate import (
     mean_and_std,
@@ -23,6 +22,7 @@ from bisc.evaluation.aggregate import (
     write_with_summary,
 )
 from bisc.evaluation.tables import write_table
+from bisc.system.jsonfile import read_document
 
 REPORT: Final = "validation/report.csv"
 DECISIONS: Final = ("argmax", "calibrated")

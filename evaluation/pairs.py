@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisc.core.errors import InputError
-from bisc.core.names import check_name
-from bisc.core.paths import exists
 from bisc.imageio import IMAGE_SUFFIXES, image_suffix
 from bisc.imageio.dataset import KITS_NAME
 from bisc.imageio.label_names import LabelMeaning, meaning_of_dataset
@@ -22,6 +20,7 @@ from bisc.imageio.layouts import (
     is_companion,
     stem_of,
 )
+from bisc.system.paths import check_name, exists
 
 REFERENCE_NAMES = LABEL_STEMS
 PREDICTION_NAMES = ("prediction", "segmentation")

@@ -20,10 +20,10 @@ import numpy.typing as npt
 import surface_distance
 from surface_distance import lookup_tables
 
-from bisc.core.cores import usable_cores
+from bisc.core.box import Box
 from bisc.core.geometry import Triple
-from bisc.core.roi import Box
 from bisc.evaluation.overlap import Mask, check_same_shape
+from bisc.system.memory import usable_cores
 
 KIDNEY_TOLERANCE_MM: Final = 1.0330772532390826
 """KiTS23's tolerance for `kidney_and_mass` (kits23/configuration/labels.py): our kidney, label > 0."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bisc.core.files import write_text
 from bisc.evaluation.aggregate import summarise
+from bisc.system.files import write_text
 
 
 def to_markdown(table: pd.DataFrame) -> str:

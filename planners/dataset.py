@@ -10,11 +10,6 @@ from pathlib import Path
 import msgspec
 
 from bisc.core.errors import BiscError
-from bisc.core.files import write_text
-from bisc.core.jsonfile import Document, load_json, save_json, to_json
-from bisc.core.names import check_name
-from bisc.core.notices import collecting
-from bisc.core.parallel import run_cases
 from bisc.imageio.dataset import RawCase
 from bisc.planners.duplicates import split_duplicates
 from bisc.planners.examine import Examined, examine_case, header_faults
@@ -23,6 +18,11 @@ from bisc.planners.plan import Plan
 from bisc.planners.planner import LABEL_NOTE, explain, make_plan
 from bisc.planners.source import MEND
 from bisc.planners.splits import Splits, make_splits
+from bisc.system.cases import run_cases
+from bisc.system.console import collecting
+from bisc.system.files import write_text
+from bisc.system.jsonfile import Document, load_json, save_json, to_json
+from bisc.system.paths import check_name
 
 
 @dataclass(frozen=True)

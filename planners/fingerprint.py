@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from bisc.core.jsonfile import Document
+from bisc.core.box import Box
 from bisc.core.labels import MIN_KIDNEY_ML, TUMOR
 from bisc.core.limits import Amount, Count, SpacingMm
-from bisc.core.roi import Box
 from bisc.core.volume import Volume
-from bisc.preprocessing.components import connected_components
+from bisc.preprocessing.parts import connected_components
+from bisc.system.jsonfile import Document
 
 SCHEMA_VERSION = 1
 N_QUANTILES = 1001

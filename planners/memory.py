@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 
 from bisc.core.geometry import IntTriple
-from bisc.core.memory import GIB
+from bisc.system.memory import GIB
 
 BYTES_PER_VOXEL_FEATURE: Final = 95.0
 BYTES_PER_VOXEL: Final = 290.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bisc.core.jsonfile import Document
 from bisc.core.limits import Amount, Batch, Count, Edge, Features, SpacingMm
-from bisc.preprocessing.crop import RoiRule
+from bisc.preprocessing.kidneys import RoiRule
 from bisc.preprocessing.normalise import Intensity
+from bisc.system.jsonfile import Document
 
 PLAN_SCHEMA_VERSION: Final = 1
 

@@ -14,7 +14,7 @@ from bisc.planners.memory import Sizes, largest_that_fits, norm_for
 from bisc.planners.plan import PLAN_SCHEMA_VERSION, Plan, StagePlan
 from bisc.planners.rois import roi_sides
 from bisc.planners.spacing import target_spacing
-from bisc.preprocessing.crop import MULTIPLE_PX, RoiRule, next_multiple
+from bisc.preprocessing.kidneys import MULTIPLE_PX, RoiRule, next_multiple
 from bisc.preprocessing.normalise import Intensity
 
 DEFAULT_MEMORY_GB: Final = 12.0

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from bisc.core.geometry import Triple
-from bisc.preprocessing.crop import next_multiple
+from bisc.preprocessing.kidneys import next_multiple
 
 SIDE_PERCENTILES: Final = (95.0, 97.5)
 

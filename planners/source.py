@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import BiscError, InputError
-from bisc.core.jsonfile import Document, load_json, save_json
 from bisc.imageio.label_names import LabelMeaning, meaning_of_dataset
 from bisc.planners.planner import LABEL_NOTE
+from bisc.system.jsonfile import Document, load_json, save_json
 
 MEND: Final = "run bisc_plan_and_preprocess"
 FILE: Final = "source.json"

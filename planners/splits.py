@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from bisc.core.jsonfile import Document
+from bisc.system.jsonfile import Document
 
 N_FOLDS: Final = 5
 SPLIT_SEED: Final = 12345

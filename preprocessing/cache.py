@@ -16,17 +16,17 @@ from msgspec.structs import replace
 
 from bisc.core.choices import STAGES
 from bisc.core.errors import BiscError
-from bisc.core.files import atomic_folder
 from bisc.core.geometry import Geometry, Triple
-from bisc.core.jsonfile import Document, load_json, save_json
 from bisc.core.volume import digest_of
 from bisc.imageio import CaseImage, on_grid_of, read_image, read_labels
 from bisc.imageio.dataset import RawCase
-from bisc.preprocessing.crop import RoiRule, find_kidneys, map_box, roi_box
 from bisc.preprocessing.edges import targets_of
+from bisc.preprocessing.kidneys import RoiRule, find_kidneys, map_box, roi_box
 from bisc.preprocessing.normalise import Intensity, to_levels
 from bisc.preprocessing.regions import MEND, Region, RegionRecord, load_region, save_region
 from bisc.preprocessing.resample import resample, resample_labels, rough_grid
+from bisc.system.files import atomic_folder
+from bisc.system.jsonfile import Document, load_json, save_json
 
 CACHE_FORMAT: Final = 4
 JITTER_MM: Final = (24.0, 12.0, 12.0)

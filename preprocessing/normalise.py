@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.jsonfile import Document
 from bisc.core.limits import Deviation, Hounsfield
+from bisc.system.jsonfile import Document
 
 HIGHEST_LEVEL: Final = 255
 

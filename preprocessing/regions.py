@@ -16,14 +16,13 @@ import lz4.frame
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.box import Box
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple, Triple, as_int_triple
-from bisc.core.jsonfile import Document
-from bisc.core.labels import KIDNEY, TUMOR
+from bisc.core.labels import KIDNEY, TUMOR, labels_of
 from bisc.core.limits import Count, SpacingMm
-from bisc.core.roi import Box
-from bisc.core.targets import labels_of
 from bisc.preprocessing.normalise import Intensity, input_of_levels
+from bisc.system.jsonfile import Document
 
 MEND: Final = "run bisc_plan_and_preprocess again"
 MAX_POINTS: Final = 2000
@@ -95,7 +94,7 @@ class Region:
 
     @property
     def targets(self) -> Voxels:
-        """(z, y, x) uint8, packed as in bisc.core.targets, of the whole region."""
+        """(z, y, x) uint8, packed as in bisc.core.labels, of the whole region."""
         return self.targets_in(Box.of_shape(self.shape_zyx))
 
     @property

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from bisc.core.box import Box
 from bisc.core.geometry import IDENTICAL_VOXELS, Geometry, IntTriple, as_int_triple, as_triple
 from bisc.core.labels import KIDNEY, TUMOR
-from bisc.core.roi import Box
 from bisc.core.volume import Volume
 
 AIR_HU: Final = -1024

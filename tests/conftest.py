@@ -16,6 +16,8 @@ settings.register_profile("bisc", deadline=None, derandomize=True)
 settings.load_profile("bisc")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+"""Scripts that tests start import `tests`, as the tests themselves do."""
 TINY_CASES = 5
 TINY_SIZE_XYZ = (96, 96, 32)
 

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from bisc.core.geometry import IntTriple
-from bisc.core.notices import notice
-from bisc.core.progress import track
 from bisc.network import Branches, SCUNet
 from bisc.network.device import Device
+from bisc.system.console import notice, track
 
 LEAST_STEPS: Final = 4000
 """A run with fewer to go stays as it is: at 15 ms won a step, this many win back a minute."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from bisc.core.errors import WorkError
-from bisc.core.workers import WorkerPool
+from bisc.system.workers import WorkerPool
 from bisc.trainers.sampler import Batch, Sampler
 
 AHEAD_PER_WORKER: Final = 2

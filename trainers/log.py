@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bisc.core.files import atomic_file, write_text
+from bisc.system.files import atomic_file, write_text
 from bisc.trainers.settings import RunSettings
 
 TIME_COLUMNS: Final = ("step_s", "wait_s", "validation_s")

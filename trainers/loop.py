@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bisc.core import interrupt
 from bisc.core.errors import WorkError
-from bisc.core.progress import track
 from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
 from bisc.network import Branches, SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.network.device import Device
+from bisc.system import interrupt
+from bisc.system.console import track
 from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.compiled import Forward, compiled_where_it_pays
 from bisc.trainers.loader import batches

@@ -9,11 +9,11 @@ import msgspec
 import torch
 
 from bisc.core.errors import InputError
-from bisc.core.memory import GIB, free_gb
-from bisc.core.notices import notice
 from bisc.network.checkpoint import load_checkpoint
 from bisc.network.device import Device
 from bisc.planners.memory import norm_for, training_gb
+from bisc.system.console import notice
+from bisc.system.memory import GIB, free_gb
 from bisc.trainers.settings import RunSettings
 
 HALF_PRECISION: Final = 0.6

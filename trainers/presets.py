@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from bisc.core.choices import LossName, OptimizerName
 from bisc.core.errors import InputError
-from bisc.core.jsonfile import Document
+from bisc.system.jsonfile import Document
 
 Schedule = Literal["constant", "cosine"]
 

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from batchgenerators.augmentations.crop_and_pad_augmentations import get_lbs_for_random_crop
 
+from bisc.core.box import Box
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple, as_int_triple
-from bisc.core.jsonfile import load_json
-from bisc.core.roi import Box
 from bisc.preprocessing.cache import CaseRecord, load_regions
 from bisc.preprocessing.normalise import Intensity
 from bisc.preprocessing.regions import Region, Voxels
+from bisc.system.jsonfile import load_json
 
 WORD_BYTES: Final = 8
 

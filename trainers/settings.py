@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisc.core.choices import LossName, OptimizerName, Stage
 from bisc.core.geometry import IntTriple
-from bisc.core.jsonfile import Document
 from bisc.planners.memory import norm_for
 from bisc.planners.plan import Plan, StagePlan
+from bisc.system.jsonfile import Document
 from bisc.trainers.presets import Preset, Schedule, StageBudget
 
 DEFAULT_SEED = 12345

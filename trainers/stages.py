@@ -11,9 +11,6 @@ import torch
 
 from bisc.core.choices import Stage
 from bisc.core.errors import InputError
-from bisc.core.files import make_folder
-from bisc.core.jsonfile import save_json
-from bisc.core.paths import fold_folder
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts
 from bisc.network.device import Device
@@ -21,6 +18,9 @@ from bisc.planners.dataset import load_plan, load_splits
 from bisc.planners.plan import Plan
 from bisc.planners.splits import Fold
 from bisc.preprocessing.cache import JITTER_MM
+from bisc.system.files import make_folder
+from bisc.system.jsonfile import save_json
+from bisc.system.paths import fold_folder
 from bisc.trainers.loop import CHECKPOINT_BEST, CHECKPOINT_LAST, TrainingRun, to_plain
 from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 from bisc.trainers.settings import RunSettings

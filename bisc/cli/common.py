@@ -10,11 +10,10 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from bisc._version import __version__
-from bisc.core import interrupt
-from bisc.core.console import say
-from bisc.core.cores import usable_cores
 from bisc.core.errors import BiscError, InputError, one_line
-from bisc.core.notices import notices_shown_by
+from bisc.system import interrupt
+from bisc.system.console import notices_shown_by, say
+from bisc.system.memory import usable_cores
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, interrupt.STATUS
 
@@ -109,7 +108,7 @@ def _run_or_say(parser: argparse.ArgumentParser, run: Run, args: argparse.Namesp
         if _lacks_files(error):
             return _say(parser, TOO_MANY_FILES, FAILED)
         return _say(parser, str(error), BAD_INPUT if isinstance(error, InputError) else FAILED)
-    except BrokenPipeError:  # of a caller's own stdout; a command's never fails (bisc.core.console)
+    except BrokenPipeError:  # of a caller's own stdout; a command's never fails (bisc.system.console)
         return OK
     except Exception as error:  # noqa: BLE001 - the last line of defence of a command
         if os.environ.get("BISC_DEBUG"):

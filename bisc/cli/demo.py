@@ -10,10 +10,10 @@ from pathlib import Path
 
 from bisc.cli import evaluate, export, plan_and_preprocess, predict, simulate, train
 from bisc.cli.common import INTERRUPTED, OK, add_workers, make_parser, positive_int, run_command
-from bisc.core import interrupt
 from bisc.core.choices import DECISIONS, STAGES
 from bisc.core.errors import WorkError
-from bisc.core.files import remove_partial
+from bisc.system import interrupt
+from bisc.system.files import remove_partial
 from bisc.trainers.presets import preset_by_name
 
 PROG = "bisc_demo"

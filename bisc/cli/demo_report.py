@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION
-from bisc.core.files import write_bytes
-from bisc.core.parallel import process_pool
 from bisc.evaluation.aggregate import read_report, summarise
+from bisc.pipeline.run_report import FIGURES, RunReport, write_run_report
 from bisc.planners.dataset import load_plan
 from bisc.report.page import Fact, FileLink
-from bisc.report.run_report import FIGURES, RunReport, write_run_report
 from bisc.report.tables import Table
+from bisc.system.cases import process_pool
+from bisc.system.files import write_bytes
 
 __all__ = ["FIGURES", "tables_of", "tell", "write"]
 

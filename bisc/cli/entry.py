@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final, NoReturn
 
-from bisc.core import interrupt
-from bisc.core.console import own_streams, say, unwritten
+from bisc.system import interrupt
+from bisc.system.console import own_streams, say, unwritten
 
 Main = Callable[[Sequence[str] | None], int]
 FAILED: Final = 1
@@ -45,7 +45,7 @@ def own_warnings() -> None:
     """Python's own choice of warnings, for this process and its workers, whatever `-W` or PYTHONWARNINGS say.
 
     A library's warning made an error would fail a case that nothing is wrong with. What a user should know is no
-    Python warning (bisc.core.notices).
+    Python warning (bisc.system.console).
     """
     os.environ.pop("PYTHONWARNINGS", None)
     sys.warnoptions.clear()  # handed to workers on their command line

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_workers, complain, make_parser, run_command
 from bisc.cli.workers import workers_that_fit
-from bisc.core.console import say
 from bisc.core.errors import BiscError, InputError
-from bisc.core.files import remove_partial
-from bisc.core.parallel import process_pool
-from bisc.core.paths import Folders, find_dataset, name_of
 from bisc.evaluation.aggregate import to_frame, write_with_summary
 from bisc.evaluation.batch import score_pairs
 from bisc.evaluation.crossval import REPORT, TRAIN, evaluate_cross_validation, write_cross_validation
 from bisc.evaluation.pairs import Pair, Pairing, find_pairs
 from bisc.evaluation.tables import summary_text, to_markdown
 from bisc.imageio.label_names import OPTION, LabelMeaning, meaning_of_option
+from bisc.system.cases import process_pool
+from bisc.system.console import say
+from bisc.system.files import remove_partial
+from bisc.system.paths import Folders, find_dataset, name_of
 
 PROG = "bisc_evaluate"
 OF_PREDICTIONS = "--labels-of-predictions"

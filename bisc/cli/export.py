@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisc.cli.common import OK, make_parser, run_command
-from bisc.core import interrupt
-from bisc.core.files import remove_partial
-from bisc.core.paths import Folders, find_dataset, name_of
+from bisc.system import interrupt
+from bisc.system.files import remove_partial
+from bisc.system.paths import Folders, find_dataset, name_of
 
 PROG = "bisc_export"
 

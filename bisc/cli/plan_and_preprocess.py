@@ -14,10 +14,6 @@ from bisc.cli.fault_table import Fault, Note, faults_csv, faults_text, unused_li
 from bisc.cli.workers import workers_that_fit
 from bisc.core.choices import STAGES
 from bisc.core.errors import InputError
-from bisc.core.files import make_output_folder, remove_partial, write_text
-from bisc.core.names import check_name
-from bisc.core.parallel import process_pool, run_cases
-from bisc.core.paths import Folders, find_dataset, name_of
 from bisc.imageio.dataset import LAYOUTS, RawCase, scan_raw_dataset
 from bisc.imageio.label_names import meaning_of_option
 from bisc.planners.dataset import measure_dataset, plan_dataset
@@ -27,6 +23,9 @@ from bisc.planners.plan import Plan
 from bisc.planners.planner import DEFAULT_MEMORY_GB, explain
 from bisc.planners.source import check_same_source, label_note, meaning_of_source, save_source
 from bisc.preprocessing.cache import CacheJob, CacheSettings, cache_case
+from bisc.system.cases import process_pool, run_cases
+from bisc.system.files import make_output_folder, remove_partial, write_text
+from bisc.system.paths import Folders, check_name, find_dataset, name_of
 
 PROG = "bisc_plan_and_preprocess"
 RAW_MARKER = "*/*.*"

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, make_parser, positive_float, run_command
-from bisc.core import interrupt
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, PRECISIONS
-from bisc.core.console import say
 from bisc.core.errors import BiscError, InputError
-from bisc.core.paths import Folders, find_dataset
 from bisc.imageio.inputs import KINDS, find_inputs
+from bisc.system import interrupt
+from bisc.system.console import say
+from bisc.system.paths import Folders, find_dataset
 
 PROG = "bisc_predict"
 SHOWN = 8
@@ -53,10 +53,10 @@ def run(args: argparse.Namespace) -> int:
     )
     with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
         from bisc.inference.model import load_model
-        from bisc.inference.predictor import PredictOptions, predict_cases
-        from bisc.inference.rows import FAILED as FAILED_CASE
-        from bisc.inference.rows import SKIPPED
         from bisc.network.device import choose_device
+        from bisc.pipeline.predict import PredictOptions, predict_cases
+        from bisc.pipeline.rows import FAILED as FAILED_CASE
+        from bisc.pipeline.rows import SKIPPED
     model = load_model(source, args.folds, choose_device(args.device, args.precision, args.deterministic))
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
     errors: list[BiscError] = []

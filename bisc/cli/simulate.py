@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_workers, complain, make_parser, positive_int, run_command
 from bisc.core.errors import InputError
-from bisc.core.parallel import process_pool
 from bisc.simulate import SimulationSpec, simulate_dataset
 from bisc.simulate.case import SIZE_XYZ
+from bisc.system.cases import process_pool
 
 PROG = "bisc_simulate"
 EXAMPLE = """  bisc_simulate -o bisc_data/raw/Simulated -n 40 --seed 1

@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 
 from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int, positive_int, run_command
-from bisc.core import interrupt
 from bisc.core.choices import LOSS_NAMES, PRECISIONS, STAGES
-from bisc.core.cores import usable_cores
 from bisc.core.errors import InputError
-from bisc.core.files import remove_partial
-from bisc.core.paths import VALIDATION, Folders, find_dataset, fold_folder, name_of
 from bisc.planners.dataset import load_plan, load_splits
+from bisc.system import interrupt
+from bisc.system.files import remove_partial
+from bisc.system.memory import usable_cores
+from bisc.system.paths import VALIDATION, Folders, find_dataset, fold_folder, name_of
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, run_settings
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             remove_partial(folder)
     with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
         from bisc.network.device import choose_device
-        from bisc.report.validation import check_rough, finish_fold
+        from bisc.pipeline.validate import check_rough, finish_fold
         from bisc.trainers.loop import CHECKPOINT_LAST
         from bisc.trainers.passes import choose_passes, free_on
         from bisc.trainers.stages import TRAINERS

@@ -7,10 +7,10 @@ from math import prod
 from pathlib import Path
 from typing import Final
 
-from bisc.core.console import say
 from bisc.core.errors import InputError
-from bisc.core.memory import GIB, free_gb
 from bisc.imageio.stored import read_size
+from bisc.system.console import say
+from bisc.system.memory import GIB, free_gb
 
 PROCESS_GB: Final = 0.4
 """A worker that has imported everything and read nothing."""

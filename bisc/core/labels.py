@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 BACKGROUND: Final = 0
 KIDNEY: Final = 1
 TUMOR: Final = 2
@@ -14,3 +17,23 @@ CLASS_NAMES: Final = ("background", "kidney", "tumor")
 N_CLASSES: Final = 3
 MIN_KIDNEY_ML: Final = 5.0
 """A connected foreground component of at least this volume is taken for a kidney when data sets are measured."""
+
+
+LABEL_MASK: Final = 0b0011
+KIDNEY_EDGE_BIT: Final = 0b0100
+TUMOR_EDGE_BIT: Final = 0b1000
+
+
+def pack_targets(
+    labels: npt.NDArray[np.uint8], kidney_edge: npt.NDArray[np.bool_], tumor_edge: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.uint8]:
+    """One uint8 per voxel: label in the two low bits, kidney edge in bit 2, tumour edge in bit 3."""
+    packed = labels.astype(np.uint8)
+    packed[kidney_edge] |= np.uint8(KIDNEY_EDGE_BIT)
+    packed[tumor_edge] |= np.uint8(TUMOR_EDGE_BIT)
+    return packed
+
+
+def labels_of(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The labels 0, 1, 2 of packed targets."""
+    return packed & np.uint8(LABEL_MASK)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.box import Box
 from bisc.core.geometry import AxisOrder, Geometry, canonical_axis_order
-from bisc.core.roi import Box
 
 Array = npt.NDArray[Any]
 

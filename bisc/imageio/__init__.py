@@ -2,10 +2,10 @@
 
 import SimpleITK as sitk
 
-from bisc.core.cores import usable_cores
 from bisc.imageio.case import CaseImage, check_same_grid, on_grid_of
 from bisc.imageio.read import IMAGE_SUFFIXES, image_suffix, read_header, read_image, read_labels, read_stored_geometry
 from bisc.imageio.write import write_image
+from bisc.system.memory import usable_cores
 
 __all__ = [
     "IMAGE_SUFFIXES",

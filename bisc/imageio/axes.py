@@ -9,7 +9,7 @@ import numpy as np
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import MAX_DRIFT, ROUNDING_DRIFT, SHEAR_TOLERANCE_DEG, Float
-from bisc.core.notices import notice
+from bisc.system.console import notice
 
 STRAIGHT: Final = f"axes of unit length at right angles (to {SHEAR_TOLERANCE_DEG:g} degrees)"
 NO_ORIENTATION: Final = ("no orientation in its header", "taken as LPS; make sure that left is left")

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError
-from bisc.core.names import name_fault
-from bisc.core.paths import name_of
 from bisc.imageio.files import source_stamp
 from bisc.imageio.label_names import LabelMeaning
 from bisc.imageio.layouts import LABEL_STEMS, MAJORITY, CaseFiles, Layout, find_layout, stem_of
+from bisc.system.paths import name_fault, name_of
 
 LAYOUTS = "NAME/case_00000/{imaging,segmentation}.nii.gz or NAME/{imagesTr/case_0000.nii.gz,labelsTr/case.nii.gz}"
 KITS_NAME: Final = re.compile(r"case_[0-9]{5}")

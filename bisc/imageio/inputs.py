@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError, PassedOver, one_line
-from bisc.core.names import name_fault
-from bisc.core.paths import absence
 from bisc.imageio.dicom import INDEX, identity, is_dicom, seems_dicom
 from bisc.imageio.folders import check_nameable, entries_of
 from bisc.imageio.read import image_suffix
+from bisc.system.paths import absence, name_fault
 
 KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series"
 ROW_LIST: Final = "predictions.csv"

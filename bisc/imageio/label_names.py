@@ -11,9 +11,9 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from bisc.core.errors import InputError
-from bisc.core.jsonfile import Document, read_document
-from bisc.core.paths import exists, name_of
 from bisc.imageio.text_headers import nrrd_pairs
+from bisc.system.jsonfile import Document, read_document
+from bisc.system.paths import exists, name_of
 
 MAX_LABEL: Final = 255
 DATASET_JSON: Final = "dataset.json"

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError
-from bisc.core.paths import absence
 from bisc.imageio.files import DETACHED, PAIRS, files_of
 from bisc.imageio.read import image_suffix
+from bisc.system.paths import absence
 
 IMAGING: Final = "imaging"
 LABEL_STEMS: Final = ("segmentation", "aggregated_maj_seg")

@@ -16,9 +16,9 @@ import numpy as np
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import GRID_TOLERANCE_VOXELS, Float
-from bisc.core.notices import notice
 from bisc.imageio.axes import NO_ORIENTATION, check_direction, say_straightened
 from bisc.imageio.nifti_header import NiftiHeader
+from bisc.system.console import notice
 
 FORMS_TOLERANCE_MM: Final = 1.0
 FORMS_TOLERANCE: Final = 1e-3

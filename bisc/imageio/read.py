@@ -14,7 +14,6 @@ import SimpleITK as sitk
 
 from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import Geometry
-from bisc.core.paths import absence
 from bisc.core.volume import NativeGrid
 from bisc.imageio.axes import check_direction, say_straightened
 from bisc.imageio.case import CaseImage
@@ -30,6 +29,7 @@ from bisc.imageio.slabs import STREAMED_SUFFIXES, ArraySlabs, FileSlabs, ImageSl
 from bisc.imageio.stand_in import stand_in
 from bisc.imageio.text_headers import check_whole_meta
 from bisc.imageio.whole import check_alone, check_whole_nifti, is_sound_gzip
+from bisc.system.paths import absence
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 NIFTI_SUFFIXES = (".nii.gz", ".nii")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError
-from bisc.core.notices import notice
 from bisc.imageio.axes import NO_ORIENTATION
+from bisc.system.console import notice
 
 MAX_HEADER_BYTES: Final = 1 << 20
 MAX_LINE: Final = 1000

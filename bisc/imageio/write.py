@@ -9,11 +9,11 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError, WorkError, one_line
-from bisc.core.files import atomic_file
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid
 from bisc.imageio.read import NIFTI_SUFFIXES, image_suffix
 from bisc.imageio.whole import HEADER_BYTES, unpacked_bytes
+from bisc.system.files import atomic_file
 
 
 def write_image(path: Path, canonical: npt.NDArray[np.generic], native: NativeGrid, compress: bool = True) -> None:

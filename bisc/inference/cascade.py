@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.box import Box
 from bisc.core.choices import Decision
+from bisc.core.errors import WorkError
 from bisc.core.geometry import Geometry, as_int_triple
-from bisc.core.roi import Box
 from bisc.core.volume import Volume
-from bisc.inference.decision import Offsets, decide, offsets_of
-from bisc.inference.excess import RoughExcess, excess_of_foreground, excess_of_rois
-from bisc.inference.forward import softmax_volume
+from bisc.inference.decision import Offsets, decide, drop_strays, offsets_of
 from bisc.inference.model import FoldNetwork, Model
-from bisc.inference.strays import drop_strays
+from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
-from bisc.preprocessing.crop import Kidney, find_kidneys, map_box, roi_box
-from bisc.preprocessing.midline import body_middle_mm
+from bisc.preprocessing.kidneys import Kidney, body_middle_mm, find_kidneys, map_box, roi_box
 from bisc.preprocessing.normalise import normalise
 from bisc.preprocessing.resample import resample, resample_channels, rough_grid
 
@@ -244,3 +242,52 @@ def _inside(roi: NativeRoi, box: Box) -> Probabilities:
     z, y, x = roi.box.start_zyx
     zz, yy, xx = box.shifted((-z, -y, -x)).to_slices()
     return roi.probabilities[:, zz, yy, xx]
+
+
+MOST_FOREGROUND_ML: Final = 8000.0
+"""Of kidney and tumour. The most in 167 KiTS19 label maps is 1962 ml; polycystic kidneys reach 5 to 8 litres in the
+worst patients, so that such a mask is still made, and doubted (`predictor.MAX_KIDNEY_ML`)."""
+
+MOST_ROI_ML: Final = 30_000.0
+"""Of all ROIs together, as far as they lie within the scan. The 167 maps need 5 litres on average and 11 at most, 16
+when they are degraded as a rough stage might (docs/anatomy.md), 23 with the largest pair fused to one; polycystic
+kidneys of 4 litres each need 28. 28 litres took three times a sound case's CPU time and 2 GB."""
+
+MEND: Final = (
+    "the rough stage does not know images like this one: look at its mask (--save-rough), and train it longer or on "
+    "similar scans"
+)
+
+
+class RoughExcess(WorkError):
+    """The rough stage marks more than any patient has; no fine pass was run, and there is no result.
+
+    Attributes:
+        rough: What the rough stage gave.
+    """
+
+    def __init__(self, message: str, rough: RoughResult | None = None) -> None:
+        super().__init__(message)
+        self.rough = rough
+
+
+def excess_of_foreground(ml: float) -> str:
+    """Why a rough foreground of `ml` is no patient's; empty where it may be one's."""
+    if ml <= MOST_FOREGROUND_ML:
+        return ""
+    return (
+        f"the rough stage marks {ml:.0f} ml as kidney and tumour; expected at most {MOST_FOREGROUND_ML:.0f} ml, more "
+        f"than any patient has; {MEND}"
+    )
+
+
+def excess_of_rois(rois_ml: Sequence[float]) -> str:
+    """Why ROIs of these volumes are no patient's kidneys; empty where they may be."""
+    total = sum(rois_ml)
+    if total <= MOST_ROI_ML:
+        return ""
+    regions = "1 region" if len(rois_ml) == 1 else f"{len(rois_ml)} regions"
+    return (
+        f"the rough stage marks {regions} so wide that {total / 1000.0:.0f} litres around them would be "
+        f"searched for kidneys; expected at most {MOST_ROI_ML / 1000.0:.0f} litres, more than any patient needs; {MEND}"
+    )

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.box import Box
 from bisc.core.geometry import as_int_triple
-from bisc.core.roi import Box
 from bisc.inference.decision import Offsets
 
 LEAST_DICE: Final = 0.999

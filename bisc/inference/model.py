@@ -16,11 +16,8 @@ import torch
 
 from bisc.core.choices import STAGES, Stage
 from bisc.core.errors import InputError
-from bisc.core.files import atomic_file
 from bisc.core.geometry import IntTriple
-from bisc.core.jsonfile import parse_json
 from bisc.core.limits import Edge, Features
-from bisc.inference.memory import MOST_NETWORK_GB
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
@@ -28,12 +25,17 @@ from bisc.network.folded import RegionNetwork, pass_bytes
 from bisc.network.folded import fold as fold_norms
 from bisc.network.sc_unet import Norm
 from bisc.planners.plan import Plan
+from bisc.system.files import atomic_file
+from bisc.system.jsonfile import parse_json
 
 CHECKPOINT: Final = "checkpoint_last.pt"
 """The last state, not the best: the best was chosen on the fold's validation cases, which are reported on."""
 _MEMBER = re.compile(r"(rough|fine)/fold_(\d{1,4})/" + re.escape(CHECKPOINT), re.ASCII)
 MAX_EXPANSION: Final = 10
 """How much larger than an archive its members may be together; weights hardly pack at all."""
+MOST_NETWORK_GB: Final = 2.5
+"""A pass never takes more, whatever is free: 192 x 192 x 192 voxels folded at f = 32. So a long scan fits in 4 GB, and
+results do not depend on how much memory a machine has, as long as it has that much."""
 MEND: Final = "train it (bisc_train), or name another model with -d or -m"
 
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bisc.core.cores import usable_cores
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
+from bisc.system.memory import usable_cores
 
 BROKEN_BF16_DEPTH: Final = 2
 N_LEVELS: Final = 4

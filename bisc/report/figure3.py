@@ -20,11 +20,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from bisc.core.files import atomic_file
 from bisc.core.labels import TUMOR
 from bisc.core.volume import Volume
 from bisc.report.style import CANVAS_COLOUR, FAINT_COLOUR, KIDNEY_COLOUR, TEXT_COLOUR, TUMOR_COLOUR
 from bisc.report.views import View, choose_box, choose_slice, display_slices
+from bisc.system.files import atomic_file
 
 FONT: Final = "DejaVu Sans"
 """Comes with matplotlib, so a figure looks the same everywhere."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from bisc._version import __version__
 from bisc.core.errors import BiscError
-from bisc.core.jsonfile import Document, load_json, save_json
+from bisc.system.jsonfile import Document, load_json, save_json
 
 RECORD: Final = "validated.json"
 

@@ -12,10 +12,10 @@ from typing import Final
 from urllib.parse import quote
 
 from bisc._version import __version__
-from bisc.core.files import write_text
 from bisc.report.chart import DicePair, dice_chart
 from bisc.report.style import METRIC_NAMES, STAGE_NAMES, STATUS_NAMES, STYLESHEET
 from bisc.report.tables import Cell, Scores, Table, format_cell, summary_table, table_html
+from bisc.system.files import write_text
 
 DISCLAIMER: Final = "Research use only; not a medical device."
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from bisc.core.errors import InputError
-from bisc.core.files import atomic_folder, make_folder, remove_partial
 from bisc.core.geometry import Geometry, IntTriple
-from bisc.core.jsonfile import Document, load_json, save_json
-from bisc.core.parallel import Outcome, run_cases
-from bisc.core.scratch import PARTIAL
 from bisc.core.volume import NativeGrid
 from bisc.imageio import read_labels, write_image
 from bisc.simulate.case import SIZE_XYZ, simulate_around, simulate_case
+from bisc.system.cases import Outcome, run_cases
+from bisc.system.files import atomic_folder, make_folder, remove_partial
+from bisc.system.jsonfile import Document, load_json, save_json
+from bisc.system.scratch import PARTIAL
 
 RECORD = "simulation.json"
 LEAST_SIZE = 16

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from bisc.core.box import Box
 from bisc.core.labels import KIDNEY, TUMOR
-from bisc.core.roi import Box
 from bisc.simulate.frame import Field, Frame, Slices, smooth_noise
 from bisc.simulate.patient import Patient
 

@@ -12,11 +12,11 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
 from bisc.core.errors import InputError, PassedOver, one_line
-from bisc.core.notices import notice
 from bisc.imageio.dicom.frames import Frame, check_ct, cosines, frames_of
 from bisc.imageio.dicom.stack import Stack, stack_of
 from bisc.imageio.dicom.tags import name_of, read_header, seems_dicom, text
 from bisc.imageio.folders import files_in
+from bisc.system.console import notice
 
 INDEX: Final = "DICOMDIR"
 """The table of contents of a DICOM medium: marked as DICOM, and no slice."""

@@ -15,10 +15,10 @@ import numpy as np
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import SHEAR_TOLERANCE_DEG, Float, Triple
-from bisc.core.notices import notice
 from bisc.imageio.axes import MEND_SHEAR
 from bisc.imageio.dicom.frames import Frame, cosines
 from bisc.imageio.dicom.tags import AGAIN, name_of
+from bisc.system.console import notice
 
 ASIDE_MM: Final = 0.1
 """A slice may lie this far beside the stack: positions are written with one decimal at worst, 0.07 mm in plane."""

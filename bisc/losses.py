@@ -1,0 +1,119 @@
+"""The losses by name, of one branch and of the three."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bisc.core.choices import LossName
+from bisc.core.labels import KIDNEY_EDGE_BIT, LABEL_MASK, TUMOR_EDGE_BIT
+
+BranchLoss = Callable[[Tensor, Tensor], Tensor]
+
+DICE_SMOOTH: Final = 1e-5
+
+
+def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0) -> Tensor:
+    """The paper's balanced cross-entropy (equation 1), over all voxels of the batch.
+
+    For softmax p and one-hot y over channels c and voxels n::
+
+        L = -(1/|C|) sum_c [ (1 / sum_n y_cn) sum_n 1(|y_cn - p_cn| > T) y_cn log p_cn ]
+
+    C are the channels with at least one voxel in the batch. The indicator is a constant for the gradient. Where
+    y_cn is 1, |y_cn - p_cn| is 1 - p_cn: voxels the network is already sure of drop out of the sum, not out of the
+    count they are divided by.
+
+    Args:
+        logits: (batch, channels, z, y, x).
+        target: (batch, z, y, x) int64 class indices.
+        threshold: T in [0, 1); 0 keeps every voxel.
+
+    Returns:
+        A scalar.
+    """
+    n_channels = logits.shape[1]
+    log_p = torch.log_softmax(logits.float(), dim=1).gather(1, target[:, None])[:, 0]
+    hard = (1.0 - log_p.detach().exp()) > threshold
+    kept = torch.where(hard, log_p, torch.zeros_like(log_p)).flatten()
+    flat = target.flatten()
+    # scatter_add_ has no deterministic CUDA form; one masked sum per channel has, and channels are two or three.
+    means = []
+    for channel in range(n_channels):
+        mask = flat == channel
+        count = mask.sum()
+        means.append((kept * mask).sum() / count.clamp(min=1))
+    present = torch.stack([(flat == channel).any() for channel in range(n_channels)])
+    return -torch.stack(means).sum() / present.sum()
+
+
+def ce(logits: Tensor, target: Tensor) -> Tensor:
+    """Plain cross-entropy, the mean over all voxels: the paper's baseline. Arguments as `balanced_ce`."""
+    return F.cross_entropy(logits.float(), target)
+
+
+def dice_ce(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy plus 1 - mean soft Dice of the foreground channels over the batch (nnU-Net's compound loss).
+
+    Soft Dice of channel c: 2 sum p y / (sum p + sum y), Isensee et al. 2021, here over the whole batch, so that a
+    patch without a tumour does not count as a total miss. Arguments as `balanced_ce`.
+    """
+    logits = logits.float()
+    p = logits.softmax(dim=1)
+    y = F.one_hot(target, logits.shape[1]).movedim(-1, 1).to(p.dtype)
+    axes = (0, *range(2, p.ndim))
+    overlap = (p * y).sum(axes)
+    total = p.sum(axes) + y.sum(axes)
+    dice = (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH)
+    return F.cross_entropy(logits, target) + 1.0 - dice[1:].mean()
+
+
+def loss_by_name(name: LossName, threshold: float) -> BranchLoss:
+    """The branch loss called `name`; `threshold` is T of the balanced loss and unused by the others."""
+    losses: dict[LossName, BranchLoss] = {
+        "balanced_ce": partial(balanced_ce, threshold=threshold),
+        "ce": ce,
+        "dice_ce": dice_ce,
+    }
+    return losses[name]
+
+
+class BranchTargets(NamedTuple):
+    """Class indices of the three branches, each (batch, z, y, x) int64."""
+
+    region: Tensor
+    kidney_edge: Tensor
+    tumor_edge: Tensor
+
+
+def unpack_targets(packed: Tensor) -> BranchTargets:
+    """Split the cached (batch, z, y, x) uint8 targets: two bits of label, one bit for each edge."""
+    whole = packed.to(torch.int64)
+    return BranchTargets(
+        whole & LABEL_MASK,
+        (whole & KIDNEY_EDGE_BIT != 0).to(torch.int64),
+        (whole & TUMOR_EDGE_BIT != 0).to(torch.int64),
+    )
+
+
+class SCUNetLoss:
+    """Mean of one named loss over the region, kidney-edge and tumour-edge branches.
+
+    Args:
+        name: 'balanced_ce', 'ce' or 'dice_ce'.
+        threshold: T of equation 1.
+    """
+
+    def __init__(self, name: LossName, threshold: float = 0.0) -> None:
+        self.name = name
+        self.branch_loss = loss_by_name(name, threshold)
+
+    def __call__(self, logits: tuple[Tensor, Tensor, Tensor], targets: BranchTargets) -> Tensor:
+        """A scalar from (region, kidney edge, tumour edge) logits; the branches weigh the same."""
+        losses = [self.branch_loss(a, b) for a, b in zip(logits, targets, strict=True)]
+        return torch.stack(losses).mean()

@@ -1,0 +1,164 @@
+"""The standard streams of a command: never in its way, whether closed, full, or read by nobody any more."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Final, TextIO, TypeVar
+
+from tqdm import tqdm
+
+from bisc.core.errors import one_line
+
+STANDARD: Final = (0, 1, 2)
+GONE_READER: Final = (errno.EPIPE, errno.EINVAL)
+"""What a pipe says whose reader went away, as `head` does (EINVAL on Windows): that loses nothing anybody wanted."""
+
+
+def say(line: str) -> None:
+    """One line on stderr; lost where there is none, or none that can be written."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):  # ValueError: closed
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+
+def own_streams() -> None:
+    """Make the standard streams ones that can always be written to; for the beginning of a process of our own.
+
+    Each closed one is the null device from now on: else the next file opened would get its number, and what a library
+    prints would land in that file. What cannot be written is dropped and remembered (`unwritten`): no print may end a
+    run amid its cases.
+    """
+    for number in STANDARD:
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            os.set_inheritable(null, True)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - for the process's life
+    sys.stdout, sys.stderr = _never_failing(sys.stdout, 1), _never_failing(sys.stderr, 2)
+
+
+def unwritten() -> str:
+    """Why standard output could not be written, in the system's words; empty where it could, or nobody reads it."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    fault = raw.fault if isinstance(raw, _NeverFailing) else None
+    return "" if fault is None or fault.errno in GONE_READER else fault.strerror or str(fault)
+
+
+class _NeverFailing(io.FileIO):
+    """Swallows what its file does not take, and keeps the first reason."""
+
+    fault: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """As io.FileIO, but for its errors."""
+        n_bytes = memoryview(data).nbytes
+        if self.fault is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.fault = error
+        return n_bytes
+
+
+def _never_failing(stream: TextIO | None, number: int) -> TextIO:
+    """`stream` anew on the same file; what its encoding lacks is escaped, as stderr always does."""
+    if stream is not None:
+        with suppress(OSError, ValueError):
+            stream.flush()
+    at_once = number == 2 or (isinstance(stream, io.TextIOWrapper) and (stream.line_buffering or stream.write_through))
+    return io.TextIOWrapper(
+        io.BufferedWriter(_NeverFailing(number, "w", closefd=False)),
+        encoding=stream.encoding if stream is not None else "utf-8",
+        errors="backslashreplace",
+        line_buffering=at_once,
+    )
+
+
+DEFAULT_PROG: Final = "bisc"
+_prog = DEFAULT_PROG
+_shown: set[str] = set()
+_lock = threading.Lock()
+_collectors: ContextVar[tuple[list[str], ...]] = ContextVar("collectors", default=())
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def notice(what: Path | str, found: str, done: str) -> None:
+    """Tell of something in an input: on stderr, each text once, and to everyone who is `collecting`.
+
+    Args:
+        what: The file.
+        found: What stands there.
+        done: What is made of it.
+    """
+    tell(one_line(f"{what}: {found}; {done}"))
+
+
+def tell(text: str) -> None:
+    """`notice` by its whole text, one line: what another process collected, for instance."""
+    for notes in _collectors.get():
+        if text not in notes:
+            notes.append(text)
+    if _quiet.get():
+        return
+    with _lock:
+        if text in _shown:
+            return
+        _shown.add(text)
+    say(f"{_prog}: warning: {text}")
+
+
+@contextmanager
+def collecting(quiet: bool = False) -> Iterator[list[str]]:
+    """The texts of the notices that this thread gives while the block runs, each once; blocks may nest.
+
+    Args:
+        quiet: Show none of them: somebody else will, by `tell`.
+    """
+    notes: list[str] = []
+    collectors, hushed = _collectors.set((*_collectors.get(), notes)), _quiet.set(quiet or _quiet.get())
+    try:
+        yield notes
+    finally:
+        _collectors.reset(collectors)
+        _quiet.reset(hushed)
+
+
+@contextmanager
+def notices_shown_by(prog: str) -> Iterator[None]:
+    """While the block runs, notices are shown as 'PROG: warning: ...', one line each; each text once in it."""
+    global _prog, _shown
+    before = _prog, _shown
+    _prog, _shown = prog, set()
+    try:
+        yield
+    finally:
+        _prog, _shown = before
+
+
+T = TypeVar("T")
+
+
+def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "case", start: int = 0) -> tqdm[T]:
+    """Iterate with a bar on stderr; quiet where stderr is not a terminal."""
+    return tqdm(
+        items,
+        desc=what,
+        total=total,
+        initial=start,
+        unit=unit,
+        disable=sys.stderr is None or not sys.stderr.isatty(),
+        dynamic_ncols=True,
+        leave=True,
+    )

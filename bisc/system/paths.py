@@ -1,0 +1,134 @@
+"""Where raw data, caches and results lie, and which data set or model is meant."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bisc.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The three roots: `BISC_RAW`, `BISC_PREPROCESSED`, `BISC_RESULTS`, or folders under `BISC_HOME`."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+    @classmethod
+    def from_environment(cls) -> Folders:
+        """Read the variables; nothing must be set (default home: ./bisc_data)."""
+        home = Path(os.environ.get("BISC_HOME") or "bisc_data")
+        return cls(
+            Path(os.environ.get("BISC_RAW") or home / "raw"),
+            Path(os.environ.get("BISC_PREPROCESSED") or home / "preprocessed"),
+            Path(os.environ.get("BISC_RESULTS") or home / "results"),
+        )
+
+
+VALIDATION: Final = "validation"
+"""The folder of a fold's reports and masks, inside the fold's."""
+
+
+def fold_folder(results: Path, stage: str, fold: int) -> Path:
+    """RESULTS/NAME/STAGE/fold_K."""
+    return results / stage / f"fold_{fold}"
+
+
+def find_dataset(root: Path, name: str | None, marker: str, what: str, mend: str) -> Path:
+    """The folder `name` under `root`, or `name` as a path; without a name, the only candidate under `root`.
+
+    Args:
+        root: The folder that holds data sets.
+        name: A name, a path, or None.
+        marker: A glob, relative to a candidate, that shows a folder to be one ("plan.json").
+        what: What is looked for, in words.
+        mend: The command that makes one.
+
+    Raises:
+        InputError: If there is none, or, without a name, several; the candidates are listed.
+    """
+    candidates = sorted(p for p in root.iterdir() if is_candidate(p, marker)) if root.is_dir() else []
+    listing = ", ".join(p.name for p in candidates) or "none"
+    if name is None:
+        if len(candidates) == 1:
+            return candidates[0]
+        raise InputError(root, f"{len(candidates)} {what}s ({listing})", "exactly one where -d is left out", mend)
+    for folder in (root / name, Path(name)):
+        if is_candidate(folder, marker):
+            return folder
+    raise InputError(name, f"no {what} of this name under {root} (there: {listing}), nor at this path", "", mend)
+
+
+def name_of(folder: Path) -> str:
+    """What a data set's folder is called: as it was given, so that a link keeps its own name ('.' is looked up)."""
+    return Path(os.path.abspath(folder)).name  # noqa: PTH100 - resolve would give a link's target's name
+
+
+def exists(path: Path) -> bool:
+    """Whether something is there and may be seen; False also where `Path.exists` raises (a folder above may not be
+    entered, a name too long)."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def absence(path: Path) -> str:
+    """In words, why nothing can be found at `path`; empty where something is there."""
+    if exists(path):
+        return ""
+    try:
+        return "is a link that leads nowhere" if path.is_symlink() else "does not exist"
+    except OSError:
+        return "does not exist, or a folder above it may not be entered"
+
+
+def is_candidate(folder: Path, marker: str) -> bool:
+    """Whether `folder` holds something that matches `marker`."""
+    return folder.is_dir() and not folder.name.startswith(".") and next(folder.glob(marker), None) is not None
+
+
+MAX_NAME_BYTES: Final = 200
+"""File systems allow 255; a case's files add up to 54 (`bisc.system.scratch`: 31, `_probabilities.npz`, `-gone`)."""
+_SEPARATORS: Final = frozenset("/\\")
+_DEVICES: Final = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
+)
+"""Windows opens a device under these names, whatever suffix follows."""
+
+
+def name_fault(name: str) -> str:
+    """Why `name` cannot name a case's files, in words; empty where it can."""
+    if not name or name.isspace():
+        return "is empty"
+    if _SEPARATORS & set(name):
+        return "holds a path separator"
+    if name.startswith("."):
+        return "begins with a dot"
+    if name != name.strip() or not name.isprintable():
+        return "begins or ends with a blank, or holds a character that cannot be shown"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"is longer than {MAX_NAME_BYTES} bytes"
+    if name.split(".")[0].lower() in _DEVICES:
+        return "is a device on Windows"
+    return ""
+
+
+def check_name(name: str, where: Path | str, mend: str) -> None:
+    """Refuse a name that cannot name a case's files.
+
+    Args:
+        name: The case's.
+        where: The file or folder that holds the name.
+        mend: What the user can do.
+
+    Raises:
+        InputError: Saying what is wrong with it.
+    """
+    fault = name_fault(name)
+    if fault:
+        raise InputError(where, f"the case name '{name[:100]}' {fault}", "a plain file name", mend)

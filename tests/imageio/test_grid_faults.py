@@ -1,0 +1,353 @@
+"""Grids that mean two things or none: straightened with a notice or refused with the angle, never bent in silence."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bisc.core.errors import InputError
+from bisc.core.geometry import (
+    GRID_TOLERANCE_VOXELS,
+    MAX_DRIFT,
+    ROUNDING_DRIFT,
+    SHEAR_TOLERANCE_DEG,
+    Geometry,
+)
+from bisc.core.volume import NativeGrid, Volume
+from bisc.evaluation.cases import score_files
+from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels, read_stored_geometry, write_image
+from bisc.imageio.nifti_forms import FORMS_TOLERANCE_MM, PERMISSIVE
+from bisc.system.cases import process_pool, run_cases
+from bisc.system.console import notices_shown_by
+from tests.support.dicom_series import SPACING_XY_MM, write_series
+from tests.support.grids import axis_angle, fault, grid, rotation, write_itk
+from tests.support.noticed import noticed, unnoticed
+
+SHAPE = (5, 6, 7)
+TURN = rotation((20.0, -10.0, 30.0))
+READERS = [read_image, read_stored_geometry]
+
+
+def sheared(drift: float) -> np.ndarray:
+    """A turned direction whose second and third axis miss a right angle by asin(drift), all of unit length."""
+    bent = np.eye(3)
+    bent[:, 2] = 0.0, drift, np.sqrt(1.0 - drift**2)
+    return TURN @ bent
+
+
+def nifti(
+    path: Path,
+    sform: np.ndarray | None,
+    qform: np.ndarray | None,
+    codes: tuple[int, int] = (1, 1),
+    pixdim: object = None,
+) -> Path:
+    """A NIfTI file of nibabel's making with forms of our choice, (4, 4) RAS."""
+    image = nib.Nifti1Image(np.zeros(SHAPE[::-1], np.int16), None)
+    for form, code, put in ((sform, codes[0], image.header.set_sform), (qform, codes[1], image.header.set_qform)):
+        put(form, code if form is not None else 0)
+    if qform is None:
+        steps = np.linalg.norm(sform[:3, :3], axis=0) if pixdim is None and sform is not None else pixdim
+        image.header["pixdim"][1:4] = (0.7, 0.8, 3.0) if steps is None else steps
+    nib.save(image, path)
+    return path
+
+
+def affine(direction: np.ndarray, spacing: tuple[float, ...] = (0.7, 0.8, 3.0)) -> np.ndarray:
+    """(4, 4) RAS of an LPS direction."""
+    out = np.eye(4)
+    out[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ direction @ np.diag(spacing)
+    out[:3, 3] = 12.5, -30.25, 411.0
+    return out
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii", ".nii.gz"])
+@pytest.mark.parametrize("degrees", [0.1, 1.0, 17.5])
+def test_sheared_grids_are_refused_with_their_angle(tmp_path: Path, read, suffix: str, degrees: float) -> None:
+    """One line: the file, the angle found, what is expected and the mend; from the header alone too."""
+    direction = sheared(np.sin(np.deg2rad(degrees)))
+    path = tmp_path / f"tilted{suffix}"
+    if "nii" in suffix:
+        nifti(path, affine(direction), None)
+    else:
+        write_itk(path, np.zeros(SHAPE, np.int16), grid(SHAPE, direction=direction))
+    assert fault(read, path).startswith(
+        f"its axes miss a right angle by {degrees:.3g} degrees (a sheared grid, as of a tilted gantry); expected axes "
+        f"of unit length at right angles (to {SHEAR_TOLERANCE_DEG:g} degrees); resample it onto a straight grid"
+    )
+
+
+def test_a_qform_does_not_hide_a_sheared_sform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ITK reads the qform and passes over the shear; nibabel, and so half of all tools, reads the sform."""
+    monkeypatch.delenv(PERMISSIVE)  # with it, ITK would straighten the sform by 15 degrees: we look first
+    path = nifti(tmp_path / "a.nii.gz", affine(sheared(0.26)), affine(TURN))
+    assert sitk.ReadImage(str(path)).GetDirection() == pytest.approx(TURN.ravel(), abs=1e-6)
+    for read in READERS:
+        assert fault(read, path).startswith("its axes miss a right angle by 15.1 degrees")
+
+
+@pytest.mark.parametrize("codes", [(1, 1), (2, 1), (1, 2), (4, 1)])
+def test_a_mirrored_sform_is_not_chosen_by_code(tmp_path: Path, codes: tuple[int, int]) -> None:
+    """Left and right by the sform's account are right and left by the qform's; ITK's choice depends on the codes."""
+    mirrored = affine(np.eye(3) @ np.diag([-1.0, 1.0, 1.0]))
+    path = nifti(tmp_path / "a.nii.gz", mirrored, affine(np.eye(3)), codes)
+    for read in READERS:
+        message = fault(read, path)
+        assert message.startswith("sform and qform place voxels up to 8.4 mm apart; expected one place")  # 2 x 6 x 0.7
+        assert "sform: steps (-0.7 " in message
+        assert "qform: steps (0.7 " in message
+
+
+def test_a_pixdim_that_the_sform_denies(tmp_path: Path) -> None:
+    """ITK takes the spacing from the one and the direction from the other: 5 mm slices where nibabel sees 3 mm."""
+    path = nifti(tmp_path / "a.nii.gz", affine(TURN), None, pixdim=(0.7, 0.8, 5.0))
+    assert sitk.ReadImage(str(path)).GetSpacing()[2] == 5.0
+    for read in READERS:
+        assert fault(read, path).startswith("its header gives two spacings: 0.7 x 0.8 x 5 (pixdim)")
+
+
+@given(st.floats(0.0, 3.0), st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda a: np.linalg.norm(a) > 0.1))
+@settings(max_examples=25)
+def test_forms_may_differ_by_their_tolerance(tmp_path_factory, mm: float, way: tuple[float, float, float]) -> None:
+    """Moved by less the file is read, moved by more it is refused (1e-3 mm around the tolerance is float32's).
+
+    By less: 1 mm, or what two files may differ by, in voxels.
+    """
+    moved = affine(TURN)
+    moved[:3, 3] += mm * np.asarray(way) / np.linalg.norm(way)
+    path = nifti(tmp_path_factory.mktemp("forms") / "a.nii", affine(TURN), moved)
+    voxels = np.abs(np.linalg.solve(affine(TURN), moved)[:3, 3]).max()
+    if mm < FORMS_TOLERANCE_MM - 1e-3 or voxels < GRID_TOLERANCE_VOXELS - 1e-3:
+        read_stored_geometry(path)
+    elif mm > FORMS_TOLERANCE_MM + 1e-3 and voxels > GRID_TOLERANCE_VOXELS + 1e-3:
+        assert "mm apart" in fault(read_stored_geometry, path)
+
+
+@given(st.tuples(*[st.floats(-180, 180)] * 3), st.booleans(), st.sampled_from([(0, 1), (1, 0), (1, 1), (2, 1)]))
+@settings(max_examples=40)
+def test_sound_forms_pass_in_silence(
+    tmp_path_factory, angles: tuple[float, float, float], left_handed: bool, codes: tuple[int, int]
+) -> None:
+    """Any rotation, mirrored or not, in nibabel's float32 sform, qform or both: no notice."""
+    direction = rotation(angles) @ np.diag([1.0, 1.0, -1.0 if left_handed else 1.0])
+    both = affine(direction, (0.78125, 0.9, 3.0))
+    path = nifti(
+        tmp_path_factory.mktemp("sound") / "a.nii", both if codes[0] else None, both if codes[1] else None, codes
+    )
+    with unnoticed():
+        stored = read_stored_geometry(path)
+    ours = stored.index_to_physical(np.subtract(SHAPE, 1))
+    theirs = (both @ (*np.subtract(SHAPE[::-1], 1), 1))[:3] * (-1, -1, 1)
+    assert ours == pytest.approx(theirs, abs=0.02)  # the quaternion's 6.4e-4 rad over 14 mm
+
+
+def test_a_file_without_orientation_is_named(tmp_path: Path) -> None:
+    """Neither form: the axes are a guess, so left may be right, and the user is told."""
+    path = nifti(tmp_path / "a.nii.gz", None, None)
+    with noticed(re.escape(f"{path}: no orientation in its header")):
+        assert read_image(path).volume.array.shape == SHAPE
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
+@pytest.mark.parametrize("drift", [1e-6, 1e-5, 6e-5, 5e-4])
+def test_drift_is_straightened_with_a_notice(tmp_path: Path, suffix: str, drift: float) -> None:
+    """The grid worked on is orthonormal; no voxel moves by more than the drift over the scan; a mask fits its image."""
+    stored = grid(SHAPE, direction=sheared(drift))
+    path = tmp_path / f"in{suffix}"
+    if "nii" in suffix:
+        nifti(path, affine(sheared(drift)), None)
+    else:
+        write_itk(path, np.zeros(SHAPE, np.int16), stored)
+    with noticed(re.escape(f"{path}: its direction matrix is off by {drift:.0e}"[:-4])) as notes:
+        image = read_image(path)
+    assert len(notes) == 1
+    work = image.volume.geometry
+    assert work.drift < 1e-12
+    moved = np.linalg.norm(image.native.geometry.corners() - image.native.geometry.orthonormal().corners(), axis=1)
+    assert moved.max() <= drift * np.linalg.norm(stored.extent_mm_zyx)
+    if suffix != ".nii.gz":  # ITK gives NIfTI's above 1e-4 straightened already
+        assert image.native.geometry.direction == pytest.approx(stored.direction, abs=1e-9)
+    write_image(tmp_path / "mask.nii.gz", np.ones(work.shape_zyx, np.uint8), image.native)
+    mask = read_labels(tmp_path / "mask.nii.gz")
+    check_same_grid(image, mask)
+    assert os.environ[PERMISSIVE] == "1"  # set once, not around each read
+
+
+def test_drift_within_float32_passes_in_silence(tmp_path: Path) -> None:
+    """Below `ROUNDING_DRIFT` no notice; the shear tolerance is the sine of its angle."""
+    with unnoticed():
+        read_image(write_itk(tmp_path / "a.mha", np.zeros(SHAPE, np.int16), grid(SHAPE, direction=sheared(4e-7))))
+    assert pytest.approx(0.05) == np.rad2deg(np.arcsin(MAX_DRIFT))
+
+
+@pytest.mark.parametrize("length", [2.0, 0.5, 1.01])
+def test_axes_of_another_length_are_refused(tmp_path: Path, length: float) -> None:
+    """MHA may scale its directions: spacing x direction are then the voxels' true distances, and spacing is not."""
+    direction = TURN @ np.diag([1.0, length, 1.0])
+    path = write_itk(tmp_path / "a.mha", np.zeros(SHAPE, np.int16), grid(SHAPE, direction=direction))
+    assert fault(read_image, path).startswith(f"an axis of its direction has length {length:.4g}; expected")
+
+
+@given(st.tuples(*[st.floats(-180, 180)] * 3), st.floats(-MAX_DRIFT, MAX_DRIFT))
+def test_orthonormal_is_the_nearest(angles: tuple[float, float, float], drift: float) -> None:
+    """Polar decomposition: orthonormal, the same hand, idempotent, and at most half of the drift away."""
+    bent = np.eye(3)
+    bent[1, 2] = drift
+    stored = grid(direction=rotation(angles) @ bent)
+    straight = stored.orthonormal()
+    assert straight.drift < 1e-12
+    assert straight.orthonormal() == straight
+    assert np.linalg.det(straight.direction_matrix) > 0
+    assert np.abs(straight.direction_matrix - stored.direction_matrix).max() <= 0.51 * abs(drift) + 1e-12
+    assert (straight.origin_mm_xyz, straight.spacing_mm_zyx) == (stored.origin_mm_xyz, stored.spacing_mm_zyx)
+
+
+SLICES = np.arange(6 * 5 * 6, dtype=np.int16).reshape(6, 5, 6)
+
+
+def stacked(step: tuple[float, ...] | np.ndarray, n: int = 6) -> np.ndarray:
+    return np.array([-10.0, 20.0, 300.0]) + np.arange(n)[:, None] * np.asarray(step)
+
+
+@pytest.mark.parametrize("turn", [np.eye(3), rotation((15.0, 0.0, 0.0)), axis_angle((1.0, 2.0, -1.0), 70.0)])
+def test_straight_series_are_read_where_they_lie(tmp_path: Path, turn: np.ndarray) -> None:
+    """Axial, tilted and oblique stacks along their own normal, positions with two decimals: each slice in its place."""
+    positions = stacked(3.0 * turn[:, 2])
+    image = read_image(write_series(tmp_path / "s", SLICES, positions, [turn] * 6, decimals=2))
+    for i, position in enumerate(positions):
+        (at,) = np.argwhere(image.volume.array == SLICES[i, 0, 0])
+        assert image.volume.geometry.index_to_physical(at) == pytest.approx(position, abs=0.02)
+    assert image.native.geometry.spacing_mm_zyx == pytest.approx((3.0, *SPACING_XY_MM[::-1]), abs=5e-3)
+
+
+@pytest.mark.parametrize("degrees", [0.5, 15.0, -22.0])
+def test_a_tilted_gantry_is_refused_with_its_angle(tmp_path: Path, degrees: float) -> None:
+    """Positions that slide in plane: ITK reads a straight stack with slices too far apart."""
+    step = (0.0, 30.0 * np.tan(np.deg2rad(degrees)), 30.0)
+    folder = write_series(tmp_path / "s", SLICES, stacked(step), extra={"0018|1120": f"{degrees:g}"})
+    assert re.match(
+        rf"its slices lean by {abs(degrees):g} degrees \(a tilted gantry, tag 0018,1120: {degrees:g}\): the last lies "
+        r"[\d.]+ mm aside; expected slices stacked along their normal \(to 0.05 degrees\); .* dcm2niix",
+        fault(read_image, folder),
+    )
+
+
+def test_a_tilted_gantry_told_by_orientation(tmp_path: Path) -> None:
+    """Slices turned by 20 degrees, stacked along the table: the same shear, told by tag 0020,0037."""
+    folder = write_series(tmp_path / "s", SLICES, stacked((0.0, 0.0, 3.0)), [rotation((20.0, 0.0, 0.0))] * 6)
+    assert fault(read_image, folder).startswith(
+        "its slices lean by 20 degrees (a tilted gantry): the last lies 5.13 mm"
+    )
+
+
+def test_slices_that_are_no_stack(tmp_path: Path) -> None:
+    """One turned, one shifted, one scaled, one without a position: the file is named, and what is wrong with it."""
+    straight = stacked((0.0, 0.0, 3.0))
+    turned = write_series(tmp_path / "turned", SLICES, straight, [np.eye(3)] * 4 + [rotation((0, 0, 50.0))] * 2)
+    shifted = write_series(tmp_path / "shifted", SLICES, straight + np.eye(6, 3, -2) * (4.0, 0, 0) * [[1, 0, 0]])
+    scaled = write_series(tmp_path / "scaled", SLICES, straight, spacings_xy_mm=[SPACING_XY_MM] * 5 + [(0.7, 0.7)])
+    nowhere = write_series(tmp_path / "nowhere", SLICES, straight)
+    text = "\\".join(f"{v:g}" for v in straight[2]).encode()
+    bare = nowhere / "002.dcm"
+    bare.write_bytes(bare.read_bytes().replace(text, b" " * len(text)))
+    doubled = write_series(tmp_path / "doubled", SLICES, straight - np.eye(6, 1, -3) * (0.0, 0.0, 3.0))
+    for folder, what, found in (
+        (turned, "turned/004.dcm", "turned by 50 degrees against 000.dcm of the same series; expected slices of one"),
+        (shifted, "shifted/002.dcm", "lies 4 mm beside the stack of the others; expected slices above each other"),
+        (scaled, "scaled/005.dcm", "pixels of 0.7 x 0.7 mm beside 0.9 x 0.8 mm of 000.dcm; expected one pixel spacing"),
+        (nowhere, "nowhere/002.dcm", "no position (0020,0032) or orientation (0020,0037): lacks ImagePositionPatient"),
+        (doubled, "doubled", "a slice is there twice: 002.dcm and 003.dcm lie at the same position"),
+    ):
+        with pytest.raises(InputError) as caught:
+            read_image(folder)
+        assert str(caught.value).startswith(f"{tmp_path / what}: {found}"), str(caught.value)
+
+
+def test_one_slice_alone_is_named(tmp_path: Path) -> None:
+    """It has no neighbour to tell its thickness: that is its header's, or it is refused."""
+    alone = write_series(tmp_path / "s", SLICES[:1], stacked((0, 0, 3.0), 1), extra={"0018|0050": "2.5"})
+    with noticed("one slice alone; 2.5 mm thick, as its header says"):
+        assert read_image(alone).native.geometry.spacing_mm_zyx[0] == 2.5
+
+
+def as_case(geometry: Geometry, name: str) -> CaseImage:
+    native = NativeGrid.of(geometry)
+    return CaseImage(Path(name), Volume(np.zeros(native.canonical.shape_zyx, np.uint8), native.canonical), native)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_flipped_in_place_is_another_grid(axis: int) -> None:
+    """The same corners in another order: a flip of one axis mirrors the patient, and is seen."""
+    base = grid()
+    flips = np.ones(3)
+    flips[axis] = -1.0
+    last = np.zeros(3)
+    last[2 - axis] = base.shape_zyx[2 - axis] - 1
+    mirrored = grid(origin_mm_xyz=tuple(base.index_to_physical(last)), direction=np.diag(flips))
+    check_same_grid(as_case(base, "a"), as_case(mirrored, "b"))  # stored the other way round: the voxels coincide
+    with pytest.raises(InputError, match="mm from the image's"):
+        check_same_grid(as_case(base, "a"), as_case(grid(direction=np.diag(flips)), "b"))
+
+
+def test_evaluation_of_two_grids_names_both(tmp_path: Path) -> None:
+    """Reference and prediction 0.5 mm apart: both files, both grids, the distance and the tolerance."""
+    one = write_itk(tmp_path / "ref.nii.gz", np.ones(SHAPE, np.uint8), grid(SHAPE))
+    moved = grid(SHAPE, origin_mm_xyz=(-12.5, 30.75, 411.0))
+    two = write_itk(tmp_path / "pred.nii.gz", np.ones(SHAPE, np.uint8), moved)
+    with pytest.raises(InputError) as caught:
+        score_files("a", one, two)
+    for needle in (
+        f"{two}: its corners lie up to 0.5 mm from the image's, on average 0.625 voxels",
+        str(one),
+        "tolerance 0.35 voxels",
+        "30.75",
+        "30.25",
+    ):
+        assert needle in str(caught.value)
+
+
+def test_45_degrees_have_one_axis_order() -> None:
+    """A tie between two axis orders: float32 rounding must not give an image and its labels one each."""
+    turn = rotation((0.0, 0.0, 45.0))
+    rng = np.random.default_rng(0)
+    orders = {
+        NativeGrid.of(grid(direction=turn + rng.uniform(-6e-8, 6e-8, (3, 3)))).order for _ in range(50)
+    }  # fmt: skip
+    assert len(orders) == 1
+
+
+def test_notices_reach_the_user_as_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """From a command and from its worker processes: 'bisc_x: warning: FILE: ...', once per file and command."""
+    path = write_itk(tmp_path / "a.mha", np.zeros(SHAPE, np.uint8), grid(SHAPE, direction=sheared(1e-6)))
+    script = "import sys; from bisc.cli.evaluate import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, "-r", path, "-p", path, "-o", tmp_path / "report.csv"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    line = f"{path}: its direction matrix is off by 1.0e-06; taken as the nearest one with axes at right angles"
+    assert done.stderr.splitlines() == [f"bisc_evaluate: warning: {line}"]
+    capfd.readouterr()
+    with process_pool(2) as pool, notices_shown_by("bisc_x"):
+        outcomes = run_cases(read_stored_geometry, [path] * 3, pool, "reading")
+    assert [(outcome.error, outcome.notes) for outcome in outcomes] == [(None, (line,))] * 3
+    assert capfd.readouterr().err == f"bisc_x: warning: {line}\n"
+
+
+def test_real_headers_pass_in_silence(shared_folder: Path) -> None:
+    """None of KiTS19's label maps, nor of the real CT, drifts, leans or is placed twice."""
+    paths = [*shared_folder.glob("kits19/case_*/segmentation.nii.gz"), *shared_folder.glob("ct/*/*.nii.gz")]
+    assert len(paths) > 100
+    with unnoticed():
+        assert max(read_stored_geometry(path).drift for path in paths) <= ROUNDING_DRIFT

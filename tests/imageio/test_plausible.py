@@ -1,0 +1,115 @@
+"""No real or simulated CT is refused as 'no HU'; the same CT stored wrongly is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from bisc.core.errors import InputError
+from bisc.core.volume import NativeGrid
+from bisc.imageio import CaseImage, read_image
+from bisc.imageio.plausible import (
+    BRIGHT_HU,
+    LEAST_TISSUE,
+    MOST_BRIGHT,
+    SAMPLES_PER_AXIS,
+    check_hu,
+    check_kidney_hu,
+    check_spacing,
+    doubt_of_scan,
+    sample,
+)
+from tests.support.grids import grid
+
+REAL = ("ts_example/ct.nii.gz", "ts_dicom_no_kidney", "acrin_noncontrast/ct.nii.gz")
+FAR = 10.0
+"""A limit must lie at least this many times from what real CT has."""
+
+
+def held(array: np.ndarray) -> CaseImage:
+    """An image in memory."""
+    native = NativeGrid.of(grid(array.shape))
+    return CaseImage(Path("ct.nii.gz"), native.to_canonical(array.astype(np.int16)), native)
+
+
+def refused(array: np.ndarray) -> str:
+    with pytest.raises(InputError) as caught:
+        check_hu(held(array))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", REAL)
+def test_real_ct_is_hu_and_stored_wrongly_it_is_not(shared_folder: Path, path: str) -> None:
+    """As it is; cropped to half; padded; and five ways to store it wrongly. The limits lie far from it."""
+    hu = read_image(shared_folder / "ct" / path).volume.array
+    z, y, x = (n // 4 for n in hu.shape)
+    for sound in (hu, hu[z:-z, y:-y, x:-x], np.pad(hu, 8, constant_values=-3024), np.pad(hu, 8)):
+        check_hu(held(sound))
+        assert doubt_of_scan(held(sound)) == ""
+    voxels = sample(hu)
+    assert np.mean(voxels > BRIGHT_HU) < MOST_BRIGHT / FAR
+    assert np.mean((voxels >= -200) & (voxels <= 300)) > LEAST_TISSUE * FAR
+    wide = hu[::3, ::3, ::3].astype(np.int32)
+    assert "subtract 1024" in refused(np.clip(wide + 1024, 0, None))
+    assert "invert it if air is bright" in refused(-wide)
+    assert "invert it if air is bright" in refused(wide.max() - wide)
+    assert "a picture's grey values" in refused(np.clip((wide + 160) * 255 // 400, 0, 255))
+    assert "scaled to 0..1" in refused(wide > 0)
+    assert "normalised" in refused(wide // 200)
+
+
+def test_simulated_ct_is_hu(tiny_dataset: Path) -> None:
+    for case in sorted(tiny_dataset.glob("case_*")):
+        image = read_image(case / "imaging.nii.gz")
+        check_hu(image)
+        assert doubt_of_scan(image) == ""
+
+
+def test_windowed_slices_are_not(shared_folder: Path) -> None:
+    """KiTS19 slices as pictures: HU clipped to 0..255."""
+    slices = sorted((shared_folder / "kits19_slices" / "images").iterdir())
+    assert len(slices) == 24
+    for path in slices:
+        grey = np.atleast_3d(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))[..., 0]
+        assert "a picture's grey values" in refused(grey[None])
+
+
+def test_scans_without_a_patient_are_doubted_not_refused() -> None:
+    """One value, or air alone."""
+    air = np.random.default_rng(0).normal(-1000, 5, (8, 9, 10))
+    for array, why in ((np.zeros((8, 9, 10)), "every voxel is 0 HU"), (air, "0.0 % of the voxels lie between")):
+        check_hu(held(array))
+        assert why in doubt_of_scan(held(array))
+    almost = np.zeros((2, 200, 200))
+    almost[1, 101, 101] = 40  # not among the sampled voxels
+    assert doubt_of_scan(held(almost)) == ""
+
+
+def test_the_sample_is_small_and_spread() -> None:
+    """At most 64 voxels an axis, from the first to near the last."""
+    array = np.broadcast_to(np.arange(200, dtype=np.int16), (65, 3, 200))
+    assert sample(array).size <= SAMPLES_PER_AXIS**3
+    assert sample(array).max() >= 196
+
+
+@pytest.mark.parametrize(("spacing", "sound"), [(0.1, True), (20.0, True), (0.09, False), (20.1, False)])
+def test_spacings(spacing: float, sound: bool) -> None:
+    """Both limits belong to what is allowed; the file and the spacing are named."""
+    geometry = grid(spacing_mm_zyx=(3.0, 0.8, spacing))
+    if sound:
+        assert check_spacing(Path("a.nii"), geometry) is geometry
+    else:
+        with pytest.raises(InputError, match=rf"a\.nii: its spacing is {spacing:g} x 0\.8 x 3 mm"):
+            check_spacing(Path("a.nii"), geometry)
+
+
+@pytest.mark.parametrize(("median", "sound"), [(-150.0, True), (600.0, True), (-151.0, False), (601.0, False)])
+def test_kidneys_are_tissue(median: float, sound: bool) -> None:
+    if sound:
+        check_kidney_hu(Path("a.nii"), median)
+    else:
+        with pytest.raises(InputError, match="in the middle of what is labelled"):
+            check_kidney_hu(Path("a.nii"), median)

@@ -1,0 +1,78 @@
+"""Foreground that touches no kidney is dropped; a kidney, whatever is left of it, is not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bisc.core.volume import Volume
+from bisc.inference.cascade import run_cascade
+from bisc.inference.decision import NO_OFFSETS, drop_strays
+from tests.support.stub_model import OBLIQUE, kidneys, stub_model
+from tests.support.training_fixtures import TUMOR_HU, ellipsoid
+
+GRID = OBLIQUE.canonical
+
+
+def row(*values: int) -> np.ndarray:
+    """One line of voxels as a volume."""
+    return np.asarray(values, np.uint8).reshape(1, 1, -1)
+
+
+def test_by_hand() -> None:
+    """Two kidney voxels make a kidney: its tumour stays, the tumour beside a gap and the single kidney voxel go."""
+    found = drop_strays(row(2, 2, 0, 1, 1, 2, 0, 1, 0, 2, 1), 2)
+    assert found.ravel().tolist() == [0, 0, 0, 1, 1, 2, 0, 0, 0, 0, 0]
+
+
+def test_several_kidneys_stay() -> None:
+    """Parts that a network severed, or two kidneys in one ROI."""
+    both = row(1, 1, 2, 0, 2, 1, 1)
+    assert np.array_equal(drop_strays(both, 2), both)
+
+
+def test_without_any_kidney_the_largest_stays() -> None:
+    """A kidney that is all tumour is still what the ROI was made for."""
+    assert drop_strays(row(2, 0, 2, 2, 2, 0, 1), 2).ravel().tolist() == [0, 0, 2, 2, 2, 0, 0]
+
+
+def test_where_a_kidney_is_doubtful_crumbs_go() -> None:
+    """Without a kidney the largest stays only if it is as large as one."""
+    crumbs = row(2, 2, 0, 1, 0, 2)
+    assert drop_strays(crumbs, 3).ravel().tolist() == [2, 2, 0, 0, 0, 0]
+    assert not drop_strays(crumbs, 3, doubtful=True).any()
+    assert drop_strays(crumbs, 2, doubtful=True).ravel().tolist() == [2, 2, 0, 0, 0, 0]
+    assert drop_strays(row(1, 1, 1, 0, 2), 3, doubtful=True).ravel().tolist() == [1, 1, 1, 0, 0]
+
+
+def test_touching_at_a_corner_is_touching() -> None:
+    """26-connected, as everywhere."""
+    labels = np.zeros((2, 2, 2), np.uint8)
+    labels[0, 0, 0], labels[1, 1, 1] = 1, 2
+    assert np.array_equal(drop_strays(labels, 1), labels)
+
+
+def test_nothing_to_drop() -> None:
+    """Empty stays empty, one component stays itself, and the input is never written to."""
+    empty, alone = row(0, 0, 0), row(0, 2, 0)
+    assert not drop_strays(empty, 1).any()
+    assert np.array_equal(drop_strays(alone, 9), alone)
+    mixed = row(1, 0, 2)
+    drop_strays(mixed, 1)
+    assert mixed.ravel().tolist() == [1, 0, 2]
+
+
+def test_in_the_cascade() -> None:
+    """Tumour-like tissue in a kidney's ROI, apart from the kidney, is background; the kidney's own tumour is not."""
+    image, truth = kidneys(GRID, speck=False)
+    spleen = ellipsoid(GRID, (-30.0, -22.0, 60.0), (5.0, 5.0, 5.0))
+    assert not (truth[spleen] > 0).any()
+    hu = image.array.copy()
+    hu[spleen] = TUMOR_HU
+    found = run_cascade(Volume(hu, GRID), stub_model(), "argmax")
+    roi = max(found.native, key=lambda r: r.box.start_zyx[2])
+    inside = np.zeros(GRID.shape_zyx, bool)
+    inside[roi.box.to_slices()] = True
+    assert inside[spleen].all()  # the ROI does hold it: without the rule it would be called tumour
+    labels = found.labels(NO_OFFSETS)
+    assert not labels[spleen].any()
+    assert (labels == 2)[truth == 2].mean() > 0.9
