@@ -34,11 +34,10 @@ from bisc.network.device import Device, choose_device
 from bisc.planners.dataset import load_plan
 from bisc.preprocessing.normalise import input_of_levels
 from bisc.trainers.allocator import keep_freed_memory
-from bisc.trainers.loader import batches
 from bisc.trainers.log import EpochTimes
 from bisc.trainers.loop import TrainingRun
 from bisc.trainers.presets import preset_by_name
-from bisc.trainers.sampler import Sampler, index_regions, open_regions
+from bisc.trainers.sampler import Sampler, batches, index_regions
 from bisc.trainers.settings import run_settings
 from bisc.trainers.stages import FineTrainer
 
@@ -90,11 +89,7 @@ def loader_rows(preprocessed: Path, patch: IntTriple, n: int) -> list[dict[str, 
             if in_float:
                 input_of_levels(levels, sampler.intensity)
 
-    regions = [
-        (region.image(sampler.intensity), region.targets)
-        for index in sampler.regions
-        for region in open_regions(index.folder)
-    ]
+    regions = [(region.image(sampler.intensity), region.targets) for region in sampler.regions]
 
     def theirs() -> None:
         for i in range(n):
@@ -116,7 +111,7 @@ def peer_rows(programs: Path, preprocessed: Path, patch: IntTriple, n: int) -> l
     """nnU-Net's and MONAI's, timed in their own environment over the same voxels."""
     with tempfile.TemporaryDirectory() as name:
         sampler = make_sampler(preprocessed, patch, 1)
-        region = open_regions(sampler.regions[0].folder)[0]
+        region = sampler.regions[0]
         image = region.image(sampler.intensity)
         short = [(0, max(0, p - s)) for p, s in zip(patch, image.shape, strict=True)]
         np.save(Path(name) / "image.npy", np.pad(image, short, constant_values=sampler.intensity.air))
@@ -134,7 +129,7 @@ def row(who: str, seconds: float) -> dict[str, str | float]:
 def make_sampler(preprocessed: Path, patch: IntTriple, batch: int) -> Sampler:
     """The fine stage's sampler over all cached cases."""
     folders = sorted(path for path in (preprocessed / "fine").iterdir() if path.is_dir())
-    regions = index_regions(folders, FineTrainer.room_mm_zyx)
+    regions = index_regions(folders)
     return Sampler(regions, patch, batch, FineTrainer.policy, seed=0, intensity=load_plan(preprocessed).intensity)
 
 

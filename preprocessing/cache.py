@@ -23,7 +23,7 @@ from bisc.imageio.dataset import RawCase
 from bisc.preprocessing.edges import targets_of
 from bisc.preprocessing.kidneys import RoiRule, find_kidneys, map_box, roi_box
 from bisc.preprocessing.normalise import Intensity, to_levels
-from bisc.preprocessing.regions import MEND, Region, RegionRecord, load_region, save_region
+from bisc.preprocessing.regions import MEND, Region, RegionRecord, save_region
 from bisc.preprocessing.resample import resample, resample_labels, rough_grid
 from bisc.system.files import atomic_folder
 from bisc.system.jsonfile import Document, load_json, save_json
@@ -96,8 +96,16 @@ def load_regions(folder: Path) -> list[Region]:
     Raises:
         InputError: If the cache is missing or damaged.
     """
+    regions = list_regions(folder)
+    for region in regions:
+        region.check()
+    return regions
+
+
+def list_regions(folder: Path) -> list[Region]:
+    """`load_regions` by the record alone: a file at fault is told when it is read."""
     record = load_json(folder / "case.json", CaseRecord, MEND)
-    return [load_region(folder, i, region) for i, region in enumerate(record.regions)]
+    return [Region(folder, number, region) for number, region in enumerate(record.regions)]
 
 
 def cache_key(job: CacheJob) -> str:

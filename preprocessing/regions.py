@@ -8,6 +8,7 @@ for each patch that meets it (docs/performance.md has the forms that were measur
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -31,47 +32,54 @@ MOST_PACKED: Final = 255
 """LZ4 packs no more bytes into one."""
 HEADER_BYTES: Final = 32
 """More than a frame's header has."""
+POINTS: Final = {KIDNEY: "kidney_points.npy", TUMOR: "tumor_points.npy"}
 Voxels = npt.NDArray[np.uint8]
 
 
-class Marked(Document, frozen=True):
-    """The smallest box around the voxels that are not background."""
-
-    start_zyx: IntTriple
-    stop_zyx: IntTriple
-
-    def to_box(self) -> Box:
-        """Raises ValueError where it is empty."""
-        return Box(self.start_zyx, self.stop_zyx)
-
-
 class RegionRecord(Document, frozen=True):
-    """One cached region: its size, where its targets are, and how many voxels of each class it holds."""
+    """One cached region: its size, where its targets are, and how many voxels of each class it holds.
+
+    All is background outside of `marked`, and everywhere where that is None.
+    """
 
     shape_zyx: tuple[Count, Count, Count]
     spacing_mm_zyx: tuple[SpacingMm, SpacingMm, SpacingMm]
-    marked: Marked | None
+    marked: Box | None
     kidney_voxels: int
     tumor_voxels: int
 
+    def __post_init__(self) -> None:
+        if self.marked is not None and not Box.of_shape(self.shape_zyx).contains(self.marked):
+            found = f"from {self.marked.start_zyx} to {self.marked.stop_zyx} in {self.shape_zyx} voxels"
+            raise ValueError(f"targets marked {found}")
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True)
 class Region:
-    """A cached region.
+    """A cached region: its files, each read when it is asked for.
 
     Attributes:
-        stem: Its files are called this and end in what they hold.
-        shape_zyx: Voxels of it.
-        marked: Where targets are kept; all is background outside, and everywhere where it is None.
-        kidney_points: (n, 3) int16 voxels (z, y, x) of label 1.
-        tumor_points: (n, 3) int16 voxels of label 2.
+        folder: Of its case.
+        number: From 0 on.
+        record: What the files must agree with: training cuts patches at places taken from them.
     """
 
-    stem: Path
-    shape_zyx: IntTriple
-    marked: Box | None
-    kidney_points: npt.NDArray[np.int16]
-    tumor_points: npt.NDArray[np.int16]
+    folder: Path
+    number: int
+    record: RegionRecord
+
+    @property
+    def shape_zyx(self) -> IntTriple:
+        """Voxels of it."""
+        return self.record.shape_zyx
+
+    def holds(self, label: int) -> bool:
+        """Whether a voxel of `KIDNEY` or `TUMOR` lies in it; any other label is everywhere."""
+        return {KIDNEY: self.record.kidney_voxels, TUMOR: self.record.tumor_voxels}.get(label, 1) > 0
+
+    def file(self, what: str) -> Path:
+        """Where `image.npy`, `targets.lz4` (there is none where nothing is marked) and the points are kept."""
+        return self.folder / f"region_{self.number}_{what}"
 
     @property
     def levels(self) -> Voxels:
@@ -83,9 +91,10 @@ class Region:
         Raises:
             InputError: If the file is missing, damaged, or not what the record says.
         """
-        voxels = _load(_image(self.stem))
+        path = self.file("image.npy")
+        voxels = _load(path)
         if voxels.shape != self.shape_zyx or voxels.dtype != np.uint8:
-            raise _fault(_image(self.stem), f"{voxels.dtype} voxels of shape {voxels.shape}")
+            raise _fault(path, f"{voxels.dtype} voxels of shape {voxels.shape}")
         return voxels
 
     def image(self, intensity: Intensity) -> npt.NDArray[np.float32]:
@@ -96,11 +105,6 @@ class Region:
     def targets(self) -> Voxels:
         """(z, y, x) uint8, packed as in bisc.core.labels, of the whole region."""
         return self.targets_in(Box.of_shape(self.shape_zyx))
-
-    @property
-    def targets_file(self) -> Path:
-        """Where targets are kept; there is none where nothing is marked."""
-        return _targets(self.stem)
 
     def targets_in(self, window: Box) -> Voxels:
         """`targets` of a window that lies inside; read and unpacked each time they are asked for.
@@ -121,17 +125,38 @@ class Region:
         Raises:
             InputError: If the file is missing or damaged.
         """
-        if self.marked is None:
+        marked = self.record.marked
+        if marked is None:
             return None
-        there = self.marked.shifted(as_int_triple(np.negative(window.start_zyx))).clipped(window.shape_zyx)
+        there = marked.shifted(as_int_triple(np.negative(window.start_zyx))).clipped(window.shape_zyx)
         if there is None:
             return None
-        own = there.shifted(as_int_triple(np.subtract(window.start_zyx, self.marked.start_zyx)))
-        return there, _unpacked(self.targets_file, self.marked.shape_zyx)[own.to_slices()]
+        own = there.shifted(as_int_triple(np.subtract(window.start_zyx, marked.start_zyx)))
+        return there, _unpacked(self.file("targets.lz4"), marked.shape_zyx)[own.to_slices()]
+
+    def points(self, label: int) -> npt.NDArray[np.int16]:
+        """Up to `MAX_POINTS` voxels (n; z, y, x) of label `KIDNEY` or `TUMOR`; read once per process.
+
+        Raises:
+            InputError: If the file is missing, damaged, or not what the record says.
+        """
+        return _points(self, label)
+
+    def check(self) -> None:
+        """Look at every file, and read no voxel.
+
+        Raises:
+            InputError: If one is missing, damaged, or not what the record says.
+        """
+        _ = self.levels
+        if self.record.marked is not None:
+            _check_size(self.file("targets.lz4"), self.record.marked.shape_zyx)
+        for label in POINTS:
+            self.points(label)
 
 
 def save_region(folder: Path, number: int, levels: Voxels, targets: Voxels, spacing_mm_zyx: Triple) -> RegionRecord:
-    """Write the files of a case's region `number`; `load_region` reads them by the record.
+    """Write the files of a case's region `number`, for a `Region` of the record that is returned.
 
     Args:
         folder: Of the case.
@@ -140,74 +165,40 @@ def save_region(folder: Path, number: int, levels: Voxels, targets: Voxels, spac
         targets: (z, y, x), packed.
         spacing_mm_zyx: Of both.
     """
-    stem = _stem(folder, number)
-    np.save(_image(stem), np.ascontiguousarray(levels))  # numpy keeps the order of memory: x last is what patches read
-    box = Box.of_mask(targets)
-    if box is not None:
-        _targets(stem).write_bytes(lz4.frame.compress(targets[box.to_slices()].tobytes(), block_checksum=True))
-    for path, label in ((_kidney_points(stem), KIDNEY), (_tumor_points(stem), TUMOR)):
-        np.save(path, _points(targets, label, number))
     counts = np.bincount(labels_of(targets).ravel(), minlength=3)
-    z, y, x = targets.shape
-    return RegionRecord(
-        shape_zyx=(z, y, x),
+    marked = Box.of_mask(targets)
+    record = RegionRecord(
+        shape_zyx=as_int_triple(targets.shape),
         spacing_mm_zyx=spacing_mm_zyx,
-        marked=None if box is None else Marked(start_zyx=box.start_zyx, stop_zyx=box.stop_zyx),
+        marked=marked,
         kidney_voxels=int(counts[KIDNEY]),
         tumor_voxels=int(counts[TUMOR]),
     )
-
-
-def load_region(folder: Path, number: int, record: RegionRecord) -> Region:
-    """One region, whose arrays are what its record says: training cuts patches at places taken from them.
-
-    Raises:
-        InputError: If a file is missing, damaged, or not what the record says.
-    """
-    stem = _stem(folder, number)
-    marked = _marked_box(stem, record)
+    region = Region(folder, number, record)
+    # numpy keeps the order of memory: x last is what patches read.
+    np.save(region.file("image.npy"), np.ascontiguousarray(levels))
     if marked is not None:
-        _check_size(_targets(stem), marked.shape_zyx)
-    points_of_both = (np.array(_load(path)) for path in (_kidney_points(stem), _tumor_points(stem)))
-    region = Region(stem, record.shape_zyx, marked, *points_of_both)
-    _ = region.levels  # told now, not amid a training
-    low, high = ((0, 0, 0), (0, 0, 0)) if marked is None else (marked.start_zyx, marked.stop_zyx)
-    for points, n in ((region.kidney_points, record.kidney_voxels), (region.tumor_points, record.tumor_voxels)):
-        of_form = points.dtype == np.int16 and points.ndim == 2 and points.shape[1] == 3 and (len(points) > 0 or n < 1)
-        if not of_form or not ((points >= low) & (points < high)).all():
-            raise _fault(stem.with_name(f"{stem.name}_*_points.npy"), "not the points of its record")
-    return region
+        packed = lz4.frame.compress(targets[marked.to_slices()].tobytes(), block_checksum=True)
+        region.file("targets.lz4").write_bytes(packed)
+    for label, file in POINTS.items():
+        np.save(region.file(file), _drawn(targets, label, number))
+    return record
 
 
-def _stem(folder: Path, number: int) -> Path:
-    return folder / f"region_{number}"
-
-
-def _image(stem: Path) -> Path:
-    return stem.with_name(f"{stem.name}_image.npy")
-
-
-def _targets(stem: Path) -> Path:
-    return stem.with_name(f"{stem.name}_targets.lz4")
-
-
-def _kidney_points(stem: Path) -> Path:
-    return stem.with_name(f"{stem.name}_kidney_points.npy")
-
-
-def _tumor_points(stem: Path) -> Path:
-    return stem.with_name(f"{stem.name}_tumor_points.npy")
-
-
-def _marked_box(stem: Path, record: RegionRecord) -> Box | None:
-    try:
-        box = None if record.marked is None else record.marked.to_box()
-        if box is None or Box.of_shape(record.shape_zyx).contains(box):
-            return box
-        found = f"targets marked from {box.start_zyx} to {box.stop_zyx} in {record.shape_zyx} voxels"
-    except ValueError as error:
-        found = f"marked targets in an {error}"
-    raise _fault(stem.with_name("case.json"), found)
+@lru_cache(maxsize=1 << 14)
+def _points(region: Region, label: int) -> npt.NDArray[np.int16]:
+    path, record = region.file(POINTS[label]), region.record
+    points = np.array(_load(path))
+    of_form = (
+        points.dtype == np.int16
+        and points.ndim == 2
+        and points.shape[1] == 3
+        and (len(points) > 0 or not region.holds(label))
+    )
+    low, high = (0, 0) if record.marked is None else (record.marked.start_zyx, record.marked.stop_zyx)
+    if not of_form or not ((points >= low) & (points < high)).all():
+        raise _fault(path, "not the points of its record")
+    return points
 
 
 def _check_size(path: Path, shape_zyx: IntTriple) -> None:
@@ -254,7 +245,7 @@ def _fault(path: Path, found: str) -> InputError:
     return InputError(path, found, "a whole cache", f"delete {path.parent} and {MEND}")
 
 
-def _points(targets: Voxels, label: int, seed: int) -> npt.NDArray[np.int16]:
+def _drawn(targets: Voxels, label: int, seed: int) -> npt.NDArray[np.int16]:
     """Up to `MAX_POINTS` voxels of a label, drawn with a fixed seed."""
     flat = np.flatnonzero(labels_of(targets) == label)
     if flat.size > MAX_POINTS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +18,13 @@ from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
 from bisc.network import Branches, SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.network.device import Device
-from bisc.system import interrupt
-from bisc.system.console import track
+from bisc.system.console import Stopped, check, stoppable, track
+from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST
 from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.compiled import Forward, compiled_where_it_pays
-from bisc.trainers.loader import batches
 from bisc.trainers.log import EpochTimes, write_log
 from bisc.trainers.optimizers import make_optimizers, set_rate
-from bisc.trainers.sampler import Batch, Sampler
+from bisc.trainers.sampler import Batch, Sampler, batches
 from bisc.trainers.settings import RunSettings
 
 SAVE_EVERY_S: Final = 300.0
@@ -36,7 +34,6 @@ GRADIENT_NORM: Final = 12.0
 WARM_UP_STEPS: Final = 40
 """At most a tenth of the run. Full rate at once left the rough stage at 'all background' for 240 steps (Adam, 1e-2)."""
 OPTIMIZERS, SCALER = "optimizers", "scaler"
-CHECKPOINT_LAST, CHECKPOINT_BEST = "checkpoint_last.pt", "checkpoint_best.pt"
 
 
 @dataclass
@@ -63,12 +60,7 @@ class TrainingRun:
     device: Device
     n_workers: int
     state: Checkpoint = field(init=False)
-    lock: threading.RLock = field(init=False, default_factory=threading.RLock)
-    """Held while weights or state change, so that the state which another thread saves is always one between steps."""
-    sound: bool = field(init=False, default=True)
     saved_step: int = field(init=False, default=0)
-    buffers_before: dict[str, Tensor] = field(init=False, default_factory=dict)
-    """Batch norm's running statistics before the step in hand, whose forward pass changes them."""
     forward: Forward = field(init=False)
     """The network's pass in training, compiled where that pays."""
 
@@ -79,6 +71,7 @@ class TrainingRun:
         self.scaler = torch.amp.GradScaler(self.device.kind, enabled=self.device.scales_gradients)
         self.state = Checkpoint(settings=to_plain(s), plan=self.plan, network={})
         self.forward = self.network
+        self.level_step, self.air = self.train.intensity.level_step, self.train.intensity.air
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same settings."""
@@ -90,12 +83,17 @@ class TrainingRun:
         self.saved_step = checkpoint.step
 
     def run(self) -> None:
-        """Train from the state's step to the end; an interrupt saves the state and is raised again."""
-        with interrupt.handled(), interrupt.last_resort(self.save_unsaved):
+        """Train from the state's step to the end.
+
+        Raises:
+            Stopped: After SIGINT or SIGTERM, at the end of the step in hand, the state saved.
+        """
+        with stoppable(f"{self.folder}: interrupted"):
             try:
                 self._train()
-            except KeyboardInterrupt:
-                self.save_unsaved()
+            except Stopped:  # raised between steps alone
+                if self.saved_step < self.state.step:
+                    self.save(CHECKPOINT_LAST)
                 raise
 
     def _train(self) -> None:
@@ -118,7 +116,7 @@ class TrainingRun:
             for step in steps:
                 with times.waiting():
                     batch = next(ahead)
-                with interrupt.shielded(), times.stepping():
+                with times.stepping():
                     self.train_step(batch, step)
                 if state.step % s.iterations == 0:
                     self.end_epoch(fixed, times)
@@ -134,25 +132,24 @@ class TrainingRun:
         Raises:
             WorkError: If the loss is not finite.
         """
-        self.buffers_before = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
-        self.network.train()
-        self.network.zero_grad(set_to_none=True)
-        loss = torch.stack([self._pass(part) for part in batch.parts(self.settings.passes)]).sum()
+        loss = self.gradients(batch)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
-        with self.lock:
-            self.sound = False
-            set_rate(self.optimizers, learning_rate(self.settings, step))
-            for optimizer in self.optimizers:
-                self.scaler.step(optimizer)
-            self.scaler.update()
-            value = self._finite(loss, step)
-            self.state.epoch_losses.append(value)
-            self.state.step = step + 1
-            self.buffers_before = {}
-            self.sound = True
+        set_rate(self.optimizers, learning_rate(self.settings, step))
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        value = self._finite(loss, step)
+        self.state.epoch_losses.append(value)
+        self.state.step = step + 1
         return value
+
+    def gradients(self, batch: Batch) -> Tensor:
+        """Leave a batch's gradients in the network; returns the loss."""
+        self.network.train()
+        self.network.zero_grad(set_to_none=True)
+        return torch.stack([self._pass(part) for part in batch.parts(self.settings.passes)]).sum()
 
     def _pass(self, part: Batch) -> Tensor:
         """Add the gradients of one part of the batch; returns its share of the loss."""
@@ -162,8 +159,7 @@ class TrainingRun:
 
     def _outcome(self, part: Batch) -> tuple[Branches, BranchTargets]:
         """The network's logits of a part of a batch, and what they should be."""
-        intensity = self.train.intensity
-        image = self.device.put(part.levels).float().mul_(intensity.level_step).add_(intensity.air)
+        image = self.device.put(part.levels).float().mul_(self.level_step).add_(self.air)
         forward = self.forward if self.network.training else self.network
         with self.device.autocast():
             logits: Branches = forward(image)
@@ -182,11 +178,8 @@ class TrainingRun:
         """Validate, log, and save the last and, where it is, the best state."""
         with times.validating():
             scores = self.validate(fixed)
-        with interrupt.shielded():
-            with self.lock:
-                self._count_epoch(*scores)
-            known = None if self.device.deterministic else times
-            write_log(self.folder, self.settings, self.state.rows, known)
+        self._count_epoch(*scores)
+        write_log(self.folder, self.settings, self.state.rows, None if self.device.deterministic else times)
 
     def _count_epoch(self, loss: float, dice_kidney: float, dice_tumor: float) -> None:
         state, s = self.state, self.settings
@@ -209,11 +202,16 @@ class TrainingRun:
 
     @torch.no_grad()
     def validate(self, fixed: list[Batch]) -> tuple[float, float, float]:
-        """Mean loss, and Dice of kidney (label > 0) and tumour over all voxels of the fixed patches by argmax."""
+        """Mean loss, and Dice of kidney (label > 0) and tumour over all voxels of the fixed patches by argmax.
+
+        Raises:
+            Stopped: If the user asks for it meanwhile.
+        """
         self.network.eval()
         losses = []
         counts = np.zeros((2, 3))
         for part in (part for batch in fixed for part in batch.parts(self.settings.passes)):
+            check()
             logits, targets = self._outcome(part)
             losses.append(float(self.loss(logits, targets)))
             found = logits.region.argmax(dim=1)
@@ -224,23 +222,13 @@ class TrainingRun:
         return float(np.mean(losses)), dice[0], dice[1]
 
     def save(self, name: str) -> None:
-        """Write the state after the last whole step as `name`."""
-        with self.lock:
-            self.state.network = {**self.network.state_dict(), **self.buffers_before}
-            states = [optimizer.state_dict() for optimizer in self.optimizers]
-            self.state.optimizer = {OPTIMIZERS: states, SCALER: self.scaler.state_dict()}
-            save_checkpoint(self.folder / name, self.state)
-            if name == CHECKPOINT_LAST:
-                self.saved_step = self.state.step
-
-    def save_unsaved(self) -> None:
-        """Bring the last checkpoint up to the last whole step; the answer to an interrupt, from any thread.
-
-        Waits for an optimiser step or a save in hand; after one that failed half-way there is nothing to save.
-        """
-        with self.lock:
-            if self.sound and self.saved_step < self.state.step:
-                self.save(CHECKPOINT_LAST)
+        """Write the state, which is one between steps, as `name`."""
+        self.state.network = {**self.network.state_dict()}
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        self.state.optimizer = {OPTIMIZERS: states, SCALER: self.scaler.state_dict()}
+        save_checkpoint(self.folder / name, self.state)
+        if name == CHECKPOINT_LAST:
+            self.saved_step = self.state.step
 
 
 def learning_rate(settings: RunSettings, step: int) -> float:

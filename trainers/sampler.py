@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from batchgenerators.augmentations.crop_and_pad_augmentations import get_lbs_for_random_crop
+import torch
+from batchgenerators.augmentations.crop_and_pad_augmentations import crop
+from batchgenerators.augmentations.spatial_transformations import augment_mirroring
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from bisc.core.box import Box
-from bisc.core.errors import InputError
-from bisc.core.geometry import IntTriple, as_int_triple
-from bisc.preprocessing.cache import CaseRecord, load_regions
+from bisc.core.errors import BiscError, InputError, WorkError
+from bisc.core.geometry import IntTriple, Triple, as_int_triple
+from bisc.core.labels import BACKGROUND, KIDNEY, TUMOR
+from bisc.preprocessing.cache import list_regions
 from bisc.preprocessing.normalise import Intensity
 from bisc.preprocessing.regions import Region, Voxels
-from bisc.system.jsonfile import load_json
-
-WORD_BYTES: Final = 8
+from bisc.system.workers import Context, own_worker, starting
 
 
 @dataclass(frozen=True)
@@ -31,31 +34,20 @@ class SamplingPolicy:
     Attributes:
         p_tumor: Part of the patches that must hold a tumour voxel.
         p_kidney: Part that must hold a kidney voxel; the rest may lie anywhere.
-        jitter: Cut the region's ends by random amounts first, as a rough mask's errors shift and resize an ROI.
+        jitter_mm_zyx: Cut the region's ends by up to twice this first, as a rough mask's errors shift and resize an
+            ROI; it is the room that was cached around the ROI. None: the whole region.
     """
 
     p_tumor: float
     p_kidney: float
-    jitter: bool
-
-
-@dataclass(frozen=True)
-class RegionIndex:
-    """One cached region, before it is opened."""
-
-    folder: Path
-    number: int
-    shape_zyx: IntTriple
-    has_kidney: bool
-    has_tumor: bool
-    room_zyx: IntTriple
+    jitter_mm_zyx: Triple | None = None
 
 
 @dataclass(frozen=True)
 class Pick:
     """One patch: a region, the window it is cropped from, and the seed of its crop and mirroring."""
 
-    region: RegionIndex
+    region: Region
     window: Box
     seed: int
 
@@ -91,7 +83,7 @@ class Sampler:
         mirror_axes: Axes (0 z, 1 y, 2 x) mirrored at random.
     """
 
-    regions: tuple[RegionIndex, ...]
+    regions: tuple[Region, ...]
     patch_size_zyx: IntTriple
     batch_size: int
     policy: SamplingPolicy
@@ -106,32 +98,36 @@ class Sampler:
 
     def batch(self, step: int) -> Batch:
         """Draw and cut one step's batch."""
-        levels = np.empty((self.batch_size, 1, *self.patch_size_zyx), np.uint8)
-        targets = np.empty((self.batch_size, *self.patch_size_zyx), np.uint8)
-        with numpy_state_kept():
-            for i, pick in enumerate(self.draw(step)):
-                _cut_into(levels[i, 0], targets[i], pick, self.mirror_axes)
-        return Batch(levels, targets)
+        levels, targets = zip(*(self.cut(pick) for pick in self.draw(step)), strict=True)
+        return Batch(np.stack(levels), np.stack(targets))
+
+    def cut(self, pick: Pick) -> tuple[Voxels, Voxels]:
+        """Random crop and random mirroring of one pick.
+
+        Returns:
+            (1, z, y, x) uint8 image levels and (z, y, x) uint8 packed targets of the patch's size; what lies outside
+            the window is air and background.
+        """
+        levels = pick.region.levels[pick.window.to_slices()]
+        targets = pick.region.targets_in(pick.window)
+        with numpy_seeded(pick.seed):
+            image, marks = crop([levels[None]], [targets[None]], self.patch_size_zyx, 0, "random")
+            augment_mirroring(image[0], marks[0], self.mirror_axes)
+        return image[0], marks[0, 0]
 
     def _pick(self, rng: np.random.Generator) -> Pick:
         kind = rng.random()
         policy = self.policy
-        want_tumor = kind < policy.p_tumor
-        want_kidney = not want_tumor and kind < policy.p_tumor + policy.p_kidney
-        pool = [r for r in self.regions if (r.has_tumor or not want_tumor) and (r.has_kidney or not want_kidney)]
+        label = TUMOR if kind < policy.p_tumor else KIDNEY if kind < policy.p_tumor + policy.p_kidney else BACKGROUND
+        pool = [r for r in self.regions if r.holds(label)]
         region = (pool or self.regions)[int(rng.integers(len(pool or self.regions)))]
-        window = self._jittered(region, rng) if policy.jitter else Box.of_shape(region.shape_zyx)
-        if pool and (want_tumor or want_kidney):
-            opened = open_regions(region.folder)[region.number]
-            points = opened.tumor_points if want_tumor else opened.kidney_points
+        window = Box.of_shape(region.shape_zyx)
+        if policy.jitter_mm_zyx is not None:
+            window = _jittered(region, policy.jitter_mm_zyx, rng)
+        if pool and label != BACKGROUND:
+            points = region.points(label)
             window = self._around(points[int(rng.integers(len(points)))], region.shape_zyx)
         return Pick(region, window, int(rng.integers(2**31)))
-
-    def _jittered(self, region: RegionIndex, rng: np.random.Generator) -> Box:
-        """Both ends of each axis cut by up to twice the room that was cached around the ROI."""
-        start = rng.integers(0, 2 * np.asarray(region.room_zyx) + 1)
-        stop = np.asarray(region.shape_zyx) - rng.integers(0, 2 * np.asarray(region.room_zyx) + 1)
-        return Box(as_int_triple(start), as_int_triple(np.maximum(stop, start + 1)))
 
     def _around(self, point: npt.NDArray[np.int16], shape_zyx: IntTriple) -> Box:
         """The window in which every crop of the patch's size holds `point`."""
@@ -141,101 +137,109 @@ class Sampler:
         return Box(as_int_triple(start), as_int_triple(stop))
 
 
-def index_regions(folders: list[Path], room_mm_zyx: tuple[float, float, float]) -> tuple[RegionIndex, ...]:
-    """The regions of cached cases, from their records alone.
-
-    Raises:
-        InputError: If a cache is missing or damaged, or there is no region at all.
-    """
-    indexed = []
-    for folder in folders:
-        record = load_json(folder / "case.json", CaseRecord, "run bisc_plan_and_preprocess again")
-        for number, region in enumerate(record.regions):
-            room = np.ceil(np.divide(room_mm_zyx, region.spacing_mm_zyx))
-            indexed.append(
-                RegionIndex(
-                    folder,
-                    number,
-                    region.shape_zyx,
-                    region.kidney_voxels > 0,
-                    region.tumor_voxels > 0,
-                    as_int_triple(room),
-                )
-            )
-    if not indexed:
-        where = folders[0].parent if folders else Path()
-        raise InputError(where, "no cached region to train on", "cases with kidneys", "check the label maps")
-    return tuple(indexed)
-
-
-def cut_patch(pick: Pick, patch_size_zyx: IntTriple, mirror_axes: tuple[int, ...]) -> tuple[Voxels, Voxels]:
-    """Random crop and random mirroring of one pick.
-
-    Returns:
-        (1, z, y, x) uint8 image levels and (z, y, x) uint8 packed targets of the patch's size; what lies outside the
-        window's region is air and background.
-    """
-    levels, targets = np.empty((1, *patch_size_zyx), np.uint8), np.empty(patch_size_zyx, np.uint8)
-    with numpy_state_kept():
-        _cut_into(levels[0], targets, pick, mirror_axes)
-    return levels, targets
-
-
-def _cut_into(levels: Voxels, targets: Voxels, pick: Pick, mirror_axes: tuple[int, ...]) -> None:
-    """`cut_patch` into (z, y, x) arrays that are there; leaves numpy's global generator seeded.
-
-    Place and mirroring are drawn as batchgenerators' `crop` and `augment_mirroring` draw them, and the result equals
-    theirs.
-    """
-    region = open_regions(pick.region.folder)[pick.region.number]
-    np.random.seed(pick.seed)  # noqa: NPY002
-    patch, window = np.asarray(levels.shape), np.asarray(pick.window.shape_zyx)
-    first = np.asarray(get_lbs_for_random_crop(levels.shape, (1, 1, *pick.window.shape_zyx), (0, 0, 0)))
-    axes = [axis for axis in range(3) if axis in mirror_axes and np.random.uniform() < 0.5]  # noqa: NPY002
-    begin, end = np.maximum(first, 0), np.minimum(first + patch, window)
-    crop = Box(as_int_triple(begin), as_int_triple(end)).shifted(pick.window.start_zyx)
-    there = Box(as_int_triple(begin - first), as_int_triple(end - first))  # before mirroring
-    size = as_int_triple(levels.shape)
-    if (window < patch).any():
-        levels[...] = 0  # air
-    _put_mirrored(levels[there.mirrored(size, axes).to_slices()], region.levels[crop.to_slices()], axes)
-    targets[...] = 0
-    found = region.marked_in(crop)
-    if found is not None:
-        marked, voxels = found
-        _put_mirrored(targets[marked.shifted(there.start_zyx).mirrored(size, axes).to_slices()], voxels, axes)
-
-
-def _put_mirrored(out: Voxels, voxels: Voxels, axes: list[int]) -> None:
-    """Write (z, y, x) voxels mirrored along `axes` (ascending) into `out`, of their shape and with x last in memory.
-
-    Along x by words of eight bytes, the rows filled up in front: one by one numpy takes three times as long.
-    """
-    if 2 not in axes:
-        out[...] = np.flip(voxels, axes)
-        return
-    width = voxels.shape[2]
-    fill = -width % WORD_BYTES
-    rows = np.empty((*voxels.shape[:2], fill + width), np.uint8)
-    rows[..., fill:] = np.flip(voxels, axes[:-1])
-    words = rows.view(np.uint64).byteswap(inplace=True)[..., ::-1]
-    if fill:
-        out[...] = np.ascontiguousarray(words).view(np.uint8)[..., :width]
-    else:
-        out.view(np.uint64)[...] = words
+def _jittered(region: Region, room_mm_zyx: Triple, rng: np.random.Generator) -> Box:
+    """Both ends of each axis cut by up to twice the room that was cached around the ROI."""
+    most = 2 * np.ceil(np.divide(room_mm_zyx, region.record.spacing_mm_zyx)).astype(int)
+    start = rng.integers(0, most + 1)
+    stop = np.asarray(region.shape_zyx) - rng.integers(0, most + 1)
+    return Box(as_int_triple(start), as_int_triple(np.maximum(stop, start + 1)))
 
 
 @contextmanager
-def numpy_state_kept() -> Iterator[None]:
-    """Restore numpy's global generator, which batchgenerators draws from, afterwards."""
+def numpy_seeded(seed: int) -> Iterator[None]:
+    """Seed numpy's global generator, which batchgenerators draws from, for the block; its state comes back after."""
     state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
     try:
         yield
     finally:
         np.random.set_state(state)  # noqa: NPY002
 
 
-@lru_cache(maxsize=4096)
-def open_regions(folder: Path) -> tuple[Region, ...]:
-    """A case's regions, opened once per process; no voxel is read yet."""
-    return tuple(load_regions(folder))
+def index_regions(folders: list[Path]) -> tuple[Region, ...]:
+    """The regions of cached cases, from their records alone.
+
+    Raises:
+        InputError: If a cache is missing or damaged, or there is no region at all.
+    """
+    regions = tuple(region for folder in folders for region in list_regions(folder))
+    if not regions:
+        where = folders[0].parent if folders else Path()
+        raise InputError(where, "no cached region to train on", "cases with kidneys", "check the label maps")
+    return regions
+
+
+WAIT_S: Final = 300.0
+MEND: Final = "run again with --continue --workers 0"
+
+
+@contextmanager
+def batches(
+    sampler: Sampler, start: int, stop: int, n_workers: int, wait_s: float = WAIT_S
+) -> Iterator[Iterator[Batch]]:
+    """Batches of the steps from `start` up to `stop`, in order, the same ones whatever the number of workers.
+
+    Args:
+        sampler: Makes a batch from a step number.
+        start: First step.
+        stop: One past the last step.
+        n_workers: Worker processes, which make batches ahead of need; 0 makes them in this process.
+        wait_s: A batch that takes longer is an error.
+
+    Raises:
+        WorkError: From the block, if a worker died (at once, whatever the block is at; outside of the main thread
+            after `wait_s`) or a batch took longer than `wait_s`.
+    """
+    n_workers = n_workers if start < stop else 0
+    with starting(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of more workers than cores
+        loader = iter(
+            DataLoader(
+                _Steps(sampler),
+                batch_size=None,  # a step is a batch already
+                sampler=range(start, stop),
+                num_workers=n_workers,
+                timeout=wait_s if n_workers else 0.0,
+                multiprocessing_context=Context() if n_workers else None,
+                worker_init_fn=own_worker,
+                generator=torch.Generator(),  # else it would draw from the caller's
+            )
+        )
+    waiting_for = [start]
+    try:
+        yield _in_turn(loader, waiting_for)
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader"):
+            raise
+        raise WorkError(_what_happened(str(error), waiting_for[0], sampler)) from error
+    finally:
+        if isinstance(loader, _MultiProcessingDataLoaderIter):
+            loader._shutdown_workers()  # now: an error's traceback may keep the loader for long
+
+
+class _Steps(Dataset["Batch | BiscError"]):
+    """A sampler as torch wants it; errors travel as values, since torch would make other ones of them."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+
+    def __getitem__(self, step: int) -> Batch | BiscError:
+        try:
+            return self.sampler.batch(step)
+        except BiscError as error:
+            return error
+
+
+def _in_turn(loader: Iterator[Batch | BiscError], waiting_for: list[int]) -> Iterator[Batch]:
+    for batch in loader:
+        if isinstance(batch, BiscError):
+            raise batch
+        yield batch
+        waiting_for[0] += 1
+
+
+def _what_happened(words: str, step: int, sampler: Sampler) -> str:
+    if "timed out" in words:
+        return f"no batch within {words.split()[-2]} s at step {step}; is the disk there? {MEND}"
+    cases = ", ".join(sorted({pick.region.folder.name for pick in sampler.draw(step)}))
+    return f"a loader process died at step {step} ({cases}) or soon after, most often for want of memory; {MEND}"

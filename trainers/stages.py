@@ -20,8 +20,8 @@ from bisc.planners.splits import Fold
 from bisc.preprocessing.cache import JITTER_MM
 from bisc.system.files import make_folder
 from bisc.system.jsonfile import save_json
-from bisc.system.paths import fold_folder
-from bisc.trainers.loop import CHECKPOINT_BEST, CHECKPOINT_LAST, TrainingRun, to_plain
+from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST, fold_folder
+from bisc.trainers.loop import TrainingRun, to_plain
 from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 from bisc.trainers.settings import RunSettings
 
@@ -43,7 +43,6 @@ class Trainer:
 
     stage: ClassVar[Stage]
     policy: ClassVar[SamplingPolicy]
-    room_mm_zyx: ClassVar[tuple[float, float, float]]
 
     settings: RunSettings
     preprocessed: Path
@@ -129,7 +128,7 @@ class Trainer:
         """Patches of the named cases."""
         folders = [self.preprocessed / self.stage / name for name in names]
         return Sampler(
-            regions=index_regions(folders, self.room_mm_zyx),
+            regions=index_regions(folders),
             patch_size_zyx=self.settings.patch_size_zyx,
             batch_size=self.settings.batch_size,
             policy=self.policy,
@@ -143,16 +142,14 @@ class RoughTrainer(Trainer):
     """The rough stage: the whole field of view in plane, patches cropped in z."""
 
     stage = "rough"
-    policy = SamplingPolicy(p_tumor=0.3, p_kidney=0.5, jitter=False)
-    room_mm_zyx = (0.0, 0.0, 0.0)
+    policy = SamplingPolicy(p_tumor=0.3, p_kidney=0.5)
 
 
 class FineTrainer(Trainer):
     """The fine stage: kidney ROIs from the labels, their ends jittered as a rough mask's errors would."""
 
     stage = "fine"
-    policy = SamplingPolicy(p_tumor=0.4, p_kidney=0.3, jitter=True)
-    room_mm_zyx = JITTER_MM
+    policy = SamplingPolicy(p_tumor=0.4, p_kidney=0.3, jitter_mm_zyx=JITTER_MM)
 
 
 TRAINERS: dict[str, type[Trainer]] = {"rough": RoughTrainer, "fine": FineTrainer}

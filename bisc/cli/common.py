@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 
 from bisc._version import __version__
 from bisc.core.errors import BiscError, InputError, one_line
-from bisc.system import interrupt
-from bisc.system.console import notices_shown_by, say
+from bisc.system.console import INTERRUPTED, check, notices_shown_by, say, stoppable
 from bisc.system.memory import usable_cores
 
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, interrupt.STATUS
+OK, FAILED, BAD_INPUT = 0, 1, 2
 
 TOO_MANY_FILES = "too many open files for this process's limit; raise it (ulimit -n 1024), or run with -np 1"
 
@@ -84,19 +83,20 @@ def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] |
     """Parse and run; returns 0, 1 (work failed), 2 (usage or bad input) or 130 (interrupted).
 
     Errors of the package are printed as one line. Anything else is a defect of ours: one line too, with the
-    traceback where BISC_DEBUG is set. SIGTERM is an interrupt as Ctrl-C is.
+    traceback where BISC_DEBUG is set. SIGTERM is an interrupt as Ctrl-C is: the work ends at its next step, at once if
+    either comes again.
     """
     args = parser.parse_args(argv)
     again = "the same command again" + (" with --continue" if "--continue" in parser.format_usage() else "")
     line = _error_line(parser.prog, f"interrupted; finished work is kept, run {again} to go on")
-    with interrupt.answering(line) as outermost:
+    with stoppable(line) as outermost:
         try:
-            with interrupt.handled():
-                return _run_or_say(parser, run, args)
+            check()
+            return _run_or_say(parser, run, args)
         except KeyboardInterrupt:
             if not outermost:  # bisc_demo runs other commands, and answers for them
                 raise
-            interrupt.say()
+            say(line)
             return INTERRUPTED
 
 
@@ -142,7 +142,5 @@ def _error_line(prog: str, message: str) -> str:
 
 
 def _say(parser: argparse.ArgumentParser, message: str, status: int) -> int:
-    if interrupt.asked():  # an exception amid foreign code may have come out as another one
-        raise KeyboardInterrupt
     complain(parser, message)
     return status

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bisc.cli import evaluate, export, plan_and_preprocess, predict, simulate, train
-from bisc.cli.common import INTERRUPTED, OK, add_workers, make_parser, positive_int, run_command
+from bisc.cli.common import OK, add_workers, make_parser, positive_int, run_command
 from bisc.core.choices import DECISIONS, STAGES
 from bisc.core.errors import WorkError
-from bisc.system import interrupt
+from bisc.system.console import INTERRUPTED
 from bisc.system.files import remove_partial
 from bisc.trainers.presets import preset_by_name
 
@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
     """Every step is the command a user would type; a rerun goes on where the last one stopped."""
     begin = time.perf_counter()
     preset_by_name(args.preset)  # known before minutes are spent
-    with interrupt.shielded():  # torch and pictures, in seconds; an import is no place for KeyboardInterrupt
-        from bisc.cli import demo_report
-        from bisc.network.device import choose_device
+    from bisc.cli import demo_report
+    from bisc.network.device import choose_device
+
     out: Path = args.out
     workers = ["-np", str(args.n_workers)]
     os.environ.update(

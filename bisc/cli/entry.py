@@ -7,11 +7,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Final, NoReturn
 
-from bisc.system import interrupt
-from bisc.system.console import own_streams, say, unwritten
+from bisc.system.console import deafen, listen, notices_shown_by, own_streams, say, unwritten
 
 Main = Callable[[Sequence[str] | None], int]
 FAILED: Final = 1
@@ -22,23 +22,22 @@ def run_process(command: str, load: Callable[[], Main], argv: Sequence[str] | No
     """Import and run one command as a process of its own; the process ends here.
 
     Args:
-        command: Its name, for the answer to a signal during the imports.
+        command: Its name.
         load: Imports the command and returns its main.
         argv: Its arguments; None takes the process's.
     """
     own_streams()
     own_warnings()
-    interrupt.watch()
-    with interrupt.handled():
-        with interrupt.at_once(f"{command}: error: interrupted before it began; run the same command again"):
-            main = load()
-        try:
-            status = _status_of(main, argv)
-            interrupt.deafen()
-        finally:
-            if interrupt.asked():
-                interrupt.leave(f"{command}: error: interrupted at its very end; nothing was lost")
-    _end(command, status)
+    listen()
+    with notices_shown_by(command):
+        status = _status_of(load(), argv)
+    deafen()  # a signal amid the interpreter's end must not take its exit status
+    atexit._run_exitfuncs()  # but not the interpreter's own end, which spends half a second on taking torch apart
+    lost = unwritten()
+    if lost:
+        say(f"{command}: error: standard output could not be written ({lost}); only what it would have shown is lost")
+        status = status or FAILED
+    os._exit(status)
 
 
 def own_warnings() -> None:
@@ -61,50 +60,14 @@ def _status_of(main: Main, argv: Sequence[str] | None) -> int:
         return end.code if isinstance(end.code, int) else FAILED if end.code else 0
 
 
-def _end(command: str, status: int) -> NoReturn:
-    """Without the interpreter's own end, which spends half a second on taking torch apart."""
-    atexit._run_exitfuncs()
-    lost = unwritten()
-    if lost:
-        say(f"{command}: error: standard output could not be written ({lost}); only what it would have shown is lost")
-        status = status or FAILED
-    os._exit(status)
-
-
 def _run(name: str) -> NoReturn:
     run_process(f"bisc_{name}", lambda: import_module(f"bisc.cli.{name}").main)
 
 
-def plan_and_preprocess() -> NoReturn:
-    """bisc_plan_and_preprocess."""
-    _run("plan_and_preprocess")
-
-
-def train() -> NoReturn:
-    """bisc_train."""
-    _run("train")
-
-
-def predict() -> NoReturn:
-    """bisc_predict."""
-    _run("predict")
-
-
-def evaluate() -> NoReturn:
-    """bisc_evaluate."""
-    _run("evaluate")
-
-
-def simulate() -> NoReturn:
-    """bisc_simulate."""
-    _run("simulate")
-
-
-def export() -> NoReturn:
-    """bisc_export."""
-    _run("export")
-
-
-def demo() -> NoReturn:
-    """bisc_demo."""
-    _run("demo")
+plan_and_preprocess = partial(_run, "plan_and_preprocess")
+train = partial(_run, "train")
+predict = partial(_run, "predict")
+evaluate = partial(_run, "evaluate")
+simulate = partial(_run, "simulate")
+export = partial(_run, "export")
+demo = partial(_run, "demo")

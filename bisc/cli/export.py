@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisc.cli.common import OK, make_parser, run_command
-from bisc.system import interrupt
 from bisc.system.files import remove_partial
-from bisc.system.paths import Folders, find_dataset, name_of
+from bisc.system.paths import TRAINED, Folders, find_dataset, name_of
 
 PROG = "bisc_export"
 
@@ -25,11 +24,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Pack."""
-    results = find_dataset(
-        Folders.from_environment().results, args.dataset, "fine/fold_*/checkpoint_last.pt", "trained model", "train one"
-    )
-    with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
-        from bisc.inference.model import export_model
+    results = find_dataset(Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one")
+    from bisc.inference.model import export_model
+
     remove_partial(args.out.parent)
     n = export_model(results, args.folds, args.out)
     print(f"{n} checkpoints of {name_of(results)} in {args.out}")

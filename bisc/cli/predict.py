@@ -10,9 +10,8 @@ from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, 
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, PRECISIONS
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio.inputs import KINDS, find_inputs
-from bisc.system import interrupt
 from bisc.system.console import say
-from bisc.system.paths import Folders, find_dataset
+from bisc.system.paths import TRAINED, Folders, find_dataset
 
 PROG = "bisc_predict"
 SHOWN = 8
@@ -49,14 +48,14 @@ def run(args: argparse.Namespace) -> int:
     """Predict every case; failed ones are listed and the others go on."""
     cases = find_inputs(args.source, args.out)
     source = args.model or find_dataset(
-        Folders.from_environment().results, args.dataset, "fine/fold_*/checkpoint_last.pt", "trained model", "train one"
+        Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one"
     )
-    with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
-        from bisc.inference.model import load_model
-        from bisc.network.device import choose_device
-        from bisc.pipeline.predict import PredictOptions, predict_cases
-        from bisc.pipeline.rows import FAILED as FAILED_CASE
-        from bisc.pipeline.rows import SKIPPED
+    from bisc.inference.model import load_model
+    from bisc.network.device import choose_device
+    from bisc.pipeline.predict import PredictOptions, predict_cases
+    from bisc.pipeline.rows import FAILED as FAILED_CASE
+    from bisc.pipeline.rows import SKIPPED
+
     model = load_model(source, args.folds, choose_device(args.device, args.precision, args.deterministic))
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
     errors: list[BiscError] = []

@@ -12,10 +12,9 @@ from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int
 from bisc.core.choices import LOSS_NAMES, PRECISIONS, STAGES
 from bisc.core.errors import InputError
 from bisc.planners.dataset import load_plan, load_splits
-from bisc.system import interrupt
 from bisc.system.files import remove_partial
 from bisc.system.memory import usable_cores
-from bisc.system.paths import VALIDATION, Folders, find_dataset, fold_folder, name_of
+from bisc.system.paths import CHECKPOINT_LAST, VALIDATION, Folders, find_dataset, fold_folder, name_of
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, run_settings
 
@@ -63,12 +62,11 @@ def run(args: argparse.Namespace) -> int:
         trained = fold_folder(results, args.stage, fold)
         for folder in (results, trained, trained / VALIDATION):
             remove_partial(folder)
-    with interrupt.shielded():  # torch, in seconds; an import is no place for KeyboardInterrupt
-        from bisc.network.device import choose_device
-        from bisc.pipeline.validate import check_rough, finish_fold
-        from bisc.trainers.loop import CHECKPOINT_LAST
-        from bisc.trainers.passes import choose_passes, free_on
-        from bisc.trainers.stages import TRAINERS
+    from bisc.network.device import choose_device
+    from bisc.pipeline.validate import check_rough, finish_fold
+    from bisc.trainers.passes import choose_passes, free_on
+    from bisc.trainers.stages import TRAINERS
+
     device = choose_device(args.device, args.precision, args.deterministic)
     if args.stage == "fine" and not args.no_validation:
         check_rough(folds, plan, results)

@@ -27,8 +27,9 @@ from bisc.network.sc_unet import Norm
 from bisc.planners.plan import Plan
 from bisc.system.files import atomic_file
 from bisc.system.jsonfile import parse_json
+from bisc.system.paths import CHECKPOINT_LAST
 
-CHECKPOINT: Final = "checkpoint_last.pt"
+CHECKPOINT: Final = CHECKPOINT_LAST
 """The last state, not the best: the best was chosen on the fold's validation cases, which are reported on."""
 _MEMBER = re.compile(r"(rough|fine)/fold_(\d{1,4})/" + re.escape(CHECKPOINT), re.ASCII)
 MAX_EXPANSION: Final = 10

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError
+from bisc.system.files import change_text
 from bisc.system.paths import check_name
-from bisc.system.shared import change_text
 
 TABLE: Final = "predictions.csv"
 FAILED: Final = "failed"

@@ -32,9 +32,8 @@ from bisc.preprocessing.cache import load_regions
 from bisc.preprocessing.resample import resample_labels
 from bisc.report.finished import known_validation, remember_validation, validation_key
 from bisc.system.console import track
-from bisc.system.files import make_folder, scratch_folder
+from bisc.system.files import PARTIAL, make_folder, scratch_folder
 from bisc.system.paths import VALIDATION, fold_folder
-from bisc.system.scratch import PARTIAL
 from bisc.trainers.stages import load_fold
 
 ROUGH_KIDNEY_WEIGHT: Final = 0.8

@@ -14,9 +14,8 @@ from bisc.core.volume import NativeGrid
 from bisc.imageio import read_labels, write_image
 from bisc.simulate.case import SIZE_XYZ, simulate_around, simulate_case
 from bisc.system.cases import Outcome, run_cases
-from bisc.system.files import atomic_folder, make_folder, remove_partial
+from bisc.system.files import PARTIAL, atomic_folder, make_folder, remove_partial
 from bisc.system.jsonfile import Document, load_json, save_json
-from bisc.system.scratch import PARTIAL
 
 RECORD = "simulation.json"
 LEAST_SIZE = 16

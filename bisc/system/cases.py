@@ -13,7 +13,6 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from bisc.core.errors import BiscError, WorkError, one_line
-from bisc.system import interrupt
 from bisc.system.console import collecting, tell, track
 from bisc.system.files import sweep
 from bisc.system.workers import Lost, WorkerPool, run_on_workers
@@ -90,7 +89,7 @@ def run_cases(
         takes the jobs in flight and in its queue with it, each of which says so.
 
     Raises:
-        KeyboardInterrupt: If an interrupt is what ended a worker.
+        Stopped: After SIGINT or SIGTERM, between two jobs here; those in other processes are given up.
     """
     if executor is None:
         return [_attempt_here(work, job, name) for job in track(jobs, what)]
@@ -99,8 +98,6 @@ def run_cases(
     noted = partial(_noted, work)
     for i, future in track(results(noted, jobs, executor), what, total=len(jobs)):  # type: ignore[arg-type]
         outcomes[i] = _arrived(future, jobs[i], name)
-    if interrupt.asked():
-        raise KeyboardInterrupt
     return [outcomes[i] for i in range(len(jobs))]
 
 

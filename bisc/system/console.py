@@ -1,16 +1,24 @@
-"""The standard streams of a command: never in its way, whether closed, full, or read by nobody any more."""
+"""What passes between a command and its user: the standard streams, notices, progress, and the wish to stop.
+
+The streams are never in a command's way, whether closed, full, or read by nobody any more. SIGINT and SIGTERM do no
+more than set a mark, which long work looks at between its steps (`check`): nothing is ever cut in two, and what is
+saved there is whole.
+"""
 
 from __future__ import annotations
 
 import errno
 import io
+import multiprocessing
 import os
+import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, TextIO, TypeVar
 
 from tqdm import tqdm
@@ -151,14 +159,97 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "case", start: int = 0) -> tqdm[T]:
-    """Iterate with a bar on stderr; quiet where stderr is not a terminal."""
+    """Iterate with a bar on stderr, quiet where stderr is not a terminal; before each item the user may stop it.
+
+    Raises:
+        Stopped: From the iterator, between two items.
+    """
     return tqdm(
-        items,
+        _checked(items),
         desc=what,
-        total=total,
+        total=len(items) if total is None and isinstance(items, Sized) else total,
         initial=start,
         unit=unit,
         disable=sys.stderr is None or not sys.stderr.isatty(),
         dynamic_ncols=True,
         leave=True,
     )
+
+
+def _checked(items: Iterable[T]) -> Iterator[T]:
+    check()
+    for item in items:
+        yield item
+        check()
+
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED: Final = 130
+"""The exit status after SIGINT and SIGTERM alike: what a caller needs to know is that work is left to do."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The user asked to stop, and the work is between two steps."""
+
+
+class _Signals:
+    """One per process, as signal handlers are."""
+
+    asked = False
+    line: str | None = None
+    """What answers the user; None where nobody listens."""
+    own_process = False
+
+
+def check() -> None:
+    """The end of a step of long work: raises `Stopped` where SIGINT or SIGTERM came since the command began."""
+    if _Signals.asked:
+        raise Stopped
+
+
+@contextmanager
+def stoppable(line: str) -> Iterator[bool]:
+    """A block that both signals end at its next `check`; True for the outermost block, whose `line` is the answer.
+
+    A second signal does not wait for a check: in a process of our own it says the line and ends it, else it raises
+    KeyboardInterrupt. In other threads than the main one signals are not heard, but checks are.
+    """
+    outermost, main = _Signals.line is None, threading.current_thread() is threading.main_thread()
+    if outermost:
+        _Signals.line = line
+    old = {number: signal.signal(number, _hear) for number in SIGNALS} if main else {}
+    try:
+        yield outermost
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        if outermost:
+            _Signals.line = None
+            _Signals.asked = _Signals.asked and _Signals.own_process  # a caller's next work was not asked to stop
+
+
+def listen() -> None:
+    """Hear both signals from now on; for the beginning of a process of our own."""
+    _Signals.own_process = True
+    for number in SIGNALS:
+        signal.signal(number, _hear)
+
+
+def deafen() -> None:
+    """Ignore both: the work is done, or somebody else decides about this process."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _hear(signum: int, frame: FrameType | None) -> None:
+    again, _Signals.asked = _Signals.asked, True
+    if not again:
+        return
+    if not _Signals.own_process:
+        raise KeyboardInterrupt
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    begin = "\n" if os.isatty(2) else ""  # a progress bar may stand on the line
+    with suppress(OSError):  # past sys.stderr, whose lock this thread may hold
+        os.write(2, f"{begin}{_Signals.line or f'{_prog}: error: interrupted before it began'}\n".encode())
+    os._exit(INTERRUPTED)

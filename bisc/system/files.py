@@ -1,26 +1,45 @@
-"""Files that are whole or absent: everything is written beside its place and moved there in one step."""
+"""Files that are whole or absent: everything is written beside its place and moved there in one step.
+
+What is unfinished is called `.partial-kWHERE-NUMBER-NAME`, WHERE standing for the machine, and is locked by whoever is
+at it. The system lets go of the lock of a process that dies: a later run knows by that what nobody will finish.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
+import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 from bisc.core.errors import InputError, one_line
-from bisc.system.scratch import PARTIAL, is_at_work, meant, scratch_name
+from bisc.system.console import notice
 
-REMOVE_TRIES: Final = 20
+fcntl: ModuleType | None
+try:
+    fcntl = import_module("fcntl")
+except ImportError:  # Windows
+    fcntl = None
 
-_closed = threading.Event()
-_beginning = threading.RLock()
-"""Held while a folder is made for what begins: the last sweep sees it, or it never begins."""
-SWEEP_WAITS_S: Final = 0.5
+PARTIAL: Final = ".partial-"
+"""Names that begin so are unfinished work; readers never see any."""
+FOREIGN_KEPT_S: Final = 7 * 86400.0
+"""Whether another machine is still at its work cannot be known: that goes when untouched for so long."""
+_SCRATCH: Final = re.compile(rf"{re.escape(PARTIAL)}k([0-9a-f]{{6}})-[0-9a-f]{{8}}-")
+
 _written: set[Path] = set()
 """Folders in which this process or its workers may have unfinished work; see `sweep`."""
+_turn: Final = threading.RLock()
 
 
 @contextmanager
@@ -36,21 +55,11 @@ def atomic_file(target: Path, place: Callable[[Path, Path], object] = Path.repla
     Raises:
         InputError: If the folder cannot be made or written.
     """
-    with _beginning:
-        scratch = _scratch(target)
-        make_folder(target.parent)
-    try:
+    make_folder(target.parent)
+    with _saying(target), _scratch(target, Path.touch) as scratch:
         yield scratch
         _flush(scratch)
         place(scratch, target)
-    except OSError as error:
-        raise InputError(
-            meant(target),
-            f"cannot be written ({error.strerror or error})",
-            mend="free space or choose another folder",
-        ) from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -60,48 +69,28 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     The older one is moved aside, not emptied in place: whoever reads after a kill finds the old folder whole, the new
     one whole, or none.
     """
-    with _beginning:
-        scratch, older = _scratch(target), _scratch(target, "old-")
-        make_folder(target.parent)
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        with _beginning:
-            _stop_if_closed()
-            scratch.mkdir()
+    make_folder(target.parent)
+    with _saying(target), _scratch(target, Path.mkdir) as scratch:
         yield scratch
-        _exchange(scratch, target, older)
-    except OSError as error:
-        raise InputError(
-            target,
-            f"cannot be written ({error.strerror or error})",
-            mend="free space or choose another folder",
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        _remove(older)
+        if target.is_dir():
+            _exchange(scratch, target)
+        else:
+            scratch.replace(target)
 
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """A folder under `parent` for what only this process reads; gone when the block ends, however it ends."""
-    with _beginning:
-        scratch = _scratch(parent / "scratch")
-        shutil.rmtree(scratch, ignore_errors=True)
-        make_folder(scratch)
-    try:
+    with _scratch(parent / "scratch", make_folder) as scratch:
         yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_text(target: Path, text: str) -> None:
     """Write a text file whole or not at all; one that holds the same text already is left as it is, time and all."""
     data = text.encode("utf-8")
-    try:
+    with suppress(OSError):  # not there, or not to be read: writing it says what is wrong
         if target.read_bytes() == data:
             return
-    except OSError:
-        pass  # not there, or not to be read: writing it says what is wrong
     write_bytes(target, data)
 
 
@@ -111,33 +100,14 @@ def write_bytes(target: Path, data: bytes) -> None:
         scratch.write_bytes(data)
 
 
-def write_first(target: Path, data: bytes) -> bool:
-    """`write_bytes` where nothing has that name; False, and nothing written, where another process was first.
-
-    A file system without hard links cannot tell: there the last one wins.
-    """
-    try:
-        with atomic_file(target, _link) as scratch:
-            scratch.write_bytes(data)
-    except _TakenError:
-        return False
-    return True
-
-
 def make_folder(folder: Path) -> Path:
     """Make `folder` and its parents.
 
     Raises:
         InputError: If that is not possible.
     """
-    try:
+    with _saying(folder, "cannot be made", "choose a folder you may write"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            folder,
-            f"cannot be made ({one_line(error.strerror or str(error))})",
-            mend="choose a folder you may write",
-        ) from error
     return folder
 
 
@@ -148,93 +118,181 @@ def make_output_folder(folder: Path) -> Path:
         InputError: If either is not possible.
     """
     make_folder(folder)
-    try:
-        look = _scratch(folder / "look")
-        look.touch()
-        look.unlink()
+    with _saying(folder, mend="choose a folder you may write"), _scratch(folder / "look", Path.touch):
         return folder
-    except OSError as error:
-        raise InputError(
-            folder,
-            f"cannot be written ({one_line(error.strerror or str(error))})",
-            mend="choose a folder you may write",
-        ) from error
 
 
 def remove_partial(folder: Path) -> None:
     """Clear what interrupted runs left half-written directly under `folder`, and remember it for `sweep`.
 
-    Another live process's unfinished work stays: two folds may train into one results folder. This process's own goes.
+    What somebody is still at stays: two folds may train into one results folder.
     """
     _written.add(folder)
     for path in folder.glob(f"{PARTIAL}*"):
-        if not is_at_work(path):
-            _remove(path)
+        where = _SCRATCH.match(path.name)
+        with suppress(OSError), _locked(path, wait=False) as held:  # gone meanwhile, or another user's
+            ours = held is not None and (where is None or where[1] == _here())
+            if held if ours else path.lstat().st_mtime < time.time() - FOREIGN_KEPT_S:
+                _remove(path)
 
 
-def sweep(last: bool = False) -> None:
-    """`remove_partial` of every folder this process cleared or wrote to: for its end, once its workers are dead.
-
-    Args:
-        last: Another thread may still be writing: nothing is begun any more.
-    """
-    if last:
-        held = _beginning.acquire(timeout=SWEEP_WAITS_S)  # a disk that hangs must not keep the process alive
-        _closed.set()
-        if held:
-            _beginning.release()
+def sweep() -> None:
+    """`remove_partial` of every folder this process cleared or wrote to, once its workers were killed."""
     for folder in list(_written):
         remove_partial(folder)
+
+
+def meant(path: Path) -> Path:
+    """A path inside an unfinished folder as it would be in the end: what a user knows it by."""
+    return Path(*(_SCRATCH.sub("", part, count=1) for part in path.parts))
+
+
+def change_text(target: Path, change: Callable[[], str]) -> None:
+    """Replace a text file that several processes change at once, on one machine or on several that share a disk.
+
+    The file itself is what is locked, so no lock is left behind: whoever waited for a file that was replaced meanwhile
+    goes on to wait for the new one. The first file of its name is put in place only where there is none.
+
+    Args:
+        target: The file; it need not be there.
+        change: Reads `target` as it is now, and returns the new text.
+
+    Raises:
+        InputError: If it cannot be written, and what `change` raises.
+    """
+    with _turn, _saying(target, "cannot be opened", "move it"):
+        while True:
+            with _locked(target) as held:
+                if held is None and fcntl is not None:
+                    notice(target, "cannot be locked on this disk", "runs into this folder at once may lose rows")
+                text = change()
+                if held is not False or target.is_symlink():  # a link that leads nowhere is replaced
+                    write_text(target, text)
+                    return
+                with suppress(_TakenError), atomic_file(target, _place_first) as scratch:
+                    scratch.write_bytes(text.encode("utf-8"))
+                    return
 
 
 class _TakenError(Exception):
     """Another process was first."""
 
 
-def _link(scratch: Path, target: Path) -> None:
+def _place_first(scratch: Path, target: Path) -> None:
     try:
         os.link(scratch, target)
     except FileExistsError as error:
         raise _TakenError from error
-    except OSError:  # no hard links here
+    except OSError:  # no hard links here: the last one wins
         scratch.replace(target)
 
 
-def _exchange(scratch: Path, target: Path, older: Path) -> None:
-    if not target.is_dir():
-        scratch.replace(target)
-        return
-    target.replace(older)
+@contextmanager
+def _locked(path: Path, wait: bool = True) -> Iterator[bool | None]:
+    """Hold the lock of the file or folder of that name; None where the disk has no locks.
+
+    False where nothing has the name, or, without `wait`, where another process or thread holds it.
+    """
+    while fcntl is not None:
+        try:
+            mine = _open(path)
+        except FileNotFoundError:
+            yield False
+            return
+        try:
+            held: bool | None = True
+            try:
+                fcntl.flock(mine, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                held = False
+            except OSError:
+                held = None
+            if not held or _is_still(path, mine):
+                yield held
+                return
+        finally:
+            os.close(mine)
+    yield None
+
+
+def _open(path: Path) -> int:
+    """For writing where that is allowed: network file systems ask it of whoever wants a lock for himself."""
     try:
-        scratch.replace(target)
-    except OSError:
-        older.replace(target)
-        raise
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except (PermissionError, IsADirectoryError):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _scratch(target: Path, what: str = "") -> Path:
-    _stop_if_closed()
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether `path` is the file that was opened. Opened anew: a network file system's `stat` may be an old one."""
+    with suppress(FileNotFoundError):
+        again = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.path.samestat(os.fstat(again), os.fstat(descriptor))
+        finally:
+            os.close(again)
+    return False
+
+
+def _name(target: Path) -> Path:
+    return target.with_name(f"{PARTIAL}k{_here()}-{secrets.token_hex(4)}-{target.name}")
+
+
+@contextmanager
+def _scratch(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """An unfinished file or folder beside `target`, locked, and gone at the end of the block."""
     _written.add(target.parent)
-    return target.parent / scratch_name(f"{what}{target.name}")
+    while True:
+        path = _name(target)
+        make(path)
+        with _locked(path) as held:
+            if held is False:  # another run cleared it before it was locked
+                continue
+            try:
+                yield path
+            finally:
+                _remove(path)
+            return
 
 
-def _stop_if_closed() -> None:
-    if _closed.is_set():
-        raise KeyboardInterrupt  # the process is ending, and has swept
+def _exchange(scratch: Path, target: Path) -> None:
+    """Put one folder in the place of another; should it not go there, the older one comes back."""
+    older = _name(target)
+    with _locked(target):  # under its next name too
+        target.replace(older)
+        try:
+            scratch.replace(target)
+        except OSError:
+            older.replace(target)
+            raise
+        _remove(older)
+
+
+@lru_cache(maxsize=1)
+def _here() -> str:
+    """This machine since it started, in six digits."""
+    name = platform.node()
+    with suppress(OSError):  # not Linux
+        name += Path("/proc/sys/kernel/random/boot_id").read_text()
+    return hashlib.blake2s(name.encode("utf-8", "surrogateescape"), digest_size=3).hexdigest()
 
 
 def _remove(path: Path) -> None:
-    if not path.is_dir() or path.is_symlink():
-        path.unlink(missing_ok=True)
-        return
-    # Another thread may be filling it: under another name it gets no more than what is being made this moment.
-    aside = path.with_name(f"{path.name}-gone")
-    with suppress(OSError):  # a remainder of that name is in the way: then as it is
-        path = path.rename(aside)
-    for _ in range(REMOVE_TRIES):
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-        if not path.exists():
-            return
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _saying(
+    what: Path, found: str = "cannot be written", mend: str = "free space or choose another folder"
+) -> Iterator[None]:
+    """The system's errors, of which `what` is the file, as the package's."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(meant(what), f"{found} ({one_line(error.strerror or str(error))})", mend=mend) from error
 
 
 def _flush(path: Path) -> None:

@@ -29,6 +29,10 @@ class Folders:
         )
 
 
+CHECKPOINT_LAST, CHECKPOINT_BEST = "checkpoint_last.pt", "checkpoint_best.pt"
+"""In a fold's folder; predictions use the last."""
+TRAINED: Final = f"fine/fold_*/{CHECKPOINT_LAST}"
+"""What shows a data set's results to hold a model."""
 VALIDATION: Final = "validation"
 """The folder of a fold's reports and masks, inside the fold's."""
 

@@ -18,8 +18,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any, Final, TypeVar
 
-from bisc.system import interrupt
-from bisc.system.interrupt import SIGNALS
+from bisc.system.console import SIGNALS, check, deafen
 
 JOIN_S: Final = 2.0
 
@@ -30,7 +29,7 @@ class _Worker(SpawnProcess):
         self.kill()
 
 
-class _Context(SpawnContext):
+class Context(SpawnContext):
     """Spawn, not fork: threads of torch and OpenMP do not survive a fork."""
 
     Process = _Worker
@@ -51,14 +50,11 @@ class WorkerPool(Executor):
     def __init__(self, n_workers: int, initializer: Callable[..., None] | None = None, initargs: Any = ()) -> None:
         self.n_workers = n_workers
         self._begin = (initializer, initargs)
-        _start_tracker()
         self._pool = self._fresh(n_workers)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """As Executor; raises BrokenProcessPool after a worker's death, until `renew`."""
-        # A worker may be started here, and inherits what is blocked. That is this thread's alone: another one may take
-        # the signal, and an exception amid a start would leave a worker without its instructions.
-        with _signals_blocked(), interrupt.shielded():
+        with starting():
             return self._pool.submit(fn, *args, **kwargs)
 
     def renew(self, n_workers: int | None = None) -> None:
@@ -98,15 +94,20 @@ class WorkerPool(Executor):
         return list((self._pool._processes or {}).values())
 
     def _fresh(self, n_workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(n_workers, mp_context=_Context(), initializer=_begin_worker, initargs=self._begin)
+        with starting():
+            return ProcessPoolExecutor(n_workers, mp_context=Context(), initializer=_begin_worker, initargs=self._begin)
 
 
 def _begin_worker(initializer: Callable[..., None] | None, initargs: Any) -> None:
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    own_worker()
     if initializer is not None:
         initializer(*initargs)
+
+
+def own_worker(*_: object) -> None:
+    """For the beginning of a worker: deaf to both signals, and gone with its parent."""
+    deafen()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
 
 def _end_with_parent() -> None:
@@ -131,7 +132,9 @@ def _start_tracker() -> None:
 
 
 @contextmanager
-def _signals_blocked() -> Iterator[None]:
+def starting() -> Iterator[None]:
+    """A block that may start workers: they inherit what is blocked, and are deaf before they can say so themselves."""
+    _start_tracker()
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -145,8 +148,8 @@ def _signals_blocked() -> Iterator[None]:
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-LOOK_EVERY_S: Final = 1.0
-"""How often a wait looks whether a worker died unnoticed."""
+LOOK_EVERY_S: Final = 0.5
+"""How often a wait looks whether a worker died unnoticed, and whether the user wants to stop."""
 
 
 class Lost(Exception):
@@ -207,15 +210,19 @@ def _until_broken(
             if not isinstance(future.exception(), BrokenProcessPool):
                 yield flying.pop(future), future
         if not done or any(future in flying for future in done):
-            _stop_if_asked()
             return sorted(flying.values())
     return None
 
 
 def _wait(flying: dict[Future[Result], int], pool: WorkerPool) -> set[Future[Result]]:
-    """What is done; nothing if a worker has died unseen by its pool, which waits for the rest of a result."""
+    """What is done; nothing if a worker has died unseen by its pool, which waits for the rest of a result.
+
+    Raises:
+        Stopped: If the user asks for it meanwhile.
+    """
     unseen = 0
     while flying and unseen < 3:
+        check()
         done, _ = wait(flying, LOOK_EVERY_S, FIRST_COMPLETED)
         if done:
             return done
@@ -230,7 +237,6 @@ def _alone(work: Callable[[Job], Result], job: Job, pool: WorkerPool) -> Future[
         done = set()
     future = next(iter(done), None)
     if future is None or isinstance(future.exception(), BrokenProcessPool):
-        _stop_if_asked()
         return _lost()
     return future
 
@@ -248,9 +254,3 @@ def _lost(text: str | None = None) -> Future[Result]:
     future: Future[Result] = Future()
     future.set_exception(Lost() if text is None else Lost(text))
     return future
-
-
-def _stop_if_asked() -> None:
-    """A process that an interrupt ended is no case's fault."""
-    if interrupt.asked():
-        raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bisc.pipeline.rows import SKIPPED, read_rows
-from bisc.system.scratch import PARTIAL
+from bisc.system.files import PARTIAL
 from tests.robustness.crash_harness import Command
 
 NAME = "Tiny"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bisc.system.scratch import PARTIAL
+from bisc.system.files import PARTIAL
 
 SCRIPT = Path(__file__).with_name("crash_command.py")
 LINE = "interrupted"

@@ -96,12 +96,13 @@ def read_simulation(folder: Path) -> None:
 def read_cache(folder: Path) -> None:
     """Index the case, then cut patches as training does."""
     from bisc.preprocessing.normalise import Intensity
-    from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions, open_regions
+    from bisc.preprocessing.regions import _points
+    from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 
-    open_regions.cache_clear()
-    policy = SamplingPolicy(0.4, 0.3, jitter=True)
+    _points.cache_clear()
+    policy = SamplingPolicy(0.4, 0.3, (0.0, 0.0, 0.0))
     sampler = Sampler(
-        index_regions([folder], (0.0, 0.0, 0.0)),
+        index_regions([folder]),
         (8, 8, 8),
         2,
         policy,

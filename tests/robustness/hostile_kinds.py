@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from bisc.core.volume import NativeGrid
 from bisc.imageio import write_image
-from bisc.system.scratch import PARTIAL
+from bisc.system.files import PARTIAL
 from tests.support.stub_model import kidneys
 from tests.support.training_fixtures import STORED
 

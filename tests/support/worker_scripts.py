@@ -10,8 +10,7 @@ from pathlib import Path
 
 from bisc.system import interrupt
 from bisc.system.cases import process_pool, run_cases
-from bisc.system.files import atomic_file, remove_partial
-from bisc.system.scratch import PARTIAL
+from bisc.system.files import PARTIAL, atomic_file, remove_partial
 
 if __name__ != "__main__" and sys.argv[1] == "dies at import":
     os._exit(1)  # in a worker, which imports this file again

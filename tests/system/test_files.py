@@ -17,9 +17,8 @@ import pytest
 
 from bisc.core.errors import InputError, WorkError
 from bisc.system.cases import process_pool, run_cases
-from bisc.system.files import atomic_file, atomic_folder, make_folder, remove_partial, write_bytes, write_text
+from bisc.system.files import PARTIAL, atomic_file, atomic_folder, make_folder, remove_partial, write_bytes, write_text
 from bisc.system.jsonfile import Document, load_json, parse_json, save_json, to_json
-from bisc.system.scratch import PARTIAL
 
 
 class Spec(Document, frozen=True):

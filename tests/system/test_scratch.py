@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from bisc.system.scratch import FOREIGN_KEPT_S, PARTIAL, is_at_work, meant, scratch_name
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bisc.system import scratch
 from bisc.system.files import atomic_file, remove_partial
 from bisc.system.paths import MAX_NAME_BYTES
-from bisc.system.scratch import FOREIGN_KEPT_S, PARTIAL, is_at_work, meant, scratch_name
 
 PID = os.getpid()
 WRITER = (

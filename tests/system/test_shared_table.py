@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from bisc.core.errors import InputError
 from bisc.pipeline.rows import TABLE, PredictionRow, merge_rows, read_rows, rows_csv
 from bisc.system import shared
-from bisc.system.files import write_text
-from bisc.system.shared import change_text
+from bisc.system.files import change_text, write_text
 from tests.support.noticed import noticed
 
 OLD_HEADER = "case,status,seconds,rois,kidney_ml,tumor_ml,error\n"
@@ -85,7 +84,7 @@ def test_a_run_killed_with_the_lock_holds_up_nobody(tmp_path: Path) -> None:
     path = tmp_path / TABLE
     merge_rows(path, [PredictionRow("a", "ok", 1.0)])
     holder = (
-        "import os, sys\nfrom pathlib import Path\nfrom bisc.system.shared import change_text\n"
+        "import os, sys\nfrom pathlib import Path\nfrom bisc.system.files import change_text\n"
         "def hold():\n    print('held', flush=True)\n    sys.stdin.read()\n    return ''\n"
         "change_text(Path(sys.argv[1]), hold)"
     )

@@ -19,8 +19,7 @@ from bisc.core.errors import WorkError
 from bisc.system import interrupt
 from bisc.system import workers as survive
 from bisc.system.cases import Outcome, process_pool, run_cases
-from bisc.system.files import atomic_file, remove_partial
-from bisc.system.scratch import PARTIAL
+from bisc.system.files import PARTIAL, atomic_file, remove_partial
 from bisc.system.workers import WorkerPool
 
 GUILTY = 2

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bisc.trainers.loader import batches
 
 from bisc.core.errors import WorkError
-from bisc.trainers.loader import batches
 from bisc.trainers.sampler import Sampler
 from tests.support.broken_samplers import DyingSampler, FailingSampler, make_sampler, write_region
 

@@ -16,8 +16,7 @@ from bisc.planners.dataset import load_plan, plan_dataset
 from bisc.planners.fingerprint import SCHEMA_VERSION, Fingerprint
 from bisc.report.finished import known_validation, remember_validation, validation_key
 from bisc.system import files, interrupt
-from bisc.system.files import atomic_folder, scratch_folder, write_text
-from bisc.system.scratch import PARTIAL
+from bisc.system.files import PARTIAL, atomic_folder, scratch_folder, write_text
 from bisc.trainers import loop
 from bisc.trainers.loop import TrainingRun
 from bisc.trainers.settings import run_settings
