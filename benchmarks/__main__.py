@@ -28,8 +28,6 @@ def main() -> None:
     caches = args.out / "work" / "training"
     ours(scans.simulated(args.out / "work" / "raw" / "Simulated", 2), caches)
     run("training", str(next(caches.iterdir())), *common, *peers)
-    run("spans", *common)
-    run("scaling", *common)
     times = [] if args.peer_repeats is None else ["--peer-repeats", str(args.peer_repeats)]
     run("predict", *common, *peers, *times)
 

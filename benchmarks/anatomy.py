@@ -5,7 +5,7 @@
 LABELS_DIR holds case_*/segmentation.nii.gz. Each map goes through the rough grid (128 x 128 in plane, z at 3 mm), is
 degraded there, comes back by the cascade's own interpolation, and is given to each rule. A true kidney is a
 26-connected component of 5 ml or more of the clean map. It is lost where no ROI meets it, cut where no single ROI
-holds all of it. Writes anatomy.csv (a row per case, degradation and rule), anatomy.md and anatomy.png.
+holds all of it. Writes anatomy.csv (a row per case, degradation and rule) and anatomy.md.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.anatomy_report import draw, table
 from benchmarks.degrade import DEGRADATIONS, FUSING, RoughMap, kidneys_of
 from benchmarks.roi_rules import KITS19_RULE, RULES, Mask, Roi
 from bisc.core.box import Box
 from bisc.core.geometry import Geometry, Triple
 from bisc.core.labels import TUMOR
 from bisc.core.volume import Volume
+from bisc.evaluation.tables import to_markdown
 from bisc.imageio import read_labels
 from bisc.inference.cascade import upsample_labels
 from bisc.inference.decision import NO_OFFSETS
@@ -94,7 +94,6 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     frame.to_csv(args.out / "anatomy.csv", index=False)
     (args.out / "anatomy.md").write_text(table(frame), encoding="utf-8")
-    draw(frame, args.out / "anatomy.png")
     print(table(frame), end="")
 
 
@@ -218,6 +217,30 @@ def _holds(box: Box, kidney: TrueKidney) -> bool:
 def _meets(box: Box, kidney: TrueKidney) -> bool:
     low, high = np.subtract(box.start_zyx, 0.5), np.subtract(box.stop_zyx, 0.5)
     return bool(((kidney.points >= low) & (kidney.points <= high)).all(axis=1).any())
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Sums per degradation and rule, in their order of appearance; `cost` is the mean ratio of a case's ROI voxels to
+    those of 'ours' on its clean map."""
+    clean = frame[(frame["degradation"] == CLEAN) & (frame["rule"] == "ours")].set_index("case")["voxels"]
+    frame = frame.assign(cost=frame["voxels"] / frame["case"].map(clean), failed=frame["lost"] + frame["cut"])
+    groups = frame.groupby(["degradation", "rule"], sort=False)
+    sums = groups[["kidneys", "lost", "cut", "failed", "wrong_side"]].sum()
+    return sums.join(groups[["rois", "cost"]].mean()).reset_index()
+
+
+def table(frame: pd.DataFrame) -> str:
+    """Markdown: a row per degradation, the rules side by side."""
+    rows = []
+    for degradation, of in summary(frame).groupby("degradation", sort=False):
+        by_rule = of.set_index("rule")
+        row = {"rough mask": str(degradation), "kidneys": f"{by_rule['kidneys']['ours']:.0f}"}
+        row |= {f"{r}: lost + cut": f"{by_rule['lost'][r]:.0f} + {by_rule['cut'][r]:.0f}" for r in RULES}
+        row["ours: wrong side"] = f"{by_rule['wrong_side']['ours']:.0f}"
+        row["ours: ROIs"] = f"{by_rule['rois']['ours']:.2f}"
+        row |= {f"{r}: cost": f"{by_rule['cost'][r]:.2f}" for r in RULES}
+        rows.append(row)
+    return to_markdown(pd.DataFrame(rows))
 
 
 if __name__ == "__main__":

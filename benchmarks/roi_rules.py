@@ -1,10 +1,10 @@
-"""The ROI rules that are compared: the paper's literal one, this project's first one, and the present one."""
+"""The ROI rules that are compared: the paper's literal one and ours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bisc.core.box import Box
 from bisc.core.geometry import Geometry
 from bisc.preprocessing.kidneys import RoiRule, centred_box, find_kidneys, next_multiple, roi_box
-from bisc.preprocessing.parts import Component, connected_components
+from bisc.preprocessing.parts import connected_components
 
 KITS19_RULE: Final = RoiRule(sides_px=[160, 192], multiple_px=16, margin_mm=6.0, min_kidney_ml=5.0)
 """What bisc_plan_and_preprocess finds on KiTS19."""
@@ -43,39 +43,13 @@ def paper(foreground: Mask, target: Geometry) -> list[Roi]:
     return rois
 
 
-def before(foreground: Mask, target: Geometry) -> list[Roi]:
-    """This project's first rule: components of 5 ml or more; the two largest lead, every other joins the leader whose
-    box is nearer; 6 mm of margin; above 192 the next multiple of 16."""
-    ml = target.voxel_volume_ml
-    plausible = [c for c in connected_components(foreground) if c.n_voxels * ml >= KITS19_RULE.min_kidney_ml]
-    groups = [[c] for c in plausible[:2]]
-    for part in plausible[2:]:
-        min(groups, key=lambda g: _gap_mm(g[0].box, part.box, target)).append(part)
-    rois = []
-    for group in groups:
-        box = group[0].box
-        for part in group[1:]:
-            box = box.union(part.box)
-        rois.append(Roi(roi_box(box, target, KITS19_RULE), _side_by_index(_centre_x(group), target)))
-    return rois
-
-
 def ours(foreground: Mask, target: Geometry) -> list[Roi]:
-    """The present rule."""
+    """The rule of `bisc.preprocessing.kidneys`."""
     found = find_kidneys(foreground, target, KITS19_RULE.min_kidney_ml)
     return [Roi(roi_box(k.reach, target, KITS19_RULE), k.side) for k in found]
 
 
-RULES: Final[Mapping[str, Rule]] = {"paper": paper, "before": before, "ours": ours}
-
-
-def _centre_x(group: list[Component]) -> float:
-    return sum(c.centroid_zyx[2] * c.n_voxels for c in group) / sum(c.n_voxels for c in group)
-
-
-def _gap_mm(a: Box, b: Box, grid: Geometry) -> float:
-    apart: Any = np.maximum(0, np.maximum(np.subtract(a.start_zyx, b.stop_zyx), np.subtract(b.start_zyx, a.stop_zyx)))
-    return float(np.linalg.norm(apart * np.asarray(grid.spacing_mm_zyx)))
+RULES: Final[Mapping[str, Rule]] = {"paper": paper, "ours": ours}
 
 
 def _side_by_index(x_index: float, grid: Geometry) -> str:

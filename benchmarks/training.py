@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from batchgenerators.augmentations.crop_and_pad_augmentations import crop
 from batchgenerators.augmentations.spatial_transformations import augment_mirroring
 from torch import Tensor
@@ -25,7 +26,6 @@ from torch import Tensor
 from benchmarks import table
 from benchmarks.measure import seconds_of
 from benchmarks.peers import install, make_parser
-from benchmarks.step_forms import wait_for
 from bisc.core.geometry import IntTriple
 from bisc.core.labels import labels_of
 from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
@@ -170,6 +170,12 @@ def step_seconds(preprocessed: Path, patch: IntTriple, batch: int, n: int, devic
             waited, stepped = times.wait_s / size, times.step_s / size
             rounds.append({"wait_s": waited, "step_s": waited + stepped, "bare_s": seconds_of(bare) / size})
     return rounds[1:]  # the first one makes the kernels
+
+
+def wait_for(device: Device) -> None:
+    """Until the device has done all it was given."""
+    if device.kind == "cuda":
+        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

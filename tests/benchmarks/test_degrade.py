@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
@@ -37,8 +38,8 @@ def patient(solitary: bool = False) -> RoughMap:
     """Kidneys of 110 x 60 x 60 mm at x = -65 and 65 mm, a tumour of 50 mm on the left one's side."""
     at = GRID.index_to_physical(np.moveaxis(np.indices(GRID.shape_zyx), 0, -1)) - np.array([0.0, 0.0, 105.0])
 
-    def ellipsoid(x: float, radii: tuple[float, float, float]) -> np.ndarray:
-        return np.linalg.norm((at - np.array([x, 0.0, 0.0])) / np.array(radii), axis=-1) <= 1.0
+    def ellipsoid(x: float, radii: tuple[float, float, float]) -> npt.NDArray[np.bool_]:
+        return np.asarray(np.linalg.norm((at - np.array([x, 0.0, 0.0])) / np.array(radii), axis=-1) <= 1.0)
 
     tumor = ellipsoid(95.0, (25.0, 25.0, 25.0))
     organ = ellipsoid(65.0, (30.0, 30.0, 55.0)) | tumor

@@ -19,11 +19,12 @@ from benchmarks.anatomy import (
     judge,
     measure,
     rough_map,
+    summary,
+    table,
     true_kidneys,
 )
-from benchmarks.anatomy_report import draw, summary, table
 from benchmarks.degrade import DEGRADATIONS, FUSING
-from benchmarks.roi_rules import KITS19_RULE, RULES, Roi, before, ours, paper
+from benchmarks.roi_rules import KITS19_RULE, RULES, Roi, ours, paper
 from bisc.core.box import Box
 from bisc.core.geometry import Geometry
 from bisc.imageio import read_labels
@@ -36,6 +37,8 @@ from tests.support.stub_model import PLAN
 MM = Geometry((120, 300, 500), (3.0, 1.0, 1.0))
 QUICK = ("case_00005", "case_00061")
 """A kidney fused on one side, and the volume with the fewest slices."""
+MOST_FAILED = {"missing band": 3, "band, spleen, vertebra": 9, "severed, band, noise": 4}
+"""Kidneys of 331 lost or cut (docs/anatomy.md); by every other degradation none."""
 QUICK_DEGRADATIONS = {CLEAN, "missing band", "tumour severed", "kidneys touching", "horseshoe"}
 
 
@@ -70,15 +73,6 @@ def test_the_papers_rule_by_hand() -> None:
         ((32, 192, 192), "left"),
         ((48, 192, 192), "right"),
     ]
-
-
-def test_the_first_rule_by_hand() -> None:
-    """Every other component joins the nearer of the two largest: 200 + 12 voxels of margin are 224."""
-    mask = np.zeros(MM.shape_zyx, bool)
-    mask[10:42, 40:110, 20:190] = True
-    mask[10:40, 40:140, 230:430] = True
-    mask[60:70, 40:80, 20:60] = True
-    assert [roi.box.shape_zyx for roi in before(mask, MM)] == [(48, 224, 224), (64, 192, 192)]
 
 
 def maps_of(shared_folder: Path) -> dict[str, Path]:
@@ -130,31 +124,18 @@ def frame(shared_folder: Path) -> pd.DataFrame:
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_all_of_kits19_here(frame: pd.DataFrame, tmp_path: Path) -> None:
-    """0 lost or cut on clean maps; on every degradation at most a third of the paper's rule's losses."""
+def test_all_of_kits19_here(frame: pd.DataFrame) -> None:
+    """None lost or cut on clean maps, each with a ROI of its own; degraded, no more than were when the rule was made,
+    and at most a third of the paper's rule's losses."""
     sums = summary(frame).set_index(["degradation", "rule"])
     assert set(frame["degradation"]) == {CLEAN, *DEGRADATIONS}
     assert frame["case"].nunique() == 167
     assert sums.loc[(CLEAN, "ours"), "kidneys"] == 331
     for name in (CLEAN, *DEGRADATIONS):
-        ours_failed, paper_failed = (int(sums.loc[(name, rule), "failed"]) for rule in ("ours", "paper"))
-        assert ours_failed <= paper_failed / 3, name
-        assert ours_failed <= int(sums.loc[(name, "before"), "failed"]) + (name == "horseshoe"), name
-        assert sums.loc[(name, "ours"), "lost"] == 0, name
-    for name in (CLEAN, "rough grid", "noisy border", "tumour severed", "kidneys touching"):
-        assert sums.loc[(name, "ours"), "failed"] == 0, name
+        assert sums["failed"][name, "ours"] <= sums["failed"][name, "paper"] / 3, name
+        assert sums["failed"][name, "ours"] <= MOST_FAILED.get(name, 0), name
+        assert sums["lost"][name, "ours"] == 0, name
     assert sums.loc[(CLEAN, "ours"), "wrong_side"] == 0
+    clean = frame[(frame["degradation"] == CLEAN) & (frame["rule"] == "ours")]
+    assert (clean["rois"] == clean["kidneys"]).all()
     assert table(frame).count("\n") == 2 + 1 + len(DEGRADATIONS)
-    draw(frame, tmp_path / "anatomy.png")
-    assert (tmp_path / "anatomy.png").stat().st_size < 200_000
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3600)
-def test_clean_maps_keep_the_rois_they_had(frame: pd.DataFrame) -> None:
-    """The same number of ROIs as by the first rule, and within 1 % of their voxels: step 5 hardly ever speaks up."""
-    clean = frame[frame["degradation"] == CLEAN].set_index("case")
-    now, then = (clean[clean["rule"] == rule] for rule in ("ours", "before"))
-    assert now["rois"].equals(then["rois"])
-    assert (now["voxels"] >= then["voxels"]).all()
-    assert 1.0 <= now["voxels"].sum() / then["voxels"].sum() <= 1.01
