@@ -30,8 +30,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) bisc_demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) bisc_demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -1,1 +1,1 @@
-"""Fingerprint, spacing, ROI, memory, planner."""
+"""From what was measured to a plan: fingerprint, spacing, ROI sides, memory, splits."""

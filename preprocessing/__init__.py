@@ -1,1 +1,1 @@
-"""Crop, resample, normalise, edges, cache."""
+"""Voxels made ready: kidneys and their ROIs, resampling, intensities, edges, caches."""

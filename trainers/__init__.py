@@ -1,1 +1,1 @@
-"""Splits, sampler, augmentation, loop, rough, fine."""
+"""Training of one stage: presets, batches, optimisers, the loop."""

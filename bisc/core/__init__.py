@@ -1,1 +1,1 @@
-"""Small frozen types and helpers that everything else stands on; neither torch nor SimpleITK."""
+"""Types alone: geometry, box, volume, labels, choices, errors; no files, no processes."""

@@ -1,1 +1,1 @@
-"""The cascade at prediction: model files, sliding, rough, fine, decision, folders of cases."""
+"""From an image to labels: models, windows, the cascade, the decision."""

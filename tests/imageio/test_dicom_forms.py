@@ -69,7 +69,9 @@ def test_lossy_jpeg_of_12_bits_is_what_itk_makes_of_it(tmp_path: Path) -> None:
 
 def test_the_table_stands_in_the_documentation(repository: Path) -> None:
     """As `python -m tests.support.dicom_table` writes it."""
-    assert (repository / "docs" / "reliability.md").read_text(encoding="utf-8").endswith("\n\n" + markdown())
+    assert (
+        (repository / "docs" / "reference" / "dicom_forms.md").read_text(encoding="utf-8").endswith("\n\n" + markdown())
+    )
 
 
 def test_the_table_is_a_matrix() -> None:

@@ -1,4 +1,4 @@
-"""The table in docs/hostile_input.md, made from the kinds themselves; run as a script, this renews it."""
+"""The table in docs/reference/hostile_input.md, made from the kinds themselves; run as a script, this renews it."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    page = Path(__file__).parents[2] / "docs" / "hostile_input.md"
+    page = Path(__file__).parents[2] / "docs" / "reference" / "hostile_input.md"
     page.write_text(page.read_text(encoding="utf-8").partition(TITLE)[0] + markdown(), encoding="utf-8")

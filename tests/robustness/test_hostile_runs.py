@@ -58,10 +58,14 @@ def test_a_run_ends_in_one_line(
 
 
 def test_the_table_has_its_kinds_and_stands_in_the_documentation(repository: Path) -> None:
-    """At least 60, each by one name, and docs/hostile_input.md as they are now."""
+    """At least 60, each by one name, and docs/reference/hostile_input.md as they are now."""
     names = [kind.name for _, kinds in CASE_KINDS for kind in kinds] + [kind.name for kind in RUN_KINDS]
     assert len(names) == len(set(names)) >= LEAST_KINDS
-    assert (repository / "docs" / "hostile_input.md").read_text(encoding="utf-8").endswith("\n\n" + markdown())
+    assert (
+        (repository / "docs" / "reference" / "hostile_input.md")
+        .read_text(encoding="utf-8")
+        .endswith("\n\n" + markdown())
+    )
 
 
 def typed(command: str, argv: Sequence[object], home: Path) -> Run:

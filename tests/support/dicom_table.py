@@ -1,4 +1,4 @@
-"""The DICOM forms of docs/reliability.md: what each is, and whether it is read right or refused.
+"""The DICOM forms of docs/reference/dicom_forms.md: what each is, and whether it is read right or refused.
 
 `python -m tests.support.dicom_table` renews the table.
 """
@@ -375,5 +375,5 @@ def markdown() -> str:
 
 
 if __name__ == "__main__":
-    page = Path(__file__).parents[2] / "docs" / "reliability.md"
+    page = Path(__file__).parents[2] / "docs" / "reference" / "dicom_forms.md"
     page.write_text(page.read_text(encoding="utf-8").partition(TITLE)[0] + markdown(), encoding="utf-8")
