@@ -97,7 +97,7 @@ def forms(region: Region, intensity: Intensity, folder: Path) -> dict[str, tuple
 
 def packed_bytes(region: Region) -> int:
     """Of a region's targets on disk."""
-    file = region.targets_file
+    file = region.file("targets.lz4")
     return file.stat().st_size if file.exists() else 0
 
 
