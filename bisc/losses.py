@@ -1,23 +1,37 @@
-"""The losses by name, of one branch and of the three."""
+"""The losses by name, of one branch and of the three. A function marked `@loss` here is all that a new one needs.
+
+Commands offer the names before torch, whose import takes seconds, is there: hence the imports inside the functions.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from bisc.core.choices import LossName
+from bisc.core.errors import InputError
 from bisc.core.labels import KIDNEY_EDGE_BIT, LABEL_MASK, TUMOR_EDGE_BIT
 
-BranchLoss = Callable[[Tensor, Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DICE_SMOOTH: Final = 1e-5
 
+LOSSES: Final[dict[str, Callable[..., Tensor]]] = {}
+"""Losses of one branch by name, from (batch, channels, z, y, x) logits and (batch, z, y, x) int64 class indices to a
+scalar. One that takes a `threshold` is given the run's (`--loss-threshold`)."""
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def loss(function: F) -> F:
+    """Offer a function as a loss of its name."""
+    LOSSES[function.__name__] = function
+    return function
+
+
+@loss
 def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0) -> Tensor:
     """The paper's balanced cross-entropy (equation 1), over all voxels of the batch.
 
@@ -37,6 +51,8 @@ def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0) -> Tenso
     Returns:
         A scalar.
     """
+    import torch
+
     n_channels = logits.shape[1]
     log_p = torch.log_softmax(logits.float(), dim=1).gather(1, target[:, None])[:, 0]
     hard = (1.0 - log_p.detach().exp()) > threshold
@@ -52,35 +68,43 @@ def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0) -> Tenso
     return -torch.stack(means).sum() / present.sum()
 
 
+@loss
 def ce(logits: Tensor, target: Tensor) -> Tensor:
     """Plain cross-entropy, the mean over all voxels: the paper's baseline. Arguments as `balanced_ce`."""
-    return F.cross_entropy(logits.float(), target)
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits.float(), target)
 
 
+@loss
 def dice_ce(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy plus 1 - mean soft Dice of the foreground channels over the batch (nnU-Net's compound loss).
 
     Soft Dice of channel c: 2 sum p y / (sum p + sum y), Isensee et al. 2021, here over the whole batch, so that a
     patch without a tumour does not count as a total miss. Arguments as `balanced_ce`.
     """
+    from torch.nn.functional import cross_entropy, one_hot
+
     logits = logits.float()
     p = logits.softmax(dim=1)
-    y = F.one_hot(target, logits.shape[1]).movedim(-1, 1).to(p.dtype)
+    y = one_hot(target, logits.shape[1]).movedim(-1, 1).to(p.dtype)
     axes = (0, *range(2, p.ndim))
     overlap = (p * y).sum(axes)
     total = p.sum(axes) + y.sum(axes)
     dice = (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH)
-    return F.cross_entropy(logits, target) + 1.0 - dice[1:].mean()
+    return cross_entropy(logits, target) + 1.0 - dice[1:].mean()
 
 
-def loss_by_name(name: LossName, threshold: float) -> BranchLoss:
-    """The branch loss called `name`; `threshold` is T of the balanced loss and unused by the others."""
-    losses: dict[LossName, BranchLoss] = {
-        "balanced_ce": partial(balanced_ce, threshold=threshold),
-        "ce": ce,
-        "dice_ce": dice_ce,
-    }
-    return losses[name]
+def loss_by_name(name: str, threshold: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """The branch loss called `name`; `threshold` goes to one that takes it.
+
+    Raises:
+        InputError: If there is none of that name.
+    """
+    if name not in LOSSES:
+        raise InputError("--loss", f"no loss {name!r}", " or ".join(LOSSES))
+    function = LOSSES[name]
+    return partial(function, threshold=threshold) if "threshold" in inspect.signature(function).parameters else function
 
 
 class BranchTargets(NamedTuple):
@@ -93,11 +117,11 @@ class BranchTargets(NamedTuple):
 
 def unpack_targets(packed: Tensor) -> BranchTargets:
     """Split the cached (batch, z, y, x) uint8 targets: two bits of label, one bit for each edge."""
-    whole = packed.to(torch.int64)
+    whole = packed.long()
     return BranchTargets(
         whole & LABEL_MASK,
-        (whole & KIDNEY_EDGE_BIT != 0).to(torch.int64),
-        (whole & TUMOR_EDGE_BIT != 0).to(torch.int64),
+        (whole & KIDNEY_EDGE_BIT != 0).long(),
+        (whole & TUMOR_EDGE_BIT != 0).long(),
     )
 
 
@@ -105,15 +129,20 @@ class SCUNetLoss:
     """Mean of one named loss over the region, kidney-edge and tumour-edge branches.
 
     Args:
-        name: 'balanced_ce', 'ce' or 'dice_ce'.
+        name: One of `LOSSES`.
         threshold: T of equation 1.
+
+    Raises:
+        InputError: If there is no loss of that name.
     """
 
-    def __init__(self, name: LossName, threshold: float = 0.0) -> None:
+    def __init__(self, name: str, threshold: float = 0.0) -> None:
         self.name = name
         self.branch_loss = loss_by_name(name, threshold)
 
     def __call__(self, logits: tuple[Tensor, Tensor, Tensor], targets: BranchTargets) -> Tensor:
         """A scalar from (region, kidney edge, tumour edge) logits; the branches weigh the same."""
+        import torch
+
         losses = [self.branch_loss(a, b) for a, b in zip(logits, targets, strict=True)]
         return torch.stack(losses).mean()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bisc.core.choices import LossName, OptimizerName
+from msgspec.structs import replace
+
+from bisc.core.choices import OptimizerName
 from bisc.core.errors import InputError
 from bisc.system.jsonfile import Document
 
@@ -15,7 +17,7 @@ class StageBudget(Document, frozen=True):
     """By which loss and optimiser, how fast and how long one stage trains, and caps on the plan's sizes (None: as
     planned)."""
 
-    loss: LossName
+    loss: str
     optimizer: OptimizerName
     learning_rate: float
     epochs: int
@@ -41,6 +43,18 @@ class Preset(Document, frozen=True):
 DEFAULT_THRESHOLD: Final = 0.0
 """T of equation 1: every voxel counts (docs/losses.md)."""
 
+PAPER: Final = StageBudget(loss="balanced_ce", optimizer="adam", learning_rate=1e-4, epochs=20, iterations=4000)
+BRIEF: Final = StageBudget(
+    loss="dice_ce",
+    optimizer="muon",
+    learning_rate=0.06,
+    epochs=2,
+    iterations=20,
+    max_batch=2,
+    max_features=8,
+    max_patch_zyx=(24, 128, 128),
+)
+
 PRESETS: Final[dict[str, Preset]] = {
     preset.name: preset
     for preset in (
@@ -50,8 +64,8 @@ PRESETS: Final[dict[str, Preset]] = {
             loss_threshold=DEFAULT_THRESHOLD,
             schedule="constant",
             mirror_axes=(0, 1, 2),
-            rough=StageBudget(loss="balanced_ce", optimizer="adam", learning_rate=1e-4, epochs=20, iterations=4000),
-            fine=StageBudget(loss="balanced_ce", optimizer="adam", learning_rate=1e-4, epochs=20, iterations=4000),
+            rough=PAPER,
+            fine=PAPER,
         ),
         Preset(
             name="demo",
@@ -59,26 +73,8 @@ PRESETS: Final[dict[str, Preset]] = {
             loss_threshold=DEFAULT_THRESHOLD,
             schedule="cosine",
             mirror_axes=(2,),
-            rough=StageBudget(
-                loss="dice_ce",
-                optimizer="muon",
-                learning_rate=0.06,
-                epochs=2,
-                iterations=36,
-                max_batch=2,
-                max_features=8,
-                max_patch_zyx=(24, 128, 128),
-            ),
-            fine=StageBudget(
-                loss="dice_ce",
-                optimizer="muon",
-                learning_rate=0.06,
-                epochs=12,
-                iterations=100,
-                max_batch=2,
-                max_features=8,
-                max_patch_zyx=(32, 64, 64),
-            ),
+            rough=replace(BRIEF, iterations=36),
+            fine=replace(BRIEF, epochs=12, iterations=100, max_patch_zyx=(32, 64, 64)),
         ),
         Preset(
             name="quick",
@@ -86,26 +82,8 @@ PRESETS: Final[dict[str, Preset]] = {
             loss_threshold=DEFAULT_THRESHOLD,
             schedule="cosine",
             mirror_axes=(2,),
-            rough=StageBudget(
-                loss="dice_ce",
-                optimizer="muon",
-                learning_rate=0.06,
-                epochs=2,
-                iterations=20,
-                max_batch=2,
-                max_features=8,
-                max_patch_zyx=(24, 128, 128),
-            ),
-            fine=StageBudget(
-                loss="dice_ce",
-                optimizer="muon",
-                learning_rate=0.06,
-                epochs=2,
-                iterations=40,
-                max_batch=2,
-                max_features=8,
-                max_patch_zyx=(32, 64, 64),
-            ),
+            rough=BRIEF,
+            fine=replace(BRIEF, iterations=40, max_patch_zyx=(32, 64, 64)),
         ),
     )
 }

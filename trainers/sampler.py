@@ -211,7 +211,7 @@ def batches(
     except RuntimeError as error:
         if not str(error).startswith("DataLoader"):
             raise
-        raise WorkError(_what_happened(str(error), waiting_for[0], sampler)) from error
+        raise WorkError(_what_happened(str(error), waiting_for[0], sampler, wait_s)) from error
     finally:
         if isinstance(loader, _MultiProcessingDataLoaderIter):
             loader._shutdown_workers()  # now: an error's traceback may keep the loader for long
@@ -238,8 +238,8 @@ def _in_turn(loader: Iterator[Batch | BiscError], waiting_for: list[int]) -> Ite
         waiting_for[0] += 1
 
 
-def _what_happened(words: str, step: int, sampler: Sampler) -> str:
+def _what_happened(words: str, step: int, sampler: Sampler, wait_s: float) -> str:
     if "timed out" in words:
-        return f"no batch within {words.split()[-2]} s at step {step}; is the disk there? {MEND}"
+        return f"no batch within {wait_s:g} s at step {step}; is the disk there? {MEND}"
     cases = ", ".join(sorted({pick.region.folder.name for pick in sampler.draw(step)}))
     return f"a loader process died at step {step} ({cases}) or soon after, most often for want of memory; {MEND}"

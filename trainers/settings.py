@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisc.core.choices import LossName, OptimizerName, Stage
+from bisc.core.choices import OptimizerName, Stage
 from bisc.core.geometry import IntTriple
 from bisc.planners.memory import norm_for
 from bisc.planners.plan import Plan, StagePlan
@@ -19,7 +19,7 @@ class RunSettings(Document, frozen=True):
     stage: Stage
     fold: int
     preset: str
-    loss: LossName
+    loss: str
     loss_threshold: float
     optimizer: OptimizerName
     epochs: int
@@ -48,7 +48,7 @@ def run_settings(
     fold: int,
     preset: Preset,
     precision: str,
-    loss: LossName | None = None,
+    loss: str | None = None,
     loss_threshold: float | None = None,
     epochs: int | None = None,
     iterations: int | None = None,

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int, positive_int, run_command
-from bisc.core.choices import LOSS_NAMES, PRECISIONS, STAGES
+from bisc.core.choices import PRECISIONS, STAGES
 from bisc.core.errors import InputError
+from bisc.losses import LOSSES
 from bisc.planners.dataset import load_plan, load_splits
 from bisc.system.files import remove_partial
 from bisc.system.memory import usable_cores
@@ -28,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=STAGES, help="rough finds the kidneys, fine segments their ROIs")
     parser.add_argument("fold", help="fold number, or all")
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="a preprocessed data set (default: the only one)")
-    parser.add_argument("--loss", choices=LOSS_NAMES, help="default: the preset's")
+    parser.add_argument("--loss", choices=tuple(LOSSES), help="default: the preset's")
     parser.add_argument("--loss-threshold", type=float, metavar="T", help="T of the balanced loss, 0 <= T < 1")
     parser.add_argument("--preset", default="paper", help=f"default: paper. {presets}")
     parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the preset's")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-LossName = Literal["balanced_ce", "ce", "dice_ce"]
-LOSS_NAMES: Final[tuple[LossName, ...]] = get_args(LossName)
-
 OptimizerName = Literal["adam", "muon"]
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")

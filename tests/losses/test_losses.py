@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from math import exp, log
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +14,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bisc.core.choices import LOSS_NAMES
+from bisc.cli import train
+from bisc.core.errors import InputError
 from bisc.core.labels import pack_targets
-from bisc.losses import SCUNetLoss, balanced_ce, ce, dice_ce, loss_by_name, unpack_targets
-from tests.support.training_fixtures import use_one_thread
+from bisc.losses import LOSSES, SCUNetLoss, balanced_ce, ce, dice_ce, loss_by_name, unpack_targets
+from bisc.network.checkpoint import load_checkpoint
+from bisc.trainers import loop
+from bisc.trainers.presets import PRESETS
+from tests.support.training_fixtures import NAME, TINY, planned, use_one_thread
 
 use_one_thread()
 
@@ -158,7 +165,7 @@ def test_losses_stay_finite_far_out() -> None:
     """A voxel wrong by 300 logits costs 300, not infinity, in half precision too."""
     for dtype in (torch.float32, torch.bfloat16):
         logits = voxels((300.0, 0.0), (0.0, 300.0)).to(dtype).requires_grad_()
-        for name in LOSS_NAMES:
+        for name in LOSSES:
             loss = loss_by_name(name, 0.5)(logits, classes(1, 0))
             loss.backward()
             assert 250 < float(loss.detach()) < 350
@@ -173,7 +180,7 @@ def test_names_give_the_losses_they_say() -> None:
     assert float(loss_by_name("dice_ce", 0.22)(TWO, classes(0, 1))) == float(dice_ce(TWO, classes(0, 1)))
 
 
-@pytest.mark.parametrize("name", LOSS_NAMES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_branches_weigh_the_same(name: str) -> None:
     """The loss of the network is the mean of its branches' losses."""
     generator = torch.Generator().manual_seed(3)
@@ -181,9 +188,9 @@ def test_branches_weigh_the_same(name: str) -> None:
     packed = torch.randint(0, 3, (2, 2, 2, 2), generator=generator, dtype=torch.uint8)
     packed |= torch.randint(0, 4, packed.shape, generator=generator, dtype=torch.uint8) << 2
     targets = unpack_targets(packed)
-    one = loss_by_name(name, 0.1)  # type: ignore[arg-type]
+    one = loss_by_name(name, 0.1)
     mean = sum(float(one(a, b)) for a, b in zip(logits, targets, strict=True)) / 3
-    assert float(SCUNetLoss(name, 0.1)(logits, targets)) == pytest.approx(mean)  # type: ignore[arg-type]
+    assert float(SCUNetLoss(name, 0.1)(logits, targets)) == pytest.approx(mean)
 
 
 def test_unpacked_targets_are_what_was_packed() -> None:
@@ -203,3 +210,44 @@ def test_a_sure_network_pays_what_its_certainty_says() -> None:
     """-log p of p = e^10 / (e^10 + 1) for every voxel, whatever the classes' sizes."""
     logits = voxels(*[(10.0, 0.0)] * 5, (0.0, 10.0))
     assert float(balanced_ce(logits, classes(0, 0, 0, 0, 0, 1))) == pytest.approx(log(1 + exp(-10.0)), rel=1e-2)
+
+
+def test_a_loss_is_added_by_one_function(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    """`focal`, as docs show it: the parser offers it, a training by the command uses it, and says so."""
+    home = planned(tmp_path_factory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(LOSSES, "focal", focal)
+        patch.setitem(PRESETS, "tiny", TINY)
+        patch.setattr(loop, "VALIDATION_BATCHES", 1)
+        patch.setenv("BISC_PREPROCESSED", str(home / "preprocessed"))
+        patch.setenv("BISC_RESULTS", str(tmp_path))
+        brief = ["--preset", "tiny", "--epochs", "1", "--iterations", "1", "--device", "cpu", "--no-validation"]
+        assert train.main(["rough", "0", "-d", NAME, "--loss", "focal", *brief]) == 0
+        assert "focal" in train.build_parser().format_help()
+    saved = load_checkpoint(tmp_path / NAME / "rough" / "fold_0" / "checkpoint_last.pt")
+    assert (saved.settings["loss"], saved.step) == ("focal", 1)
+
+
+def focal(logits: Tensor, target: Tensor) -> Tensor:
+    """Focal loss (Lin et al. 2017), gamma 2: cross-entropy, each voxel weighed by (1 - p)^2."""
+    log_p = logits.float().log_softmax(dim=1).gather(1, target[:, None])
+    return -((1 - log_p.exp()) ** 2 * log_p).mean()
+
+
+def test_focal_of_two_voxels() -> None:
+    """Probabilities 3/4 and 4/5 of the right classes."""
+    expected = -((1 / 4) ** 2 * log(3 / 4) + (1 / 5) ** 2 * log(4 / 5)) / 2
+    assert float(focal(TWO, classes(0, 1))) == pytest.approx(expected)
+
+
+def test_an_unknown_loss_is_refused_with_the_known_ones() -> None:
+    """From Python, where no parser looks at the name first."""
+    with pytest.raises(InputError, match="--loss: no loss 'none'; expected balanced_ce or ce or dice_ce"):
+        SCUNetLoss("none")
+
+
+def test_the_names_are_there_without_torch() -> None:
+    """Whose import takes seconds: --help is quick."""
+    script = "import sys, bisc.losses, bisc.cli.train as t; t.build_parser(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -16,7 +16,7 @@ import pytest
 from bisc.core.box import Box
 from bisc.core.errors import InputError
 from bisc.core.geometry import as_int_triple
-from bisc.core.labels import KIDNEY_EDGE_BIT, TUMOR_EDGE_BIT, labels_of
+from bisc.core.labels import KIDNEY, KIDNEY_EDGE_BIT, TUMOR, TUMOR_EDGE_BIT, labels_of
 from bisc.core.volume import Volume
 from bisc.imageio import CaseImage, read_image, read_labels, write_image
 from bisc.imageio.dataset import find_raw_dataset
@@ -202,7 +202,7 @@ def test_points_and_records_agree_with_the_targets(job: CacheJob) -> None:
             assert entry.shape_zyx == region.targets.shape
             assert entry.kidney_voxels == (found == 1).sum()
             assert entry.tumor_voxels == (found == 2).sum()
-            for points, label in ((region.kidney_points, 1), (region.tumor_points, 2)):
+            for points, label in ((region.points(KIDNEY), 1), (region.points(TUMOR), 2)):
                 assert points.dtype == np.int16
                 assert len(points) == min(2000, (found == label).sum())
                 assert len(np.unique(points, axis=0)) == len(points)
@@ -225,7 +225,7 @@ def test_cases_without_tumour_or_kidney(job: CacheJob) -> None:
     rewrite_labels(job, {2: 1})
     assert cache_case(job)
     for region in load_regions(job.root / "fine" / job.case.name):
-        assert region.tumor_points.shape == (0, 3)
+        assert region.points(TUMOR).shape == (0, 3)
         assert not (region.targets & TUMOR_EDGE_BIT).any()
     rewrite_labels(job, {1: 0})
     assert cache_case(job)
@@ -312,7 +312,7 @@ def test_targets_of_a_window_are_those_of_the_whole(job: CacheJob) -> None:
     """Wherever the window lies to the marked box: around, inside, across its border, beside it."""
     cache_case(job)
     (region,) = load_regions(job.root / "rough" / job.case.name)
-    whole, marked = region.targets, region.marked
+    whole, marked = region.targets, region.record.marked
     assert marked == Box.of_mask(whole)
     assert marked is not None
     first = Box((0, 0, 0), (1, 1, 1))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
 from bisc.preprocessing.cache import CaseRecord
 from bisc.preprocessing.normalise import Intensity
@@ -22,9 +23,9 @@ from bisc.trainers.sampler import Batch, Sampler, SamplingPolicy, index_regions
 
 NUMBERS_AS_THEY_ARE = Intensity(clip_low_hu=0.0, clip_high_hu=255.0, mean_hu=0.0, std_hu=1.0)
 """A level is its own network input, and air is 0."""
-ANYWHERE = SamplingPolicy(p_tumor=0.0, p_kidney=0.0, jitter=False)
-TUMOR_ALWAYS = SamplingPolicy(p_tumor=1.0, p_kidney=0.0, jitter=False)
-KIDNEY_ALWAYS = SamplingPolicy(p_tumor=0.0, p_kidney=1.0, jitter=False)
+ANYWHERE = SamplingPolicy(p_tumor=0.0, p_kidney=0.0)
+TUMOR_ALWAYS = SamplingPolicy(p_tumor=1.0, p_kidney=0.0)
+KIDNEY_ALWAYS = SamplingPolicy(p_tumor=0.0, p_kidney=1.0)
 
 
 def write_region(folder: Path, labels: npt.NDArray[np.uint8]) -> Path:
@@ -46,11 +47,10 @@ def make_sampler(
     policy: SamplingPolicy = ANYWHERE,
     kind: type[Sampler] = Sampler,
     mirror_axes: tuple[int, ...] = (0, 1, 2),
-    room_mm_zyx: tuple[float, float, float] = (0.0, 0.0, 0.0),
     batch_size: int = 2,
 ) -> Sampler:
     """A sampler of seed 5 over cached cases."""
-    return kind(index_regions(folders, room_mm_zyx), patch, batch_size, policy, 5, NUMBERS_AS_THEY_ARE, mirror_axes)
+    return kind(index_regions(folders), patch, batch_size, policy, 5, NUMBERS_AS_THEY_ARE, mirror_axes)
 
 
 @dataclass(frozen=True)
@@ -83,4 +83,15 @@ class FailingSampler(Sampler):
         """Or an error."""
         if step == 1:
             raise ValueError("not a patch")
+        return super().batch(step)
+
+
+@dataclass(frozen=True)
+class DamagedSampler(Sampler):
+    """Its second batch is cut from a file at fault."""
+
+    def batch(self, step: int) -> Batch:
+        """Or an error of the package's."""
+        if step == 1:
+            raise InputError("image.npy", "is damaged", mend="mend it")
         return super().batch(step)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from bisc.system import interrupt
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.files import PARTIAL, atomic_file, remove_partial
 
@@ -27,8 +28,11 @@ def pid(job: int) -> int:
 
 
 def half_written(folder: Path) -> int:
-    (folder / f"{PARTIAL}{os.getpid()}-of-a-worker").write_text("half")
-    return os.getpid()
+    with suppress(FileExistsError):
+        (folder / f"{PARTIAL}of-a-worker").touch(exist_ok=False)
+        say(os.getpid())
+    time.sleep(60.0)
+    return 0
 
 
 def dies_at_import(folder: Path) -> None:
@@ -46,30 +50,47 @@ def half_of_a_result(folder: Path) -> None:
 
 def waits(folder: Path) -> None:
     with process_pool(2) as pool:
-        for worker in sorted({outcome.result for outcome in run_cases(pid, range(4), pool, "test")}):
+        for worker in sorted({outcome.result or 0 for outcome in run_cases(pid, range(4), pool, "test")}):
             say(worker)
         time.sleep(60.0)
 
 
-def stuck(folder: Path) -> None:
-    """A worker's unfinished file, one of ours, and a main thread that does not hear."""
+def run_as_command(work: Callable[[], object]) -> None:
+    """`work` as the only thing that bisc_x does."""
+    from bisc.cli.common import make_parser, run_command
+    from bisc.cli.entry import run_process
+
+    def run(_: argparse.Namespace) -> int:
+        work()
+        return 0
+
+    run_process("bisc_x", lambda: lambda _: run_command(make_parser("bisc_x", "", ""), run, []))
+
+
+def pool(folder: Path) -> None:
+    """Two cases that take a minute each, of which one has written half a file."""
     remove_partial(folder)
-    interrupt.watch()
-    with (
-        interrupt.handled(),
-        interrupt.answering("stuck: interrupted"),
-        interrupt.last_resort(lambda: say("hook")),
-        process_pool(2) as pool,
-    ):
-        assert pool is not None
-        worker = pool.submit(half_written, folder).result()
-        # A thread that the end takes by surprise must not speak beside the command's one line.
-        threading.Thread(target=pool.submit(time.sleep, 60.0).result, daemon=True).start()
-        with atomic_file(folder / "ours.txt") as scratch:
-            scratch.write_text("half")
-            with interrupt.shielded():  # deaf, as in a convolution
-                say(worker)
-                time.sleep(60.0)
+
+    def work() -> None:
+        with process_pool(2) as workers:
+            run_cases(half_written, [folder, folder], workers, "test")
+
+    run_as_command(work)
+
+
+def here(folder: Path) -> None:
+    """Cases of a second each, in this process."""
+    run_as_command(lambda: run_cases(slow_file, [folder / "0.txt", folder / "1.txt"], None, "test"))
+
+
+def slow_file(target: Path) -> int:
+    with atomic_file(target) as scratch:
+        scratch.write_text("half")
+        say("writing")
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            time.sleep(0.01)
+    return 0
 
 
 def writes(folder: Path) -> None:
@@ -80,11 +101,15 @@ def writes(folder: Path) -> None:
 
 
 def imports(folder: Path) -> None:
-    from bisc.cli.entry import run_process
+    from bisc.cli.common import make_parser, run_command
+    from bisc.cli.entry import Main, run_process
 
-    def load():
+    def load() -> Main:
         say("importing")
-        time.sleep(60.0)
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            time.sleep(0.01)
+        return lambda _: run_command(make_parser("bisc_x", "", ""), lambda _: 0, [])
 
     run_process("bisc_x", load, [])
 
@@ -94,7 +119,8 @@ if __name__ == "__main__":
         "dies at import": dies_at_import,
         "half a result": half_of_a_result,
         "waits": waits,
-        "stuck": stuck,
+        "pool": pool,
+        "here": here,
         "writes": writes,
         "imports": imports,
     }

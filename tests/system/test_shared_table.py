@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bisc.core.errors import InputError
 from bisc.pipeline.rows import TABLE, PredictionRow, merge_rows, read_rows, rows_csv
-from bisc.system import shared
+from bisc.system import files
 from bisc.system.files import change_text, write_text
 from tests.support.noticed import noticed
 
@@ -33,7 +33,9 @@ def cases(path: Path) -> list[str]:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["ok", "failed", "skipped"])), max_size=12))
-def test_the_last_state_of_each_case_by_name(tmp_path_factory: pytest.TempPathFactory, runs: list) -> None:
+def test_the_last_state_of_each_case_by_name(
+    tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[str, str]]
+) -> None:
     """As a dictionary would: any order of single runs, repeated cases among them; but what was skipped never stands in
     for a prediction of the same name."""
     path = tmp_path_factory.mktemp("runs") / TABLE
@@ -126,10 +128,10 @@ def test_a_disk_that_lacks_something(tmp_path: Path, missing: str, monkeypatch: 
     elif missing == "flock":
         monkeypatch.setattr("fcntl.flock", refuse)
     else:
-        monkeypatch.setattr(shared, "fcntl", None)
+        monkeypatch.setattr(files, "fcntl", None)
     merge_rows(path, [PredictionRow("b", "ok", 1.0)])
     if missing == "flock":
-        with noticed("cannot be locked .Operation not supported.; runs into this folder at once may lose rows"):
+        with noticed("cannot be locked on this disk; runs into this folder at once may lose rows"):
             merge_rows(path, [PredictionRow("a", "ok", 1.0)])
     else:
         merge_rows(path, [PredictionRow("a", "ok", 1.0)])

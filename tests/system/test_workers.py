@@ -10,13 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from bisc.core.errors import WorkError
-from bisc.system import interrupt
 from bisc.system import workers as survive
 from bisc.system.cases import Outcome, process_pool, run_cases
 from bisc.system.files import PARTIAL, atomic_file, remove_partial
@@ -192,59 +191,57 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_main_thread_that_cannot_unwind_is_ended_by_the_watcher(tmp_path: Path, signum: int) -> None:
-    """As in a long computation: exit status 130, one line, hook called, partial files and workers gone, in time."""
-    process = run_script("stuck", tmp_path)
+def test_cases_in_other_processes_are_given_up(tmp_path: Path, signum: int) -> None:
+    """Within a second or two: exit status 130, one line, the workers and their half-written files gone."""
+    process = run_script("pool", tmp_path)
     assert process.stdout is not None
     worker = int(process.stdout.readline())
-    assert [p.name.startswith(PARTIAL) for p in tmp_path.iterdir()] == [True, True]
+    os.killpg(process.pid, signum)
     begin = time.monotonic()
-    os.kill(process.pid, signum)
-    os.kill(process.pid, signum)  # an impatient second one changes nothing
-    out, err = process.communicate(timeout=SECONDS)
+    _, err = process.communicate(timeout=SECONDS)
     assert time.monotonic() - begin < 3.0
-    assert (process.returncode, err) == (130, "stuck: interrupted\n")
-    assert out == "hook\n"
+    assert (process.returncode, err) == (
+        130,
+        "bisc_x: error: interrupted; finished work is kept, run the same command again to go on\n",
+    )
     assert list(tmp_path.iterdir()) == []
     wait_for_the_end_of([worker])
 
 
-def test_a_signal_during_the_imports_ends_at_once(tmp_path: Path) -> None:
-    """Before a command began there is nothing to unwind, and an extension module's start is no place to try."""
-    process = run_script("imports", tmp_path)
-    assert process.stdout is not None
-    process.stdout.readline()
-    os.kill(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == 130
-    assert err == "bisc_x: error: interrupted before it began; run the same command again\n"
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_case_in_hand_is_finished_here_unless_a_second_signal_comes(tmp_path: Path, signum: int) -> None:
+    """One is waited for, and the next is not begun; a second signal ends it amid a file, which the next run clears."""
+    for n_signals in (1, 2):
+        folder = tmp_path / str(n_signals)
+        folder.mkdir()
+        process = run_script("here", folder)
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(n_signals):
+            os.kill(process.pid, signum)
+            time.sleep(0.2)
+        _, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, err.count("\n")) == (130, 1)
+        assert err.startswith("bisc_x: error: interrupted; finished work is kept")
+        names = [p.name for p in folder.iterdir()]
+        assert names == ["0.txt"] if n_signals == 1 else [name[:9] for name in names] == [PARTIAL]
+        remove_partial(folder)
+        assert [p.name for p in folder.iterdir()] == ["0.txt"] * (2 - n_signals)
 
 
-def test_an_interrupt_does_not_cut_a_workers_start_in_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another thread takes the signal, which this one has blocked; the worker would be left without instructions."""
-    begun, struck = threading.Event(), threading.Event()
-    steps: list[str] = []
-
-    def strike() -> None:
-        begun.wait(SECONDS)
-        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
-        struck.set()
-
-    def start(*_: object) -> Future[int]:
-        steps.append("process")
-        begun.set()
-        struck.wait(SECONDS)
-        steps.append("instructions")
-        return Future()
-
-    thread = threading.Thread(target=strike)
-    thread.start()  # before the signals are blocked: a thread inherits that
-    with WorkerPool(1) as pool, interrupt.handled():
-        monkeypatch.setattr(pool._pool, "submit", start)
-        with pytest.raises(KeyboardInterrupt):
-            pool.submit(int)
-    thread.join()
-    assert steps == ["process", "instructions"]
+def test_a_signal_during_the_imports_is_answered_after_them(tmp_path: Path) -> None:
+    """The start of an extension module is no place for an exception; a second one ends the process there."""
+    for n_signals, answer in ((1, "interrupted; finished work is kept, run"), (2, "interrupted before it began")):
+        process = run_script("imports", tmp_path)
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(n_signals):
+            os.kill(process.pid, signal.SIGTERM)
+            time.sleep(0.2)
+        out, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, out) == (130, "")
+        assert err.startswith(f"bisc_x: error: {answer}")
+        assert err.count("\n") == 1
 
 
 def test_one_live_process_keeps_its_unfinished_work(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bisc.trainers.loader import batches
+import torch
 
-from bisc.core.errors import WorkError
-from bisc.trainers.sampler import Sampler
-from tests.support.broken_samplers import DyingSampler, FailingSampler, make_sampler, write_region
+from bisc.core.errors import InputError, WorkError
+from bisc.trainers.sampler import Sampler, batches
+from tests.support.broken_samplers import DamagedSampler, DyingSampler, FailingSampler, make_sampler, write_region
 
 PATCH = (4, 6, 12)
 START_S = 60.0
@@ -38,8 +38,8 @@ def sampler(folder: Path) -> Sampler:
 
 
 def loader_processes() -> list[BaseProcess]:
-    """Of this process; helpers of other test modules are daemons, pools' workers are none."""
-    return [child for child in multiprocessing.active_children() if not child.daemon]
+    """Of this process."""
+    return multiprocessing.active_children()
 
 
 def wait_for_no_children(seconds: float = 20.0) -> None:
@@ -73,13 +73,45 @@ def test_nothing_to_do_is_nothing_done(sampler: Sampler, workers: int) -> None:
 
 def test_a_dead_worker_is_an_error_that_names_the_step(folder: Path) -> None:
     """The batches before it come; then one line, at once, and no process is left."""
-    with batches(make_sampler([folder], PATCH, kind=DyingSampler), 0, 6, 1, START_S) as ahead:
-        begin = time.monotonic()
-        with pytest.raises(WorkError, match=r"died at step [012].*--continue --workers 0"):
-            for _ in range(6):
-                next(ahead)
-        assert time.monotonic() - begin < START_S
+    begin = time.monotonic()
+    sampler = make_sampler([folder], PATCH, kind=DyingSampler)
+    with (
+        pytest.raises(WorkError, match=r"died at step [012] \(case\).*--continue --workers 0"),
+        batches(sampler, 0, 6, 1, START_S) as ahead,
+    ):
+        for _ in range(6):
+            next(ahead)
+    assert time.monotonic() - begin < START_S
     wait_for_no_children()
+
+
+def test_a_dead_worker_ends_a_step_in_hand(folder: Path) -> None:
+    """Whatever the block is at: nothing waits for a batch that will never come."""
+    begin = time.monotonic()
+    sampler = make_sampler([folder], PATCH, kind=DyingSampler)
+    with pytest.raises(WorkError, match="a loader process died"), batches(sampler, 0, 6, 1, START_S) as ahead:
+        next(ahead)
+        time.sleep(START_S)
+    assert time.monotonic() - begin < START_S
+
+
+def test_an_error_that_names_its_file_comes_through(folder: Path) -> None:
+    """As it is: a damaged cache is bad input, in a worker too."""
+    with batches(make_sampler([folder], PATCH, kind=DamagedSampler), 0, 3, 1, START_S) as ahead:
+        next(ahead)
+        with pytest.raises(InputError, match=r"^image\.npy: is damaged; mend it$"):
+            next(ahead)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_callers_chance_is_left_alone(sampler: Sampler, workers: int) -> None:
+    """torch's loaders draw a seed; not from the generator that a network's weights come from."""
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    with batches(sampler, 0, 1, workers, START_S) as ahead:
+        next(ahead)
+    assert torch.equal(torch.rand(1), expected)
 
 
 @pytest.fixture
@@ -126,7 +158,7 @@ import sys
 from pathlib import Path
 from tests.support.broken_samplers import HangingSampler, make_sampler
 from bisc.core.errors import WorkError
-from bisc.trainers.loader import batches
+from bisc.trainers.sampler import batches
 
 if __name__ == "__main__":
     sampler = make_sampler([Path(sys.argv[1])], (4, 6, 12), kind=HangingSampler)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from bisc.planners import dataset
 from bisc.planners.dataset import load_plan, plan_dataset
 from bisc.planners.fingerprint import SCHEMA_VERSION, Fingerprint
 from bisc.report.finished import known_validation, remember_validation, validation_key
-from bisc.system import files, interrupt
+from bisc.system.console import Stopped, check
 from bisc.system.files import PARTIAL, atomic_folder, scratch_folder, write_text
 from bisc.trainers import loop
 from bisc.trainers.loop import TrainingRun
+from bisc.trainers.sampler import Batch
 from bisc.trainers.settings import run_settings
 from bisc.trainers.stages import RoughTrainer
 from tests.support.grids import hand_case
@@ -41,60 +43,38 @@ def run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun
     return TrainingRun(settings, {}, SCUNet(2, "batch"), *samplers, tmp_path, device, 0)
 
 
-def from_another_thread(run: TrainingRun, wait_s: float | None = None) -> threading.Thread:
-    thread = threading.Thread(target=run.save_unsaved, daemon=True)
-    thread.start()
-    thread.join(wait_s)
-    return thread
+def test_asked_to_stop_a_training_ends_at_its_steps_end(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Amid the second step: it is finished, saved and not followed by a third."""
+    strike_amid(run, 1, [signal.SIGTERM], monkeypatch)
+    with pytest.raises(Stopped):
+        run.run()
+    assert (run.state.step, load_checkpoint(run.folder / LAST).step) == (2, 2)
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))  # the caller's handlers are back
+    check()  # and its next work was not asked to stop
 
 
-def test_a_state_saved_amid_a_step_is_that_of_the_last_whole_step(
-    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By the watcher, after the forward pass of the second step: the bytes of the state between the two steps."""
-    run.train_step(run.train.batch(0), 0)
-    run.save("expected.pt")
-    measure = run.loss
-
-    def strike(*args: object) -> torch.Tensor:
-        from_another_thread(run)
-        return measure(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(run, "loss", strike)
-    run.train_step(run.train.batch(1), 1)
-    assert (run.folder / LAST).read_bytes() == (run.folder / "expected.pt").read_bytes()
-    run.save("after.pt")
-    assert (run.folder / LAST).read_bytes() != (run.folder / "after.pt").read_bytes()
-
-
-def test_no_state_is_saved_amid_the_optimisers_step(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watcher waits for its end, and then saves the whole step."""
-    optimizer = run.optimizers[-1]  # those before it have stepped by then
-    whole, waiting = optimizer.step, []
-
-    def strike(*args: object, **kwargs: object) -> object:
-        waiting.append(from_another_thread(run, 0.3))
-        assert not (run.folder / LAST).exists()
-        return whole(*args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(optimizer, "step", strike)
-    run.train_step(run.train.batch(0), 0)
-    waiting[0].join(20.0)
-    assert load_checkpoint(run.folder / LAST).step == 1
-
-
-def test_half_an_optimisers_step_is_never_saved(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it failed, what is on the disk stays as it is."""
-    run.train_step(run.train.batch(0), 0)
-
-    def fail(*args: object, **kwargs: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(run.optimizers[-1], "step", fail)
-    with pytest.raises(MemoryError):
-        run.train_step(run.train.batch(1), 1)
-    run.save_unsaved()
+def test_a_second_signal_does_not_wait(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a step is never saved: what is on the disk stays as it is."""
+    strike_amid(run, 1, [signal.SIGINT, signal.SIGINT], monkeypatch)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run.run()
+    assert not isinstance(caught.value, Stopped)
     assert not (run.folder / LAST).exists()
+
+
+def strike_amid(run: TrainingRun, step: int, signals: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise signals between a step's gradients and its optimiser."""
+    monkeypatch.setattr(loop, "VALIDATION_BATCHES", 1)
+    whole = run.gradients
+
+    def strike(batch: Batch) -> torch.Tensor:
+        loss = whole(batch)
+        if run.state.step == step:
+            for number in signals:
+                signal.raise_signal(number)
+        return loss
+
+    monkeypatch.setattr(run, "gradients", strike)
 
 
 def test_cut_off_between_an_epochs_last_step_and_its_validation(
@@ -104,11 +84,11 @@ def test_cut_off_between_an_epochs_last_step_and_its_validation(
     monkeypatch.setattr(loop, "VALIDATION_BATCHES", 1)
 
     def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise Stopped
 
     with monkeypatch.context() as cut_off:
         cut_off.setattr(run, "validate", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Stopped):
             run.run()
     saved = load_checkpoint(run.folder / LAST)
     assert (saved.step, saved.rows, len(saved.epoch_losses)) == (TINY.rough.iterations, [], TINY.rough.iterations)
@@ -116,22 +96,6 @@ def test_cut_off_between_an_epochs_last_step_and_its_validation(
     run.run()
     assert [row["epoch"] for row in run.state.rows] == [1.0, 2.0, 3.0]
     assert plan_conflicts(run.state, {}) == ""
-
-
-def test_shields_hold_the_interrupt_back_until_the_blocks_end() -> None:
-    """The block is finished, what follows it is not begun; a second signal breaks a block of a caller's process."""
-    done = []
-    with pytest.raises(KeyboardInterrupt), interrupt.handled():
-        with interrupt.shielded():
-            interrupt.signal.raise_signal(interrupt.signal.SIGTERM)
-            done.append("block")
-        done.append("what follows")
-    assert done == ["block"]
-    with pytest.raises(KeyboardInterrupt), interrupt.handled(), interrupt.shielded():
-        interrupt.signal.raise_signal(interrupt.signal.SIGTERM)
-        interrupt.signal.raise_signal(interrupt.signal.SIGINT)
-        done.append("never")
-    assert done == ["block"]
 
 
 def test_a_plan_is_never_that_of_an_older_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,14 +139,14 @@ def test_an_older_folder_is_never_seen_half_empty(tmp_path: Path, monkeypatch: p
     with atomic_folder(target) as scratch:
         write_text(scratch / "a.txt", "old")
     seen = []
-    real = files.shutil.rmtree
+    real = shutil.rmtree
 
     def look(path: Path, ignore_errors: bool) -> None:
         seen.append(sorted(p.name for p in target.iterdir()))
         real(path, ignore_errors=ignore_errors)
 
     with monkeypatch.context() as watched:
-        watched.setattr(files.shutil, "rmtree", look)
+        watched.setattr(shutil, "rmtree", look)
         with atomic_folder(target) as scratch:
             write_text(scratch / "b.txt", "new")
     assert all(names in (["a.txt"], ["b.txt"]) for names in seen)

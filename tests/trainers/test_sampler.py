@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +20,8 @@ from bisc.trainers.sampler import (
     Pick,
     Sampler,
     SamplingPolicy,
-    _put_mirrored,
-    cut_patch,
     index_regions,
-    numpy_state_kept,
-    open_regions,
+    numpy_seeded,
 )
 from bisc.trainers.stages import FineTrainer, RoughTrainer
 from tests.support.broken_samplers import ANYWHERE, KIDNEY_ALWAYS, TUMOR_ALWAYS, make_sampler, write_region
@@ -57,9 +53,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_a_draw_depends_on_seed_and_step_alone(cases: list[Path]) -> None:
     """Whatever was drawn before, in whatever order, by whichever object."""
-    sampler = make_sampler(cases, (4, 4, 4), SamplingPolicy(0.3, 0.4, True), room_mm_zyx=(3.0, 1.0, 1.0))
+    sampler = make_sampler(cases, (4, 4, 4), SamplingPolicy(0.3, 0.4, (3.0, 1.0, 1.0)))
     forwards = [sampler.draw(step) for step in range(20)]
-    again = make_sampler(cases, (4, 4, 4), SamplingPolicy(0.3, 0.4, True), room_mm_zyx=(3.0, 1.0, 1.0))
+    again = make_sampler(cases, (4, 4, 4), SamplingPolicy(0.3, 0.4, (3.0, 1.0, 1.0)))
     assert [again.draw(step) for step in reversed(range(20))][::-1] == forwards
     assert len({pick.seed for picks in forwards for pick in picks}) == 40
     assert replace(sampler, seed=6).draw(0) != forwards[0]
@@ -102,7 +98,7 @@ def test_a_forced_patch_holds_its_voxel(
     sampler = make_sampler([folder], patch, TUMOR_ALWAYS if label == 2 else KIDNEY_ALWAYS)
     for pick in sampler.draw(0):
         for seed in (pick.seed, *crops):
-            levels, targets = cut_patch(replace(pick, seed=seed), patch, (0, 1, 2))
+            levels, targets = sampler.cut(replace(pick, seed=seed))
             assert (targets == label).sum() == 1
             assert levels[0][targets == label] == (z * shape[1] + y) * shape[2] + x + 1
 
@@ -117,8 +113,8 @@ def test_what_a_region_lacks_is_air_and_background(
     shape = tuple(min(n, MOST) for n in shape)  # type: ignore[assignment]
     folder = tmp_path_factory.getbasetemp() / "padded" / str(next(NUMBERS))
     write_region(folder, np.full(shape, 1, np.uint8))
-    (region,) = index_regions([folder], (0.0, 0.0, 0.0))
-    levels, targets = cut_patch(Pick(region, Box.of_shape(shape), seed), patch, (0, 1, 2))
+    (region,) = index_regions([folder])
+    levels, targets = make_sampler([folder], patch).cut(Pick(region, Box.of_shape(shape), seed))
     assert levels.shape == (1, *patch)
     assert targets.shape == patch
     inside = levels[0] != 0
@@ -155,45 +151,29 @@ def test_a_patch_is_batchgenerators_own(
     labels[marked.to_slices()] = np.random.default_rng(seed).integers(0, 3, marked.shape_zyx)
     folder = tmp_path_factory.getbasetemp() / "theirs" / str(next(NUMBERS))
     write_region(folder, labels)
-    (index,) = index_regions([folder], (0.0, 0.0, 0.0))
-    levels, targets = cut_patch(Pick(index, window, seed), patch, tuple(sorted(axes)))
-    (region,) = open_regions(folder)
+    (region,) = index_regions([folder])
+    levels, targets = make_sampler([folder], patch, mirror_axes=tuple(sorted(axes))).cut(Pick(region, window, seed))
     at = window.to_slices()
-    with numpy_state_kept():
-        np.random.seed(seed)  # noqa: NPY002
+    with numpy_seeded(seed):
         theirs, their_targets = crop([region.levels[at][None]], [region.targets[at][None]], patch, (0, 0, 0), "random")
         augment_mirroring(theirs[0], their_targets[0], axes=axes)
     assert np.array_equal(levels, theirs[0])
     assert np.array_equal(targets, their_targets[0, 0])
 
 
-@pytest.mark.parametrize("n_x", [1, 7, 8, 9, 16, 24])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_mirroring_by_words_is_mirroring(order: Literal["C", "F"], n_x: int) -> None:
-    """Along every set of axes, of a crop at an odd place to an odd place: rows of whole words, of several, of none."""
-    whole = np.asarray(np.random.default_rng(n_x).integers(0, 256, (5, 6, n_x + 5), np.uint8), order=order)
-    whole.setflags(write=False)  # as a memory-mapped cache is
-    crop = whole[1:4, 2:, 3 : 3 + n_x]
-    for axes in ([], [0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]):
-        out = np.zeros((4, 7, n_x + 3), np.uint8)
-        _put_mirrored(out[1:, 2:6, 1 : 1 + n_x], crop, axes)
-        assert np.array_equal(out, np.pad(np.flip(crop, axes), ((1, 0), (2, 1), (1, 2))))
-
-
 def test_a_cached_image_has_x_last_in_memory(cases: list[Path]) -> None:
     """Whatever order the scan's voxels came in; patches are read along x."""
-    for folder in cases:
-        (region,) = open_regions(folder)
+    for region in index_regions(cases):
         assert region.levels.flags.c_contiguous
 
 
 def test_no_other_voxel_than_the_windows(cases: list[Path]) -> None:
     """Without mirroring a patch is a piece of the region, voxel for voxel."""
-    (region, *_) = index_regions(cases, (0.0, 0.0, 0.0))
+    (region, *_) = index_regions(cases)
     whole = np.arange(1, np.prod(SHAPE) + 1).reshape(SHAPE)
-    starts = set()
+    starts, sampler = set(), make_sampler(cases, (3, 3, 3), mirror_axes=())
     for seed in range(60):
-        levels, _ = cut_patch(Pick(region, Box((1, 1, 2), (5, 5, 8)), seed), (3, 3, 3), ())
+        levels, _ = sampler.cut(Pick(region, Box((1, 1, 2), (5, 5, 8)), seed))
         z, y, x = np.unravel_index(int(levels[0, 0, 0, 0]) - 1, SHAPE)
         assert np.array_equal(levels[0], whole[z : z + 3, y : y + 3, x : x + 3])
         starts.add((z, y, x))
@@ -203,10 +183,10 @@ def test_no_other_voxel_than_the_windows(cases: list[Path]) -> None:
 @pytest.mark.parametrize(("axes", "kinds"), [((), 1), ((2,), 2), ((0, 1, 2), 8)])
 def test_only_the_named_axes_are_mirrored(cases: list[Path], axes: tuple[int, ...], kinds: int) -> None:
     """Image and targets together; every combination of the named axes comes up."""
-    (region, *_) = index_regions(cases, (0.0, 0.0, 0.0))
-    seen = set()
+    (region, *_) = index_regions(cases)
+    seen, sampler = set(), make_sampler(cases, SHAPE, mirror_axes=axes)
     for seed in range(80):
-        levels, targets = cut_patch(Pick(region, Box.of_shape(SHAPE), seed), SHAPE, axes)
+        levels, targets = sampler.cut(Pick(region, Box.of_shape(SHAPE), seed))
         corner = int(levels[0, 0, 0, 0]) - 1
         seen.add(corner)
         z, y, x = np.unravel_index(corner, SHAPE)
@@ -231,7 +211,7 @@ def test_each_policy_draws_from_the_regions_that_serve_it(cases: list[Path]) -> 
 
 def test_shares_of_the_policy(cases: list[Path]) -> None:
     """With p_tumor 0.3 and p_kidney 0.5, 'both' is drawn with 0.3 + 0.5 / 2 + 0.2 / 3 = 0.617."""
-    sampler = make_sampler(cases, (4, 4, 4), SamplingPolicy(0.3, 0.5, False))
+    sampler = make_sampler(cases, (4, 4, 4), SamplingPolicy(0.3, 0.5))
     names = [pick.region.folder.name for step in range(1000) for pick in sampler.draw(step)]
     assert names.count("both") / 2000 == pytest.approx(0.617, abs=0.04)
     assert names.count("empty") / 2000 == pytest.approx(0.2 / 3, abs=0.02)
@@ -239,7 +219,7 @@ def test_shares_of_the_policy(cases: list[Path]) -> None:
 
 def test_jitter_cuts_both_ends_by_up_to_twice_the_room(cases: list[Path]) -> None:
     """Room 1, 2, 2 voxels: starts 0..2 and 0..4, stops as far from the other end, never outside the region."""
-    sampler = make_sampler(cases, (4, 4, 4), SamplingPolicy(0.0, 0.0, True), room_mm_zyx=(3.0, 2.0, 2.0))
+    sampler = make_sampler(cases, (4, 4, 4), SamplingPolicy(0.0, 0.0, (3.0, 2.0, 2.0)))
     windows = [pick.window for step in range(300) for pick in sampler.draw(step)]
     for axis, (size, most) in enumerate(zip(SHAPE, (2, 4, 4), strict=True)):
         assert {w.start_zyx[axis] for w in windows} == set(range(most + 1))
@@ -249,7 +229,7 @@ def test_jitter_cuts_both_ends_by_up_to_twice_the_room(cases: list[Path]) -> Non
 def test_jitter_of_a_region_hardly_larger_than_its_room_stays_inside(tmp_path: Path) -> None:
     """Whatever is cut off, at least one voxel is left."""
     folder = write_region(tmp_path / "small", labels_with(shape=(3, 3, 3)))
-    sampler = make_sampler([folder], (2, 2, 2), SamplingPolicy(0.0, 0.0, True), room_mm_zyx=(3.0, 1.0, 1.0))
+    sampler = make_sampler([folder], (2, 2, 2), SamplingPolicy(0.0, 0.0, (3.0, 1.0, 1.0)))
     for step in range(50):
         for pick in sampler.draw(step):
             assert Box.of_shape((3, 3, 3)).contains(pick.window)
@@ -262,8 +242,7 @@ def test_numpys_global_generator_is_left_alone(cases: list[Path]) -> None:
     expected = np.random.random(3)  # noqa: NPY002
     np.random.seed(4)  # noqa: NPY002
     make_sampler(cases, (4, 4, 4)).batch(0)
-    with pytest.raises(ZeroDivisionError), numpy_state_kept():
-        np.random.seed(1)  # noqa: NPY002
+    with pytest.raises(ZeroDivisionError), numpy_seeded(1):
         raise ZeroDivisionError
     assert np.array_equal(np.random.random(3), expected)  # noqa: NPY002
 
@@ -271,20 +250,20 @@ def test_numpys_global_generator_is_left_alone(cases: list[Path]) -> None:
 def test_faulty_caches_are_refused(tmp_path: Path) -> None:
     """A missing case, a damaged record, and cases without any region."""
     with pytest.raises(InputError, match=r"case\.json"):
-        index_regions([tmp_path / "absent"], (0.0, 0.0, 0.0))
+        index_regions([tmp_path / "absent"])
     folder = write_region(tmp_path / "case", labels_with())
     (folder / "case.json").write_text('{"name": "case", "key": "", "regions": []}')
     with pytest.raises(InputError, match="no cached region"):
-        index_regions([folder], (0.0, 0.0, 0.0))
+        index_regions([folder])
     (folder / "case.json").write_text('{"name": "case", "nonsense": 1}')
     with pytest.raises(InputError, match="nonsense"):
-        index_regions([folder], (0.0, 0.0, 0.0))
+        index_regions([folder])
 
 
 def test_the_stages_policies_are_probabilities() -> None:
     """And the fine stage jitters as a rough mask would; the rough stage sees the whole field of view."""
     for stage in (RoughTrainer, FineTrainer):
         assert 0 < stage.policy.p_tumor < stage.policy.p_tumor + stage.policy.p_kidney <= 1
-    assert FineTrainer.policy.jitter
-    assert not RoughTrainer.policy.jitter
-    assert min(FineTrainer.room_mm_zyx) > 0
+    assert FineTrainer.policy.jitter_mm_zyx is not None
+    assert min(FineTrainer.policy.jitter_mm_zyx) > 0
+    assert RoughTrainer.policy.jitter_mm_zyx is None
