@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from benchmarks.by_intensity import network
 from benchmarks.measure import seconds_of
 from bisc.core.geometry import IntTriple
-from bisc.inference.model import device_of_stage
 from bisc.network import SCUNet
 from bisc.network.device import Device, choose_device
 from bisc.network.folded import fold
@@ -113,7 +112,7 @@ def measure(base_features: int = 32) -> list[Rate]:
     device = choose_device("cpu")
     precisions = ["fp32"] if device.precision == "fp32" else ["fp32", device.precision]
     works = [work for precision in precisions for work in convolutions(precision)]
-    rough = device_of_stage("rough", device)
+    rough = device.in_float32()
     runs = dict.fromkeys([(ROUGH_WINDOW, rough), (ROUGH_WINDOW, device), (FINE_ROI, device)])
     works += [network_pass(shape, where, base_features) for shape, where in runs]
     with torch.inference_mode():
