@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from bisc.core.geometry import Geometry
 from bisc.core.labels import MIN_KIDNEY_ML
-from bisc.inference.cascade import RoughResult
+from bisc.core.volume import Volume
 from bisc.preprocessing.parts import label_components
 
 Mask = npt.NDArray[np.bool_]
@@ -34,10 +34,10 @@ class RoughMap:
     tumor: Share
     grid: Geometry
 
-    def result(self) -> RoughResult:
+    def result(self) -> Volume:
         """The softmax of a rough network that is as sure as the shares say."""
         tumor = np.minimum(self.tumor, self.organ)
-        return RoughResult(np.stack([1.0 - self.organ, self.organ - tumor, tumor]), self.grid)
+        return Volume(np.stack([1.0 - self.organ, self.organ - tumor, tumor]), self.grid)
 
 
 Degradation = Callable[[RoughMap, np.random.Generator], RoughMap]

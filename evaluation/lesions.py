@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from bisc.core.box import Box
 from bisc.core.geometry import Triple
+from bisc.core.labels import CONNECT_26
 from bisc.evaluation.overlap import Mask, check_same_shape
 
 MIN_TUMOR_ML: Final = 0.05
@@ -24,8 +25,6 @@ ml.
 
 MIN_IOU: Final = 0.1
 """A tumour is found from this intersection over union on, the hit criterion of PI-CAI (Saha et al. 2024)."""
-
-CONNECTIVITY_26: Final = np.ones((3, 3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def _table(
 
 def _components(mask: Mask) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Components numbered from 1, and their sizes in voxels, (components,)."""
-    numbered, n = ndimage.label(mask, CONNECTIVITY_26)
+    numbered, n = ndimage.label(mask, CONNECT_26)
     sizes = np.bincount(np.ravel(numbered), minlength=int(n) + 1)[1:]
     return np.asarray(numbered, dtype=np.int32), np.asarray(sizes, dtype=np.int64)
 

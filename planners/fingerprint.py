@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bisc.core.box import Box
-from bisc.core.labels import MIN_KIDNEY_ML, TUMOR
+from bisc.core.labels import MAX_KIDNEYS, MIN_KIDNEY_ML, TUMOR
 from bisc.core.limits import Amount, Count, SpacingMm
 from bisc.core.volume import Volume
 from bisc.preprocessing.parts import connected_components
@@ -14,7 +14,6 @@ from bisc.system.jsonfile import Document
 SCHEMA_VERSION = 1
 N_QUANTILES = 1001
 """A case's foreground HU are kept as this many evenly spaced quantiles: enough for 0.5 and 99.5 %, small on disk."""
-MAX_KIDNEYS = 2
 
 
 class KidneyMeasure(Document, frozen=True):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from bisc.core.geometry import IntTriple
+from bisc.core.limits import MULTIPLE, Norm
 from bisc.system.memory import GIB
 
 BYTES_PER_VOXEL_FEATURE: Final = 95.0
@@ -20,10 +21,7 @@ Weight, gradient and Adam's two moments make 16 bytes a parameter; the kernels' 
 MAX_BATCH: Final = 8
 MAX_FEATURES: Final = 32
 MIN_FEATURES: Final = 8
-STEP_PX: Final = 16
 BATCH_NORM_MIN_BATCH: Final = 4
-
-Norm = Literal["batch", "instance"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def _descent(start: IntTriple, minimum: IntTriple, spacing: tuple[float, float, 
         if not movable:
             break
         axis = max(movable, key=lambda a: patch[a] * spacing[a])
-        patch[axis] = max(minimum[axis], patch[axis] - STEP_PX)
+        patch[axis] = max(minimum[axis], patch[axis] - MULTIPLE)
         yield Sizes((patch[0], patch[1], patch[2]), MAX_BATCH, MAX_FEATURES)
     smallest = (patch[0], patch[1], patch[2])
     for batch in (6, 4, 3, 2):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bisc.core.limits import Amount, Batch, Count, Edge, Features, SpacingMm
+from bisc.core.limits import Amount, Batch, Count, Edge, Features, Norm, SpacingMm
 from bisc.preprocessing.kidneys import RoiRule
 from bisc.preprocessing.normalise import Intensity
 from bisc.system.jsonfile import Document
@@ -18,7 +18,7 @@ class StagePlan(Document, frozen=True):
     patch_size_zyx: tuple[Edge, Edge, Edge]
     batch_size: Batch
     base_features: Features
-    norm: Literal["batch", "instance"]
+    norm: Norm
     estimated_memory_gb: Amount
 
 
@@ -37,10 +37,3 @@ class Plan(Document, frozen=True):
     memory_gb: Amount
     label_note: str
     reasons: dict[str, str]
-
-    def __post_init__(self) -> None:
-        """Refuse what no single number shows; msgspec turns the ValueError into its own, with the place."""
-        if self.intensity.clip_low_hu >= self.intensity.clip_high_hu:
-            raise ValueError("intensity needs clip_low_hu below clip_high_hu")
-        if not self.roi.sides_px:
-            raise ValueError("roi needs a side")

@@ -9,12 +9,14 @@ import numpy as np
 
 from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import IntTriple
+from bisc.core.labels import MIN_KIDNEY_ML
+from bisc.core.limits import MULTIPLE
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.memory import Sizes, largest_that_fits, norm_for
 from bisc.planners.plan import PLAN_SCHEMA_VERSION, Plan, StagePlan
 from bisc.planners.rois import roi_sides
 from bisc.planners.spacing import target_spacing
-from bisc.preprocessing.kidneys import MULTIPLE_PX, RoiRule, next_multiple
+from bisc.preprocessing.kidneys import RoiRule, next_multiple
 from bisc.preprocessing.normalise import Intensity
 
 DEFAULT_MEMORY_GB: Final = 12.0
@@ -26,7 +28,6 @@ FINE_MIN_PATCH: Final = (32, 96, 96)
 CLIP_PERCENTILES: Final = (0.5, 99.5)
 ROI_MARGIN_MM: Final = 6.0
 """One and a half rough voxels of a 500 mm field of view: what a rough border may be off."""
-MIN_FOUND_KIDNEY_ML: Final = 5.0
 CT_DEFAULT: Final = Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0)
 """Used only where a data set has no images (a plan from label maps alone)."""
 
@@ -51,7 +52,7 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
     if not kidneys:
         raise InputError(
             fingerprint.dataset,
-            "no kidney of 5 ml or more in any label map",
+            f"no kidney of {MIN_KIDNEY_ML:g} ml or more in any label map",
             "labels 1 (kidney) and 2 (tumour)",
         )
     sides = roi_sides([k.extent_mm_zyx[1:] for k in kidneys], spacing)
@@ -78,9 +79,9 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
         intensity=intensity,
         roi=RoiRule(
             sides_px=sides,
-            multiple_px=MULTIPLE_PX,
+            multiple_px=MULTIPLE,
             margin_mm=ROI_MARGIN_MM,
-            min_kidney_ml=MIN_FOUND_KIDNEY_ML,
+            min_kidney_ml=MIN_KIDNEY_ML,
         ),
         rough=_stage(rough),
         fine=_stage(fine),
@@ -162,7 +163,7 @@ def _intensity(fingerprint: Fingerprint) -> tuple[Intensity, str]:
 def _sides_reason(n_kidneys: int, sides: list[int], spacing_x: float) -> str:
     return (
         f"95 % and 97.5 % percentile of the larger in-plane extent of {n_kidneys} kidneys at {spacing_x:g} mm, "
-        f"rounded up to multiples of {MULTIPLE_PX}; a kidney above {sides[-1]} px gets the next multiple"
+        f"rounded up to multiples of {MULTIPLE}; a kidney above {sides[-1]} px gets the next multiple"
     )
 
 

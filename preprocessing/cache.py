@@ -148,7 +148,7 @@ def _write(
     with atomic_folder(folder) as scratch:
         regions = []
         for i, grid in enumerate(grids):
-            levels = to_levels(resample(image.volume, grid), job.settings.intensity)
+            levels = to_levels(resample(image.volume, grid).array, job.settings.intensity)
             targets = targets_of(resample_labels(labels.volume, grid))
             regions.append(save_region(scratch, i, levels, targets, grid.spacing_mm_zyx))
         save_json(scratch / "case.json", replace(record, regions=regions))

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from bisc.core.box import Box
 from bisc.core.geometry import Geometry, IntTriple, as_int_triple
-from bisc.core.limits import Amount, Edge
+from bisc.core.limits import MULTIPLE, Amount, Edge
 from bisc.core.volume import Volume
 from bisc.preprocessing.parts import Part, divide_mm, join_parts, parts_of
 from bisc.system.jsonfile import Document
 
-MULTIPLE_PX: Final = 16
 Side = Literal["left", "right", "middle"]
 MIDDLE_MM: Final = 15.0
 """A kidney whose centre lies closer than this to the body's middle is called 'middle': a fused one, mostly."""
@@ -36,7 +36,7 @@ HALF_LENGTH_MM: Final = 55.0
 class RoiRule(Document, frozen=True):
     """How a kidney's ROI is cut at target spacing."""
 
-    sides_px: list[Edge]
+    sides_px: Annotated[list[Edge], Meta(min_length=1)]
     """In-plane sides to try, ascending; beyond the last, the next multiple."""
     multiple_px: Edge
     """All ROI edges are multiples of this."""
@@ -139,7 +139,7 @@ def map_box(box: Box, source: Geometry, target: Geometry) -> Box:
     return Box(as_int_triple(start), as_int_triple(stop))
 
 
-def next_multiple(value: float, multiple: int = MULTIPLE_PX) -> int:
+def next_multiple(value: float, multiple: int = MULTIPLE) -> int:
     """The smallest positive multiple that is not less than `value`."""
     return max(1, int(np.ceil(round(float(value), 6) / multiple))) * multiple
 

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from bisc.core.box import Box
 from bisc.core.geometry import Geometry
+from bisc.core.labels import CONNECT_26
 
 Mask = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float64]
@@ -198,9 +199,6 @@ def _cropped(part: Part, mask: Mask, grid: Geometry) -> Part:
     own = mask[inner.to_slices()]
     index = np.argwhere(own)
     return Part(box, own, len(index), grid.index_to_physical(index.mean(axis=0) + box.start_zyx))
-
-
-CONNECT_26 = np.ones((3, 3, 3), dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ Source and target share orientation (both canonical), so axes match one to one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import ceil, prod
@@ -40,9 +41,9 @@ def rough_grid(native: Geometry, spacing_z_mm: float, in_plane_px: int) -> Geome
 
 
 def resample(
-    volume: Volume, grid: Geometry, fill: float = AIR_HU, interpolation: Interpolation = "linear"
-) -> npt.NDArray[np.float32]:
-    """Values of `volume` at the voxels of `grid`.
+    volume: Volume, grid: Geometry, fill: float | Sequence[float] = AIR_HU, interpolation: Interpolation = "linear"
+) -> Volume:
+    """`volume` on another grid of the same patient, in float32; softmax channel by channel.
 
     Where the target is at least twice as coarse along an axis, source voxels are averaged in whole bins first:
     point samples of a 512 x 512 slice on 128 x 128 would throw away fifteen of sixteen voxels and keep the noise.
@@ -52,12 +53,25 @@ def resample(
     Args:
         volume: Source.
         grid: Target, of the same orientation.
-        fill: Value where a target voxel's centre lies outside the source's outer faces.
+        fill: Value where a target voxel's centre lies outside the source's outer faces; of channels, one for each.
         interpolation: 'linear' or 'nearest' (which does not average).
 
     Returns:
-        float32 array of `grid.shape_zyx`.
+        float32, with as many axes as `volume`.
     """
+    if volume.array.ndim == 3:
+        assert isinstance(fill, int | float)
+        return Volume(_resampled(volume, grid, fill, interpolation), grid)
+    assert isinstance(fill, Sequence)
+    out = np.empty((len(volume.array), *grid.shape_zyx), dtype=np.float32)  # a stack would hold all twice
+    for i, (channel, value) in enumerate(zip(volume.array, fill, strict=True)):
+        out[i] = _resampled(volume.with_array(channel), grid, value, interpolation)
+    return Volume(out, grid)
+
+
+def _resampled(
+    volume: Volume, grid: Geometry, fill: float, interpolation: Interpolation = "linear"
+) -> npt.NDArray[np.float32]:
     box = _needed(volume.geometry, grid)
     if box is None:
         return np.full(grid.shape_zyx, fill, dtype=np.float32)
@@ -116,21 +130,11 @@ def resample_labels(labels: Volume, grid: Geometry) -> npt.NDArray[np.uint8]:
     part = labels.cropped(_with_rim(box, labels.geometry, grid))
     part_grid = grid.cropped(target.start_zyx, target.shape_zyx)
     # Fractions in thousandths of int16: float32 copies of a label map cost four times the memory traffic.
-    organ = resample(part.with_array((part.array > 0) * np.int16(FULL)), part_grid, fill=0.0)
-    tumor = resample(part.with_array((part.array == TUMOR) * np.int16(FULL)), part_grid, fill=0.0)
+    organ = _resampled(part.with_array((part.array > 0) * np.int16(FULL)), part_grid, fill=0.0)
+    tumor = _resampled(part.with_array((part.array == TUMOR) * np.int16(FULL)), part_grid, fill=0.0)
     inside = out[target.to_slices()]
     inside[organ >= FULL / 2] = KIDNEY
     inside[(tumor >= FULL / 2) & (organ >= FULL / 2)] = TUMOR
-    return out
-
-
-def resample_channels(
-    channels: npt.NDArray[np.float32], source: Geometry, grid: Geometry, fill: tuple[float, ...]
-) -> npt.NDArray[np.float32]:
-    """(channels, z, y, x) probabilities on another grid, linear, `fill[c]` outside the source."""
-    out = np.empty((len(channels), *grid.shape_zyx), dtype=np.float32)  # one at a time: a stack would hold all twice
-    for i, (channel, value) in enumerate(zip(channels, fill, strict=True)):
-        out[i] = resample(Volume(channel, source), grid, fill=value)
     return out
 
 

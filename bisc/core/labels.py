@@ -16,7 +16,11 @@ CYST: Final = 3
 CLASS_NAMES: Final = ("background", "kidney", "tumor")
 N_CLASSES: Final = 3
 MIN_KIDNEY_ML: Final = 5.0
-"""A connected foreground component of at least this volume is taken for a kidney when data sets are measured."""
+"""A connected foreground component of at least this volume may be a kidney; a smaller one is a speck."""
+MAX_KIDNEYS: Final = 2
+"""Nobody has more: a third region is false, or part of another."""
+CONNECT_26: Final = np.ones((3, 3, 3), dtype=bool)
+"""Voxels that share a face, an edge or a corner belong to one component."""
 
 
 LABEL_MASK: Final = 0b0011

@@ -1,11 +1,11 @@
-"""Types of numbers in stored documents, with the limits past which no scan, network or machine lies.
+"""Types of values in stored documents, with the limits past which no scan, network or machine lies.
 
 msgspec checks them when a document is read: a plan edited by hand fails by its key, not by an exhausted memory.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -20,5 +20,10 @@ Edge = Annotated[int, Meta(ge=8, le=2048, multiple_of=8)]
 Batch = Annotated[int, Meta(ge=1, le=1024)]
 Features = Annotated[int, Meta(ge=1, le=128)]
 """128 features are 16 times the paper's 32: 371 MB of weights."""
+Norm = Literal["batch", "instance"]
+"""Of a network: batch norm folds into the convolutions at inference and wants batches of 4 or more; instance norm learns
+at any batch size."""
+MULTIPLE: Final = 16
+"""Edges of what a network sees are multiples of this many voxels: twice what three poolings need."""
 Word = Annotated[str, Meta(max_length=60, pattern=r"^[\w .+-]*$")]
 """Printed as it stands."""

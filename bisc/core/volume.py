@@ -17,11 +17,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """An array in canonical (z, y, x) LPS order with its geometry.
+    """An array in canonical (z, y, x) LPS order with its geometry: voxels, or softmax of several classes.
 
     Attributes:
-        array: (z, y, x) voxels.
-        geometry: The canonical grid; `geometry.shape_zyx == array.shape`.
+        array: (z, y, x) voxels, or (channels, z, y, x).
+        geometry: The canonical grid; `geometry.shape_zyx == array.shape[-3:]`.
 
     Raises:
         ValueError: If array and geometry disagree in size.
@@ -31,16 +31,17 @@ class Volume:
     geometry: Geometry
 
     def __post_init__(self) -> None:
-        if self.array.shape != self.geometry.shape_zyx:
+        if self.array.ndim not in (3, 4) or self.array.shape[-3:] != self.geometry.shape_zyx:
             raise ValueError(f"array is {self.array.shape} but its geometry {self.geometry.shape_zyx} (z, y, x)")
 
     def with_array(self, array: Array) -> Volume:
-        """Another array of the same shape on this grid."""
+        """Another array on this grid."""
         return Volume(array, self.geometry)
 
     def cropped(self, box: Box) -> Volume:
         """The part inside `box` (which must lie inside the grid), as a view."""
-        return Volume(self.array[box.to_slices()], self.geometry.cropped(box.start_zyx, box.shape_zyx))
+        inside = (..., *box.to_slices())
+        return Volume(self.array[inside], self.geometry.cropped(box.start_zyx, box.shape_zyx))
 
 
 def digest_of(*volumes: Volume) -> str:

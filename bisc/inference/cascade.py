@@ -14,29 +14,21 @@ from bisc.core.box import Box
 from bisc.core.choices import Decision
 from bisc.core.errors import WorkError
 from bisc.core.geometry import Geometry, as_int_triple
+from bisc.core.labels import MAX_KIDNEYS
 from bisc.core.volume import Volume
 from bisc.inference.decision import Offsets, decide, drop_strays, offsets_of
-from bisc.inference.model import FoldNetwork, Model
+from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
 from bisc.preprocessing.kidneys import Kidney, body_middle_mm, find_kidneys, map_box, roi_box
 from bisc.preprocessing.normalise import normalise
-from bisc.preprocessing.resample import resample, resample_channels, rough_grid
+from bisc.preprocessing.resample import resample, rough_grid
 
 Status = Literal["ok", "one_kidney", "no_kidney"]
 Probabilities = npt.NDArray[np.float32]
 BACKGROUND_FILL = (1.0, 0.0, 0.0)
-MAX_KIDNEYS = 2
 SLAB_VOXELS = 1 << 23
 """Voxels whose probabilities are interpolated at a time: 100 MB of them. The box of two kidneys seldom has more."""
-
-
-@dataclass(frozen=True, eq=False)
-class RoughResult:
-    """(classes, z, y, x) softmax on the rough grid."""
-
-    probabilities: Probabilities
-    grid: Geometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +37,11 @@ class RoiResult:
 
     Attributes:
         kidney: The rough mask's kidney, voxels of the target grid.
-        grid: The ROI's grid at target spacing.
-        probabilities: (classes, z, y, x) softmax on it.
+        softmax: (classes, z, y, x) on the ROI's grid at target spacing.
     """
 
     kidney: Kidney
-    grid: Geometry
-    probabilities: Probabilities
+    softmax: Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +58,7 @@ class CascadeResult:
 
     Attributes:
         image: The image's canonical volume.
-        rough: The rough stage's softmax.
+        rough: The rough stage's softmax, (classes, z, y, x) on its grid.
         rois: One per kidney of the rough mask, or false region that lies apart from both; the larger first.
         native: The ROIs' softmax on the image's grid; overlaps hold the mean of both.
         min_kidney_ml: Kidney tissue below which a component of an ROI is a stray.
@@ -76,7 +66,7 @@ class CascadeResult:
     """
 
     image: Volume
-    rough: RoughResult
+    rough: Volume
     rois: tuple[RoiResult, ...]
     native: tuple[NativeRoi, ...]
     min_kidney_ml: float
@@ -113,30 +103,35 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
     rough = known.rough if known is not None else run_rough(image, model.plan, model.rough)
     middle_mm = body_middle_mm(image)
     kidneys, grids = _find_rois(rough, image.geometry, model.plan, offsets_of(model.rough, decision), middle_mm)
-    softmax = {roi.grid: roi.probabilities for roi in known.rois} if known is not None else {}
+    softmax = {roi.softmax.geometry: roi.softmax for roi in known.rois} if known is not None else {}
     rois = []
     for kidney, grid in zip(kidneys, grids, strict=True):
         if grid not in softmax:
-            hu = normalise(resample(image, grid), model.plan.intensity)
-            softmax[grid] = softmax_volume(model.fine, hu, model.plan.intensity.air, model.network_gb)
-        rois.append(RoiResult(kidney, grid, softmax[grid]))
+            softmax[grid] = _softmax_on(grid, image, model.plan, model.fine, model.network_gb)
+        rois.append(RoiResult(kidney, softmax[grid]))
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
     return CascadeResult(image, rough, tuple(rois), tuple(native), model.plan.roi.min_kidney_ml, middle_mm)
 
 
-def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork]) -> RoughResult:
+def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork]) -> Volume:
     """The rough stage alone."""
     grid = rough_grid(image.geometry, plan.target_spacing_mm_zyx[0], plan.rough_in_plane_px)
-    hu = normalise(resample(image, grid), plan.intensity)
-    return RoughResult(softmax_volume(networks, hu, plan.intensity.air), grid)
+    return _softmax_on(grid, image, plan, networks)
+
+
+def _softmax_on(
+    grid: Geometry, image: Volume, plan: Plan, networks: Sequence[FoldNetwork], gb: float = MOST_NETWORK_GB
+) -> Volume:
+    hu = normalise(resample(image, grid).array, plan.intensity)
+    return Volume(softmax_volume(networks, hu, plan.intensity.air, gb), grid)
 
 
 def _find_rois(
-    rough: RoughResult, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None
+    rough: Volume, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None
 ) -> tuple[list[Kidney], list[Geometry]]:
     """The kidneys of the rough result, and the grid of each one's ROI."""
-    n_marked = np.count_nonzero(decide(rough.probabilities, offsets))
-    _check(excess_of_foreground(n_marked * rough.grid.voxel_volume_ml), rough)
+    n_marked = np.count_nonzero(decide(rough.array, offsets))
+    _check(excess_of_foreground(n_marked * rough.geometry.voxel_volume_ml), rough)
     kidneys, target = locate(rough, native, plan, offsets, middle_mm)
     boxes = [roi_box(kidney.reach, target, plan.roi) for kidney in kidneys]
     inside = [box.clipped(target.shape_zyx) for box in boxes]
@@ -144,13 +139,13 @@ def _find_rois(
     return kidneys, [target.cropped(box.start_zyx, box.shape_zyx) for box in boxes]
 
 
-def _check(excess: str, rough: RoughResult) -> None:
+def _check(excess: str, rough: Volume) -> None:
     if excess:
         raise RoughExcess(excess, rough)
 
 
 def locate(
-    rough: RoughResult, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None = None
+    rough: Volume, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None = None
 ) -> tuple[list[Kidney], Geometry]:
     """The kidneys of the rough result on the image's grid at target spacing, and that grid.
 
@@ -161,22 +156,21 @@ def locate(
     return find_kidneys(foreground, target, plan.roi.min_kidney_ml, middle_mm), target
 
 
-def upsample_labels(rough: RoughResult, grid: Geometry, offsets: Offsets) -> npt.NDArray[np.uint8]:
+def upsample_labels(rough: Volume, grid: Geometry, offsets: Offsets) -> npt.NDArray[np.uint8]:
     """The rough labels on a finer grid of the patient: probabilities are interpolated, then decided.
 
     Only the foreground's box, grown by two rough voxels, is ever interpolated, in slabs where it is large.
     """
     labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
-    around = Box.of_mask(decide(rough.probabilities, offsets))
+    around = Box.of_mask(decide(rough.array, offsets))
     if around is None:
         return labels
-    box = map_box(around.padded((2, 2, 2)), rough.grid, grid).clipped(grid.shape_zyx)
+    box = map_box(around.padded((2, 2, 2)), rough.geometry, grid).clipped(grid.shape_zyx)
     if box is None:
         return labels
     for slab in box.slabs(SLAB_VOXELS):
         part = grid.cropped(slab.start_zyx, slab.shape_zyx)
-        fine = resample_channels(rough.probabilities, rough.grid, part, BACKGROUND_FILL)
-        labels[slab.to_slices()] = decide(fine, offsets)
+        labels[slab.to_slices()] = decide(resample(rough, part, BACKGROUND_FILL).array, offsets)
     return labels
 
 
@@ -218,10 +212,11 @@ def rois_of_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> list[NativeRoi]:
 
 def _to_native(roi: RoiResult, native: Geometry) -> NativeRoi:
     """Probabilities, not labels, go back to the native grid; the ROI may reach beyond it."""
-    box = map_box(Box.of_shape(roi.grid.shape_zyx), roi.grid, native).clipped(native.shape_zyx)
+    own = roi.softmax.geometry
+    box = map_box(Box.of_shape(own.shape_zyx), own, native).clipped(native.shape_zyx)
     assert box is not None  # a ROI is centred on voxels of the image
     grid = native.cropped(box.start_zyx, box.shape_zyx)
-    return NativeRoi(box, resample_channels(roi.probabilities, roi.grid, grid, BACKGROUND_FILL))
+    return NativeRoi(box, resample(roi.softmax, grid, BACKGROUND_FILL).array)
 
 
 def _average_overlaps(rois: list[NativeRoi]) -> list[NativeRoi]:
@@ -266,7 +261,7 @@ class RoughExcess(WorkError):
         rough: What the rough stage gave.
     """
 
-    def __init__(self, message: str, rough: RoughResult | None = None) -> None:
+    def __init__(self, message: str, rough: Volume | None = None) -> None:
         super().__init__(message)
         self.rough = rough
 

@@ -17,13 +17,13 @@ import torch
 from bisc.core.choices import STAGES, Stage
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
-from bisc.core.limits import Edge, Features
+from bisc.core.limits import Edge, Features, Norm
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
-from bisc.network.folded import RegionNetwork, pass_bytes
 from bisc.network.folded import fold as fold_norms
-from bisc.network.sc_unet import Norm
+from bisc.network.rounding import with_diffused_weights
+from bisc.network.sc_unet import RegionNetwork
 from bisc.planners.plan import Plan
 from bisc.system.files import atomic_file
 from bisc.system.jsonfile import parse_json
@@ -63,7 +63,7 @@ class FoldNetwork:
         window_zyx: What it sees at a time; None: a region in one piece (see `_window`).
         offsets: Logit offsets per class for the calibrated decision; None where none were fitted.
         bytes_per_voxel: What a pass takes for each voxel of a region.
-        exact: The same network in float32, where the other is not.
+        exact: The same network in float32, where the other is not and could overflow.
     """
 
     fold: int
@@ -102,15 +102,6 @@ def load_model(source: Path, folds: Sequence[int] | None, device: Device) -> Mod
     plan = _plan(files)
     stages = {stage: _stage(files, stage, folds, device, plan) for stage in STAGES}
     return Model(source.stem, plan, stages["rough"], stages["fine"], device)
-
-
-def device_of_stage(stage: Stage, device: Device) -> Device:
-    """Where a stage predicts; the rough one in float32.
-
-    A voxel more or less at a kidney's end moves its ROI, and the fine stage then sees other voxels: in half precision
-    ROIs moved in 3 of 26 patients, and one mask agreed with float32's at a Dice of 0.986 (docs/method.md).
-    """
-    return device.in_float32() if stage == "rough" else device
 
 
 def load_stage(source: Path, stage: Stage, folds: Sequence[int] | None, device: Device) -> tuple[FoldNetwork, ...]:
@@ -230,8 +221,11 @@ def _members(files: _Folder | _Zip, stage: str, folds: Sequence[int] | None) -> 
 def _stage(
     files: _Folder | _Zip, stage: Stage, folds: Sequence[int] | None, device: Device, plan: Plan
 ) -> tuple[FoldNetwork, ...]:
+    """The rough stage is in float32: a voxel more or less at a kidney's end moves its ROI, and the fine stage then sees
+    other voxels; in half precision one mask agreed with float32's at a Dice of 0.986 (docs/method.md)."""
+    own = device.in_float32() if stage == "rough" else device
     return tuple(
-        _network(files.checkpoint(member), fold, f"{files.root / member}", device_of_stage(stage, device), plan)
+        _network(files.checkpoint(member), fold, f"{files.root / member}", own, plan)
         for fold, member in _members(files, stage, folds)
     )
 
@@ -250,18 +244,19 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
         raise InputError(name, "weights that are NaN or infinite", "a training that did not diverge", MEND)
     offsets = None if checkpoint.offsets is None else tuple(checkpoint.offsets)
     network = device.put_network(network).eval()
-    quick = exact = fold_norms(network, device.in_float32())
-    if device.precision != "fp32":
-        quick = fold_norms(network, device)
+    exact = _quickest(network, settings.norm, device.in_float32())
+    quick = exact if device.precision == "fp32" else _quickest(network, settings.norm, device)
+    bytes_per_voxel = settings.base_features * exact.bytes_per_voxel_feature
     return FoldNetwork(
-        fold,
-        quick,
-        device,
-        _window(settings),
-        offsets,
-        settings.base_features * pass_bytes(exact),
-        None if device.precision == "fp32" else exact,
+        fold, quick, device, _window(settings), offsets, bytes_per_voxel, None if quick is exact else exact
     )
+
+
+def _quickest(network: SCUNet, norm: Norm, device: Device) -> RegionNetwork:
+    """Batch norm folds into the convolutions; instance norm, which depends on the image, cannot."""
+    if norm == "batch":
+        return fold_norms(network, device)
+    return network if device.precision == "fp32" else with_diffused_weights(network, device.dtype)
 
 
 def _window(settings: NetworkSettings) -> IntTriple | None:

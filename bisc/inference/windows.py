@@ -14,15 +14,14 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from bisc.core.box import Box
 from bisc.core.errors import InputError, WorkError
 from bisc.core.geometry import IntTriple, as_int_triple
 from bisc.core.labels import N_CLASSES
+from bisc.core.limits import MULTIPLE
 from bisc.imageio.stored import StoredImage, read_size
-from bisc.inference.half import half_will_do
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork
 from bisc.network.device import Device
-from bisc.network.folded import RegionNetwork
+from bisc.network.sc_unet import RegionNetwork
 from bisc.system.memory import GIB, free_gb, resident_gb
 
 FORWARD_FIXED_GB: Final = 0.15
@@ -31,9 +30,6 @@ LEAST_NETWORK_GB: Final = 0.9
 """A rough window of 64 x 128 x 128 voxels at f = 32 of a network that cannot be folded."""
 BYTES_PER_IMAGE_VOXEL: Final = 6.0
 """Of a scan's voxels, int16 all along: its mask three times while it is written, and one mask more to count voxels."""
-STEP: Final = 16
-
-MULTIPLE = 16
 BATCH_VOXELS = 600_000
 """Windows go through the network together up to this many voxels, so that memory stays bounded."""
 Place = tuple[slice, ...]
@@ -81,19 +77,11 @@ def window_starts(length: int, window: int) -> list[int]:
 def _softmax(
     fold: FoldNetwork, image: npt.NDArray[np.float32], air: float, window: IntTriple
 ) -> npt.NDArray[np.float32]:
-    """One network's, in its device's precision where that gives float32's labels."""
+    """One network's, in its device's precision; in float32 where that overflows: not a number is no class."""
     found = _windows(fold.network, image, air, fold.device, window)
-    if fold.exact is None:
+    if fold.exact is None or np.isfinite(found).all():
         return found
-    exact, single = fold.exact, fold.device.in_float32()
-
-    def in_both(block: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        part = image[block.to_slices()][None]
-        return _one_pass(fold.network, part, air, fold.device)[0], _one_pass(exact, part, air, single)[0]
-
-    if half_will_do(found, fold.offsets, in_both):
-        return found
-    return _windows(exact, image, air, single, window)
+    return _windows(fold.exact, image, air, fold.device.in_float32(), window)
 
 
 def _windows(
@@ -137,7 +125,7 @@ def _one_pass(
     """(window, classes, z, y, x) softmax of (window, z, y, x) images, padded with air to multiples of 16."""
     pad: list[int] = []
     for n in reversed(windows.shape[1:]):
-        pad += [0, -n % MULTIPLE]
+        pad += [0, _padded(n) - n]
     x = F.pad(device.put(np.ascontiguousarray(windows)[:, None]), pad, value=air)
     with device.autocast():
         logits = network.forward_region(x)
@@ -190,8 +178,8 @@ def window_that_fits(shape_zyx: IntTriple, bytes_per_voxel: float, gb: float) ->
     z, y, x = shape_zyx
     if _padded(z) <= slices:
         return shape_zyx
-    return (max(STEP, int(slices) // STEP * STEP), y, x)
+    return (max(MULTIPLE, int(slices) // MULTIPLE * MULTIPLE), y, x)
 
 
 def _padded(n: int) -> int:
-    return -(-n // STEP) * STEP
+    return -(-n // MULTIPLE) * MULTIPLE

@@ -16,6 +16,7 @@ from bisc.system.memory import usable_cores
 
 BROKEN_BF16_DEPTH: Final = 2
 N_LEVELS: Final = 4
+DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -39,6 +40,11 @@ class Device:
         return self.device.type
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the network's products are computed in."""
+        return DTYPES[self.precision]
+
+    @property
     def scales_gradients(self) -> bool:
         """fp16 gradients underflow without scaling."""
         return self.precision == "fp16"
@@ -60,8 +66,9 @@ class Device:
 
     def autocast(self) -> AbstractContextManager[None]:
         """Mixed precision for the forward pass; losses stay in float32."""
-        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        context: AbstractContextManager[None] = torch.autocast(self.kind, dtype, enabled=self.precision != "fp32")
+        single = self.precision == "fp32"
+        dtype = torch.bfloat16 if single else self.dtype  # it must be a short one, enabled or not
+        context: AbstractContextManager[None] = torch.autocast(self.kind, dtype, enabled=not single)
         return context
 
     def put(self, array: npt.NDArray[Any]) -> Tensor:

@@ -13,7 +13,7 @@ rounded so that a filter's errors do not add up (bisc.network.rounding).
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bisc.network.device import Device
 from bisc.network.rounding import diffused, with_diffused_weights
-from bisc.network.sc_unet import SCUNet, UpGroup
+from bisc.network.sc_unet import RegionNetwork, SCUNet, UpGroup
 
 TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.05}
 """Largest error allowed in the check of a folded network, relative to the logits' own size."""
@@ -30,18 +30,6 @@ SLAB_VOXELS: Final = 65536
 """Classified at a time where their features are made float32 first: what stays in the processor's cache."""
 _ONES: Final = [1, 1, 1]
 _LAST: Final = torch.channels_last_3d
-
-
-PLAIN_BYTES: Final = 22.0
-"""Memory of a pass in float32 per voxel and base feature, of a network as it was trained; a folded one's stands at its
-kernels. Fitted to peaks at f = 8, 16 and 32 (docs/performance.md)."""
-
-
-class RegionNetwork(Protocol):
-    """What prediction needs of a network."""
-
-    def forward_region(self, image: Tensor) -> Tensor:
-        """(batch, 3, z, y, x) logits of a (batch, 1, z, y, x) image."""
 
 
 class Kernels:
@@ -93,6 +81,7 @@ class FoldedSCUNet(nn.Module):
     def __init__(self, network: SCUNet, kernels: Kernels, dtype: torch.dtype) -> None:
         super().__init__()
         self.kernels, self.dtype = kernels, dtype
+        self.bytes_per_voxel_feature = kernels.bytes_per_voxel_feature
         for name in ("down_1", "down_2", "down_3", "bottom"):
             for i, folded in enumerate(_folded_pair(getattr(network, name))):
                 self._keep(f"{name}_{i}", *(self._first(*folded) if (name, i) == ("down_1", 0) else folded))
@@ -162,30 +151,17 @@ class FoldedSCUNet(nn.Module):
 
 
 def fold(network: SCUNet, device: Device) -> RegionNetwork:
-    """The quickest form of a network in eval mode on `device` that gives the network's own logits.
+    """The quickest form of a network with batch norm, in eval mode on `device`, that gives the network's own logits.
 
     Each candidate is compared with the network on a small volume; one that fails, or gives something else, is not
-    taken. Networks with instance norm, which depends on the image and cannot be folded, stay as they are, but for the
-    rounding of their weights where autocast will round them.
+    taken. Where none is, the network stays as it is, but for the rounding of weights that autocast would round.
     """
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[device.precision]
-    if not isinstance(network.down_1[1], nn.BatchNorm3d):
-        return _as_trained(network, dtype)
     candidates = [OneDnnKernels(), Kernels()] if device.kind == "cpu" else [Kernels()]
     for kernels in candidates:
-        folded = FoldedSCUNet(network, kernels, dtype).to(device.device)
-        if _agree(network, folded, TOLERANCE[dtype], device):
+        folded = FoldedSCUNet(network, kernels, device.dtype).to(device.device)
+        if _agree(network, folded, TOLERANCE[device.dtype], device):
             return folded
-    return _as_trained(network, dtype)
-
-
-def _as_trained(network: SCUNet, dtype: torch.dtype) -> SCUNet:
-    return network if dtype == torch.float32 else with_diffused_weights(network, dtype)
-
-
-def pass_bytes(network: RegionNetwork) -> float:
-    """Memory of a pass in float32 per voxel and base feature."""
-    return network.kernels.bytes_per_voxel_feature if isinstance(network, FoldedSCUNet) else PLAIN_BYTES
+    return network if device.precision == "fp32" else with_diffused_weights(network, device.dtype)
 
 
 @torch.inference_mode()

@@ -6,17 +6,27 @@ first and is left out. Z, Y and X must be divisible by 8.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from bisc.core.labels import N_CLASSES
+from bisc.core.limits import Norm
 
-Norm = Literal["batch", "instance"]
 DIVISOR: Final = 8
 """Three poolings halve each axis three times."""
 N_EDGE_CLASSES: Final = 2
+
+
+class RegionNetwork(Protocol):
+    """What prediction needs of a network."""
+
+    bytes_per_voxel_feature: float
+    """Memory of a pass in float32 per voxel and base feature, fitted to peaks at f = 8, 16, 32 (docs/performance.md)."""
+
+    def forward_region(self, image: Tensor) -> Tensor:
+        """(batch, 3, z, y, x) logits of a (batch, 1, z, y, x) image."""
 
 
 class Branches(NamedTuple):
@@ -38,6 +48,8 @@ class SCUNet(nn.Module):
         norm: 'batch' folds into the convolutions at inference and wants batches of 4 or more; 'instance' learns at
             any batch size.
     """
+
+    bytes_per_voxel_feature = 22.0
 
     def __init__(self, base_features: int = 32, norm: Norm = "instance") -> None:
         super().__init__()

@@ -17,12 +17,13 @@ import numpy.typing as npt
 from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
 from bisc.core.labels import TUMOR
+from bisc.core.volume import Volume
 from bisc.imageio import CaseImage, read_image, write_image
 from bisc.imageio.files import files_of
 from bisc.imageio.inputs import InputCase
 from bisc.imageio.nifti_header import is_byte_mask
 from bisc.imageio.plausible import check_hu, doubt_of_scan
-from bisc.inference.cascade import CascadeResult, RoughExcess, RoughResult, roi_arrays, run_cascade, upsample_labels
+from bisc.inference.cascade import CascadeResult, RoughExcess, roi_arrays, run_cascade, upsample_labels
 from bisc.inference.decision import offsets_of
 from bisc.inference.model import Model
 from bisc.inference.windows import network_budget
@@ -157,7 +158,7 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
 
 
 def _write_rough(
-    rough: RoughResult, case: InputCase, image: CaseImage, model: Model, out: Path, options: PredictOptions
+    rough: Volume, case: InputCase, image: CaseImage, model: Model, out: Path, options: PredictOptions
 ) -> None:
     labels = upsample_labels(rough, image.volume.geometry, offsets_of(model.rough, options.decision))
     write_image(_rough_target(out, case), labels, image.native)

@@ -164,7 +164,8 @@ def _first_pass(case: FoldCase, model: Model, fit: OffsetFit, scratch: Path, exc
     result = _cascade(image, model, "calibrated")
     np.savez(scratch / f"{case.raw.name}.npz", **roi_arrays(result.native if result else ()))  # type: ignore[arg-type]
     if result is not None and result.rois:
-        fit.add([r.probabilities for r in result.rois], [resample_labels(reference, r.grid) for r in result.rois])
+        softmax = [roi.softmax for roi in result.rois]
+        fit.add([s.array for s in softmax], [resample_labels(reference, s.geometry) for s in softmax])
     plain = _cascade(image, model, "argmax", result)
     labels = plain.labels(NO_OFFSETS) if plain else np.zeros_like(_uint8(reference))
     if result is None or plain is None:

@@ -28,7 +28,7 @@ from bisc.imageio.inputs import InputCase
 from bisc.inference.cascade import BACKGROUND_FILL
 from bisc.inference.model import Model
 from bisc.pipeline.predict import PredictOptions, predict_cases
-from bisc.preprocessing.resample import resample, resample_channels, resample_labels, rough_grid
+from bisc.preprocessing.resample import resample, resample_labels, rough_grid
 from bisc.simulate import SimulationSpec, simulate_dataset
 from tests.support.grids import AXIS_ORDERS, axis_angle, grid, signed_permutation, write_itk
 from tests.support.stub_model import PLAN, STAGE, stub_model
@@ -126,10 +126,10 @@ def through(scan: Scan, folder: Path, suffix: str, way: str) -> tuple[Path, Path
     else:  # a ROI that reaches beyond the scan, as those of kidneys at its edge do
         target = native.resampled((3.0, 1.9, 1.9))
         there = target.cropped((-3, -4, -5), as_int_triple(np.add(target.shape_zyx, (7, 6, 11))))
-    hu = resample(image.volume, there, fill=float(FAT_HU))
+    hu = resample(image.volume, there, fill=float(FAT_HU)).array
     kidney = (hu - FAT_HU) / (KIDNEY_HU - FAT_HU)
     softmax = np.stack([1.0 - kidney, kidney, 0.0 * kidney]).astype(np.float32)
-    back = resample_channels(softmax, there, native, BACKGROUND_FILL)
+    back = resample(Volume(softmax, there), native, BACKGROUND_FILL).array
     mask = (back[1] > 0.5).astype(np.uint8)
     write_image(folder / f"out{suffix}", mask, image.native)
     return folder / f"out{suffix}", source, max(*native.spacing_mm_zyx, *there.spacing_mm_zyx)

@@ -64,16 +64,16 @@ def test_rois_hold_the_kidneys_and_are_what_the_rule_says(result: CascadeResult)
     middle = (GRID.shape_zyx[2] - 1) / 2.0
     for roi in result.rois:
         own = truth[(truth[:, 2] > middle) == (roi.kidney.side == "left")]
-        index = roi.grid.physical_to_index(GRID.index_to_physical(own))
-        spare = 3.0 / np.asarray(roi.grid.spacing_mm_zyx)
+        index = roi.softmax.geometry.physical_to_index(GRID.index_to_physical(own))
+        spare = 3.0 / np.asarray(roi.softmax.geometry.spacing_mm_zyx)
         assert (index.min(axis=0) >= spare).all()
-        assert (index.max(axis=0) <= np.subtract(roi.grid.shape_zyx, 1) - spare).all()
-        assert roi.grid.spacing_mm_zyx == PLAN.target_spacing_mm_zyx
-        z, y, x = roi.grid.shape_zyx
+        assert (index.max(axis=0) <= np.subtract(roi.softmax.geometry.shape_zyx, 1) - spare).all()
+        assert roi.softmax.geometry.spacing_mm_zyx == PLAN.target_spacing_mm_zyx
+        z, y, x = roi.softmax.geometry.shape_zyx
         assert y == x
         assert x in (48, 64)
         assert z % 16 == 0
-        assert roi.probabilities.shape == (3, z, y, x)
+        assert roi.softmax.array.shape == (3, z, y, x)
 
 
 def test_outside_all_rois_is_background(result: CascadeResult) -> None:
@@ -93,7 +93,7 @@ def test_only_rois_are_seen_at_full_resolution() -> None:
     """The fine network is shown one ROI per kidney and nothing larger; the rough one slides windows of 32 slices."""
     network = ByIntensity()
     found = run_cascade(kidneys(GRID)[0], stub_model(network), "argmax")
-    rois = [roi.grid.shape_zyx for roi in found.rois]
+    rois = [roi.softmax.geometry.shape_zyx for roi in found.rois]
     assert network.seen[-2:] == rois
     assert set(network.seen[:-2]) == {(32, 128, 128)}
 
@@ -174,10 +174,10 @@ def test_a_rough_mask_cut_through_gets_an_roi_for_the_whole_kidney(result: Casca
     """The rough stage misses the lower third of both kidneys; the ROIs hold them and the fine stage finds them."""
     image, truth = kidneys(GRID)
     low = int(np.flatnonzero(truth.any(axis=(1, 2)))[0])
-    height = result.rough.grid.physical_to_index(GRID.index_to_physical((low + 9, 0, 0)))[0]
-    probabilities = result.rough.probabilities.copy()
+    height = result.rough.geometry.physical_to_index(GRID.index_to_physical((low + 9, 0, 0)))[0]
+    probabilities = result.rough.array.copy()
     probabilities[:, : round(height)] = np.array([1.0, 0.0, 0.0])[:, None, None, None]
-    cut = replace(result, rough=replace(result.rough, probabilities=probabilities), rois=())
+    cut = replace(result, rough=result.rough.with_array(probabilities), rois=())
     found = run_cascade(image, stub_model(), "argmax", known=cut)
     inside = np.zeros(GRID.shape_zyx, bool)
     for roi in found.native:
@@ -190,7 +190,7 @@ def test_a_rough_mask_cut_through_gets_an_roi_for_the_whole_kidney(result: Casca
 def test_a_kidney_larger_than_every_side_gets_the_next_multiple() -> None:
     """88 mm of fused kidney with 6 mm on either side at 1.2 mm: 83.3 px, so 96."""
     (roi,) = run_cascade(kidneys(GRID, (-20.0, 20.0), None)[0], stub_model(), "argmax").rois
-    assert roi.grid.shape_zyx[1:] == (96, 96)
+    assert roi.softmax.geometry.shape_zyx[1:] == (96, 96)
 
 
 def test_a_kidney_at_the_edge_of_the_scan() -> None:
@@ -199,7 +199,7 @@ def test_a_kidney_at_the_edge_of_the_scan() -> None:
     assert truth[:, :, -1].any()
     found = run_cascade(image, stub_model(), "argmax")
     assert dice(found.labels(NO_OFFSETS) > 0, truth > 0) > 0.95
-    reach = [GRID.physical_to_index(roi.grid.corners()).max(axis=0)[2] for roi in found.rois]
+    reach = [GRID.physical_to_index(roi.softmax.geometry.corners()).max(axis=0)[2] for roi in found.rois]
     assert max(reach) > GRID.shape_zyx[2]
 
 
@@ -264,9 +264,9 @@ def test_close_kidneys_share_what_their_rois_share() -> None:
 def test_probabilities_not_labels_are_interpolated(result: CascadeResult) -> None:
     """The rough stage's softmax at a border takes values between; it sums to one on its grid."""
     rough = result.rough
-    assert rough.grid.shape_zyx[1:] == (128, 128)
-    assert np.allclose(rough.probabilities.sum(axis=0), 1.0, atol=1e-4)
-    assert np.allclose(rough.grid.extent_mm_zyx[1:], GRID.extent_mm_zyx[1:])
+    assert rough.geometry.shape_zyx[1:] == (128, 128)
+    assert np.allclose(rough.array.sum(axis=0), 1.0, atol=1e-4)
+    assert np.allclose(rough.geometry.extent_mm_zyx[1:], GRID.extent_mm_zyx[1:])
     for roi in result.native:
         assert np.allclose(roi.probabilities.sum(axis=0), 1.0, atol=1e-3)
         assert ((roi.probabilities[1] > 0.05) & (roi.probabilities[1] < 0.95)).any()
@@ -288,7 +288,7 @@ def test_air_alone_is_no_kidney() -> None:
         found = run_cascade(image, stub_model(), "argmax")
         labels = found.labels(NO_OFFSETS)
         assert (found.status(labels), labels.any()) == ("no_kidney", False)
-        assert run_rough(image, PLAN, stub_model().rough).probabilities.shape[1:] == (
+        assert run_rough(image, PLAN, stub_model().rough).array.shape[1:] == (
             max(1, round(shape[0] * 5.0 / 2.0)), 128, 128,
         )  # fmt: skip
 

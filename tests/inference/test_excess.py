@@ -131,14 +131,16 @@ def test_no_fine_pass_is_run() -> None:
         run_cascade(swamped(), stub_model(network), "argmax")
     assert {shape[-3:] for shape in network.seen} == {WINDOW}
     assert caught.value.rough is not None
-    assert caught.value.rough.probabilities.argmax(axis=0).mean() > 0.9
+    assert caught.value.rough.array.argmax(axis=0).mean() > 0.9
 
 
 @pytest.mark.parametrize("litres", [0.5, 1.0, 2.0])
 def test_scattered_regions_are_no_kidneys(monkeypatch: pytest.MonkeyPatch, litres: float) -> None:
     """Little is marked, but each of six regions would get its ROI: bounded by what the ROIs hold together."""
     found = run_cascade(scattered(), stub_model(), "argmax")
-    total = sum(np.prod(roi.grid.shape_zyx) * roi.grid.voxel_volume_ml for roi in found.rois)  # some of it outside
+    total = sum(
+        np.prod(roi.softmax.geometry.shape_zyx) * roi.softmax.geometry.voxel_volume_ml for roi in found.rois
+    )  # some of it outside
     assert total > 2000.0
     monkeypatch.setattr(ROI_LIMIT, 1000.0 * litres)
     network = ByIntensity()
@@ -186,7 +188,7 @@ def test_it_travels_between_processes() -> None:
     assert (str(bare), bare.rough) == ("a: found; expected; mend", None)
     rough = run_rough(kidneys(OBLIQUE.canonical)[0], PLAN, stub_model().rough)
     whole = pickle.loads(pickle.dumps(RoughExcess("told", rough)))
-    assert np.array_equal(whole.rough.probabilities, rough.probabilities)
+    assert np.array_equal(whole.rough.array, rough.array)
 
 
 @pytest.mark.parametrize("limit", [FOREGROUND_LIMIT, ROI_LIMIT])

@@ -81,15 +81,9 @@ def test_a_network_that_autocast_will_round() -> None:
 
 
 def test_prediction_rounds_so() -> None:
-    """With instance norm as with batch norm; what checks it, in float32, is not rounded."""
-    network = SCUNet(2, "instance").eval()
-    cpu = torch.device("cpu")
-    assert fold(network, Device(cpu, "fp32")) is network
-    half = fold(network, Device(cpu, "bf16"))
-    assert isinstance(half, SCUNet)
-    assert torch.equal(half.bottom[0].weight, diffused(network.bottom[0].weight, BF16).float())
+    """What checks it, in float32, is not rounded."""
     network = SCUNet(2, "batch").eval()
-    single, half = (fold(network, Device(cpu, precision)) for precision in ("fp32", "bf16"))
+    single, half = (fold(network, Device(torch.device("cpu"), precision)) for precision in ("fp32", "bf16"))
     assert isinstance(single, FoldedSCUNet)
     assert isinstance(half, FoldedSCUNet)
     for name in ("bottom_1_weight", "up_1_up_weight", "last_of_up_weight", "last_of_down_weight"):

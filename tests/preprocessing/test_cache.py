@@ -158,7 +158,7 @@ def test_the_rough_region(job: CacheJob) -> None:
     shown = region.image(INTENSITY)
     assert shown.min() == pytest.approx(low, abs=1e-6)
     assert shown.max() == pytest.approx(high, abs=1e-6)
-    true = normalise(resample(image.volume, expected), INTENSITY)
+    true = normalise(resample(image.volume, expected).array, INTENSITY)
     assert np.abs(shown - true).max() <= INTENSITY.level_hu / INTENSITY.std_hu / 2 + 1e-6
     kidney = shown[labels_of(region.targets) == 1]
     air = shown[0, :4, :4]

@@ -13,7 +13,6 @@ from bisc.preprocessing import resample as module
 from bisc.preprocessing.resample import (
     AIR_HU,
     resample,
-    resample_channels,
     resample_labels,
     rough_grid,
 )
@@ -43,10 +42,10 @@ def test_identity_keeps_every_value(rng: np.random.Generator, direction: np.ndar
     """On its own grid, and on a crop of it, the values come back as they are."""
     geometry = grid((7, 9, 11), direction=direction)
     volume = Volume(rng.integers(-1000, 1000, geometry.shape_zyx).astype(np.int16), geometry)
-    same = resample(volume, geometry, interpolation=interpolation)
+    same = resample(volume, geometry, interpolation=interpolation).array
     assert same.dtype == np.float32
     assert np.array_equal(same, volume.array)
-    part = resample(volume, geometry.cropped((1, 2, 3), (4, 5, 6)), interpolation=interpolation)
+    part = resample(volume, geometry.cropped((1, 2, 3), (4, 5, 6)), interpolation=interpolation).array
     assert part == pytest.approx(volume.array[1:5, 2:7, 3:9].astype(np.float32), abs=RAMP)
 
 
@@ -68,7 +67,7 @@ def test_linear_ramp_is_reproduced(direction: np.ndarray, spacing: tuple[float, 
     """Exact inside, finer and coarser, anisotropic, oblique, with averaging of 2, 3 and 4 voxels a bin."""
     source = grid((18, 30, 32), direction=direction)
     target = source.resampled(spacing)
-    values = resample(Volume(ramp(source), source), target)
+    values = resample(Volume(ramp(source), source), target).array
     at = index_in(source, target)
     # Nearer to a face than half a bin the border value is repeated: exactness is claimed farther in.
     half_bin = np.maximum(1, np.divide(spacing, source.spacing_mm_zyx)) / 2
@@ -92,10 +91,10 @@ def test_slabs_give_what_the_whole_gives(
     volume = Volume(np.random.default_rng(1).integers(-1000, 1000, shape).astype(np.int16), geometry)
     target = geometry.resampled(spacing)
     target = target.cropped(start, target.shape_zyx)
-    whole = resample(volume, target)
+    whole = resample(volume, target).array
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SLAB_VOXELS", slab)
-        assert resample(volume, target) == pytest.approx(whole, abs=RAMP)
+        assert resample(volume, target).array == pytest.approx(whole, abs=RAMP)
 
 
 def test_bins_are_averaged() -> None:
@@ -103,15 +102,15 @@ def test_bins_are_averaged() -> None:
     source = Geometry((1, 1, 8), (1.0, 1.0, 1.0))
     volume = Volume(np.array([0, 4, 8, 100, 10, 10, 10, 30], float).reshape(1, 1, 8), source)
     target = source.resampled((1.0, 1.0, 4.0))
-    assert resample(volume, target).ravel().tolist() == [28.0, 15.0]
-    assert resample(volume, target, interpolation="nearest").ravel().tolist() == [8.0, 10.0]
+    assert resample(volume, target).array.ravel().tolist() == [28.0, 15.0]
+    assert resample(volume, target, interpolation="nearest").array.ravel().tolist() == [8.0, 10.0]
 
 
 def test_averaging_takes_the_noise_away(rng: np.random.Generator) -> None:
     """4 x 4 voxels a bin: the deviation of white noise falls by 4, within 5 %; the mean stays."""
     source = Geometry((8, 256, 256), (3.0, 0.8, 0.8))
     noise = Volume(rng.normal(50, 20, source.shape_zyx).astype(np.float32), source)
-    coarse = resample(noise, rough_grid(source, 3.0, 64))
+    coarse = resample(noise, rough_grid(source, 3.0, 64)).array
     assert coarse.std() == pytest.approx(20 / 4, rel=0.05)
     assert coarse.mean() == pytest.approx(50, abs=0.2)
 
@@ -124,7 +123,7 @@ def test_averaging_takes_the_noise_away(rng: np.random.Generator) -> None:
 def test_no_bin_is_lost_at_the_borders(shape: tuple[int, int, int], spacing_z: float) -> None:
     """A constant volume of any size stays constant on the rough grid: no slab of air at its far ends."""
     source = grid(shape, (1.0, 0.8, 0.8))
-    values = resample(Volume(np.full(shape, 40, np.int16), source), rough_grid(source, spacing_z, 32))
+    values = resample(Volume(np.full(shape, 40, np.int16), source), rough_grid(source, spacing_z, 32)).array
     assert np.unique(values).tolist() == [40.0]
 
 
@@ -135,7 +134,7 @@ def test_outside_is_fill(direction: np.ndarray, spacing: tuple[float, float, flo
     """Target voxels with their centre beyond the source's outer faces hold the fill value, all others do not."""
     source = grid((5, 11, 13), direction=direction)
     target = source.cropped((-3, -4.2, -5.3), (9, 20, 20)).resampled(spacing)
-    values = resample(Volume(np.full(source.shape_zyx, 40, np.int16), source), target, fill=fill)
+    values = resample(Volume(np.full(source.shape_zyx, 40, np.int16), source), target, fill=fill).array
     at = index_in(source, target)
     outside = ((at < -0.5) | (at > np.array(source.shape_zyx) - 0.5)).any(axis=-1)
     assert 0 < outside.sum() < outside.size
@@ -147,7 +146,7 @@ def test_the_rest_of_a_last_bin_is_outside() -> None:
     """Five voxels in bins of three: the second bin ends at index 5.5, the source at 4.5; a centre at 5 is outside."""
     source = Geometry((1, 1, 5), (1.0, 1.0, 1.0))
     target = Geometry((1, 1, 3), (1.0, 1.0, 3.0), (-1.0, 0.0, 0.0))  # centres -1, 2, 5
-    values = resample(Volume(np.full((1, 1, 5), 40, np.int16), source), target)
+    values = resample(Volume(np.full((1, 1, 5), 40, np.int16), source), target).array
     assert values.ravel().tolist() == [AIR_HU, 40.0, AIR_HU]
 
 
@@ -155,7 +154,7 @@ def test_a_target_that_does_not_meet_the_source_is_all_fill() -> None:
     """Far away in one axis is enough."""
     source = grid((5, 6, 7))
     away = source.cropped((0, 0, 200), (3, 3, 3))
-    assert np.unique(resample(Volume(np.ones(source.shape_zyx), source), away)).tolist() == [AIR_HU]
+    assert np.unique(resample(Volume(np.ones(source.shape_zyx), source), away).array).tolist() == [AIR_HU]
     labels = Volume(np.ones(source.shape_zyx, np.uint8), source)
     assert not resample_labels(labels, away).any()
 
@@ -167,8 +166,8 @@ def test_only_the_neighbourhood_counts(rng: np.random.Generator, spacing: tuple[
     volume = Volume(rng.normal(size=source.shape_zyx).astype(np.float32), source)
     target = source.resampled(spacing)
     start, shape = (3, 5, 4), (8, 11, 12)
-    part = resample(volume, target.cropped(start, shape))
-    whole = resample(volume, target)[3:11, 5:16, 4:16]
+    part = resample(volume, target.cropped(start, shape)).array
+    whole = resample(volume, target).array[3:11, 5:16, 4:16]
     assert part == pytest.approx(whole, abs=1e-5)
 
 
@@ -177,7 +176,7 @@ def test_labels_share_the_bins_of_their_image() -> None:
     source = grid((33, 61, 67), (1.0, 0.8, 0.8))
     target = rough_grid(source, 3.0, 16)
     mask = ball(source, (15.0, 24.0, 29.0), 12)
-    as_image = resample(Volume(mask.astype(np.float32), source), target, fill=0)
+    as_image = resample(Volume(mask.astype(np.float32), source), target, fill=0).array
     as_labels = resample_labels(Volume(mask.astype(np.uint8), source), target)
     undecided = np.abs(as_image - 0.5) < 1e-3  # label fractions come in thousandths
     assert np.array_equal(as_labels[~undecided] > 0, as_image[~undecided] >= 0.5)
@@ -258,10 +257,10 @@ def test_probabilities_round_trip() -> None:
     kidney = 0.8 * np.exp(-(z[:, None, None] ** 2 + y[None, :, None] ** 2 + x[None, None, :] ** 2))
     channels = np.stack([1 - kidney, 0.75 * kidney, 0.25 * kidney]).astype(np.float32)
     fine_grid = coarse.resampled((1.0, 0.8, 0.8))
-    fine = resample_channels(channels, coarse, fine_grid, (1.0, 0.0, 0.0))
+    fine = resample(Volume(channels, coarse), fine_grid, (1.0, 0.0, 0.0)).array
     assert fine.shape == (3, 48, 96, 96)
     assert np.abs(fine.sum(axis=0) - 1).max() < 1e-5
-    back = resample_channels(fine, fine_grid, coarse, (1.0, 0.0, 0.0))
+    back = resample(Volume(fine, fine_grid), coarse, (1.0, 0.0, 0.0)).array
     assert np.abs(back - channels).max() < 0.03
 
 
@@ -270,6 +269,6 @@ def test_channels_outside_are_background() -> None:
     source = Geometry((2, 4, 4), (1.0, 1.0, 1.0))
     channels = np.full((3, 2, 4, 4), 1 / 3, np.float32)
     wide = source.cropped((0, -2, -2), (2, 8, 8))
-    out = resample_channels(channels, source, wide, (1.0, 0.0, 0.0))
+    out = resample(Volume(channels, source), wide, (1.0, 0.0, 0.0)).array
     assert out[:, 0, 0, 0].tolist() == [1.0, 0.0, 0.0]
     assert out[:, 0, 3, 3] == pytest.approx([1 / 3] * 3, abs=1e-6)

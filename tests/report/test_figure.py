@@ -14,7 +14,7 @@ from bisc.core.geometry import Geometry
 from bisc.core.volume import Volume
 from bisc.report.figure3 import CaseFigure, Layout, draw_case, pixels_per_mm, render_case
 from bisc.report.style import TUMOR_COLOUR
-from bisc.report.views import choose_box, choose_slice, display_slices, foreground_box
+from bisc.report.views import choose_box, choose_slice, display_slices
 
 SHAPE = (40, 120, 260)  # z, y, x: 160 x 120 x 260 mm
 GEOMETRY = Geometry(SHAPE, (4.0, 1.0, 1.0))
@@ -82,8 +82,8 @@ def test_slice_follows_the_reference_then_the_predictions_then_the_kidney() -> N
     assert choose_slice([kidney, tumor])[:2] == (5, 6)
     assert choose_slice([none, kidney])[:2] == (8, 9)
     assert choose_slice([none, none]) == (20, 60, 130)
-    assert foreground_box(none) is None
-    assert foreground_box(tumor) == Box((5, 6, 7), (6, 7, 8))
+    assert Box.of_mask(none) is None
+    assert Box.of_mask(tumor) == Box((5, 6, 7), (6, 7, 8))
 
 
 def test_view_holds_both_kidneys_with_a_margin_inside_the_volume() -> None:
@@ -96,7 +96,7 @@ def test_view_holds_both_kidneys_with_a_margin_inside_the_volume() -> None:
     assert (box.start_zyx[1], box.stop_zyx[1]) == (0, 120)
     assert box.shape_zyx[0] == 38
     assert WHOLE.contains(box)
-    found = foreground_box(labels)
+    found = Box.of_mask(labels)
     assert found is not None
     assert box.contains(found)
     assert choose_box([np.zeros(SHAPE, np.uint8)], GEOMETRY) == WHOLE
