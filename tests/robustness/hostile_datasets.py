@@ -7,16 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid
-from tests.robustness.hostile_images import bad_checksum, cut, window
 from tests.robustness.hostile_kinds import PIXDIM, CaseKind, hu, labels, patch, scaled, voxels
+from tests.robustness.hostile_spoiling import Hu, Voxels, bad_checksum, cut, window
 from tests.support.training_fixtures import STORED, patient
 
 Make = Callable[[Path, str], Path]
-Change = Callable[[np.ndarray], np.ndarray]
+Change = Callable[[Hu], Voxels]
+LabelChange = Callable[[npt.NDArray[np.uint8]], Voxels]
 GRID = STORED.geometry
 SOUND = ("sound_0", "sound_1")
 
@@ -43,7 +45,7 @@ def image(change: Change) -> Make:
     return sound_but(lambda case: voxels(case / "imaging.nii.gz", np.asarray(change(hu()))))
 
 
-def label_map(change: Change) -> Make:
+def label_map(change: LabelChange) -> Make:
     return sound_but(lambda case: voxels(case / "segmentation.nii.gz", np.asarray(change(labels()))))
 
 
@@ -160,7 +162,7 @@ def in_four_dimensions(case: Path) -> Path:
 
 def other(**change: object) -> Geometry:
     fields = {f: getattr(GRID, f) for f in ("shape_zyx", "spacing_mm_zyx", "origin_mm_xyz", "direction")}
-    return Geometry(**{**fields, **change})  # type: ignore[arg-type]
+    return Geometry(**{**fields, **change})
 
 
 SEG, IMG = "segmentation.nii.gz", "imaging.nii.gz"
@@ -251,7 +253,7 @@ def bytes_of(data: bytes) -> Callable[[Path], Path]:
     return spoil
 
 
-def mask(change: Change, native: NativeGrid = STORED) -> Callable[[Path], Path]:
+def mask(change: LabelChange, native: NativeGrid = STORED) -> Callable[[Path], Path]:
     return lambda path: voxels(path, np.asarray(change(labels())), native)
 
 

@@ -9,7 +9,7 @@ import resource
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,9 @@ def build_home(home: Path) -> Path:
     torch.manual_seed(0)
     network = SCUNet(2, "instance")
     with torch.no_grad():
-        network.region.classify.bias.copy_(torch.tensor([100.0, 0.0, 0.0]))
+        bias = network.region.classify.bias
+        assert bias is not None
+        bias.copy_(torch.tensor([100.0, 0.0, 0.0]))
     for stage in STAGES:
         settings = {"stage": stage, "base_features": 2, "norm": "instance", "patch_size_zyx": [16, 64, 64]}
         path = home / RESULTS / stage / "fold_0" / "checkpoint_last.pt"
@@ -143,7 +145,7 @@ def small_files(home: Path) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def full_disk(part: str) -> Callable[[Path], object]:
+def full_disk(part: str) -> Callable[[Path], AbstractContextManager[None]]:
     """Where the system brings files named so to the disk, there is no space left."""
 
     @contextmanager

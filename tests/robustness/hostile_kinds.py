@@ -77,7 +77,7 @@ class RunKind:
     done: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-    around: Callable[[Path], AbstractContextManager[None]] = nullcontext
+    around: Callable[[Path], AbstractContextManager[object]] = nullcontext
 
 
 @dataclass(frozen=True)

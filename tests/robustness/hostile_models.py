@@ -24,8 +24,8 @@ from tests.robustness.hostile_home import (
     with_weights,
     written,
 )
-from tests.robustness.hostile_images import cut
 from tests.robustness.hostile_kinds import RunKind
+from tests.robustness.hostile_spoiling import cut
 
 PLAN = RESULTS / "plan.json"
 ZIP = (*PREDICT, "-m", "model.zip")

@@ -14,8 +14,8 @@ from tests.robustness.hostile_home import (
     given,
     written,
 )
-from tests.robustness.hostile_images import cut
 from tests.robustness.hostile_kinds import RunKind, labels, voxels
+from tests.robustness.hostile_spoiling import cut
 from tests.robustness.hostile_usage import CASE, PLAN, RAW, TRAIN
 
 SCORE = ("-r", str(RAW), "-p", "masks", "-np", "1")

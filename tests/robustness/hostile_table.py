@@ -10,7 +10,8 @@ from tests.robustness.hostile_kinds import CaseKind, RunKind
 from tests.robustness.hostile_models import MODELS
 from tests.robustness.hostile_places import PLACES
 from tests.robustness.hostile_scoring import FLAGS, SCORING
-from tests.robustness.hostile_usage import DATA_SETS, TRAINING
+from tests.robustness.hostile_training import TRAINING
+from tests.robustness.hostile_usage import DATA_SETS
 
 CASE_KINDS: tuple[tuple[str, tuple[CaseKind, ...]], ...] = (
     ("predict", BAD_IMAGES),
