@@ -1,12 +1,7 @@
 """The README's own lines are run: its shell lines as a user types them, then its Python lines on the model they made.
 
 Two things are changed, and no more: the environment is not activated (the test runs in it), and trainings are of two
-<<<<<<< HEAD
-steps, by flags
-that are added behind the line; the paper's 80,000 would take a week here.
-=======
 steps, by flags that are added behind the line; the paper's 80,000 would take a week here.
->>>>>>> refs/heads/docs
 """
 
 from __future__ import annotations
