@@ -12,7 +12,7 @@ from tests.house.test_rooms import python_files
 
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 FILE = re.compile(
-    r"\b((?:bisc|preprocessing|planners|trainers|evaluation|tests|scripts|docs)/[\w/.-]+\.(?:py|md|png|j2))\b"
+    r"(?<![\w/])((?:bisc|preprocessing|planners|trainers|evaluation|tests|scripts|docs)/[\w/.-]+\.(?:py|md|png|j2))\b"
 )
 PAGE = re.compile(r"\bdocs/[\w/-]+\.md\b")
 
@@ -55,7 +55,11 @@ def test_pages_that_the_source_names_are_there(repository: Path) -> None:
     """A docstring that sends its reader to a page that has moved sends him nowhere."""
     own = Path(__file__).name
     files = [path for path in python_files(repository) if path.name != own]
-    named = [(str(path.relative_to(repository)), page) for path in files for page in PAGE.findall(path.read_text())]
+    named = [
+        (str(path.relative_to(repository)), page)
+        for path in files
+        for page in PAGE.findall(path.read_text(encoding="utf-8"))
+    ]
     assert len(named) > 10
     assert [item for item in named if not (repository / item[1]).exists()] == []
 
