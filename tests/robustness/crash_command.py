@@ -22,7 +22,7 @@ def load() -> Callable[[Any], int]:
     if command == "train":
         training = import_module("tests.support.training_fixtures")
         import_module("bisc.trainers.presets").PRESETS["tiny"] = training.TINY
-        setattr(import_module("bisc.trainers.loop"), "VALIDATION_BATCHES", 2)
+        setattr(import_module("bisc.trainers.loop"), "VALIDATION_BATCHES", 2)  # noqa: B010 - final
     if command in ("train", "predict"):
         # A network trained for two steps marks what no patient has; what is killed here is a whole prediction.
         excess = import_module("bisc.inference.cascade")
