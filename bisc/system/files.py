@@ -25,11 +25,7 @@ from typing import Final
 from bisc.core.errors import InputError, one_line
 from bisc.system.console import notice
 
-fcntl: ModuleType | None
-try:
-    fcntl = import_module("fcntl")
-except ImportError:  # Windows
-    fcntl = None
+fcntl: ModuleType | None = import_module("fcntl") if os.name == "posix" else None
 
 PARTIAL: Final = ".partial-"
 """Names that begin so are unfinished work; readers never see any."""

@@ -139,8 +139,7 @@ def test_balanced_ce_is_equation_1(case: tuple[Tensor, Tensor, float]) -> None:
     fast, slow = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     value, expected = balanced_ce(fast, target, threshold), equation_1(slow, target, threshold)
     assert float(value.detach()) == pytest.approx(float(expected.detach()), rel=1e-4, abs=1e-6)
-    value.backward()
-    expected.backward()
+    torch.autograd.backward([value, expected])
     assert fast.grad is not None
     assert slow.grad is not None
     assert torch.allclose(fast.grad, slow.grad, rtol=1e-3, atol=1e-6)
@@ -167,7 +166,7 @@ def test_losses_stay_finite_far_out() -> None:
         logits = voxels((300.0, 0.0), (0.0, 300.0)).to(dtype).requires_grad_()
         for name in LOSSES:
             loss = loss_by_name(name, 0.5)(logits, classes(1, 0))
-            loss.backward()
+            torch.autograd.backward(loss)
             assert 250 < float(loss.detach()) < 350
         assert logits.grad is not None
         assert bool(torch.isfinite(logits.grad).all())
@@ -184,7 +183,8 @@ def test_names_give_the_losses_they_say() -> None:
 def test_branches_weigh_the_same(name: str) -> None:
     """The loss of the network is the mean of its branches' losses."""
     generator = torch.Generator().manual_seed(3)
-    logits = tuple(torch.randn(2, c, 2, 2, 2, generator=generator) for c in (3, 2, 2))
+    region, kidney_edge, tumor_edge = (torch.randn(2, c, 2, 2, 2, generator=generator) for c in (3, 2, 2))
+    logits = region, kidney_edge, tumor_edge
     packed = torch.randint(0, 3, (2, 2, 2, 2), generator=generator, dtype=torch.uint8)
     packed |= torch.randint(0, 4, packed.shape, generator=generator, dtype=torch.uint8) << 2
     targets = unpack_targets(packed)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import lz4.frame
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from bisc.core.box import Box
@@ -20,7 +22,7 @@ from bisc.core.labels import KIDNEY, KIDNEY_EDGE_BIT, TUMOR, TUMOR_EDGE_BIT, lab
 from bisc.core.volume import Volume
 from bisc.imageio import CaseImage, read_image, read_labels, write_image
 from bisc.imageio.dataset import find_raw_dataset
-from bisc.preprocessing import cache, regions
+from bisc.preprocessing import cache
 from bisc.preprocessing.cache import (
     CacheJob,
     CacheSettings,
@@ -63,7 +65,12 @@ def stamps(root: Path) -> dict[str, int]:
 
 
 def read(job: CacheJob) -> tuple[CaseImage, CaseImage]:
-    return read_image(job.case.image), read_labels(job.case.labels)
+    return read_image(image_of(job)), read_labels(job.case.labels)
+
+
+def image_of(job: CacheJob) -> Path:
+    assert job.case.image is not None
+    return job.case.image
 
 
 def test_a_rerun_does_nothing(job: CacheJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +85,7 @@ def test_a_rerun_does_nothing(job: CacheJob, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_changed_source_makes_it_stale(job: CacheJob) -> None:
     """Another time or size of either file: both stages are made again."""
-    for path in (job.case.image, job.case.labels):
+    for path in (image_of(job), job.case.labels):
         cache_case(job)
         key = cache_key(job)
         status = path.stat()
@@ -123,13 +130,13 @@ def test_an_interrupted_write_leaves_nothing(
     saved = np.save
     calls = []
 
-    def failing(path: Path, array: np.ndarray) -> None:
+    def failing(path: Path, array: npt.NDArray[np.generic]) -> None:
         calls.append(path)
         if len(calls) == 3:
             raise fault
         saved(path, array)
 
-    monkeypatch.setattr(regions.np, "save", failing)
+    monkeypatch.setattr(np, "save", failing)
     with pytest.raises(InputError if fault is OSError else fault):
         cache_case(job)
     assert len(calls) == 3
@@ -152,7 +159,7 @@ def test_the_rough_region(job: CacheJob) -> None:
     (region,) = load_regions(job.root / "rough" / job.case.name)
     expected = rough_grid(image.volume.geometry, 5.0, ROUGH_PX)
     assert region.levels.shape == region.targets.shape == expected.shape_zyx
-    assert (region.levels.dtype, region.targets.dtype) == (np.uint8, np.uint8)
+    assert [str(voxels.dtype) for voxels in (region.levels, region.targets)] == ["uint8"] * 2
     assert np.array_equal(labels_of(region.targets), resample_labels(labels.volume, expected))
     low, high = normalise(np.array([-2000, 2000]), INTENSITY)
     shown = region.image(INTENSITY)
@@ -250,7 +257,8 @@ def test_damaged_caches_are_told(job: CacheJob) -> None:
     folder = job.root / "rough" / job.case.name
     array = folder / "region_0_image.npy"
     array.write_bytes(array.read_bytes()[:200])
-    for damage in (lambda: None, array.unlink, (folder / "case.json").unlink):
+    damages: list[Callable[[], object]] = [lambda: None, array.unlink, (folder / "case.json").unlink]
+    for damage in damages:
         damage()
         with pytest.raises(InputError, match="run bisc_plan_and_preprocess again") as caught:
             load_regions(folder)
@@ -370,7 +378,7 @@ def test_regions_lie_where_their_grid_says(job: CacheJob) -> None:
     x_mm = geometry.index_to_physical(np.array([(0, 0, i) for i in range(geometry.shape_zyx[2])]))[:, 0]
     x_mm -= x_mm.mean()
     ramp = np.broadcast_to(x_mm, geometry.shape_zyx)
-    write_image(job.case.image, np.rint(ramp).astype(np.int16), image.native)
+    write_image(image_of(job), np.rint(ramp).astype(np.int16), image.native)
     wide = Intensity(clip_low_hu=-1000.0, clip_high_hu=1000.0, mean_hu=0.0, std_hu=100.0)
     job = replace(job, settings=msgspec.structs.replace(job.settings, intensity=wide))
     cache_case(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,15 +21,16 @@ from bisc.core.labels import (
 from bisc.preprocessing.edges import CANNY_SIGMA_PX, canny_edges, targets_of
 
 
-def whole_slices(mask: np.ndarray) -> np.ndarray:
+def whole_slices(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The oracle: skimage's Canny on each whole axial slice."""
     return np.stack([canny(axial.astype(np.float32), sigma=CANNY_SIGMA_PX) for axial in mask])
 
 
-def blobs(seed: int, shape: tuple[int, int, int], sigma: float = 3.0) -> np.ndarray:
+def blobs(seed: int, shape: tuple[int, int, int], sigma: float = 3.0) -> npt.NDArray[np.bool_]:
     """Smooth blobs that touch every border of the slices."""
     noise = np.random.default_rng(seed).normal(size=shape)
-    return ndimage.gaussian_filter(noise, (0, sigma, sigma)) > 0.05
+    smooth: npt.NDArray[np.float64] = ndimage.gaussian_filter(noise, (0, sigma, sigma))
+    return smooth > 0.05
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -52,7 +54,7 @@ def test_blobs_at_the_border_equal_whole_slices(seed: int) -> None:
 
 @given(arrays(bool, st.tuples(st.integers(1, 2), st.integers(1, 24), st.integers(1, 24))))
 @settings(max_examples=80)
-def test_any_mask_equals_whole_slices(mask: np.ndarray) -> None:
+def test_any_mask_equals_whole_slices(mask: npt.NDArray[np.bool_]) -> None:
     """Any pattern, any size, single pixels and full slices among them."""
     assert np.array_equal(canny_edges(mask), whole_slices(mask))
 
@@ -102,7 +104,7 @@ def test_an_empty_mask_has_no_edge() -> None:
 
 
 @given(arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 2)), arrays(bool, (2, 2, 3, 4)))
-def test_packing_round_trip(labels: np.ndarray, edges: np.ndarray) -> None:
+def test_packing_round_trip(labels: npt.NDArray[np.uint8], edges: npt.NDArray[np.bool_]) -> None:
     """Label and both edges come out of the byte as they went in; the input arrays stay as they are."""
     before = labels.copy()
     packed = pack_targets(labels, edges[0], edges[1])

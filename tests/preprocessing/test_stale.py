@@ -70,7 +70,7 @@ def test_a_key_changes_with_every_file_and_with_what_labels_mean(tmp_path: Path)
     """The data file of a header counts, the header's own size and time being the same."""
     image = write_itk(tmp_path / "image.mhd", np.zeros((2, 2, 2), np.int16))
     labels = write_itk(tmp_path / "labels.mhd", np.zeros((2, 2, 2), np.uint8))
-    seen = set()
+    seen: set[str] = set()
     for meaning in (None, meaning_of_option("kidney=1,tumor=2"), meaning_of_option("kidney=2,tumor=1")):
         for data in (None, "image.raw", "labels.raw"):
             if data:
@@ -141,7 +141,9 @@ def test_the_meaning_of_labels_stays_with_the_data_set(tmp_path: Path) -> None:
     record = (target / "fingerprint.json").read_bytes()
     again = planned(tmp_path)
     assert (again[0], "(given at an earlier run)" in again[1]) == (0, True)
-    assert ((target / "fingerprint.json").read_bytes(), load_meaning(target).key) == (record, "kidney=2,tumor=1")
+    meaning = load_meaning(target)
+    assert meaning is not None
+    assert ((target / "fingerprint.json").read_bytes(), meaning.key) == (record, "kidney=2,tumor=1")
     assert planned(tmp_path, "--labels", "kidney=1,tumor=2")[0] == 0
     swapped = (target / "fingerprint.json").read_bytes()
     assert swapped != record

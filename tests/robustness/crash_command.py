@@ -22,11 +22,12 @@ def load() -> Callable[[Any], int]:
     if command == "train":
         training = import_module("tests.support.training_fixtures")
         import_module("bisc.trainers.presets").PRESETS["tiny"] = training.TINY
-        import_module("bisc.trainers.loop").VALIDATION_BATCHES = 2
+        setattr(import_module("bisc.trainers.loop"), "VALIDATION_BATCHES", 2)  # noqa: B010 - final
     if command in ("train", "predict"):
         # A network trained for two steps marks what no patient has; what is killed here is a whole prediction.
         excess = import_module("bisc.inference.cascade")
-        excess.MOST_FOREGROUND_ML = excess.MOST_ROI_ML = float("inf")
+        for name in ("MOST_FOREGROUND_ML", "MOST_ROI_ML"):
+            setattr(excess, name, float("inf"))
         import_module("torch").set_num_threads(1)  # a second one only waits for the other processes' here
     mark("CRASH_BEGUN")
     return main

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -62,7 +63,7 @@ def losses(blows: list[Blow]) -> list[str]:
     return [f"{b.command}, {b.what}: {'; '.join(b.faults)}" for b in blows if b.faults]
 
 
-QUICK = {
+QUICK: Final[dict[str, list[tuple[int, bool]]]] = {
     "plan_and_preprocess -np 1": [(signal.SIGKILL, True), (signal.SIGTERM, False), (signal.SIGINT, True)],
     "simulate": [(signal.SIGINT, True), (signal.SIGKILL, False), (signal.SIGTERM, True)],
 }

@@ -21,6 +21,7 @@ from bisc.core.volume import NativeGrid
 from bisc.imageio import write_image
 from bisc.trainers import loop
 from bisc.trainers.presets import PRESETS
+from bisc.trainers.sampler import Batch
 
 NAME = "Tiny"
 IPL = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
@@ -114,17 +115,17 @@ def trained(factory: pytest.TempPathFactory) -> Path:
 def _struck_training() -> int:
     """bisc_train with the tiny presets; in step STEP its process group gets signal SIGNAL (STRIKE="STEP SIGNAL")."""
     PRESETS.update(tiny=TINY, deeper=DEEPER)
-    loop.VALIDATION_BATCHES = 2
+    setattr(loop, "VALIDATION_BATCHES", 2)  # noqa: B010 - final
     struck, signum = map(int, os.environ["STRIKE"].split())
     train_step = loop.TrainingRun.train_step
 
-    def step_and_strike(run: loop.TrainingRun, batch: loop.Batch, step: int) -> float:
+    def step_and_strike(run: loop.TrainingRun, batch: Batch, step: int) -> float:
         value = train_step(run, batch, step)
         if step + 1 == struck:
             os.killpg(0, signum)
         return value
 
-    loop.TrainingRun.train_step = step_and_strike  # type: ignore[method-assign]
+    setattr(loop.TrainingRun, "train_step", step_and_strike)  # noqa: B010 - a method
     return train.main(sys.argv[1:])
 
 

@@ -16,8 +16,11 @@ from bisc.cli.train import main
 from bisc.network.checkpoint import load_checkpoint
 from bisc.network.device import choose_device
 from bisc.trainers import loop
+from bisc.trainers.log import EpochTimes, write_log
 from bisc.trainers.loop import TrainingRun
 from bisc.trainers.presets import PRESETS
+from bisc.trainers.sampler import Batch
+from bisc.trainers.settings import RunSettings
 from tests.support import training_fixtures
 from tests.support.training_fixtures import DEEPER, NAME, TINY, planned, use_one_thread
 
@@ -138,7 +141,7 @@ def test_interrupted_in_the_middle_of_an_epoch(
 def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     whole = TrainingRun.train_step
 
-    def step_or_crash(run: TrainingRun, batch: loop.Batch, number: int) -> float:
+    def step_or_crash(run: TrainingRun, batch: Batch, number: int) -> float:
         if number == step:
             raise MemoryError
         return whole(run, batch, number)
@@ -178,12 +181,14 @@ def test_cut_off_between_the_checkpoint_and_its_log(
     """After the last epoch's checkpoint nothing is left to train, and yet the log gets its last row and picture."""
     fold = tmp_path / NAME / "rough" / "fold_0"
     monkeypatch.setenv("BISC_RESULTS", str(tmp_path))
-    whole = loop.write_log
+    whole = write_log
 
-    def log_or_crash(folder: Path, settings: object, rows: list[object], times: object) -> None:
+    def log_or_crash(
+        folder: Path, settings: RunSettings, rows: list[dict[str, float]], times: EpochTimes | None
+    ) -> None:
         if len(rows) == TINY.rough.epochs:
             raise MemoryError
-        whole(folder, settings, rows, times)  # type: ignore[arg-type]
+        whole(folder, settings, rows, times)
 
     with monkeypatch.context() as crashing:
         crashing.setattr(loop, "write_log", log_or_crash)

@@ -93,7 +93,8 @@ def test_another_thread_keeps_its_work(tmp_path: Path, kind: Kind) -> None:
 
 def test_what_is_cleared_before_it_is_locked_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between its making and its locking another run may find it."""
-    whole, cleared = Path.touch, []
+    whole = Path.touch
+    cleared: list[Path] = []
 
     def touch(path: Path) -> None:
         whole(path)

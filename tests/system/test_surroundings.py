@@ -47,7 +47,9 @@ def shell(home: Path, command: str, **environment: str) -> subprocess.CompletedP
     )
 
 
-def evaluate(home: Path, report: Path, how: str = "", before: str = "", **environment: str):
+def evaluate(
+    home: Path, report: Path, how: str = "", before: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
     return shell(home, f"{before} '{BIN}/bisc_evaluate' -r r -p r -np 1 -o '{report}' {how}", **environment)
 
 

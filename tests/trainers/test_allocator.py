@@ -36,5 +36,5 @@ def test_a_freed_block_stays(keep: bool) -> None:
 
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     """No mallopt on other systems."""
-    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert allocator.keep_freed_memory() is False

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bisc.network import Branches, SCUNet
 from bisc.network.device import Device
+from bisc.network.sc_unet import Norm
 from bisc.trainers.compiled import LEAST_STEPS, compiled_where_it_pays, tried
 from tests.support.noticed import noticed
 
@@ -42,7 +43,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_the_trial_leaves_no_trace(norm: str) -> None:
+def test_the_trial_leaves_no_trace(norm: Norm) -> None:
     """Weights, running statistics (which a forward pass in training moves) and gradients are those of before."""
     torch.manual_seed(0)
     network = SCUNet(2, norm).eval()

@@ -67,7 +67,9 @@ def test_gradients_are_unscaled_once(planned_home: Path, settings: RunSettings, 
     """fp16 scales each part's loss; the sum is scaled back once. (A CPU trains no fp16: float32, scaled, stands in.)"""
 
     class Scaling(Device):
-        scales_gradients = True  # type: ignore[assignment]
+        @property
+        def scales_gradients(self) -> bool:
+            return True
 
     steps = [one_step(planned_home, replace(settings, passes=k), tmp_path, Scaling(CPU.device, "fp32")) for k in (1, 4)]
     assert steps[0].scaler.get_scale() > 1.0

@@ -176,7 +176,7 @@ def test_no_other_voxel_than_the_windows(cases: list[Path]) -> None:
         levels, _ = sampler.cut(Pick(region, Box((1, 1, 2), (5, 5, 8)), seed))
         z, y, x = np.unravel_index(int(levels[0, 0, 0, 0]) - 1, SHAPE)
         assert np.array_equal(levels[0], whole[z : z + 3, y : y + 3, x : x + 3])
-        starts.add((z, y, x))
+        starts.add((int(z), int(y), int(x)))
     assert starts == set(product((1,), (1,), (2, 3, 4)))  # batchgenerators never draws an axis's last place
 
 

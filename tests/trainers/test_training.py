@@ -76,7 +76,7 @@ def test_a_run_leaves_log_picture_and_checkpoints(home: Path, fold: Path) -> Non
     assert (log["step_s"] > 0).all()
     assert (fold / "progress.png").read_bytes()[:4] == b"\x89PNG"
     best, last = load_checkpoint(fold / "checkpoint_best.pt"), load_checkpoint(fold / "checkpoint_last.pt")
-    assert best.step == int(log.loc[log["score"].idxmax(), "step"])
+    assert best.step == log["step"].tolist()[int(log["score"].argmax())]
     assert last.step == 12
     assert last.epoch_losses == []
     assert last.best == max(row["score"] for row in last.rows)
@@ -265,7 +265,9 @@ def test_validation_scores_by_hand(home: Path, planned_home: Path) -> None:
 def all_tumor() -> SCUNet:
     network = SCUNet(2)
     torch.nn.init.zeros_(network.region.classify.weight)
-    network.region.classify.bias.data = torch.tensor([0.0, 0.0, 9.0])
+    bias = network.region.classify.bias
+    assert bias is not None
+    bias.data = torch.tensor([0.0, 0.0, 9.0])
     return network
 
 
