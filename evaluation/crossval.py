@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 import pandas as pd
 
+from bisc.core.choices import DECISIONS
 from bisc.core.errors import InputError
 from bisc.core.limits import Word
 from bisc.evaluation.aggregate import (
@@ -25,7 +26,6 @@ from bisc.evaluation.tables import write_table
 from bisc.system.jsonfile import read_document
 
 REPORT: Final = "validation/report.csv"
-DECISIONS: Final = ("argmax", "calibrated")
 TRAIN: Final = "run bisc_train fine 0 first"
 TRAIN_AGAIN: Final = "train this fold again"
 
@@ -50,7 +50,7 @@ class Run:
         return self.folder / REPORT
 
     def decision_path(self, decision: str) -> Path:
-        """The report under one of the `DECISIONS`."""
+        """The report under one of `bisc.core.choices.DECISIONS`."""
         return self.folder / "validation" / f"report_{decision}.csv"
 
 

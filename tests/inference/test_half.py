@@ -21,7 +21,7 @@ from bisc.inference.windows import softmax_volume
 from bisc.network import SCUNet
 from bisc.network.device import Device
 from bisc.network.folded import fold
-from bisc.simulate.case import simulate_case
+from bisc.simulation.case import simulate_case
 
 BF16 = Device(torch.device("cpu"), "bf16")
 SHAPE = (40, 96, 80)
