@@ -23,7 +23,7 @@ from bisc.core.geometry import Triple
 from bisc.evaluation.cases import score_arrays
 from bisc.evaluation.surface import KIDNEY_TOLERANCE_MM, TUMOR_TOLERANCE_MM
 from bisc.imageio import read_labels
-from bisc.simulate.case import simulate_case
+from bisc.simulation.case import simulate_case
 
 SHIFT_ZYX = (1, 2, 2)
 Labels = npt.NDArray[np.uint8]

@@ -16,8 +16,8 @@ from benchmarks.by_intensity import AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU
 from bisc.core.geometry import Geometry, IntTriple, Triple
 from bisc.core.volume import NativeGrid
 from bisc.imageio import write_image
-from bisc.simulate import SimulationSpec, simulate_dataset
-from bisc.simulate.case import simulate_case
+from bisc.simulation import SimulationSpec, simulate_dataset
+from bisc.simulation.case import simulate_case
 from bisc.system.cases import process_pool
 
 KITS_SIZE: Final = (512, 512, 108)

@@ -1,8 +1,10 @@
-"""The scores of one case: every column of report.csv."""
+"""The scores of one case, every column of report.csv; and of many, where one bad file never ends the others' run."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.box import Box
+from bisc.core.errors import BiscError, InputError
 from bisc.core.geometry import Triple
 from bisc.core.labels import BACKGROUND, KIDNEY, N_CLASSES, TUMOR
 from bisc.evaluation.lesions import count_lesions
 from bisc.evaluation.overlap import check_same_shape, dice, volume_ml
+from bisc.evaluation.pairs import Pair
 from bisc.evaluation.surface import KIDNEY_TOLERANCE_MM, TUMOR_TOLERANCE_MM, image_diagonal_mm, surface_scores
 from bisc.imageio import CaseImage, check_same_grid, read_labels
+from bisc.system.cases import run_cases
 
 Labels = npt.NDArray[np.uint8]
 Status = Literal["ok", "missing", "failed"]
@@ -158,3 +163,42 @@ def unscored(case: str) -> CaseScores:
 
 def _labels(image: CaseImage) -> Labels:
     return np.asarray(image.volume.array, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one pair, and what was wrong with its files, if anything."""
+
+    scores: CaseScores
+    error: BiscError | None = None
+
+
+def score_pairs(pairs: Sequence[Pair], executor: Executor | None = None) -> list[Scored]:
+    """Score every pair, in the order given.
+
+    A pair without a prediction gets the worst scores, those of an empty one (status `missing`), and so does
+    one whose prediction cannot be read or lies on another grid (`failed`). A reference that cannot be read
+    gives an unscored row (`failed`).
+
+    Args:
+        pairs: What to score.
+        executor: Where to work; None for this process.
+    """
+    outcomes = run_cases(score_pair, pairs, executor, "evaluating", name=lambda pair: pair.case)
+    return [outcome.result or Scored(unscored(outcome.job.case), outcome.error) for outcome in outcomes]
+
+
+def score_pair(pair: Pair) -> Scored:
+    """Score one pair; see `score_pairs`.
+
+    Raises:
+        InputError: If the reference cannot be read.
+    """
+    reference = read_labels(pair.reference, pair.reference_labels)
+    if pair.prediction is None:
+        return Scored(score_worst(pair.case, reference, "missing"))
+    try:
+        prediction = read_labels(pair.prediction, pair.prediction_labels)
+        return Scored(score_images(pair.case, reference, prediction))
+    except InputError as error:
+        return Scored(score_worst(pair.case, reference, "failed"), error)

@@ -50,7 +50,7 @@ class Run:
         return self.folder / REPORT
 
     def decision_path(self, decision: str) -> Path:
-        """The report under one of the `DECISIONS`."""
+        """The report under one of `bisc.core.choices.DECISIONS`."""
         return self.folder / "validation" / f"report_{decision}.csv"
 
 

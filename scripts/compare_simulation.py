@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage import io
 
-from bisc.simulate import simulate_case
+from bisc.simulation import simulate_case
 
 Image = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

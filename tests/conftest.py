@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from bisc.simulate import SimulationSpec, simulate_dataset
+from bisc.simulation import SimulationSpec, simulate_dataset
 
 # The same examples on every run and no time limit per example: a busy machine must not fail a test.
 settings.register_profile("bisc", deadline=None, derandomize=True)

@@ -131,6 +131,13 @@ def _lacks_files(error: BaseException | None) -> bool:
     return False
 
 
+def status_of(errors: Sequence[BiscError]) -> int:
+    """The exit status of work on many cases: 2 where an input was at fault, 1 where the work failed, else 0."""
+    if any(isinstance(error, InputError) for error in errors):
+        return BAD_INPUT
+    return FAILED if errors else OK
+
+
 def complain(parser_or_prog: argparse.ArgumentParser | str, message: str) -> None:
     """One line on stderr, in the form 'bisc_x: error: ...'."""
     prog = parser_or_prog if isinstance(parser_or_prog, str) else parser_or_prog.prog

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from bisc.cli.common import BAD_INPUT, FAILED, OK, add_workers, complain, make_parser, run_command
-from bisc.cli.workers import workers_that_fit
-from bisc.core.errors import BiscError, InputError
-from bisc.evaluation.aggregate import to_frame, write_with_summary
-from bisc.evaluation.batch import score_pairs
-from bisc.evaluation.crossval import REPORT, TRAIN, evaluate_cross_validation, write_cross_validation
-from bisc.evaluation.pairs import Pair, Pairing, find_pairs
+from bisc.cli.common import OK, add_workers, complain, make_parser, run_command, status_of
+from bisc.core.errors import InputError
 from bisc.evaluation.tables import summary_text, to_markdown
-from bisc.imageio.label_names import OPTION, LabelMeaning, meaning_of_option
-from bisc.system.cases import process_pool
+from bisc.imageio.label_names import OPTION, meaning_of_option
+from bisc.pipeline.evaluate import cross_validation, evaluate_folders
 from bisc.system.console import say
-from bisc.system.files import remove_partial
-from bisc.system.paths import Folders, find_dataset, name_of
+from bisc.system.paths import name_of
 
 PROG = "bisc_evaluate"
 OF_PREDICTIONS = "--labels-of-predictions"
@@ -88,27 +82,27 @@ def run(args: argparse.Namespace) -> int:
     return _pairs(args)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `bisc_evaluate`."""
-    return run_command(build_parser(), run, argv)
-
-
 def _pairs(args: argparse.Namespace) -> int:
-    labels = _labels(args)
-    pairing = find_pairs(args.reference, args.prediction, args.all_references, labels)
-    target = _target(args.output, args.prediction if args.prediction.is_dir() else Path())
-    remove_partial(target.parent)
-    _tell_unmatched(pairing, args.reference)
-    _tell_labels(pairing.pairs[0])
-    # A case takes half a second, and so does starting a worker: fewer than four cases each are not worth one.
-    n_workers = min(args.n_workers, -(-len(pairing.pairs) // 4))
-    with process_pool(workers_that_fit((pair.reference for pair in pairing.pairs), n_workers, PROG)) as pool:
-        scored = score_pairs(pairing.pairs, pool)
-    report = to_frame([one.scores for one in scored])
-    written = write_with_summary(target, report)
-    print(summary_text(report))
-    _tell_written(written)
-    return _tell_errors([one.error for one in scored if one.error is not None])
+    both = None if args.labels is None else meaning_of_option(args.labels)
+    of_predictions = args.labels_of_predictions
+    done = evaluate_folders(
+        args.reference,
+        args.prediction,
+        args.output,
+        all_references=args.all_references,
+        labels=(both, both if of_predictions is None else meaning_of_option(of_predictions, OF_PREDICTIONS)),
+        n_workers=args.n_workers,
+        tell=warn,
+    )
+    first = done.pairs[0]
+    for what, meaning in (("references", first.reference_labels), ("predictions", first.prediction_labels)):
+        if meaning is not None:  # else as in KiTS; so are bisc_predict's masks, whatever it was trained on
+            print(f"labels of {what}: {meaning.words()}, by {meaning.source}")
+    print(summary_text(done.report))
+    print(f"written: {', '.join(map(str, done.written))}")
+    for error in done.errors:
+        complain(PROG, str(error))
+    return status_of(done.errors)
 
 
 def _cross_validation(args: argparse.Namespace) -> int:
@@ -119,78 +113,27 @@ def _cross_validation(args: argparse.Namespace) -> int:
     ):
         if value:
             raise InputError(option, "given without -r and -p", "it with both of them")
-    results = Folders.from_environment().results
-    folder = find_dataset(results, args.dataset, f"fine/fold_*/{REPORT}", "trained data set with validation", TRAIN)
-    target = _target(args.output, folder)
-    remove_partial(target.parent)
-    result = evaluate_cross_validation(folder)
+    folder, result, written = cross_validation(args.dataset, args.output)
     for note in result.notes:
-        _warn(note)
-    written = write_cross_validation(result, target)
+        warn(note)
     print(f"{name_of(folder)}, folds {', '.join(str(fold) for fold in sorted(set(result.report['fold'])))}")
     print(summary_text(result.report))
     if result.losses is not None:
         print(f"\n{result.losses_title}\n{to_markdown(result.losses)}", end="")
     if result.decisions is not None:
         print(f"\n{to_markdown(result.decisions)}", end="")
-    _tell_written(written)
+    print(f"written: {', '.join(map(str, written))}")
     return OK
 
 
-def _target(output: Path | None, default_folder: Path) -> Path:
-    """Where report.csv goes; known and refused before the work begins."""
-    if output is None:
-        return default_folder / "report.csv"
-    if output.is_dir():
-        return output / "report.csv"
-    if output.suffix.lower() != ".csv":
-        raise InputError(output, f"ends in '{output.suffix}'", "a file ending in .csv, or a folder that exists")
-    return output
-
-
-def _labels(args: argparse.Namespace) -> tuple[LabelMeaning | None, LabelMeaning | None]:
-    """What the user says of the values of references and predictions."""
-    both = None if args.labels is None else meaning_of_option(args.labels)
-    if args.labels_of_predictions is None:
-        return both, both
-    return both, meaning_of_option(args.labels_of_predictions, OF_PREDICTIONS)
-
-
-def _tell_labels(pair: Pair) -> None:
-    """How values are read, where it is not as in KiTS; bisc_predict's masks have KiTS's, whatever it was trained on."""
-    for what, meaning in (("references", pair.reference_labels), ("predictions", pair.prediction_labels)):
-        if meaning is not None:
-            print(f"labels of {what}: {meaning.words()}, by {meaning.source}")
-
-
-def _tell_unmatched(pairing: Pairing, reference: Path) -> None:
-    if pairing.without_reference:
-        _warn(f"no reference in {reference}, so not scored: {_list(pairing.without_reference)}")
-    if pairing.without_prediction:
-        n = len(pairing.without_prediction)
-        _warn(f"references without a prediction, not scored: {n} (--all-references counts them as missing)")
-    if pairing.passed_over:
-        _warn(f"no label map by name or layout, so not used: {_list([str(path) for path in pairing.passed_over])}")
-
-
-def _tell_errors(errors: Sequence[BiscError]) -> int:
-    for error in errors:
-        complain(PROG, str(error))
-    if any(isinstance(error, InputError) for error in errors):
-        return BAD_INPUT
-    return FAILED if errors else OK
-
-
-def _tell_written(paths: Iterable[Path]) -> None:
-    print("written: " + ", ".join(str(path) for path in paths))
-
-
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """A line on stderr that ends nothing."""
     say(f"{PROG}: warning: {message}")
 
 
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `bisc_evaluate`."""
+    return run_command(build_parser(), run, argv)
 
 
 if __name__ == "__main__":

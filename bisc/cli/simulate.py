@@ -6,11 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bisc.cli.common import BAD_INPUT, FAILED, OK, add_workers, complain, make_parser, positive_int, run_command
-from bisc.core.errors import InputError
-from bisc.simulate import SimulationSpec, simulate_dataset
-from bisc.simulate.case import SIZE_XYZ
-from bisc.system.cases import process_pool
+from bisc.cli.common import add_workers, complain, make_parser, positive_int, run_command, status_of
+from bisc.pipeline.simulate import simulate
+from bisc.simulation.case import SIZE_XYZ
 
 PROG = "bisc_simulate"
 EXAMPLE = """  bisc_simulate -o bisc_data/raw/Simulated -n 40 --seed 1
@@ -50,21 +48,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate; 0 when every case stands, 2 when a label map is bad, 1 when a case failed otherwise."""
-    x, y, z = args.size
-    spec = SimulationSpec(args.n, args.seed, (x, y, z), args.labels, args.start_index)
-    with process_pool(args.n_workers) as pool:
-        outcomes = simulate_dataset(args.out, spec, pool)
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    for error in errors:
+    done = simulate(
+        args.out,
+        args.n,
+        args.seed,
+        size_xyz=tuple(args.size),
+        labels=args.labels,
+        start_index=args.start_index,
+        n_workers=args.n_workers,
+    )
+    for error in done.errors:
         complain(PROG, str(error))
-    written = sum(outcome.result is True for outcome in outcomes)
-    kept = sum(outcome.result is False for outcome in outcomes)
-    already = f", {kept} were there already" if kept else ""
-    failed = f", {len(errors)} failed" if errors else ""
-    print(f"{written} cases written to {args.out}{already}{failed}")
-    if not errors:
-        return OK
-    return BAD_INPUT if any(isinstance(error, InputError) for error in errors) else FAILED
+    already = f", {len(done.kept)} were there already" if done.kept else ""
+    failed = f", {len(done.errors)} failed" if done.errors else ""
+    print(f"{len(done.written)} cases written to {args.out}{already}{failed}")
+    return status_of(done.errors)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
-
-import msgspec
 
 from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int, positive_int, run_command
 from bisc.core.choices import PRECISIONS, STAGES
-from bisc.core.errors import InputError
 from bisc.losses import LOSSES
-from bisc.planners.dataset import load_plan, load_splits
-from bisc.system.files import remove_partial
-from bisc.system.memory import usable_cores
-from bisc.system.paths import CHECKPOINT_LAST, VALIDATION, Folders, find_dataset, fold_folder, name_of
 from bisc.trainers.presets import PRESETS, preset_by_name
-from bisc.trainers.settings import DEFAULT_SEED, run_settings
+from bisc.trainers.settings import DEFAULT_SEED
 
 PROG = "bisc_train"
 
@@ -51,60 +43,34 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then validate."""
-    folders = Folders.from_environment()
-    preprocessed = find_dataset(
-        folders.preprocessed, args.dataset, "plan.json", "preprocessed data set", "run bisc_plan_and_preprocess first"
+    preset_by_name(args.preset)  # known before torch is imported, which takes seconds
+    from bisc.pipeline.train import TrainedFold, train
+
+    def tell(trained: TrainedFold) -> None:
+        for line in trained.lines:
+            print(line)
+        print(f"{args.stage} fold {trained.settings.fold}: {trained.folder}")
+
+    train(
+        args.stage,
+        int(args.fold) if args.fold.isdecimal() else args.fold,
+        args.dataset,
+        preset=args.preset,
+        loss=args.loss,
+        loss_threshold=args.loss_threshold,
+        epochs=args.epochs,
+        iterations=args.iterations,
+        seed=args.seed,
+        device=args.device,
+        precision=args.precision,
+        deterministic=args.deterministic,
+        workers=args.workers,
+        passes=args.passes,
+        resume=args.resume,
+        validate=not args.no_validation,
+        done=tell,
     )
-    if args.loss_threshold is not None and not 0.0 <= args.loss_threshold < 1.0:
-        raise InputError("--loss-threshold", str(args.loss_threshold), "0 <= T < 1")
-    plan, preset, folds = load_plan(preprocessed), preset_by_name(args.preset), _folds(args.fold, preprocessed)
-    results = folders.results / name_of(preprocessed)
-    for fold in folds:  # before anything that takes time, so that even a run cut off early leaves none of it
-        trained = fold_folder(results, args.stage, fold)
-        for folder in (results, trained, trained / VALIDATION):
-            remove_partial(folder)
-    from bisc.network.device import choose_device
-    from bisc.pipeline.validate import check_rough, finish_fold
-    from bisc.trainers.passes import choose_passes, free_on
-    from bisc.trainers.stages import TRAINERS
-
-    device = choose_device(args.device, args.precision, args.deterministic)
-    if args.stage == "fine" and not args.no_validation:
-        check_rough(folds, plan, results)
-    free = None if args.deterministic else free_on(device)  # else other programs would have a say in the bytes
-    for fold in folds:
-        settings = run_settings(
-            plan,
-            args.stage,
-            fold,
-            preset,
-            device.precision,
-            loss=args.loss,
-            loss_threshold=args.loss_threshold,
-            epochs=args.epochs,
-            iterations=args.iterations,
-            seed=args.seed,
-        )
-        fitting = device.for_patch(settings.patch_size_zyx)
-        settings = msgspec.structs.replace(settings, precision=fitting.precision)
-        last = fold_folder(results, args.stage, fold) / CHECKPOINT_LAST if args.resume else None
-        settings = choose_passes(settings, args.passes, last, free)
-        workers = args.workers if args.workers is not None else 0 if device.kind == "cpu" else min(4, usable_cores())
-        folder = TRAINERS[args.stage](settings, preprocessed, results, fitting, workers).run(resume=args.resume)
-        if not args.no_validation:
-            for line in finish_fold(args.stage, fold, preprocessed, results, device):
-                print(line)
-        print(f"{args.stage} fold {fold}: {folder}")
     return OK
-
-
-def _folds(text: str, preprocessed: Path) -> list[int]:
-    n = len(load_splits(preprocessed).folds)
-    if text == "all":
-        return list(range(n))
-    if not text.isdecimal() or int(text) >= n:
-        raise InputError(f"fold {text}", "is not in splits.json", f"0 to {n - 1}, or all")
-    return [int(text)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,8 +12,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bisc._version import __version__
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
-from bisc.core.errors import InputError
+from bisc.core.errors import BiscError, InputError
 from bisc.core.labels import labels_of
 from bisc.core.volume import Volume
 from bisc.evaluation.aggregate import to_frame, write_with_summary
@@ -30,12 +32,13 @@ from bisc.planners.plan import Plan
 from bisc.planners.source import load_meaning, load_source
 from bisc.preprocessing.cache import load_regions
 from bisc.preprocessing.resample import resample_labels
-from bisc.report.finished import known_validation, remember_validation, validation_key
 from bisc.system.console import track
 from bisc.system.files import PARTIAL, make_folder, scratch_folder
+from bisc.system.jsonfile import Document, load_json, save_json
 from bisc.system.paths import VALIDATION, fold_folder
 from bisc.trainers.stages import load_fold
 
+RECORD: Final = "validated.json"
 ROUGH_KIDNEY_WEIGHT: Final = 0.8
 """The rough stage is there to find the kidneys: fitted to the tumour as much, its ROIs spanned the whole scan."""
 
@@ -194,15 +197,6 @@ def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, 
     return score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
 
 
-def _key(stage: str, fold: int, names: list[str], preprocessed: Path, results: Path) -> str:
-    weights = [fold_folder(results, of, fold) / CHECKPOINT for of in ("rough", stage)]
-    # The records of the caches too: they tell of voxels that changed though size and time of their file did not.
-    files = [*weights, *(preprocessed / stage / name / "case.json" for name in names)]
-    if stage == "rough":
-        return validation_key(files, names)
-    return validation_key(files, [f"{c.raw.name} {c.raw.stamp()}" for c in _cases(preprocessed, names)])
-
-
 def _cases(preprocessed: Path, names: list[str]) -> list[FoldCase]:
     source = load_source(preprocessed)
     by_name = {case.name: case for case in find_raw_dataset(source, meaning=load_meaning(preprocessed)).cases}
@@ -220,3 +214,50 @@ def _cases(preprocessed: Path, names: list[str]) -> list[FoldCase]:
 def _uint8(volume: Volume) -> npt.NDArray[np.uint8]:
     array: npt.NDArray[np.uint8] = volume.array
     return array
+
+
+def _key(stage: str, fold: int, names: list[str], preprocessed: Path, results: Path) -> str:
+    weights = [fold_folder(results, of, fold) / CHECKPOINT for of in ("rough", stage)]
+    # The records of the caches too: they tell of voxels that changed though size and time of their file did not.
+    files = [*weights, *(preprocessed / stage / name / "case.json" for name in names)]
+    if stage == "rough":
+        return validation_key(files, names)
+    return validation_key(files, [f"{c.raw.name} {c.raw.stamp()}" for c in _cases(preprocessed, names)])
+
+
+class Validated(Document, frozen=True):
+    """`validated.json` of a fold: what its validation rested on, and what was told of it.
+
+    Attributes:
+        key: Changes with the weights, the cases and the package.
+        files: What the validation wrote, relative to the fold's folder.
+        lines: For the user.
+    """
+
+    key: str
+    files: list[str]
+    lines: list[str]
+
+
+def validation_key(files: Iterable[Path], stamps: Sequence[str]) -> str:
+    """A digest of the files' bytes (checkpoints, case records) and of stamps of what is too large to read again."""
+    digest = hashlib.sha256(f"{__version__} {list(stamps)}".encode())
+    for path in files:
+        digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"missing")
+    return digest.hexdigest()
+
+
+def known_validation(folder: Path, key: str) -> list[str] | None:
+    """The lines of a whole earlier validation with the same key, or None."""
+    try:
+        known = load_json(folder / RECORD, Validated, "")
+    except BiscError:
+        return None
+    whole = known.key == key and all((folder / name).is_file() for name in known.files)
+    return known.lines if whole else None
+
+
+def remember_validation(folder: Path, key: str, files: Iterable[Path], lines: list[str]) -> None:
+    """Write the record, the last thing a validation does."""
+    names = sorted(path.relative_to(folder).as_posix() for path in files)
+    save_json(folder / RECORD, Validated(key=key, files=names, lines=lines))

@@ -97,7 +97,7 @@ def is_candidate(folder: Path, marker: str) -> bool:
 
 
 MAX_NAME_BYTES: Final = 200
-"""File systems allow 255; a case's files add up to 54 (`bisc.system.scratch`: 31, `_probabilities.npz`, `-gone`)."""
+"""File systems allow 255; a case's files add up to 54 (`bisc.system.files`: 31, `_probabilities.npz`, `-gone`)."""
 _SEPARATORS: Final = frozenset("/\\")
 _DEVICES: Final = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]

@@ -248,7 +248,7 @@ def test_what_only_bears_kits19_s_names_is_not_told_of_it(tmp_path: Path, mark: 
 
 def test_the_table_has_levels(tmp_path: Path) -> None:
     """fault_table: a row per fault and note, the level last; a note that is a mere line stands under `found`."""
-    from bisc.cli.fault_table import faults_csv, unused_line
+    from bisc.pipeline.fault_table import faults_csv, unused_line
 
     fault, note = InputError("a.nii", "x", "y", "z"), InputError(tmp_path / "b.zip", "is an archive")
     rows = list(csv.reader(faults_csv([("a", fault)], [("", note), ("c", "straightened")]).splitlines()))

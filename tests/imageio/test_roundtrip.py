@@ -29,7 +29,7 @@ from bisc.inference.cascade import BACKGROUND_FILL
 from bisc.inference.model import Model
 from bisc.pipeline.predict import PredictOptions, predict_cases
 from bisc.preprocessing.resample import resample, resample_labels, rough_grid
-from bisc.simulate import SimulationSpec, simulate_dataset
+from bisc.simulation import SimulationSpec, simulate_dataset
 from tests.support.grids import AXIS_ORDERS, axis_angle, grid, signed_permutation, write_itk
 from tests.support.stub_model import PLAN, STAGE, stub_model
 from tests.support.training_fixtures import FAT_HU, KIDNEY_HU, use_one_thread

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bisc.cli import workers
 from bisc.core.errors import WorkError
 from bisc.imageio.inputs import InputCase
 from bisc.imageio.stored import read_size
@@ -27,6 +26,7 @@ from bisc.inference.windows import (
     window_that_fits,
 )
 from bisc.network.folded import Kernels, OneDnnKernels
+from bisc.pipeline import workers
 from bisc.pipeline.predict import PredictOptions, predict_cases
 from bisc.system import memory
 from tests.support.grids import grid, write_itk
@@ -149,19 +149,18 @@ def test_the_longest_scan_of_kits19_fits_into_4_gb(tmp_path: Path, dtype: str) -
     assert peak_gb < 4.0
 
 
-def test_fewer_workers_where_the_memory_is_small(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fewer_workers_where_the_memory_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three cases of 0.4 GB a process: 1 GB carries two, 0.1 GB one all the same; a broken file counts for nothing."""
     scan = write_itk(tmp_path / "a.nii.gz", np.zeros((5, 6, 7), np.int16))
+    told: list[str] = []
     monkeypatch.setattr(workers, "free_gb", lambda: 1.0)
-    assert workers.workers_that_fit([scan, tmp_path / "none.nii.gz"], 3, "bisc_x") == 2
-    assert capsys.readouterr().err.startswith("bisc_x: note: 2 instead of 3 cases at a time")
-    assert workers.workers_that_fit([scan], 2, "bisc_x") == 2
-    assert workers.workers_that_fit([], 2, "bisc_x") == 2
-    assert capsys.readouterr().err == ""
+    assert workers.workers_that_fit([scan, tmp_path / "none.nii.gz"], 3, told.append) == 2
+    assert told.pop().startswith("2 instead of 3 cases at a time")
+    assert workers.workers_that_fit([scan], 2, told.append) == 2
+    assert workers.workers_that_fit([], 2, told.append) == 2
+    assert told == []
     monkeypatch.setattr(workers, "free_gb", lambda: 0.1)
-    assert workers.workers_that_fit([scan], 2, "bisc_x") == 1
+    assert workers.workers_that_fit([scan], 2, told.append) == 1
 
 
 PASS = """

@@ -18,7 +18,7 @@ from bisc.inference.windows import softmax_volume
 from bisc.network import SCUNet
 from bisc.network.device import Device
 from bisc.network.rounding import diffused
-from bisc.simulate.case import simulate_case
+from bisc.simulation.case import simulate_case
 
 BF16 = Device(torch.device("cpu"), "bf16")
 

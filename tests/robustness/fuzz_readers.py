@@ -87,7 +87,7 @@ def read_measurement(folder: Path) -> None:
 
 
 def read_simulation(folder: Path) -> None:
-    from bisc.simulate.dataset import SimulationRecord
+    from bisc.simulation.dataset import SimulationRecord
     from bisc.system.jsonfile import load_json
 
     load_json(folder / "simulation.json", SimulationRecord, "")
@@ -256,7 +256,7 @@ def _document(folder: Path, reader: str) -> None:
     from bisc.planners.dataset import MeasuredCase
     from bisc.planners.source import Source
     from bisc.planners.splits import make_splits
-    from bisc.simulate.dataset import VERSION, SimulationRecord
+    from bisc.simulation.dataset import VERSION, SimulationRecord
     from bisc.system.jsonfile import save_json
     from tests.support.grids import hand_case
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bisc.simulate.frame import Field, Frame, smooth_noise
-from bisc.simulate.patient import Patient
+from bisc.simulation.frame import Field, Frame, smooth_noise
+from bisc.simulation.patient import Patient
 
 BINS = 360
 ANGLES = (np.arange(BINS) + 0.5) * (2 * np.pi / BINS) - np.pi

@@ -7,16 +7,16 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bisc.core.labels import TUMOR
-from bisc.simulate.bowel import paint_bowel, paint_colon
-from bisc.simulate.frame import Field, Frame, Slices, Upsampler
-from bisc.simulate.organs import paint_organs
-from bisc.simulate.patient import Patient, stream
-from bisc.simulate.scanner import HU_HIGH, HU_LOW, NoiseSource, noise_level
-from bisc.simulate.scene import Scene
-from bisc.simulate.shapes import Canvas
-from bisc.simulate.tissue import Tissue, make_tissue
-from bisc.simulate.trunk import paint_trunk
-from bisc.simulate.vessels import paint_vessels
+from bisc.simulation.bowel import paint_bowel, paint_colon
+from bisc.simulation.frame import Field, Frame, Slices, Upsampler
+from bisc.simulation.organs import paint_organs
+from bisc.simulation.patient import Patient, stream
+from bisc.simulation.scanner import HU_HIGH, HU_LOW, NoiseSource, noise_level
+from bisc.simulation.scene import Scene
+from bisc.simulation.shapes import Canvas
+from bisc.simulation.tissue import Tissue, make_tissue
+from bisc.simulation.trunk import paint_trunk
+from bisc.simulation.vessels import paint_vessels
 
 WORKING_MM = (2.5, 1.45, 1.45)
 """The anatomy around the labels is painted no finer than this (z, y, x) and upsampled."""

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from bisc.core.geometry import Triple
 from bisc.core.labels import KIDNEY, TUMOR
-from bisc.simulate.frame import Field, Frame, smooth_noise
-from bisc.simulate.shapes import ellipsoid_distance, local_axes, rotation, smooth_minimum, tube_distance
+from bisc.simulation.frame import Field, Frame, smooth_noise
+from bisc.simulation.shapes import ellipsoid_distance, local_axes, rotation, smooth_minimum, tube_distance
 
 Labels = npt.NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.geometry import Triple
-from bisc.simulate.frame import Field, Frame
+from bisc.simulation.frame import Field, Frame
 
 Value = float | Field
 Shape = Callable[[Frame], Field]

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bisc.simulate.frame import Field, Frame, Upsampler
-from bisc.simulate.outline import make_outline
-from bisc.simulate.patient import Patient
-from bisc.simulate.shapes import Canvas, Shape, Value
+from bisc.simulation.frame import Field, Frame, Upsampler
+from bisc.simulation.outline import make_outline
+from bisc.simulation.patient import Patient
+from bisc.simulation.shapes import Canvas, Shape, Value
 
 AIR = -1000.0
 

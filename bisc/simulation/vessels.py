@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bisc.simulate.scene import Scene
-from bisc.simulate.tissue import Tissue
+from bisc.simulation.scene import Scene
+from bisc.simulation.tissue import Tissue
 
 FORK_MM = -105.0
 """Height where aorta and vena cava part for the legs."""

@@ -13,9 +13,9 @@ from scipy import ndimage
 from bisc.cli.simulate import main
 from bisc.core.errors import InputError
 from bisc.imageio import read_image, read_labels
-from bisc.simulate import SimulationSpec, simulate_case, simulate_dataset
-from bisc.simulate.kidneys import draw_anatomy
-from bisc.simulate.patient import stream
+from bisc.simulation import SimulationSpec, simulate_case, simulate_dataset
+from bisc.simulation.kidneys import draw_anatomy
+from bisc.simulation.patient import stream
 from bisc.system.cases import process_pool
 
 SIZE = (96, 96, 32)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bisc.simulate.frame import smooth_noise
-from bisc.simulate.scene import Scene
-from bisc.simulate.shapes import Canvas
+from bisc.simulation.frame import smooth_noise
+from bisc.simulation.scene import Scene
+from bisc.simulation.shapes import Canvas
 
 VERTEBRA_MM = 34.0
 

@@ -10,10 +10,10 @@ from bisc.core.geometry import Geometry, IntTriple, as_int_triple
 from bisc.core.labels import KIDNEY
 from bisc.core.volume import Volume
 from bisc.imageio import CaseImage
-from bisc.simulate.frame import Frame
-from bisc.simulate.image import render
-from bisc.simulate.kidneys import draw_anatomy, draw_labels
-from bisc.simulate.patient import draw_patient, stream
+from bisc.simulation.frame import Frame
+from bisc.simulation.image import render
+from bisc.simulation.kidneys import draw_anatomy, draw_labels
+from bisc.simulation.patient import draw_patient, stream
 
 SIZE_XYZ = (256, 256, 64)
 

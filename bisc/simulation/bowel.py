@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bisc.simulate.frame import smooth_noise
-from bisc.simulate.scene import Scene
-from bisc.simulate.shapes import Shape, tube_distance
+from bisc.simulation.frame import smooth_noise
+from bisc.simulation.scene import Scene
+from bisc.simulation.shapes import Shape, tube_distance
 
 GAS = -950.0
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import fft
 
 from bisc.core.geometry import IntTriple, Triple
-from bisc.simulate.frame import Field
-from bisc.simulate.patient import Scanner
+from bisc.simulation.frame import Field
+from bisc.simulation.patient import Scanner
 
 HU_LOW, HU_HIGH = -1024, 3071
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from bisc.core.geometry import Triple
-from bisc.simulate.frame import Field, Frame, smooth_noise
-from bisc.simulate.scene import Scene
-from bisc.simulate.shapes import Canvas, Shape, ellipsoid_distance, local_axes, rotation, smooth_minimum, tube_distance
+from bisc.simulation.frame import Field, Frame, smooth_noise
+from bisc.simulation.scene import Scene
+from bisc.simulation.shapes import (
+    Canvas,
+    Shape,
+    ellipsoid_distance,
+    local_axes,
+    rotation,
+    smooth_minimum,
+    tube_distance,
+)
 
 GAS, FLUID, CONTRAST = -950.0, 12.0, 330.0
 DIAPHRAGM_MM = 105.0

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from bisc.core.box import Box
 from bisc.core.labels import KIDNEY, TUMOR
-from bisc.simulate.frame import Field, Frame, Slices, smooth_noise
-from bisc.simulate.patient import Patient
+from bisc.simulation.frame import Field, Frame, Slices, smooth_noise
+from bisc.simulation.patient import Patient
 
 Mask = npt.NDArray[np.bool_]
 SINUS_MM = 11.0

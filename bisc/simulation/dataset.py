@@ -12,7 +12,7 @@ from bisc.core.errors import InputError
 from bisc.core.geometry import Geometry, IntTriple
 from bisc.core.volume import NativeGrid
 from bisc.imageio import read_labels, write_image
-from bisc.simulate.case import SIZE_XYZ, simulate_around, simulate_case
+from bisc.simulation.case import SIZE_XYZ, simulate_around, simulate_case
 from bisc.system.cases import Outcome, run_cases
 from bisc.system.files import PARTIAL, atomic_folder, make_folder, remove_partial
 from bisc.system.jsonfile import Document, load_json, save_json

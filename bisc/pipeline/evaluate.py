@@ -1,0 +1,187 @@
+"""Predictions scored: one against its reference, folders of them, or the cross-validation of what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bisc.core.errors import BiscError, InputError
+from bisc.core.geometry import Triple
+from bisc.core.labels import N_CLASSES
+from bisc.evaluation.aggregate import to_frame, write_with_summary
+from bisc.evaluation.cases import CaseScores, score_arrays, score_images, score_pairs
+from bisc.evaluation.crossval import REPORT, TRAIN, CrossValidation, evaluate_cross_validation, write_cross_validation
+from bisc.evaluation.pairs import Pair, Pairing, find_pairs
+from bisc.imageio import read_labels
+from bisc.imageio.label_names import LabelMeaning
+from bisc.pipeline.workers import workers_that_fit
+from bisc.system.cases import process_pool
+from bisc.system.files import remove_partial
+from bisc.system.paths import Folders, find_dataset
+
+Array = npt.NDArray[np.generic]
+Tell = Callable[[str], object]
+
+
+def evaluate(
+    reference: str | Path | Array,
+    prediction: str | Path | Array,
+    *,
+    spacing: Sequence[float] | None = None,
+    case: str = "",
+) -> CaseScores:
+    """Score one prediction against its reference: every column of report.csv, as a typed row.
+
+        row = bisc.evaluate("case_00000/segmentation.nii.gz", "out/case_00000.nii.gz")
+        row.dice_kidney, row.hd95_tumor_mm
+
+    Args:
+        reference: A label map's file, or an array of 0 background, 1 kidney, 2 tumour.
+        prediction: The same. Two files may be stored in different axis orders: what counts is that their voxels lie
+            in the same places. Two arrays must have one shape and one order of axes, whichever it is.
+        spacing: Voxel spacing in mm in the arrays' own order of axes; None for files, which have theirs.
+        case: The row's name; empty: the reference file's.
+
+    Returns:
+        The scores. `bisc.evaluation.cases.CaseScores` says what each is, and what it is for empty masks.
+
+    Raises:
+        InputError: If a file cannot be read, has other labels or lies on another grid; if arrays differ in shape, hold
+            other values, or have no spacing; if one is a file and the other an array.
+    """
+    files = [Path(given) for given in (reference, prediction) if isinstance(given, (str, Path))]
+    if not files:
+        return _score_given(np.asarray(reference), np.asarray(prediction), spacing, case)
+    if len(files) == 1 or spacing is not None:
+        raise InputError(files[0], "given with an array, or with a spacing", "two files, or two arrays and spacing")
+    for file in files:
+        if file.is_dir():
+            raise InputError(file, "is a folder", "one label map's file", "bisc_evaluate scores folders")
+    (pair,) = find_pairs(files[0], files[1]).pairs
+    truth = read_labels(pair.reference, pair.reference_labels)
+    return score_images(case or pair.case, truth, read_labels(files[1], pair.prediction_labels))
+
+
+def _score_given(
+    reference: npt.NDArray[Any], prediction: npt.NDArray[Any], spacing: Sequence[float] | None, case: str
+) -> CaseScores:
+    if spacing is None or len(spacing) != 3 or not all(0.0 < mm < np.inf for mm in spacing):
+        raise InputError("spacing", str(spacing), "three numbers above 0: mm along each axis of the arrays")
+    for what, array in (("reference", reference), ("prediction", prediction)):
+        if array.ndim != 3 or array.dtype.kind not in "uib" or array.size == 0:
+            raise InputError(what, f"{array.dtype} of shape {array.shape}", "whole numbers in three axes")
+        if int(array.min()) < 0 or int(array.max()) >= N_CLASSES:
+            raise InputError(what, f"values {array.min()} to {array.max()}", "0 background, 1 kidney, 2 tumour")
+    if reference.shape != prediction.shape:
+        raise InputError("prediction", f"shape {prediction.shape}", f"{reference.shape}, as the reference")
+    mm: Triple = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
+    return score_arrays(case, reference.astype(np.uint8), prediction.astype(np.uint8), mm)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Many cases scored.
+
+    Attributes:
+        report: A row per case (`bisc.evaluation.aggregate.to_frame`).
+        pairs: What was scored, in the rows' order.
+        errors: What was wrong with the files of failed cases.
+        written: report.csv and report_summary.csv.
+    """
+
+    report: pd.DataFrame
+    pairs: tuple[Pair, ...]
+    errors: tuple[BiscError, ...]
+    written: tuple[Path, ...]
+
+
+def evaluate_folders(
+    reference: Path,
+    prediction: Path,
+    output: Path | None = None,
+    *,
+    all_references: bool = False,
+    labels: tuple[LabelMeaning | None, LabelMeaning | None] = (None, None),
+    n_workers: int = 1,
+    tell: Tell = lambda _: None,
+) -> Evaluation:
+    """Score every prediction that has a reference, and write report.csv and its summary.
+
+    Args:
+        reference: A label map, a folder of them, a KiTS or nnU-Net data set.
+        prediction: A label map, or a folder with CASE.nii.gz or CASE/segmentation.nii.gz.
+        output: A .csv file or a folder; None: report.csv in `prediction`, here for a single file.
+        all_references: Score every reference; one without a prediction counts as missing, with the worst scores.
+        labels: What the values of references and of predictions mean; None: as a dataset.json beside them says.
+        n_workers: Cases scored at a time; 1 works in this process.
+        tell: Takes a line about what is not scored.
+
+    Raises:
+        InputError: If nothing can be scored; a single case's fault is in `errors`, and its row has the worst scores.
+    """
+    pairing = find_pairs(reference, prediction, all_references, labels)
+    target = _target(output, prediction if prediction.is_dir() else Path())
+    remove_partial(target.parent)
+    _tell_unmatched(pairing, reference, tell)
+    # A case takes half a second, and so does starting a worker: fewer than four cases each are not worth one.
+    n_workers = min(n_workers, -(-len(pairing.pairs) // 4))
+    with process_pool(workers_that_fit((pair.reference for pair in pairing.pairs), n_workers, tell)) as pool:
+        scored = score_pairs(pairing.pairs, pool)
+    report = to_frame([one.scores for one in scored])
+    errors = tuple(one.error for one in scored if one.error is not None)
+    return Evaluation(report, pairing.pairs, errors, tuple(write_with_summary(target, report)))
+
+
+def cross_validation(
+    dataset: str | Path | None = None, output: Path | None = None
+) -> tuple[Path, CrossValidation, list[Path]]:
+    """Gather the validated folds of a trained data set and write their reports.
+
+    Args:
+        dataset: A name under the results folder, or a path; None: the only one there is.
+        output: As for `evaluate_folders`; None: report.csv in the data set's results.
+
+    Returns:
+        The data set's results, what the folds show, and the files written.
+
+    Raises:
+        InputError: If no fold is validated, or a report cannot be used.
+    """
+    name = None if dataset is None else str(dataset)
+    results = Folders.from_environment().results
+    folder = find_dataset(results, name, f"fine/fold_*/{REPORT}", "trained data set with validation", TRAIN)
+    target = _target(output, folder)
+    remove_partial(target.parent)
+    result = evaluate_cross_validation(folder)
+    return folder, result, write_cross_validation(result, target)
+
+
+def _target(output: Path | None, default_folder: Path) -> Path:
+    """Where report.csv goes; known and refused before the work begins."""
+    if output is None:
+        return default_folder / "report.csv"
+    if output.is_dir():
+        return output / "report.csv"
+    if output.suffix.lower() != ".csv":
+        raise InputError(output, f"ends in '{output.suffix}'", "a file ending in .csv, or a folder that exists")
+    return output
+
+
+def _tell_unmatched(pairing: Pairing, reference: Path, tell: Tell) -> None:
+    if pairing.without_reference:
+        tell(f"no reference in {reference}, so not scored: {_list(pairing.without_reference)}")
+    if pairing.without_prediction:
+        n = len(pairing.without_prediction)
+        tell(f"references without a prediction, not scored: {n} (--all-references counts them as missing)")
+    if pairing.passed_over:
+        tell(f"no label map by name or layout, so not used: {_list([str(path) for path in pairing.passed_over])}")
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

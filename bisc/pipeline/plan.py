@@ -1,0 +1,150 @@
+"""A data set measured, planned and cached: fingerprint, plan, splits, and the volumes both stages train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bisc.core.choices import STAGES
+from bisc.core.errors import BiscError, InputError
+from bisc.imageio.dataset import LAYOUTS, RawCase, scan_raw_dataset
+from bisc.imageio.label_names import meaning_of_option
+from bisc.pipeline.fault_table import Fault, Note, faults_csv, unused_line
+from bisc.pipeline.workers import workers_that_fit
+from bisc.planners.dataset import measure_dataset, plan_dataset
+from bisc.planners.fingerprint import Fingerprint
+from bisc.planners.known_issues import known_issues
+from bisc.planners.plan import Plan
+from bisc.planners.planner import DEFAULT_MEMORY_GB
+from bisc.planners.source import check_same_source, label_note, meaning_of_source, save_source
+from bisc.preprocessing.cache import CacheJob, CacheSettings, cache_case
+from bisc.system.cases import process_pool, run_cases
+from bisc.system.files import make_output_folder, remove_partial, write_text
+from bisc.system.paths import Folders, check_name, find_dataset, name_of
+
+RAW_MARKER = "*/*.*"
+"""Both layouts hold their files one folder below the data set."""
+NAMED_MARKER = "*/*"
+"""A folder that was named is one, whatever lies in it: it is told what its files are not used for."""
+VERIFY = "verify.csv"
+
+
+@dataclass
+class Planned:
+    """A data set as it stands after planning.
+
+    Attributes:
+        folder: PREPROCESSED/NAME, with plan.json, plan.txt, splits.json, the caches, and verify.csv of all faults.
+        raw: The raw data set's folder.
+        plan: What the data decided.
+        fingerprint: What was measured of the usable cases.
+        faults: Case name and error of what cannot be used.
+        notes: Case name, or nothing, and what is in order and not used, or was made of an input's oddities.
+        labels: What the label maps' values mean, and who said so; empty where nothing did: KiTS's numbers.
+    """
+
+    folder: Path
+    raw: Path
+    plan: Plan = field(init=False)
+    fingerprint: Fingerprint = field(init=False)
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    labels: str = ""
+
+
+def plan(
+    dataset: str | Path | None = None,
+    *,
+    labels: str | None = None,
+    memory_gb: float = DEFAULT_MEMORY_GB,
+    only_plan: bool = False,
+    verify: bool = False,
+    n_workers: int = 1,
+    tell: Callable[[BiscError | str], object] = lambda _: None,
+) -> Planned:
+    """Measure a data set, plan both stages from what was measured, and cache its volumes, labels and edge maps.
+
+    A rerun redoes what is missing or stale. A faulty case is left out and listed; the sound ones go on.
+
+        planned = bisc.plan("raw/KiTS19")
+        planned.plan.target_spacing_mm_zyx    # (3.0, 0.78125, 0.78125), (z, y, x) in mm
+
+    Args:
+        dataset: A name under the raw folder, or a path; None: the only one there is.
+        labels: What the label maps' values mean ("kidney=1+2,tumor=3"); None: as dataset.json or KiTS says.
+        memory_gb: Target for the peak of a training step, in GiB.
+        only_plan: No caches; label maps without images will do.
+        verify: Read every file again.
+        n_workers: Cases worked on at a time, fewer where memory is short; 1 works in this process.
+        tell: Takes each fault as it is found, and a line of what is not used.
+
+    Raises:
+        InputError: If there is no such data set, no usable case, or no kidney in any.
+    """
+    folders = Folders.from_environment()
+    given = meaning_of_option(labels) if labels is not None else None
+    name, marker = (None, RAW_MARKER) if dataset is None else (str(dataset), NAMED_MARKER)
+    raw = find_dataset(folders.raw, name, marker, "data set", f"lay it out as {LAYOUTS}")
+    check_name(name_of(raw), raw, "give a link of another name with -d")
+    target = folders.preprocessed / name_of(raw)
+    check_same_source(target, raw)
+    meaning = meaning_of_source(raw, target, given)
+    found = scan_raw_dataset(raw, labels_suffice=only_plan, meaning=meaning)
+    make_output_folder(target)
+    for folder in (target, target / "fingerprint", *(target / stage for stage in STAGES)):
+        remove_partial(folder)
+
+    planned = Planned(target, raw, notes=[*found.notes])
+    if found.notes:
+        tell(f"not used: {unused_line(found.notes, raw)}; see {target / VERIFY}")
+    _add(planned, found.faults, tell)
+    n_workers = workers_that_fit((case.image or case.labels for case in found.cases), n_workers, tell)
+    with process_pool(n_workers) as pool:
+        measured = measure_dataset(found.name, found.cases, target, pool, again=verify)
+        fingerprints = {case.name: case for case in measured.fingerprint.cases}
+        planned.fingerprint = measured.fingerprint
+        planned.notes += measured.notes
+        if verify:
+            planned.notes += known_issues(found, fingerprints)
+        _add(planned, measured.faults, tell)  # now: what follows may fail for want of a kidney
+        if not fingerprints:
+            raise InputError(raw, f"no usable case ({len(planned.faults)} faults)", LAYOUTS, f"see {target / VERIFY}")
+        planned.plan = plan_dataset(measured.fingerprint, target, memory_gb, label_note(meaning, found.label_files))
+        save_source(target, raw, meaning)
+        if meaning is not None or found.label_files:
+            earlier = "" if given or meaning is None or not meaning.is_given else " (given at an earlier run)"
+            planned.labels = f"{planned.plan.label_note}{earlier}"
+        if not only_plan:
+            cases = [case for case in found.cases if case.name in fingerprints]
+            _add(planned, _preprocess(cases, planned, pool, measured.voxels), tell)
+    return planned
+
+
+def _add(planned: Planned, faults: Iterable[Fault], tell: Callable[[BiscError], object]) -> None:
+    """Tell new faults, and bring verify.csv up to date."""
+    new = list(faults)
+    planned.faults += new
+    write_text(planned.folder / VERIFY, faults_csv(planned.faults, planned.notes))
+    for _, fault in new:
+        tell(fault)
+
+
+def _preprocess(
+    cases: Sequence[RawCase], planned: Planned, executor: Executor | None, voxels: Mapping[str, str]
+) -> list[Fault]:
+    """Cache every case for both stages; returns the faults by case name.
+
+    `voxels` has the digests of cases that were read again: what was cached of other voxels is made anew.
+    """
+    plan = planned.plan
+    settings = CacheSettings(
+        target_spacing_mm_zyx=plan.target_spacing_mm_zyx,
+        rough_in_plane_px=plan.rough_in_plane_px,
+        intensity=plan.intensity,
+        roi=plan.roi,
+    )
+    jobs = [CacheJob(case, settings, planned.folder, voxels.get(case.name, "")) for case in cases]
+    outcomes = run_cases(cache_case, jobs, executor, "preprocess", lambda job: job.case.name)
+    return [(o.job.case.name, o.error) for o in outcomes if o.error is not None]

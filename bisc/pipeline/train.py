@@ -1,0 +1,135 @@
+"""One stage trained on one fold or on all of them, then validated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from bisc.core.choices import Stage
+from bisc.core.errors import InputError
+from bisc.network.device import choose_device
+from bisc.pipeline.validate import check_rough, finish_fold
+from bisc.planners.dataset import load_plan, load_splits
+from bisc.system.files import remove_partial
+from bisc.system.memory import usable_cores
+from bisc.system.paths import CHECKPOINT_LAST, VALIDATION, Folders, find_dataset, fold_folder, name_of
+from bisc.trainers.passes import choose_passes, free_on
+from bisc.trainers.presets import preset_by_name
+from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
+from bisc.trainers.stages import TRAINERS
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """One fold of one stage, trained.
+
+    Attributes:
+        folder: RESULTS/NAME/STAGE/fold_K, with checkpoints, log.csv, progress.png and validation/.
+        settings: What determined the run.
+        lines: What its validation shows, in words; empty without one.
+    """
+
+    folder: Path
+    settings: RunSettings
+    lines: tuple[str, ...]
+
+
+def train(
+    stage: Stage,
+    fold: int | Literal["all"],
+    dataset: str | Path | None = None,
+    *,
+    preset: str = "paper",
+    loss: str | None = None,
+    loss_threshold: float | None = None,
+    epochs: int | None = None,
+    iterations: int | None = None,
+    seed: int = DEFAULT_SEED,
+    device: str | None = None,
+    precision: str = "auto",
+    deterministic: bool = False,
+    workers: int | None = None,
+    passes: int | None = None,
+    resume: bool = False,
+    validate: bool = True,
+    done: Callable[[TrainedFold], object] = lambda _: None,
+) -> tuple[TrainedFold, ...]:
+    """Train one stage of a planned data set; `rough` comes first, `fine` is validated through it.
+
+        bisc.train("rough", 0, "KiTS19")
+        (fine,) = bisc.train("fine", 0, "KiTS19", preset="quick")
+        fine.lines    # ("fine fold 0, argmax: Dice kidney 0.962, ...", ...)
+
+    Args:
+        stage: 'rough' finds the kidneys, 'fine' segments their ROIs.
+        fold: Its number, or 'all', one after the other.
+        dataset: A name under the preprocessed folder, or a path; None: the only one there is.
+        preset: A name of `bisc.trainers.presets`.
+        loss: By name; None: the preset's, as for the next three.
+        loss_threshold: T of the balanced loss, 0 <= T < 1.
+        epochs: How many.
+        iterations: Steps of an epoch.
+        seed: Of weights and batches.
+        device: 'cpu', 'cuda' or 'cuda:N'; None: CUDA where there is one.
+        precision: 'auto', 'fp32', 'bf16' or 'fp16'.
+        deterministic: The same bytes each time, on a CPU.
+        workers: Loader processes; None: none on a CPU, else up to 4. More than 0 needs the usual
+            `if __name__ == "__main__"` in a script.
+        passes: Parts of a batch; None: as memory demands.
+        resume: Go on from the last checkpoint; without it an older run is moved aside.
+        validate: Fit the decision's offsets and score the fold's validation cases.
+        done: Takes each fold when it is finished.
+
+    Returns:
+        The trained folds, in order.
+
+    Raises:
+        InputError: If the data set is not planned, an argument is out of range, or the fold's rough stage is missing.
+        KeyboardInterrupt: After Ctrl-C; the state is saved.
+    """
+    folders = Folders.from_environment()
+    name = None if dataset is None else str(dataset)
+    preprocessed = find_dataset(
+        folders.preprocessed, name, "plan.json", "preprocessed data set", "run bisc_plan_and_preprocess first"
+    )
+    if loss_threshold is not None and not 0.0 <= loss_threshold < 1.0:
+        raise InputError("--loss-threshold", str(loss_threshold), "0 <= T < 1")
+    plan, chosen, folds = load_plan(preprocessed), preset_by_name(preset), _folds(fold, preprocessed)
+    results = folders.results / name_of(preprocessed)
+    for k in folds:  # before anything that takes time, so that even a run cut off early leaves none of it
+        trained = fold_folder(results, stage, k)
+        for folder in (results, trained, trained / VALIDATION):
+            remove_partial(folder)
+    on = choose_device(device, precision, deterministic)
+    if stage == "fine" and validate:
+        check_rough(folds, plan, results)
+    free = None if deterministic else free_on(on)  # else other programs would have a say in the bytes
+    if workers is None:
+        workers = 0 if on.kind == "cpu" else min(4, usable_cores())
+    all_done: list[TrainedFold] = []
+    for k in folds:
+        settings = run_settings(
+            plan, stage, k, chosen, on.precision, loss, loss_threshold, epochs=epochs, iterations=iterations, seed=seed
+        )
+        fitting = on.for_patch(settings.patch_size_zyx)
+        settings = msgspec.structs.replace(settings, precision=fitting.precision)
+        last = fold_folder(results, stage, k) / CHECKPOINT_LAST if resume else None
+        settings = choose_passes(settings, passes, last, free)
+        folder = TRAINERS[stage](settings, preprocessed, results, fitting, workers).run(resume=resume)
+        lines = finish_fold(stage, k, preprocessed, results, on) if validate else []
+        all_done.append(TrainedFold(folder, settings, tuple(lines)))
+        done(all_done[-1])
+    return tuple(all_done)
+
+
+def _folds(fold: int | Literal["all"], preprocessed: Path) -> list[int]:
+    n = len(load_splits(preprocessed).folds)
+    if fold == "all":
+        return list(range(n))
+    if fold not in range(n):
+        raise InputError(f"fold {fold}", "is not in splits.json", f"0 to {n - 1}, or all")
+    return [fold]
