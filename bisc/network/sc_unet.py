@@ -23,7 +23,7 @@ class RegionNetwork(Protocol):
     """What prediction needs of a network."""
 
     bytes_per_voxel_feature: float
-    """Memory of a pass in float32 per voxel and base feature, fitted to peaks at f = 8, 16, 32 (docs/performance.md)."""
+    """Memory of a pass in float32 per voxel and base feature, fitted to peaks at f = 8 to 32 (docs/performance.md)."""
 
     def forward_region(self, image: Tensor) -> Tensor:
         """(batch, 3, z, y, x) logits of a (batch, 1, z, y, x) image."""
