@@ -1,5 +1,62 @@
-"""BiSC-UNet: a self-configuring cascade for kidneys and kidney tumours in CT."""
+"""BiSC-UNet: kidneys and kidney tumours in CT, by a self-configuring cascade of two networks.
+
+    import bisc
+
+    model = bisc.load_model("model.zip")          # once; then for any number of scans
+    result = model.segment("ct.nii.gz")           # or a SimpleITK or nibabel image, or an array with its affine
+    result.status, result.kidney_ml, result.tumor_ml
+    result.save("mask.nii.gz")                    # 0 background, 1 kidney, 2 tumour, on the scan's own grid
+
+segment      one image in one line, where the model is read for it alone
+read_image   a CT as a canonical volume: (z, y, x), LPS, int16 HU, spacing in mm
+write_labels a label map on its image's own grid
+plan         what `bisc_plan_and_preprocess` does: measure a data set, choose all sizes, fill the caches
+train        what `bisc_train` does, for one stage and fold
+evaluate     a row of report.csv for a reference and a prediction
+simulate     what `bisc_simulate` does: CT with kidneys and tumours, to try all this on
+
+Whatever cannot be used raises `InputError`: one line, and its fields `what`, `found`, `expected`, `mend`. Work that
+fails though the input was right raises `WorkError`. Both are `BiscError`. Nothing heavy is imported before it is asked
+for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from bisc._version import __version__
+from bisc.core.errors import BiscError, InputError, WorkError
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from bisc.imageio import read_image as read_image
+    from bisc.pipeline.segment import Model as Model
+    from bisc.pipeline.segment import Segmentation as Segmentation
+    from bisc.pipeline.segment import load_model as load_model
+    from bisc.pipeline.segment import segment as segment
+    from bisc.pipeline.segment import write_labels as write_labels
+
+_LAZY = {
+    "load_model": "bisc.pipeline.segment",
+    "Model": "bisc.pipeline.segment",
+    "segment": "bisc.pipeline.segment",
+    "Segmentation": "bisc.pipeline.segment",
+    "read_image": "bisc.imageio",
+    "write_labels": "bisc.pipeline.segment",
+    "plan": "bisc.pipeline.plan",
+    "train": "bisc.pipeline.train",
+    "evaluate": "bisc.pipeline.evaluate",
+    "simulate": "bisc.pipeline.simulate",
+}
+__all__ = [*_LAZY, "BiscError", "InputError", "WorkError", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name's module is imported when it is first asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'bisc' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

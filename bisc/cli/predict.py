@@ -52,9 +52,8 @@ def run(args: argparse.Namespace) -> int:
     )
     from bisc.inference.model import load_model
     from bisc.network.device import choose_device
-    from bisc.pipeline.predict import PredictOptions, predict_cases
-    from bisc.pipeline.rows import FAILED as FAILED_CASE
-    from bisc.pipeline.rows import SKIPPED
+    from bisc.pipeline.predict import FAILED as FAILED_CASE
+    from bisc.pipeline.predict import SKIPPED, PredictOptions, predict_cases
 
     model = load_model(source, args.folds, choose_device(args.device, args.precision, args.deterministic))
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)

@@ -190,6 +190,16 @@ def labels_of_rois(
     return out
 
 
+def softmax_of_rois(rois: Sequence[NativeRoi], native: Geometry) -> Probabilities:
+    """(classes, z, y, x) softmax on the image's grid; where ROIs meet both hold the same, elsewhere is background."""
+    out = np.zeros((len(BACKGROUND_FILL), *native.shape_zyx), dtype=np.float32)
+    out[0] = BACKGROUND_FILL[0]
+    for roi in rois:
+        inside = (..., *roi.box.to_slices())
+        out[inside] = roi.probabilities
+    return out
+
+
 def roi_arrays(rois: Sequence[NativeRoi], dtype: npt.DTypeLike = np.float32) -> dict[str, npt.NDArray[Any]]:
     """For an .npz: `roi_K` (classes, z, y, x) softmax, and `start_K`, the (z, y, x) of its first voxel."""
     arrays: dict[str, npt.NDArray[Any]] = {}

@@ -1,43 +1,48 @@
-"""Files in, masks and predictions.csv out; one bad file never ends the others' run."""
+"""Files in, masks and predictions.csv out; one bad file never ends the others' run.
+
+predictions.csv has one row per case of a folder, whichever of its runs came to it last.
+"""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
-from bisc.core.labels import TUMOR
 from bisc.core.volume import Volume
 from bisc.imageio import CaseImage, read_image, write_image
 from bisc.imageio.files import files_of
 from bisc.imageio.inputs import InputCase
 from bisc.imageio.nifti_header import is_byte_mask
-from bisc.imageio.plausible import check_hu, doubt_of_scan
-from bisc.inference.cascade import CascadeResult, RoughExcess, roi_arrays, run_cascade, upsample_labels
+from bisc.inference.cascade import CascadeResult, RoughExcess, roi_arrays, upsample_labels
 from bisc.inference.decision import offsets_of
 from bisc.inference.model import Model
-from bisc.inference.windows import network_budget
-from bisc.pipeline.rows import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, merge_rows, read_rows
+from bisc.pipeline.segment import Segmentation, segment_case, within_memory
 from bisc.system.console import collecting, track
-from bisc.system.files import atomic_file, make_output_folder, remove_partial
-from bisc.system.paths import exists
+from bisc.system.files import atomic_file, change_text, make_output_folder, remove_partial
+from bisc.system.paths import check_name, exists
 
 ROUGH: Final = "rough"
 """The folder of the rough stage's masks, under the output."""
 
-MAX_KIDNEY_ML: Final = 2500.0
-"""Kidneys and tumours above this are doubted: the most in 167 KiTS19 label maps is 1962 ml (case_00114). Polycystic
-kidneys, of which KiTS19 has none, can be larger."""
+TABLE: Final = "predictions.csv"
+FAILED: Final = "failed"
+SKIPPED: Final = "skipped"
+BETWEEN_NOTES: Final = " | "
+OLDEST_COLUMNS: Final = 7
+"""The first ones, which every predictions.csv has."""
 
 
 @dataclass(frozen=True)
@@ -138,23 +143,20 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
     begin = time.perf_counter()
     if case.fault is not None:
         raise case.fault
-    if model.device.kind == "cpu":
-        model = replace(model, network_gb=network_budget(case.path, model.network_gb, options.memory_gb))
+    model = within_memory(model, case.path, options.memory_gb)
     image = read_image(case.path)
-    check_hu(image)
     try:
-        result = run_cascade(image.volume, model, options.decision)
+        found, result = segment_case(image, model, options.decision)
     except RoughExcess as excess:
         if options.save_rough and excess.rough is not None:
             _write_rough(excess.rough, case, image, model, out, options)
         raise RoughExcess(f"{case.path}: {excess}") from excess
-    labels = result.labels(offsets_of(model.fine, options.decision))
     if options.save_rough:
         _write_rough(result.rough, case, image, model, out, options)
     if options.save_probabilities:
         save_probabilities(_probabilities_target(out, case), result)
-    write_image(_target(out, case), labels, image.native)
-    return _row(case, image, result, labels, _since(begin, model))
+    found.save(_target(out, case))
+    return _row(case, found, _since(begin, model))
 
 
 def _write_rough(
@@ -216,37 +218,17 @@ def _is_none(case: InputCase) -> bool:
     return isinstance(case.fault, PassedOver)
 
 
-def _row(
-    case: InputCase, image: CaseImage, result: CascadeResult, labels: npt.NDArray[np.uint8], seconds: float | None
-) -> PredictionRow:
-    ml = image.volume.geometry.voxel_volume_ml
-    kidney_ml = round(np.count_nonzero(labels) * ml, 3)
+def _row(case: InputCase, found: Segmentation, seconds: float | None) -> PredictionRow:
     rois = [
         {
-            "side": roi.kidney.side,
-            "first_xyz": list(native.box.start_zyx[::-1]),
-            "last_xyz": [stop - 1 for stop in native.box.stop_zyx[::-1]],
+            "side": roi.side,
+            "first_xyz": list(roi.box.start_zyx[::-1]),
+            "last_xyz": [stop - 1 for stop in roi.box.stop_zyx[::-1]],
         }
-        for roi, native in zip(result.rois, result.native, strict=True)
+        for roi in found.rois
     ]
     return PredictionRow(
-        case.name,
-        result.status(labels),
-        seconds,
-        json.dumps(rois),
-        kidney_ml,
-        round(np.count_nonzero(labels == TUMOR) * ml, 3),
-        doubt_of(kidney_ml) or ("" if result.rois else doubt_of_scan(image)),
-    )
-
-
-def doubt_of(kidney_ml: float) -> str:
-    """Why a mask of this volume in ml is doubted; empty where it is not."""
-    if kidney_ml <= MAX_KIDNEY_ML:
-        return ""
-    return (
-        f"implausible: {kidney_ml:.0f} ml of kidney and tumour, expected at most {MAX_KIDNEY_ML:.0f} ml; the model "
-        "does not know images like this one: look at the mask, and train on similar scans"
+        case.name, found.status, seconds, json.dumps(rois), found.kidney_ml, found.tumor_ml, found.doubt
     )
 
 
@@ -270,3 +252,91 @@ def _rough_target(out: Path, case: InputCase) -> Path:
 
 def _probabilities_target(out: Path, case: InputCase) -> Path:
     return out / f"{case.name}_probabilities.npz"
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """One row of predictions.csv.
+
+    Attributes:
+        case: Name.
+        status: ok (kidneys on both sides of the mask), one_kidney (on one: solitary or fused), no_kidney or failed;
+            skipped: an input that was not taken for a case.
+        seconds: Reading, both stages and writing; None where the same bytes are demanded each time.
+        rois: JSON list, one per ROI, kidney or not: its side, and first and last voxel (x, y, z) of the ROI in
+            canonical LPS order on the image's own grid.
+        kidney_ml: Volume of label > 0.
+        tumor_ml: Volume of label 2.
+        error: What went wrong, or makes the mask doubtful, in one line.
+        notes: What was made of the input's oddities (bisc.system.console), one line.
+        source: Where the input lay, links followed: another one of the same name is not written over it.
+        stamp: Changes with the input's files, the decision rule and the model: what `--continue` may keep.
+    """
+
+    case: str
+    status: str
+    seconds: float | None = None
+    rois: str = "[]"
+    kidney_ml: float | None = None
+    tumor_ml: float | None = None
+    error: str = ""
+    notes: str = ""
+    source: str = ""
+    stamp: str = ""
+
+
+def rows_csv(rows: Sequence[PredictionRow]) -> str:
+    """predictions.csv's text."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(f.name for f in fields(PredictionRow))
+    for row in rows:
+        writer.writerow("" if value is None else value for value in asdict(row).values())
+    return table.getvalue()
+
+
+def read_rows(path: Path) -> list[PredictionRow]:
+    """Rows of an earlier predictions.csv; none where there is no such file. Older ones lack the last columns.
+
+    Raises:
+        InputError: If the file is of another form.
+    """
+    if not path.exists():
+        return []
+    if not path.is_file():
+        raise InputError(path, "is no plain file", "a predictions.csv of bisc_predict", "move it")
+    names = [f.name for f in fields(PredictionRow)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            missing = set(names[:OLDEST_COLUMNS]) - set(table.fieldnames or ())
+            if missing:
+                raise ValueError(f"no column {min(missing)}")
+            cells = [{name: row[name] for name in names if row.get(name)} for row in table]
+        rows = msgspec.convert(cells, list[PredictionRow], strict=False)
+    except (OSError, csv.Error, ValueError) as error:
+        raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
+    for row in rows:
+        if row.status != SKIPPED:  # the others name no file of ours
+            check_name(row.case, path, "move it")
+    return rows
+
+
+def merge_rows(path: Path, rows: Sequence[PredictionRow]) -> None:
+    """Put rows into a predictions.csv that other runs may write to at the same time.
+
+    Each takes the place of an older one of its case, but for one of a skipped input, which never stands in for a
+    prediction; all others stay. The order is that of the cases' names.
+
+    Raises:
+        InputError: If the file there is of another form, or cannot be written.
+    """
+
+    def merged() -> str:
+        table = {row.case: row for row in read_rows(path)}
+        for row in rows:
+            if row.status != SKIPPED or row.case not in table or table[row.case].status in (SKIPPED, FAILED):
+                table[row.case] = row
+        return rows_csv([table[name] for name in sorted(table)])
+
+    change_text(path, merged)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bisc.evaluation.aggregate import read_report
 from bisc.imageio import read_image, read_labels
-from bisc.pipeline.rows import read_rows
+from bisc.pipeline.predict import read_rows
 from bisc.report.figure3 import CaseFigure, draw_case
 from bisc.report.page import CaseCard, Fact, FileLink, Page, write_page
 from bisc.report.tables import Table

@@ -31,7 +31,8 @@ from bisc.inference.cascade import (
 )
 from bisc.inference.decision import NO_OFFSETS
 from bisc.pipeline import validate as validation
-from bisc.pipeline.predict import MAX_KIDNEY_ML, PredictionRow, PredictOptions, predict_cases
+from bisc.pipeline.predict import PredictionRow, PredictOptions, predict_cases
+from bisc.pipeline.segment import MAX_KIDNEY_ML
 from bisc.pipeline.validate import FoldCase, finish_fine
 from tests.support.stub_model import CPU, OBLIQUE, PLAN, ByIntensity, kidneys, stub_model
 from tests.support.training_fixtures import FAT_HU, KIDNEY_HU, use_one_thread

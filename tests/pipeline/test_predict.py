@@ -14,8 +14,8 @@ from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio import read_image, write_image
 from bisc.imageio.inputs import find_inputs
-from bisc.pipeline.predict import PredictOptions, doubt_of, predict_cases
-from bisc.pipeline.rows import PredictionRow, read_rows, rows_csv
+from bisc.pipeline.predict import PredictionRow, PredictOptions, predict_cases, read_rows, rows_csv
+from bisc.pipeline.segment import doubt_of
 from tests.support.stub_model import OBLIQUE, ByIntensity, dice, kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread
 
@@ -58,7 +58,7 @@ def predict(
 
 def test_more_kidney_than_any_patient_has_is_said(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mask is written and keeps its status; the row says that it cannot be right."""
-    monkeypatch.setattr("bisc.pipeline.predict.MAX_KIDNEY_ML", 1.0)
+    monkeypatch.setattr("bisc.pipeline.segment.MAX_KIDNEY_ML", 1.0)
     rows, errors = predict(scans, tmp_path)
     assert (errors, rows["both"].status, rows["none"].error) == ([], "ok", "")
     assert rows["both"].error.startswith(f"implausible: {rows['both'].kidney_ml:.0f} ml of kidney and tumour")

@@ -1,0 +1,114 @@
+"""Images that lie in memory: SimpleITK's, nibabel's, and plain arrays with their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from bisc.core.errors import InputError
+from bisc.core.geometry import Float, Geometry, as_triple
+from bisc.core.volume import NativeGrid
+from bisc.imageio.axes import check_direction, say_straightened
+from bisc.imageio.case import CaseImage
+from bisc.imageio.plausible import check_spacing
+from bisc.imageio.read import read_image
+
+Axes = Literal["zyx", "xyz"]
+"""How a giver's arrays are indexed: slowest axis of the stored grid first, as ITK has it, or last, as nibabel has it."""
+ARRAY: Final = Path("array")
+HU_LIMITS: Final = (-32768, 32767)
+FORMS: Final = "a path, a SimpleITK or nibabel image, or an array with its affine or spacing"
+
+
+def image_given(
+    image: object, spacing_mm: Sequence[float] | None = None, affine: npt.ArrayLike | None = None
+) -> tuple[CaseImage, Axes]:
+    """Any of `FORMS` as a canonical int16 HU image, and how its giver indexes arrays.
+
+    Args:
+        image: A path, a `CaseImage`, or an image in memory.
+        spacing_mm: Of a (z, y, x) LPS array.
+        affine: (4, 4) of an (i, j, k) array: voxel index to RAS mm, as nibabel has it.
+
+    Raises:
+        InputError: If it is none of these, or cannot be used; see `read_image`.
+    """
+    placed = spacing_mm is not None or affine is not None
+    if isinstance(image, np.ndarray):
+        if (spacing_mm is None) == (affine is None):
+            raise InputError(ARRAY, "no affine and no spacing, or both", "one of them, in mm", "say where it lies")
+        if affine is not None:
+            return _of_affine(ARRAY, image, affine)
+        return _made(ARRAY, image, lambda: Geometry(_shape(image), as_triple(np.asarray(spacing_mm))), "zyx")
+    if placed:
+        raise InputError("image", "given with an affine or a spacing, and has its own", "one", "leave it out")
+    if isinstance(image, CaseImage):
+        return image, "zyx"
+    if isinstance(image, str | Path):
+        return read_image(Path(image)), "zyx"
+    if isinstance(image, sitk.Image):
+        return _of_itk(image)
+    if hasattr(image, "affine") and hasattr(image, "dataobj"):
+        return _of_affine(Path("nibabel image"), np.asanyarray(image.dataobj), image.affine)
+    raise InputError("image", f"of type {type(image).__name__}", FORMS)
+
+
+def _of_itk(image: sitk.Image) -> tuple[CaseImage, Axes]:
+    name = Path("SimpleITK image")
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        n = f"{image.GetDimension()} dimensions, {image.GetNumberOfComponentsPerPixel()} values per voxel"
+        raise InputError(name, n, "a 3-D image of one value (HU)", "give one volume")
+    array = sitk.GetArrayFromImage(image)
+    spacing, origin = image.GetSpacing()[::-1], image.GetOrigin()
+    return _made(name, array, lambda: Geometry(_shape(array), spacing, origin, image.GetDirection()), "zyx")
+
+
+def _of_affine(name: Path, array: npt.NDArray[Any], affine: npt.ArrayLike | None) -> tuple[CaseImage, Axes]:
+    """NIfTI's space is RAS, ours LPS: x and y change their sign."""
+    try:
+        matrix: Float = np.asarray(affine, dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.zeros(())
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or matrix[3].tolist() != [0, 0, 0, 1]:
+        raise InputError(name, "an unusable affine", "(4, 4) finite numbers, (0, 0, 0, 1) last", "give RAS mm")
+    lps = np.diag([-1.0, -1.0, 1.0]) @ matrix[:3]
+    spacing = np.linalg.norm(lps[:, :3], axis=0)
+    if not spacing.all():
+        raise InputError(name, "an axis of its affine has length 0", "three axes", "correct the affine")
+    direction = (lps[:, :3] / spacing).ravel()
+    zyx = array.transpose() if array.ndim == 3 else array
+
+    def grid() -> Geometry:
+        return Geometry(_shape(zyx), as_triple(spacing[::-1]), as_triple(lps[:, 3]), tuple(map(float, direction)))
+
+    return _made(name, zyx, grid, "xyz")
+
+
+def _shape(array: npt.NDArray[Any]) -> tuple[int, int, int]:
+    z, y, x = array.shape
+    return z, y, x
+
+
+def _made(name: Path, array: npt.NDArray[Any], grid: Callable[[], Geometry], axes: Axes) -> tuple[CaseImage, Axes]:
+    """The image of a stored (z, y, x) array, if its voxels can be HU and its grid a scan's."""
+    if array.ndim != 3 or 0 in array.shape:
+        raise InputError(name, f"of shape {array.shape}", "three axes, none of them empty", "give one volume")
+    if array.dtype.kind not in "iuf":
+        raise InputError(name, f"voxels of type {array.dtype}", "HU, whole or floating numbers", "convert it")
+    n_bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if n_bad:
+        raise InputError(name, f"{n_bad} voxels are NaN or infinite", "finite HU", "repair them")
+    try:
+        geometry = grid()
+    except (TypeError, ValueError) as error:
+        raise InputError(name, f"unusable geometry ({error})", "positive spacings in mm, axes apart") from error
+    check_direction(name, geometry.direction_matrix)
+    say_straightened(name, geometry.drift)
+    native = NativeGrid.of(check_spacing(name, geometry))
+    hu = array if array.dtype == np.int16 else np.clip(np.rint(array), *HU_LIMITS).astype(np.int16)
+    return CaseImage(name, native.to_canonical(hu), native), axes

@@ -1,0 +1,243 @@
+"""One image to its masks: what `bisc_predict` and the Python API both do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bisc.core.box import Box
+from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
+from bisc.core.errors import InputError
+from bisc.core.labels import TUMOR
+from bisc.imageio import CaseImage, write_image
+from bisc.imageio.given import Axes, image_given
+from bisc.imageio.plausible import check_hu, doubt_of_scan
+from bisc.inference.cascade import CascadeResult, Status, run_cascade, softmax_of_rois
+from bisc.inference.decision import offsets_of
+from bisc.inference.model import Model as Cascade
+from bisc.inference.model import load_model as load_cascade
+from bisc.inference.windows import network_budget
+from bisc.network.device import choose_device
+from bisc.preprocessing.kidneys import Side
+from bisc.system.console import collecting
+
+MAX_KIDNEY_ML: Final = 2500.0
+"""Kidneys and tumours above this are doubted: the most in 167 KiTS19 label maps is 1962 ml (case_00114). Polycystic
+kidneys, of which KiTS19 has none, can be larger."""
+
+
+@dataclass(frozen=True)
+class Roi:
+    """Where a kidney was looked for.
+
+    Attributes:
+        side: The patient's 'left' or 'right'; 'middle' for a fused kidney, mostly.
+        box: Voxels (z, y, x) of the image turned to LPS, whatever its own axis order.
+    """
+
+    side: Side
+    box: Box
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What was found in one image.
+
+    Attributes:
+        labels: uint8, 0 background, 1 kidney, 2 tumour; shape and axis order of what was given: (i, j, k) for a nibabel
+            image and an array with an affine, (z, y, x) for an array with a spacing; else that of
+            `SimpleITK.GetArrayFromImage`, also for a path, on the grid that its file stores.
+        status: 'ok' (kidneys on both sides), 'one_kidney' (a solitary or fused one), 'no_kidney' (a result too).
+        rois: Where kidneys were looked for, the larger first.
+        kidney_ml: Volume of labels > 0 in ml.
+        tumor_ml: Volume of label 2 in ml.
+        doubt: Why the mask is doubted, in one line; empty where it is not.
+        notes: What was made of the input's oddities, a line each.
+        probabilities: float32 (3, *labels.shape), softmax of background, kidney, tumour, where it was asked for;
+            outside of all ROIs (1, 0, 0). Else None.
+    """
+
+    labels: npt.NDArray[np.uint8]
+    status: Status
+    rois: tuple[Roi, ...]
+    kidney_ml: float
+    tumor_ml: float
+    doubt: str
+    notes: tuple[str, ...] = ()
+    probabilities: npt.NDArray[np.float32] | None = None
+    image: CaseImage = field(repr=False, kw_only=True)
+    axes: Axes = field(default="zyx", repr=False, kw_only=True)
+
+    def save(self, path: str | Path) -> None:
+        """Write the labels on the image's own grid; the suffix (.nii.gz, .nii, .nrrd, .mha, .mhd) names the format.
+
+        Raises:
+            InputError: If the file cannot be written.
+        """
+        native = self.image.native
+        write_image(Path(path), native.to_canonical(_turned(self.labels, self.axes)).array, native)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained cascade, its weights in memory: for any number of images, and of threads at a time."""
+
+    cascade: Cascade
+
+    def segment(
+        self,
+        image: object,
+        *,
+        spacing: Sequence[float] | None = None,
+        affine: npt.ArrayLike | None = None,
+        decision: Decision = DEFAULT_DECISION,
+        probabilities: bool = False,
+    ) -> Segmentation:
+        """Find kidneys and their tumours in one CT.
+
+        Args:
+            image: A path (a file or a DICOM folder), a SimpleITK or nibabel image, what `bisc.read_image` gives, or an
+                array in HU.
+            spacing: Of an array whose axes are (z, y, x) in LPS (towards the head, the back, the patient's left), in mm
+                in this order.
+            affine: Of an array with axes (i, j, k): (4, 4), from voxel index to RAS mm, as nibabel has it.
+            decision: 'calibrated', or 'argmax', the paper's.
+            probabilities: Keep the softmax too: 12 bytes a voxel.
+
+        Raises:
+            InputError: If the image cannot be used: damaged, not in HU, NaN, no place in the patient.
+            WorkError: If the networks mark more than any patient has.
+
+        Example:
+            >>> result = model.segment("ct.nii.gz")
+            >>> result.save("mask.nii.gz")
+        """
+        if decision not in DECISIONS:
+            raise InputError("decision", repr(decision), " or ".join(DECISIONS))
+        with collecting(quiet=True) as notes:
+            case, axes = image_given(image, spacing, affine)
+            cascade = self.cascade
+            if isinstance(image, str | Path):
+                cascade = within_memory(cascade, Path(image))
+            found, result = segment_case(case, cascade, decision)
+        softmax = None
+        if probabilities:
+            whole = softmax_of_rois(result.native, case.volume.geometry)
+            softmax = _turned(np.stack([case.native.to_stored(channel) for channel in whole]), axes)
+        labels = _turned(found.labels, axes)
+        return replace(found, labels=labels, notes=tuple(notes), probabilities=softmax, axes=axes)
+
+
+def load_model(
+    source: str | Path, folds: Sequence[int] | None = None, device: str | None = None, precision: str = "auto"
+) -> Model:
+    """Read a trained cascade once, for any number of images.
+
+    Args:
+        source: A .zip of `bisc_export`, or a results folder of `bisc_train`.
+        folds: Folds whose softmax is averaged; None takes all that are there.
+        device: 'cpu', 'cuda' or 'cuda:N'; None takes CUDA where there is one.
+        precision: Of the fine stage: 'fp32' (exact), 'bf16', 'fp16', or 'auto', the quickest that the hardware has.
+
+    Raises:
+        InputError: If the model or the device is not there, or cannot be used.
+
+    Example:
+        >>> model = bisc.load_model("model.zip")
+    """
+    return Model(load_cascade(Path(source), folds, choose_device(device, precision)))
+
+
+def segment(image: object, model: str | Path | Model, **how: Any) -> Segmentation:
+    """`load_model` and `Model.segment` in one; for several images load the model once.
+
+    Args:
+        image: As for `Model.segment`.
+        model: A model, or where one lies.
+        how: As for `Model.segment`: spacing, affine, decision, probabilities.
+
+    Raises:
+        InputError: As both.
+
+    Example:
+        >>> result = bisc.segment("ct.nii.gz", model="model.zip")
+    """
+    return (model if isinstance(model, Model) else load_model(model)).segment(image, **how)
+
+
+def write_labels(
+    path: str | Path, labels: Segmentation | npt.NDArray[np.uint8], image: CaseImage | None = None
+) -> None:
+    """Write a label map on its image's own grid.
+
+    Args:
+        path: Its suffix (.nii.gz, .nii, .nrrd, .mha, .mhd) names the format.
+        labels: What `segment` gave, or a (z, y, x) array on `image.volume`.
+        image: What `read_image` gave; for an array alone.
+
+    Raises:
+        InputError: If the file cannot be written, or the array lies on no image's grid.
+
+    Example:
+        >>> bisc.write_labels("mask.nii.gz", result)
+    """
+    if isinstance(labels, Segmentation):
+        return labels.save(path)
+    if image is None or labels.shape != image.volume.array.shape:
+        raise InputError(path, f"labels of shape {np.shape(labels)}", "an array on the grid of `image`", "give both")
+    return write_image(Path(path), np.asarray(labels, np.uint8), image.native)
+
+
+def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[Segmentation, CascadeResult]:
+    """The masks of one image that was read, and the softmax they were decided from.
+
+    Raises:
+        InputError: If its voxels are no HU.
+        RoughExcess: If the rough stage marks more than any patient has.
+    """
+    check_hu(image)
+    result = run_cascade(image.volume, model, decision)
+    labels = result.labels(offsets_of(model.fine, decision))
+    ml = image.volume.geometry.voxel_volume_ml
+    kidney_ml = round(np.count_nonzero(labels) * ml, 3)
+    rois = zip(result.rois, result.native, strict=True)
+    return Segmentation(
+        labels=image.native.to_stored(labels),
+        status=result.status(labels),
+        rois=tuple(Roi(roi.kidney.side, native.box) for roi, native in rois),
+        kidney_ml=kidney_ml,
+        tumor_ml=round(np.count_nonzero(labels == TUMOR) * ml, 3),
+        doubt=doubt_of(kidney_ml) or ("" if result.rois else doubt_of_scan(image)),
+        image=image,
+    ), result
+
+
+def within_memory(model: Cascade, path: Path, limit_gb: float | None = None) -> Cascade:
+    """The model, its passes no larger than what a CPU's memory has left beside the image at `path`.
+
+    Raises:
+        WorkError: If not even the smallest windows fit.
+    """
+    if model.device.kind != "cpu":
+        return model
+    return replace(model, network_gb=network_budget(path, model.network_gb, limit_gb))
+
+
+def _turned(array: npt.NDArray[Any], axes: Axes) -> npt.NDArray[Any]:
+    """A (..., z, y, x) array of the stored grid in the giver's axis order, or back: each is the other's mirror."""
+    return array if axes == "zyx" else np.moveaxis(array, (-3, -1), (-1, -3))
+
+
+def doubt_of(kidney_ml: float) -> str:
+    """Why a mask of this volume in ml is doubted; empty where it is not."""
+    if kidney_ml <= MAX_KIDNEY_ML:
+        return ""
+    return (
+        f"implausible: {kidney_ml:.0f} ml of kidney and tumour, expected at most {MAX_KIDNEY_ML:.0f} ml; the model "
+        "does not know images like this one: look at the mask, and train on similar scans"
+    )
