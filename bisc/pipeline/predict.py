@@ -17,10 +17,9 @@ import numpy.typing as npt
 from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
 from bisc.core.labels import TUMOR
-from bisc.imageio import CaseImage, read_image, write_image
-from bisc.imageio.files import files_of
+from bisc.imageio import CaseImage, files_of, read_image, write_image
+from bisc.imageio.formats.nifti import is_byte_mask
 from bisc.imageio.inputs import InputCase
-from bisc.imageio.nifti_header import is_byte_mask
 from bisc.imageio.plausible import check_hu, doubt_of_scan
 from bisc.inference.cascade import CascadeResult, RoughExcess, RoughResult, roi_arrays, run_cascade, upsample_labels
 from bisc.inference.decision import offsets_of
