@@ -9,7 +9,8 @@ from pathlib import Path
 from bisc.core.errors import InputError
 from bisc.imageio import IMAGE_SUFFIXES, image_suffix
 from bisc.imageio.dataset import KITS_NAME
-from bisc.imageio.label_names import LabelMeaning, meaning_of_dataset
+from bisc.imageio.label_map import meaning_of_dataset
+from bisc.imageio.label_names import LabelMeaning
 from bisc.imageio.layouts import (
     CASE_COMPANIONS,
     IMAGING,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import BiscError, InputError
-from bisc.imageio.label_names import LabelMeaning, meaning_of_dataset
+from bisc.imageio.label_map import meaning_of_dataset
+from bisc.imageio.label_names import LabelMeaning
 from bisc.planners.planner import LABEL_NOTE
 from bisc.system.jsonfile import Document, load_json, save_json
 

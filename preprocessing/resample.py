@@ -19,8 +19,8 @@ from bisc.core.box import Box
 from bisc.core.geometry import IDENTICAL_VOXELS, Geometry, IntTriple, as_int_triple, as_triple
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.volume import Volume
+from bisc.imageio.plausible import AIR_HU
 
-AIR_HU: Final = -1024
 REACH_VOXELS: Final = 2
 """Source voxels kept around the target's extent, for the interpolator's neighbours."""
 SLAB_VOXELS: Final = 1 << 25

@@ -1,21 +1,34 @@
-"""Files to volumes and back: NIfTI, NRRD, MHA and DICOM series through SimpleITK."""
+"""Files to volumes and back, data sets and inputs as they lie on disk; a format is one file of `formats`."""
 
 import SimpleITK as sitk
 
 from bisc.imageio.case import CaseImage, check_same_grid, on_grid_of
-from bisc.imageio.read import IMAGE_SUFFIXES, image_suffix, read_header, read_image, read_labels, read_stored_geometry
-from bisc.imageio.write import write_image
+from bisc.imageio.images import (
+    IMAGE_SUFFIXES,
+    StoredImage,
+    files_of,
+    image_suffix,
+    read_header,
+    read_image,
+    read_labels,
+    read_size,
+    read_stored_geometry,
+    write_image,
+)
 from bisc.system.memory import usable_cores
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "CaseImage",
+    "StoredImage",
     "check_same_grid",
+    "files_of",
     "image_suffix",
     "on_grid_of",
     "read_header",
     "read_image",
     "read_labels",
+    "read_size",
     "read_stored_geometry",
     "write_image",
 ]

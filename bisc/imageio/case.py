@@ -1,15 +1,36 @@
-"""An image as read: canonical voxels and the exact grid of its file."""
+"""An image before and after its voxels are read: the sound header of a file, and canonical voxels with their grid."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bisc.core.errors import InputError
-from bisc.core.geometry import GRID_TOLERANCE_VOXELS
+from bisc.core.geometry import GRID_TOLERANCE_VOXELS, Geometry
 from bisc.core.volume import NativeGrid, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A file or a series whose header is sound; what every format's reader makes.
+
+    Attributes:
+        geometry: The grid as stored, axes in the file's order.
+        n_bytes: What its voxels take as they are stored, unpacked.
+        streamed: Whether they are read in slabs, so that these bytes are never held at once.
+        slabs: Reads the voxels: arrays of the stored (z, y, x) order and type, together `geometry.shape_zyx` large.
+            Raises InputError where they are damaged, or not all there.
+    """
+
+    geometry: Geometry
+    n_bytes: int
+    streamed: bool
+    slabs: Callable[[], Iterator[npt.NDArray[Any]]]
 
 
 @dataclass(frozen=True, eq=False)

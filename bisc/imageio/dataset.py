@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError
-from bisc.imageio.files import source_stamp
+from bisc.imageio.images import files_of
 from bisc.imageio.label_names import LabelMeaning
 from bisc.imageio.layouts import LABEL_STEMS, MAJORITY, CaseFiles, Layout, find_layout, stem_of
 from bisc.system.paths import name_fault, name_of
@@ -35,8 +35,13 @@ class RawCase:
     meaning: LabelMeaning | None = None
 
     def stamp(self) -> str:
-        """What shows that one of its files changed, or what its labels mean (`bisc.imageio.files.source_stamp`)."""
-        return source_stamp(self.image, self.labels, self.meaning)
+        """What shows that it changed: size and modification time of all its files, and what its labels mean.
+
+        A file of another content with the same size and time shows in its voxels alone (`--verify` reads them).
+        """
+        files = [file for path in (self.image, self.labels) if path is not None for file in files_of(path)]
+        stamps = [f"{s.st_size}:{s.st_mtime_ns}" for s in (file.stat() for file in files)]
+        return " ".join([*stamps, self.meaning.key] if self.meaning else stamps)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -11,17 +11,15 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError
-from bisc.core.geometry import Float, Geometry, as_triple
+from bisc.core.geometry import Float, as_triple
 from bisc.core.volume import NativeGrid
-from bisc.imageio.axes import check_direction, say_straightened
 from bisc.imageio.case import CaseImage
-from bisc.imageio.plausible import check_spacing
-from bisc.imageio.read import read_image
+from bisc.imageio.images import read_image
+from bisc.imageio.plausible import HU_LIMITS, straight_grid
 
 Axes = Literal["zyx", "xyz"]
-"""How a giver's arrays are indexed: slowest axis of the stored grid first, as ITK has it, or last, as nibabel has it."""
+"""How a giver's arrays are indexed: slowest axis of the stored grid first, as ITK has it, or last, as in nibabel."""
 ARRAY: Final = Path("array")
-HU_LIMITS: Final = (-32768, 32767)
 FORMS: Final = "a path, a SimpleITK or nibabel image, or an array with its affine or spacing"
 
 
@@ -44,7 +42,7 @@ def image_given(
             raise InputError(ARRAY, "no affine and no spacing, or both", "one of them, in mm", "say where it lies")
         if affine is not None:
             return _of_affine(ARRAY, image, affine)
-        return _made(ARRAY, image, lambda: Geometry(_shape(image), as_triple(np.asarray(spacing_mm))), "zyx")
+        return _made(ARRAY, image, "zyx", spacing_mm)
     if placed:
         raise InputError("image", "given with an affine or a spacing, and has its own", "one", "leave it out")
     if isinstance(image, CaseImage):
@@ -64,8 +62,7 @@ def _of_itk(image: sitk.Image) -> tuple[CaseImage, Axes]:
         n = f"{image.GetDimension()} dimensions, {image.GetNumberOfComponentsPerPixel()} values per voxel"
         raise InputError(name, n, "a 3-D image of one value (HU)", "give one volume")
     array = sitk.GetArrayFromImage(image)
-    spacing, origin = image.GetSpacing()[::-1], image.GetOrigin()
-    return _made(name, array, lambda: Geometry(_shape(array), spacing, origin, image.GetDirection()), "zyx")
+    return _made(name, array, "zyx", image.GetSpacing()[::-1], image.GetOrigin(), image.GetDirection())
 
 
 def _of_affine(name: Path, array: npt.NDArray[Any], affine: npt.ArrayLike | None) -> tuple[CaseImage, Axes]:
@@ -80,21 +77,19 @@ def _of_affine(name: Path, array: npt.NDArray[Any], affine: npt.ArrayLike | None
     spacing = np.linalg.norm(lps[:, :3], axis=0)
     if not spacing.all():
         raise InputError(name, "an axis of its affine has length 0", "three axes", "correct the affine")
-    direction = (lps[:, :3] / spacing).ravel()
-    zyx = array.transpose() if array.ndim == 3 else array
-
-    def grid() -> Geometry:
-        return Geometry(_shape(zyx), as_triple(spacing[::-1]), as_triple(lps[:, 3]), tuple(map(float, direction)))
-
-    return _made(name, zyx, grid, "xyz")
+    direction = (lps[:, :3] / spacing).ravel().tolist()
+    stored = array.transpose() if array.ndim == 3 else array
+    return _made(name, stored, "xyz", spacing[::-1].tolist(), lps[:, 3].tolist(), direction)
 
 
-def _shape(array: npt.NDArray[Any]) -> tuple[int, int, int]:
-    z, y, x = array.shape
-    return z, y, x
-
-
-def _made(name: Path, array: npt.NDArray[Any], grid: Callable[[], Geometry], axes: Axes) -> tuple[CaseImage, Axes]:
+def _made(
+    name: Path,
+    array: npt.NDArray[Any],
+    axes: Axes,
+    spacing_mm_zyx: Any,
+    origin_mm_xyz: Sequence[float] = (0.0, 0.0, 0.0),
+    direction: Sequence[float] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+) -> tuple[CaseImage, Axes]:
     """The image of a stored (z, y, x) array, if its voxels can be HU and its grid a scan's."""
     if array.ndim != 3 or 0 in array.shape:
         raise InputError(name, f"of shape {array.shape}", "three axes, none of them empty", "give one volume")
@@ -104,11 +99,9 @@ def _made(name: Path, array: npt.NDArray[Any], grid: Callable[[], Geometry], axe
     if n_bad:
         raise InputError(name, f"{n_bad} voxels are NaN or infinite", "finite HU", "repair them")
     try:
-        geometry = grid()
+        spacing_mm_xyz = as_triple(spacing_mm_zyx)[::-1]
     except (TypeError, ValueError) as error:
-        raise InputError(name, f"unusable geometry ({error})", "positive spacings in mm, axes apart") from error
-    check_direction(name, geometry.direction_matrix)
-    say_straightened(name, geometry.drift)
-    native = NativeGrid.of(check_spacing(name, geometry))
+        raise InputError(name, f"the spacing {spacing_mm_zyx}", "three numbers in mm", "say where it lies") from error
+    native = NativeGrid.of(straight_grid(name, array.shape[::-1], spacing_mm_xyz, origin_mm_xyz, direction))
     hu = array if array.dtype == np.int16 else np.clip(np.rint(array), *HU_LIMITS).astype(np.int16)
     return CaseImage(name, native.to_canonical(hu), native), axes

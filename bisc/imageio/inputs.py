@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError, PassedOver, one_line
-from bisc.imageio.dicom import INDEX, identity, is_dicom, seems_dicom
-from bisc.imageio.folders import check_nameable, entries_of
-from bisc.imageio.read import image_suffix
-from bisc.system.paths import absence, name_fault
+from bisc.imageio.formats.dicom import INDEX, identity, is_dicom, seems_dicom
+from bisc.imageio.images import image_suffix
+from bisc.system.paths import absence, check_nameable, entries_of, name_fault
 
 KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series"
 ROW_LIST: Final = "predictions.csv"
@@ -36,23 +35,9 @@ SEGMENTS: Final = ".seg.nrrd"
 VOXEL_FILES: Final = (".raw", ".zraw")
 """Of .mhd headers."""
 OTHER_SCANS: Final = (
-    ".img",
-    ".nhdr",
-    ".mgz",
-    ".mgh",
-    ".gipl",
-    ".mnc",
-    ".zip",
-    ".tar",
-    ".tgz",
-    ".7z",
-    ".rar",
-    ".gz",
-    ".bz2",
-    ".xz",
+    ".img", ".nhdr", ".mgz", ".mgh", ".gipl", ".mnc", ".zip", ".tar", ".tgz", ".7z", ".rar", ".gz", ".bz2", ".xz",
     ".zst",
-    ".tar.gz",
-)
+)  # fmt: skip
 MAX_DEPTH: Final = 12
 
 

@@ -1,26 +1,20 @@
-"""What the numbers of a label map mean, read from where it is stated: `--labels`, dataset.json, .seg.nrrd headers."""
+"""What the numbers of a label map mean, by the names that `--labels`, dataset.json or a header gives them."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
 from bisc.core.errors import InputError
-from bisc.imageio.text_headers import nrrd_pairs
-from bisc.system.jsonfile import Document, read_document
-from bisc.system.paths import exists, name_of
+from bisc.system.jsonfile import Document
 
 MAX_LABEL: Final = 255
-DATASET_JSON: Final = "dataset.json"
 OPTION: Final = "--labels"
 EXAMPLE: Final = "--labels kidney=2,tumor=1"
-LABEL_FOLDERS: Final = ("labelstr", "labelsts", "gt_segmentations")
-"""nnU-Net's folders of label maps, in lower case; dataset.json lies beside them."""
 
 BACKGROUND, KIDNEY, TUMOR, CYST = "background", "kidney", "tumor", "cyst"
 CLASSES: Final = (BACKGROUND, KIDNEY, TUMOR, CYST)
@@ -132,75 +126,6 @@ def meaning_of_option(text: str, option: str = OPTION) -> LabelMeaning:
     return replace(meaning, source=OPTION)
 
 
-def meaning_of_dataset(folder: Path) -> LabelMeaning | None:
-    """What dataset.json of nnU-Net says in a data set's folder, its folder of label maps, or of predictions.
-
-    Returns:
-        None where there is none, or none with "labels".
-
-    Raises:
-        InputError: If it cannot be read, or its names do not tell kidney from tumour.
-    """
-    homes, above, name = [folder], folder.absolute().parent, name_of(folder)
-    if name.lower() in LABEL_FOLDERS:
-        homes.append(above)
-    elif name == "validation" and above.name.startswith("fold_"):  # of a network of nnU-Net's
-        homes.append(above.parent)
-    else:
-        homes.append(folder / "labelsTr")
-    path = next((found for found in map(_document_in, homes) if found is not None), None)
-    if path is None:
-        return None
-    mend = f"correct it, or say what they mean, as in {EXAMPLE}"
-    try:
-        document = json.loads(read_document(path, DATASET_JSON, mend).decode("utf-8-sig"), object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise InputError(path, f"is no JSON that can be read ({error})", "the labels of a data set", mend) from error
-    known = document if isinstance(document, dict) else {}
-    labels = next((value for key, value in known.items() if key.lower() == "labels"), None)
-    if labels is None:
-        if any(key.lower() == "labels" for key in known):
-            raise InputError(path, "its labels are null", 'as in {"background": 0, "kidney": 1, "tumor": 2}', mend)
-        return None
-    if not isinstance(labels, dict):
-        raise InputError(path, "its labels are no table", 'as in {"background": 0, "kidney": 1, "tumor": 2}', mend)
-    return meaning_of_regions(path, [_region(path, name, value) for name, value in labels.items()])
-
-
-def _document_in(folder: Path) -> Path | None:
-    """A folder's dataset.json, in whatever capitals."""
-    if exists(folder / DATASET_JSON):
-        return folder / DATASET_JSON
-    try:
-        return next((path for path in sorted(folder.iterdir()) if path.name.lower() == DATASET_JSON), None)
-    except OSError:
-        return None
-
-
-def meaning_of_file(path: Path) -> LabelMeaning | None:
-    """What a label map's own header says (segment names of 3D Slicer in NRRD); None where it names nothing.
-
-    Raises:
-        InputError: If the names do not tell kidney from tumour, or the segments overlap.
-    """
-    if not path.name.lower().endswith(".nrrd") or not path.is_file():
-        return None
-    segments: dict[int, dict[str, str]] = {}
-    for key, value in nrrd_pairs(path).items():
-        match = re.fullmatch(r"Segment([0-9]{1,6})_(Name|LabelValue|Layer)", key)
-        if match:
-            segments.setdefault(int(match[1]), {})[match[2]] = value.strip()
-    named = [segment for _, segment in sorted(segments.items()) if "Name" in segment]
-    if not named:
-        return None
-    layers = {segment.get("Layer", "0") for segment in named}
-    if len(layers) > 1:
-        names = ", ".join(segment["Name"] for segment in named)
-        mend = "export it as a label map in which each voxel has one value"
-        raise InputError(path, f"its segments ({names}) overlap in {len(layers)} layers", "one layer", mend)
-    return meaning_of_regions(path, [_region(path, s["Name"], s.get("LabelValue")) for s in named])
-
-
 def meaning_of_regions(source: Path, regions: Regions) -> LabelMeaning:
     """What names say of values; of several names that cover a value the narrowest counts (KiTS23's region lists).
 
@@ -265,28 +190,6 @@ def _checked(source: Path | str, regions: Regions, decided: Mapping[int, str], m
     return LabelMeaning(
         kidney=values[KIDNEY], tumor=values[TUMOR], cyst=values[CYST], background=beside, source=str(source)
     )
-
-
-def _region(source: Path, name: str, value: Any) -> tuple[str, tuple[int, ...]]:
-    """One entry: of nnU-Net's first form ("1": "kidney"), of its second ("kidney": 1 or [1, 2]), or of a segment."""
-    if re.fullmatch(r"\s*[0-9]{1,9}\s*", name) and isinstance(value, str) and not value.strip().isdigit():
-        return value, (int(name),)
-    numbers = value if isinstance(value, list) else [value]
-    found = [int(n) for n in numbers if not isinstance(n, bool) and re.fullmatch(r"\s*[0-9]{1,9}\s*", str(n))]
-    if len(found) != len(numbers) or not found:
-        mend = f"correct it, or say what they mean, as in {EXAMPLE}"
-        raise InputError(source, f"the label '{name}' has the value {value}", "a whole number from 0 to 255", mend)
-    return name, tuple(sorted(set(found)))
-
-
-def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON table in which no key stands twice: the last would win without a word."""
-    table: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in table:
-            raise ValueError(f"the key '{key}' twice")
-        table[key] = value
-    return table
 
 
 def _plain(name: str) -> str:

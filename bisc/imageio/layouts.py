@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError
-from bisc.imageio.files import DETACHED, PAIRS, files_of
-from bisc.imageio.read import image_suffix
+from bisc.imageio.images import DETACHED, PAIRS, files_of, image_suffix
 from bisc.system.paths import absence
 
 IMAGING: Final = "imaging"

@@ -1,4 +1,5 @@
-"""Spacings and intensities that no CT has: mistaken units, and voxels that are no Hounsfield units (HU).
+"""Grids and intensities that no CT has, whatever its format: headers that promise too much, axes that do not meet at
+right angles, mistaken units, and voxels that are no Hounsfield units (HU).
 
 Only what cannot be right is refused. The limits lie far from all that was measured (docs/hostile_input.md): a CT
 cropped to the body, padded, without contrast medium, or of another part of the body passes.
@@ -6,15 +7,34 @@ cropped to the body, padded, without contrast medium, or of another part of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import SimpleITK as sitk
 
 from bisc.core.errors import InputError
-from bisc.core.geometry import Geometry
+from bisc.core.geometry import MAX_DRIFT, ROUNDING_DRIFT, SHEAR_TOLERANCE_DEG, Float, Geometry
 from bisc.imageio.case import CaseImage
+from bisc.system.console import notice
+
+MAX_VOXELS: Final = 1 << 31
+"""1024 x 1024 x 2048, four gigabytes of int16: eight times the largest scan of KiTS19 (512 x 512 x 1059)."""
+MAX_EXPANSION: Final = 1032
+"""Deflate, which gzip and zlib are made of, packs no more than 1032 bytes into one."""
+MAX_NUMBER: Final = 1e9
+"""For positions, spacings, cosines and rescale: squares of larger ones may overflow."""
+COMPLEX_PIXELS: Final = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
+NO_ORIENTATION: Final = ("no orientation in its header", "taken as LPS; make sure that left is left")
+"""A notice's two parts."""
+MEND_SHEAR: Final = "resample it onto a straight grid, or convert the DICOM series again with dcm2niix (its _Tilt file)"
+AGAIN: Final = "copy or export it again"
+HU_LIMITS: Final = (-32768, 32767)
+"""Of int16, in which images are held."""
+AIR_HU: Final = -1024
 
 SPACING_LIMITS_MM: Final = (0.1, 20.0)
 """KiTS19 spans 0.44 to 5 mm; metres would be 0.0008, centimetres 0.08, micrometres 800."""
@@ -39,22 +59,103 @@ slices of KiTS19."""
 HU: Final = "Hounsfield units (air -1000, fat -100, water 0)"
 
 
-def check_spacing(path: Path, geometry: Geometry) -> Geometry:
-    """Refuse a grid whose spacing can be no CT's in mm; returns it otherwise.
+def check_header(path: Path, header: sitk.ImageFileReader, n_file_bytes: int, voxel_bytes: int) -> None:
+    """Refuse a header that is not of one 3-D image with one number a voxel, or that promises more voxels than the file
+    can hold, packed as tightly as can be: ITK allocates what a header asks for.
+
+    Args:
+        path: Named in the error.
+        header: After `ReadImageInformation`; a fourth axis of size 1 is none.
+        n_file_bytes: Of the files that hold it.
+        voxel_bytes: Of one stored number.
 
     Raises:
-        InputError: Naming the spacing and the limits.
+        InputError: Also if there are more than `MAX_VOXELS`, or none.
     """
+    size, n_numbers = header.GetSize(), header.GetNumberOfComponents()
+    shape = " x ".join(map(str, size))
+    n_voxels = prod(map(int, size)) * n_numbers
+    if n_voxels < 1:
+        raise InputError(path, f"cannot be read (size {shape})", "a size of at least one voxel", AGAIN)
+    if n_voxels > MAX_VOXELS:
+        raise InputError(path, f"its header promises {shape} voxels", f"at most {MAX_VOXELS}", "crop or resample it")
+    promised = n_voxels * voxel_bytes
+    if promised > MAX_EXPANSION * n_file_bytes:
+        found = f"cannot be read (its header promises {shape} voxels, {promised} bytes, in a file of {n_file_bytes})"
+        raise InputError(path, found, "a whole file", AGAIN)
+    if len(size) != 3 and not (len(size) == 4 and size[3] == 1):
+        raise InputError(path, f"{len(size)} dimensions", "a 3-D image", "split it into volumes")
+    if header.GetPixelID() in COMPLEX_PIXELS:
+        raise InputError(path, "complex voxels", "one real value (HU)", "export the CT itself")
+    if n_numbers != 1:
+        raise InputError(path, f"{n_numbers} values per voxel", "one value (HU)", "export one channel")
+
+
+def itk_grid(path: Path, header: sitk.ImageFileReader, drift: float | None = None) -> Geometry:
+    """The stored grid of a header that `check_header` found sound; `drift` and errors as `straight_grid`."""
+    n_axes = header.GetDimension()
+    direction = np.reshape(header.GetDirection(), (n_axes, n_axes))[:3, :3].ravel().tolist()
+    return straight_grid(path, header.GetSize()[:3], header.GetSpacing()[:3], header.GetOrigin()[:3], direction, drift)
+
+
+def straight_grid(
+    path: Path,
+    size_xyz: Sequence[int],
+    spacing_mm_xyz: Sequence[float],
+    origin_mm_xyz: Sequence[float],
+    direction: Sequence[float],
+    drift: float | None = None,
+) -> Geometry:
+    """A grid as stored; a notice tells of one that is a little bent, and taken for the nearest orthonormal one
+    (`Geometry.orthonormal`), where float32's rounding does not explain it.
+
+    Args:
+        path: Named in errors and the notice.
+        size_xyz: Voxels per index axis.
+        spacing_mm_xyz: Per index axis.
+        origin_mm_xyz: LPS mm of the first voxel.
+        direction: Nine cosines, row-major.
+        drift: How far from orthonormal the file's own direction is, where `direction` is straightened already.
+
+    Raises:
+        InputError: If the axes meet at no right angles, or a spacing can be no CT's in mm.
+    """
+    (x, y, z), (dx, dy, dz), (ox, oy, oz) = size_xyz, spacing_mm_xyz, origin_mm_xyz
+    try:
+        geometry = Geometry((z, y, x), (dz, dy, dx), (ox, oy, oz), tuple(direction))
+    except ValueError as error:
+        expected = "positive sizes and spacings, orthogonal axes"
+        raise InputError(path, f"unusable geometry ({error})", expected) from error
+    check_direction(path, geometry.direction_matrix)
+    drift = geometry.drift if drift is None else drift
+    if drift > ROUNDING_DRIFT:
+        found = f"its direction matrix is off by {drift:.1e}"
+        notice(path, found, "taken as the nearest one with axes at right angles")
     low, high = SPACING_LIMITS_MM
-    if all(low <= s <= high for s in geometry.spacing_mm_zyx):
-        return geometry
-    spacing = " x ".join(f"{s:g}" for s in geometry.spacing_mm_zyx[::-1])
-    raise InputError(
-        path,
-        f"its spacing is {spacing} mm (x, y, z)",
-        f"{low:g} to {high:g} mm",
-        "correct the header's spacing or unit (is it in metres, cm or micrometres?)",
-    )
+    if not all(low <= s <= high for s in spacing_mm_xyz):
+        spacing = " x ".join(f"{s:g}" for s in spacing_mm_xyz)
+        mend = "correct the header's spacing or unit (is it in metres, cm or micrometres?)"
+        raise InputError(path, f"its spacing is {spacing} mm (x, y, z)", f"{low:g} to {high:g} mm", mend)
+    return geometry
+
+
+def check_direction(path: Path, direction: Float) -> None:
+    """Refuse a (3, 3) direction, columns the axes, that is too far from orthonormal to be rounding.
+
+    Raises:
+        InputError: Naming the angle by which two axes miss a right angle, or the length of an axis.
+    """
+    straight = f"axes of unit length at right angles (to {SHEAR_TOLERANCE_DEG:g} degrees)"
+    lengths = np.linalg.norm(direction, axis=0)
+    unit = direction / lengths
+    cosine = float(np.abs(unit.T @ unit)[np.triu_indices(3, 1)].max())
+    lean = np.rad2deg(np.arcsin(min(1.0, cosine)))
+    if lean > SHEAR_TOLERANCE_DEG:
+        found = f"its axes miss a right angle by {lean:.3g} degrees (a sheared grid, as of a tilted gantry)"
+        raise InputError(path, found, straight, MEND_SHEAR)
+    odd = float(lengths[np.argmax(np.abs(lengths - 1.0))])
+    if abs(odd**2 - 1.0) > MAX_DRIFT:
+        raise InputError(path, f"an axis of its direction has length {odd:.4g}", straight, "correct the header")
 
 
 def check_hu(image: CaseImage) -> None:

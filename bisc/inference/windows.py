@@ -18,7 +18,7 @@ from bisc.core.errors import InputError, WorkError
 from bisc.core.geometry import IntTriple, as_int_triple
 from bisc.core.labels import N_CLASSES
 from bisc.core.limits import MULTIPLE
-from bisc.imageio.stored import StoredImage, read_size
+from bisc.imageio import StoredImage, read_size
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork
 from bisc.network.device import Device
 from bisc.network.sc_unet import RegionNetwork

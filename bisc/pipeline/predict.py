@@ -22,10 +22,9 @@ import numpy as np
 from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
 from bisc.core.volume import Volume
-from bisc.imageio import CaseImage, read_image, write_image
-from bisc.imageio.files import files_of
+from bisc.imageio import CaseImage, files_of, read_image, write_image
+from bisc.imageio.formats.nifti import is_byte_mask
 from bisc.imageio.inputs import InputCase
-from bisc.imageio.nifti_header import is_byte_mask
 from bisc.inference.cascade import CascadeResult, RoughExcess, roi_arrays, upsample_labels
 from bisc.inference.decision import offsets_of
 from bisc.inference.model import Model

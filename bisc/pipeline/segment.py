@@ -14,7 +14,7 @@ from bisc.core.box import Box
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
 from bisc.core.errors import InputError
 from bisc.core.labels import TUMOR
-from bisc.imageio import CaseImage, write_image
+from bisc.imageio import CaseImage, read_header, write_image
 from bisc.imageio.given import Axes, image_given
 from bisc.imageio.plausible import check_hu, doubt_of_scan
 from bisc.inference.cascade import CascadeResult, Status, run_cascade, softmax_of_rois
@@ -171,26 +171,31 @@ def segment(image: object, model: str | Path | Model, **how: Any) -> Segmentatio
 
 
 def write_labels(
-    path: str | Path, labels: Segmentation | npt.NDArray[np.uint8], image: CaseImage | None = None
+    path: str | Path, labels: Segmentation | npt.NDArray[np.uint8], like: CaseImage | str | Path | None = None
 ) -> None:
     """Write a label map on its image's own grid.
 
     Args:
         path: Its suffix (.nii.gz, .nii, .nrrd, .mha, .mhd) names the format.
-        labels: What `segment` gave, or a (z, y, x) array on `image.volume`.
-        image: What `read_image` gave; for an array alone.
+        labels: What `segment` gave, or a uint8 (z, y, x) array of 0, 1, 2 on `like.volume`.
+        like: For an array alone: the image that it is of, as `read_image` gave it or its path.
 
     Raises:
-        InputError: If the file cannot be written, or the array lies on no image's grid.
+        InputError: If the file cannot be written, or the array is no label map on the grid of `like`.
 
     Example:
         >>> bisc.write_labels("mask.nii.gz", result)
     """
     if isinstance(labels, Segmentation):
         return labels.save(path)
-    if image is None or labels.shape != image.volume.array.shape:
-        raise InputError(path, f"labels of shape {np.shape(labels)}", "an array on the grid of `image`", "give both")
-    return write_image(Path(path), np.asarray(labels, np.uint8), image.native)
+    if like is None:
+        raise InputError(path, "labels without their image", "the image they are of", "give like=image")
+    image = like if isinstance(like, CaseImage) else read_header(Path(like))
+    array, expected = np.asarray(labels), image.volume.geometry.shape_zyx
+    if array.shape != expected or not np.isin(array, (0, 1, 2)).all():
+        found = f"an array of shape {array.shape}, values {array.min(initial=0)} to {array.max(initial=0)}"
+        raise InputError(path, found, f"shape {expected} (z, y, x), values 0, 1, 2", "give labels on the grid of like")
+    return write_image(Path(path), array.astype(np.uint8), image.native)
 
 
 def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[Segmentation, CascadeResult]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError
-from bisc.imageio.stored import read_size
+from bisc.imageio import read_size
 from bisc.system.memory import GIB, free_gb
 
 PROCESS_GB: Final = 0.4

@@ -12,7 +12,7 @@ import pytest
 
 from bisc.core.errors import InputError
 from bisc.imageio import read_image
-from bisc.imageio.dicom.elements import elements_fit
+from bisc.imageio.formats.dicom.elements import elements_fit
 from bisc.imageio.inputs import find_inputs
 from tests.support.dicom_forms import Form
 from tests.support.dicom_series import write_series
@@ -170,14 +170,14 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENODEV, "No such device")
 
-    monkeypatch.setattr("bisc.imageio.dicom.elements.mmap.mmap", refuse)
+    monkeypatch.setattr("bisc.imageio.formats.dicom.elements.mmap.mmap", refuse)
     with pytest.raises(InputError, match=r"a\.dcm: cannot be read \(No such device\)"):
         elements_fit(path)
 
 
 def test_more_than_can_be_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = dicom(tmp_path / "a.dcm", DEFLATED, deflated(NAME + PIXELS))
-    monkeypatch.setattr("bisc.imageio.dicom.elements.MAX_INFLATED", len(NAME + PIXELS) - 1)
+    monkeypatch.setattr("bisc.imageio.formats.dicom.elements.MAX_INFLATED", len(NAME + PIXELS) - 1)
     assert not elements_fit(path)
 
 

@@ -14,11 +14,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
 from bisc.core.errors import InputError, PassedOver
-from bisc.imageio import read_image
-from bisc.imageio.dicom.frames import Frame
-from bisc.imageio.dicom.stack import OFF_PLACE, stack_of
+from bisc.imageio import read_image, read_size
+from bisc.imageio.formats.dicom.frames import Frame
+from bisc.imageio.formats.dicom.stack import OFF_PLACE, stack_of
 from bisc.imageio.inputs import find_inputs
-from bisc.imageio.stored import read_size
 from bisc.system.console import collecting
 from tests.support.dicom_forms import CORONAL, SHAPE, SPACING_ZYX, Form, both, gone, phantom, put
 from tests.support.dicom_table import DOWN

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bisc.core.errors import InputError, PassedOver
+from bisc.imageio import image_suffix
 from bisc.imageio.dataset import RawDataset, find_raw_dataset
 from bisc.imageio.inputs import find_inputs
-from bisc.imageio.read import image_suffix
 
 
 def touch(*paths: Path) -> None:

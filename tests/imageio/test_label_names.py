@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from bisc.core.errors import InputError
 from bisc.imageio import read_labels
-from bisc.imageio.label_map import LabelReader, meaning_for
-from bisc.imageio.label_names import KITS, LabelMeaning, meaning_of_dataset, meaning_of_file, meaning_of_option
+from bisc.imageio.label_map import LabelReader, meaning_for, meaning_of_dataset, meaning_of_file
+from bisc.imageio.label_names import KITS, LabelMeaning, meaning_of_option
 from tests.support.grids import write_itk
 
 KITS23 = {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2}

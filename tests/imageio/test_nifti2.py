@@ -12,9 +12,8 @@ import pytest
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import AxisOrder
-from bisc.imageio import read_image, read_labels, read_stored_geometry, write_image
-from bisc.imageio import slabs as slabs_module
-from bisc.imageio.stored import read_size
+from bisc.imageio import read_image, read_labels, read_size, read_stored_geometry, write_image
+from bisc.imageio.formats import nifti as slabs_module
 from tests.support.grids import AXIS_ORDERS, axis_angle, fault, signed_permutation
 
 SIZE = (7, 6, 5)

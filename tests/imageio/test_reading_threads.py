@@ -14,7 +14,7 @@ import pytest
 
 from bisc.core.errors import InputError
 from bisc.imageio import CaseImage, read_image
-from bisc.imageio.nifti_forms import PERMISSIVE
+from bisc.imageio.formats.nifti import PERMISSIVE
 from tests.support.grids import rotation
 
 N_FILES, N_ROUNDS = 24, 5

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bisc.imageio import read_image, read_labels, slabs
+from bisc.imageio import read_image, read_labels
+from bisc.imageio.formats import FORMATS, itk, nifti
 from tests.support.grids import AXIS_ORDERS, axis_angle, fault, grid, signed_permutation, write_itk
 
 SLICE = 6 * 7
@@ -19,8 +20,13 @@ SLICE = 6 * 7
 
 def read_in_slabs(path: Path, n_bytes: int) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slabs, "SLAB_BYTES", n_bytes)
+        in_slabs_of(patch, n_bytes)
         return read_image(path).volume.array
+
+
+def in_slabs_of(patch: pytest.MonkeyPatch, n_bytes: int) -> None:
+    patch.setattr(nifti, "SLAB_BYTES", n_bytes)
+    patch.setattr(itk, "SLAB_BYTES", n_bytes)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -45,21 +51,17 @@ def test_the_same_voxels_whatever_the_slab(
 
 
 def test_a_slab_is_no_larger_than_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """11 slices of 84 bytes in slabs of 200: five of two slices and one of one."""
-    path = write_itk(tmp_path / "scan.nii.gz", np.zeros((11, 6, 7), np.int16), grid((11, 6, 7)))
-    seen: list[int] = []
-    whole = slabs.FileSlabs.__iter__
-    monkeypatch.setattr(slabs, "SLAB_BYTES", 200)
-    monkeypatch.setattr(
-        slabs.FileSlabs, "__iter__", lambda self: (seen.append(len(part)) or part for part in whole(self))
-    )
-    read_image(path)
-    assert seen == [2] * 5 + [1]
+    """11 slices of 84 bytes in slabs of 200: five of two slices and one of one, in every format."""
+    in_slabs_of(monkeypatch, 200)
+    for suffix, open_format in FORMATS.items():
+        path = write_itk(tmp_path / f"scan{suffix}", np.zeros((11, 6, 7), np.int16), grid((11, 6, 7)))
+        assert [len(slab) for slab in open_format(path).slabs()] == [2] * 5 + [1]
+        path.unlink()
 
 
 def test_faults_of_any_slab_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """NaN in two slabs are counted together; a label in the last slab is named; a fault of the packing too."""
-    monkeypatch.setattr(slabs, "SLAB_BYTES", 200)
+    in_slabs_of(monkeypatch, 200)
     hu = np.zeros((9, 6, 7), np.float32)
     hu[0, 0, 0], hu[8, 5, 6] = np.nan, np.inf
     for suffix in (".nii.gz", ".mha"):
@@ -79,7 +81,7 @@ def test_faults_of_any_slab_are_found(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_wide_values_are_clipped_not_wrapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """70000 HU is 32767, never 4464; halves round to even."""
-    monkeypatch.setattr(slabs, "SLAB_BYTES", 100)
+    in_slabs_of(monkeypatch, 100)
     hu = np.tile(np.array([70000.0, -70000.0, 0.5, 1.5, -2.5, 3.0]), (4, 2, 1))
     found = read_image(write_itk(tmp_path / "wide.nii", hu)).volume.array
     assert set(np.unique(found)) == {32767, -32768, 0, 2, -2, 3}

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bisc.core.errors import WorkError
+from bisc.imageio import read_size
 from bisc.imageio.inputs import InputCase
-from bisc.imageio.stored import read_size
 from bisc.inference import windows as planning
 from bisc.inference.windows import (
     FORWARD_FIXED_GB,

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Volume
+from bisc.imageio.plausible import AIR_HU
 from bisc.preprocessing import resample as module
 from bisc.preprocessing.resample import (
-    AIR_HU,
     resample,
     resample_labels,
     rough_grid,

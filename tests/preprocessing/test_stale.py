@@ -12,8 +12,8 @@ import pytest
 
 from bisc.core.errors import InputError
 from bisc.core.volume import Volume, digest_of
+from bisc.imageio import files_of
 from bisc.imageio.dataset import RawCase
-from bisc.imageio.files import files_of
 from bisc.imageio.label_names import meaning_of_option
 from bisc.planners.source import load_meaning, load_source
 from bisc.preprocessing.cache import CacheJob, cache_key, is_fresh

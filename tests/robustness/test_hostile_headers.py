@@ -15,8 +15,8 @@ import SimpleITK as sitk
 
 from bisc.core.errors import InputError
 from bisc.imageio import read_image, read_labels, read_stored_geometry
-from bisc.imageio.header import MAX_VOXELS, checked_reader
 from bisc.imageio.inputs import find_inputs
+from bisc.imageio.plausible import MAX_VOXELS
 from tests.robustness.fuzz_readers import SHAPE_ZYX, seed_files
 from tests.robustness.fuzz_worker import Worker, shared_worker
 from tests.support.grids import fault, write_itk

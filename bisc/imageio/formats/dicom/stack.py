@@ -15,9 +15,9 @@ import numpy as np
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import SHEAR_TOLERANCE_DEG, Float, Triple
-from bisc.imageio.axes import MEND_SHEAR
-from bisc.imageio.dicom.frames import Frame, cosines
-from bisc.imageio.dicom.tags import AGAIN, name_of
+from bisc.imageio.formats.dicom.frames import Frame, cosines
+from bisc.imageio.formats.dicom.tags import AGAIN, name_of
+from bisc.imageio.plausible import MEND_SHEAR
 from bisc.system.console import notice
 
 ASIDE_MM: Final = 0.1

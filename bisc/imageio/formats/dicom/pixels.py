@@ -23,16 +23,14 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from bisc.core.errors import InputError, one_line
-from bisc.imageio.dicom.frames import Frame
-from bisc.imageio.dicom.tags import BROKEN, name_of, number, read_header
-from bisc.imageio.header import MAX_EXPANSION, MAX_VOXELS
+from bisc.imageio.formats.dicom.frames import Frame
+from bisc.imageio.formats.dicom.tags import BROKEN, name_of, number, read_header
+from bisc.imageio.plausible import AIR_HU, HU_LIMITS, MAX_EXPANSION, MAX_VOXELS
 
 GE_SWAPPED: Final = "1.2.840.113619.5.2"
 """GE's own: implicit, its pixels alone in the other byte order."""
 CT_RANGE_HU: Final = (-1024.0, 3071.0)
 """What 12 bits hold. A padding value beyond is no tissue, and is made air where it would be brighter than any."""
-AIR_HU: Final = -1024
-HU_LIMITS: Final = (-32768, 32767)
 PIXEL_TAGS: Final = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation",

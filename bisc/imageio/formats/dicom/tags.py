@@ -16,10 +16,9 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 
 from bisc.core.errors import InputError
-from bisc.imageio.dicom.elements import BARE_BEGINS, LONG_VRS, MARK, MARK_AT, SHORT_VRS, elements_fit
+from bisc.imageio.formats.dicom.elements import MARK, MARK_AT, elements_fit
+from bisc.imageio.plausible import MAX_NUMBER
 
-MAX_NUMBER: Final = 1e9
-"""For positions, spacings and rescale: squares of larger ones may overflow."""
 AGAIN: Final = "export the series again"
 BROKEN: Final = (
     BytesLengthException, InvalidDicomError, AttributeError, EOFError, LookupError, ArithmeticError, TypeError,
@@ -30,35 +29,6 @@ BROKEN: Final = (
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 # What it would warn of is looked at here, or does not matter.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file has DICOM's mark, or begins with an element as files without preamble do; raises InputError where
-    it cannot be read."""
-    head = _head(path)
-    return head[MARK_AT:] == MARK or _begins_bare(head)
-
-
-def seems_dicom(path: Path) -> bool:
-    """Whether a file is meant to be DICOM, by its mark or its name; raises as `is_dicom`."""
-    return path.suffix.lower() == ".dcm" or is_dicom(path)
-
-
-def _begins_bare(head: bytes) -> bool:
-    """Whether a file begins with an element of group 2 or 8, with its VR in letters or with a short length."""
-    if head[:2] not in BARE_BEGINS or len(head) < MARK_AT:
-        return False
-    explicit = head[4:6] in SHORT_VRS | LONG_VRS
-    return head[3:4] == b"\0" and (explicit or int.from_bytes(head[4:8], "little") <= MARK_AT)
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MARK_AT + len(MARK))
-    except OSError as error:
-        found = f"cannot be read ({error.strerror or error})"
-        raise InputError(path, found, "a readable file", "change its permissions or move it away") from error
 
 
 def read_header(path: Path, pixels: bool = False) -> FileDataset:

@@ -21,6 +21,8 @@ MARK: Final = b"DICM"
 BARE_BEGINS: Final = (b"\x02\x00", b"\x08\x00")
 """Of files without preamble and mark, which GDCM reads too: group 2 or 8, little endian."""
 
+INDEX: Final = "DICOMDIR"
+"""The table of contents of a DICOM medium: marked as DICOM, and no slice."""
 GROUP_ZERO: Final = b"\0\0"
 """Of messages between devices, never of a file: where a slice begins so, its preamble has moved."""
 
@@ -90,12 +92,30 @@ def elements_fit(path: Path) -> bool:
     return True
 
 
-def is_marked(path: Path) -> bool:
-    """Whether a file has DICOM's mark; raises as `elements_fit`."""
+def is_dicom(path: Path) -> bool:
+    """Whether a file has DICOM's mark, or begins with an element as files without preamble do; raises InputError where
+    it cannot be read."""
+    head = _head(path)
+    return head[MARK_AT:] == MARK or _begins_bare(head)
+
+
+def seems_dicom(path: Path) -> bool:
+    """Whether a file is meant to be DICOM, by its mark or its name; raises as `is_dicom`."""
+    return path.suffix.lower() == ".dcm" or is_dicom(path)
+
+
+def _begins_bare(head: bytes) -> bool:
+    """Whether a file begins with an element of group 2 or 8, with its VR in letters or with a short length."""
+    if head[:2] not in BARE_BEGINS or len(head) < MARK_AT:
+        return False
+    explicit = head[4:6] in SHORT_VRS | LONG_VRS
+    return head[3:4] == b"\0" and (explicit or int.from_bytes(head[4:8], "little") <= MARK_AT)
+
+
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            file.seek(MARK_AT)
-            return file.read(len(MARK)) == MARK
+            return file.read(MARK_AT + len(MARK))
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -12,14 +12,13 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
 from bisc.core.errors import InputError, PassedOver, one_line
-from bisc.imageio.dicom.frames import Frame, check_ct, cosines, frames_of
-from bisc.imageio.dicom.stack import Stack, stack_of
-from bisc.imageio.dicom.tags import name_of, read_header, seems_dicom, text
-from bisc.imageio.folders import files_in
+from bisc.imageio.formats.dicom.elements import INDEX, seems_dicom
+from bisc.imageio.formats.dicom.frames import Frame, check_ct, cosines, frames_of
+from bisc.imageio.formats.dicom.stack import Stack, stack_of
+from bisc.imageio.formats.dicom.tags import name_of, read_header, text
 from bisc.system.console import notice
+from bisc.system.paths import files_in
 
-INDEX: Final = "DICOMDIR"
-"""The table of contents of a DICOM medium: marked as DICOM, and no slice."""
 MEND: Final = "copy or export the series again"
 SERIES_TAGS: Final = ("SeriesInstanceUID", "PatientID")
 SHARED_TAGS: Final = ("StudyInstanceUID", "FrameOfReferenceUID")
@@ -88,10 +87,10 @@ def find_stack(path: Path) -> Stack:
 def identity(folder: Path) -> tuple[tuple[str, ...], str]:
     """What series the first DICOM file of a folder is of, and the file's own UID; empty where that cannot be read."""
     try:
-        path = next(p for p in files_in(folder) if _is_candidate(p))
+        path = _files(folder)[0]
         data = read_header(path)
         return tuple(text(path, data, tag) for tag in SERIES_TAGS), text(path, data, "SOPInstanceUID")
-    except (InputError, StopIteration):
+    except (InputError, IndexError):
         return (), ""
 
 
@@ -223,8 +222,6 @@ def _listed(found: Sequence[Series]) -> str:
 
 def _files(path: Path) -> list[Path]:
     """The DICOM files of a folder itself, or the one file."""
-    return [p for p in files_in(path) if _is_candidate(p)] if path.is_dir() else [path]
-
-
-def _is_candidate(path: Path) -> bool:
-    return path.name.upper() != INDEX and not path.name.startswith(".") and seems_dicom(path)
+    if not path.is_dir():
+        return [path]
+    return [p for p in files_in(path) if p.name.upper() != INDEX and not p.name.startswith(".") and seems_dicom(p)]

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import Float, Triple
-from bisc.imageio.dicom.tags import AGAIN, items, name_of, number, numbers, text
+from bisc.imageio.formats.dicom.tags import AGAIN, items, name_of, number, numbers, text
 
 MAX_FRAMES: Final = 1 << 14
 """A header may promise any number; a CT of the whole body has 2000 slices."""

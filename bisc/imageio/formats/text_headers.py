@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError
-from bisc.imageio.axes import NO_ORIENTATION
+from bisc.imageio.plausible import AGAIN, MAX_NUMBER, NO_ORIENTATION
 from bisc.system.console import notice
 
 MAX_HEADER_BYTES: Final = 1 << 20
 MAX_LINE: Final = 1000
 """Characters of a header's line with numbers; ITK's NRRD parser overruns its memory on longer ones."""
-MAX_NUMBER: Final = 1e9
-"""For positions, spacings and cosines: squares of larger ones may overflow."""
 MAX_AXES: Final = 9
 MAX_LINES: Final = 5000
 """ITK takes time and memory by the square of their number."""
@@ -218,7 +216,7 @@ def _check_meta_fields(path: Path, fields: dict[str, str], data: Sequence[Path])
     n_packed, n_skipped = int(fields.get("CompressedDataSize", 0)), int(fields.get(_META_SKIP, 0))
     if n_packed > n_bytes:
         found = f"cannot be read (its header promises {n_packed} packed bytes in {n_bytes})"
-        raise InputError(path, found, "a whole file", "copy or export it again")
+        raise InputError(path, found, "a whole file", AGAIN)
     if n_skipped > 0 and not data:  # from the file's begin: the header itself would be taken for voxels
         raise InputError(path, f"cannot be read (its voxels begin at byte {n_skipped})", "behind the header", EXPORT)
     if not any(key in fields for key in _META_SPACING):
@@ -265,7 +263,7 @@ def check_whole_meta(path: Path) -> None:
         raise InputError(path, f"damaged, after {n_bytes} bytes unpacked", "a sound file", "copy it again") from error
     promised = prod(map(int, fields["DimSize"].split())) * _META_BYTES.get(fields.get("ElementType", ""), 1)
     if not stream.eof or n_bytes < promised:
-        raise InputError(path, f"ends after {n_bytes} bytes unpacked", f"{promised} bytes", "copy or export it again")
+        raise InputError(path, f"ends after {n_bytes} bytes unpacked", f"{promised} bytes", AGAIN)
 
 
 def _text_lines(path: Path) -> list[str]:

@@ -1,0 +1,269 @@
+"""NIfTI-1 and NIfTI-2, packed or not: the header is checked in nibabel's classes, ITK makes the grid of it, and the
+voxels are read once, to the file's last byte, as they stand there.
+
+What ITK passes over in silence is refused: it takes a spacing of 0 or NaN for 1 mm, makes up voxels that are missing,
+and turns NaN into 0, which is water. It does not read NIfTI-2, which is NIfTI-1 with wider numbers; it is given such a
+header as NIfTI-1, in a file of its own.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from bisc.core.errors import InputError, one_line, shortened
+from bisc.core.geometry import IntTriple
+from bisc.imageio.case import Stored
+from bisc.imageio.formats.nifti_place import by, check_place, sizes_of
+from bisc.imageio.plausible import AGAIN, check_header, itk_grid
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+SLAB_BYTES: Final = 1 << 27
+"""Stored bytes held at a time: one large float file must not fill the memory."""
+CHUNK_BYTES: Final = 1 << 20
+PACKED_BYTES: Final = 1 << 16
+"""Far more packed bytes than a header ever takes."""
+GZIP_MAGIC, GZIP_STREAM = b"\x1f\x8b", 31
+"""How gzip begins; zlib's code for it."""
+MARKS: Final = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
+"""By the length of the header, in its first four bytes: where its mark stands, and the mark."""
+MAX_SIZE: Final = 32767
+MAX_START: Final = 1 << 24
+"""No header with its extensions is longer; whole numbers up to this one are exact in NIfTI-1's float32."""
+BYTE: Final = 2
+"""NIfTI's code of unsigned bytes."""
+MOST_SURPLUS: Final = 2
+"""A small gzip file can unpack to any number of bytes: past so many times what is promised it is not followed."""
+EPSILON: Final = float(np.finfo(np.float64).eps)
+READABLE: Final = "a NIfTI, NRRD, MHA or DICOM image"
+PERMISSIVE: Final = "ITK_NIFTI_SFORM_PERMISSIVE"
+os.environ.setdefault(PERMISSIVE, "1")
+# A sform bent by more than some 1e-4 ITK refuses ('No orthonormal definition found') unless this says to straighten it;
+# what may be straightened is decided below, before ITK sees a file. ITK offers no other way through SimpleITK and asks
+# at each read; set and unset around each, it was missing where another thread read. A user's own value stays.
+
+
+def open_nifti(path: Path) -> Stored:
+    """A `.nii` or `.nii.gz` file, its header checked; its voxels are read in slabs of at most `SLAB_BYTES`.
+
+    Raises:
+        InputError: Saying which field is wrong, or which two contradict each other.
+    """
+    header, is_nifti2 = _header(path)
+    drift = check_place(path, header)
+    itk = _itk_header(path, header if is_nifti2 else None)
+    kind = _kind(path, header)
+    check_header(path, itk, path.stat().st_size, kind.itemsize)
+    geometry = itk_grid(path, itk, drift)
+    n_bytes = prod(geometry.shape_zyx) * kind.itemsize
+    return Stored(geometry, n_bytes, True, lambda: _slabs(path, header, kind, geometry.shape_zyx))
+
+
+def is_byte_mask(path: Path) -> bool:
+    """Whether a file is NIfTI-1 with a byte a voxel, as masks are written; a CT is none."""
+    try:
+        header, is_nifti2 = _header(path)
+    except InputError:
+        return False
+    return not is_nifti2 and int(header["datatype"]) == BYTE
+
+
+def unpacked_bytes(path: Path) -> int:
+    """A file's size, unpacked where its name says gzip."""
+    with _unpacked(path) as file:
+        return sum(len(chunk) for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
+
+
+def _header(path: Path) -> tuple[Nifti1Header, bool]:
+    """A file's header as NIfTI-1, and whether it is NIfTI-2 there; its mark, sizes and spacing are sound."""
+    from nibabel.nifti1 import Nifti1Header  # 0.2 s, which nothing but a NIfTI file needs
+    from nibabel.nifti2 import Nifti2Header
+
+    raw = _first_bytes(path)
+    orders = {int.from_bytes(raw[:4], order): order for order in ("little", "big")}
+    kind = next((kind for kind in (Nifti1Header, Nifti2Header) if kind.sizeof_hdr in orders), None)
+    if kind is None:
+        raise _no_nifti(path, "no NIfTI header")
+    n_bytes = kind.sizeof_hdr
+    if len(raw) < n_bytes:
+        raise _no_nifti(path, f"no NIfTI header: it ends after {len(raw)} bytes")
+    at, mark = MARKS[n_bytes]
+    if raw[at : at + len(mark)] != mark:
+        raise _no_nifti(path, f"no NIfTI header: its mark is {raw[at : at + len(mark)]!r}, not {mark!r}")
+    header = kind(raw[:n_bytes], orders[n_bytes], check=False)
+    sizes = sizes_of(header)
+    if not sizes or not all(1 <= n <= MAX_SIZE for n in sizes):
+        raise _no_nifti(path, f"its header gives the sizes {shortened(str(sizes), 80)}")
+    is_nifti2, start = kind is Nifti2Header, int(np.nan_to_num(header["vox_offset"]))
+    if start > MAX_START or (is_nifti2 and start < n_bytes):  # of NIfTI-1 0 is common, and means its header's end
+        raise _no_nifti(path, f"its header lets voxels begin at byte {start}, a header ends at {n_bytes}")
+    header = _as_nifti1(header) if is_nifti2 else header
+    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # a sign; many writers leave 0
+    spacing = header["pixdim"][1 : 1 + min(3, len(sizes))]
+    if not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise InputError(path, f"its header gives the spacing {by(spacing)}", "positive numbers in mm", AGAIN)
+    return header, is_nifti2
+
+
+def _first_bytes(path: Path) -> bytes:
+    """Enough of a file for its header, unpacked."""
+    with path.open("rb") as file:
+        raw = file.read(PACKED_BYTES)
+    if not raw:
+        raise _no_nifti(path, "it is empty")
+    packed = _is_packed(path)
+    if packed and not raw.startswith(GZIP_MAGIC):
+        raise InputError(path, "cannot be read (not gzip)", "a gzip file by its name", AGAIN)
+    if raw.startswith(GZIP_MAGIC) and not packed:
+        raise InputError(path, "cannot be read (gzip)", "an unpacked file by its name", "name it .nii.gz")
+    try:
+        return zlib.decompressobj(GZIP_STREAM).decompress(raw, max(MARKS)) if packed else raw
+    except zlib.error as error:
+        raise _no_nifti(path, "damaged gzip") from error
+
+
+def _as_nifti1(two: Nifti1Header) -> Nifti1Header:
+    """What a NIfTI-2 header says, in NIfTI-1's float32: what becomes 0 or infinite there is refused as such."""
+    from nibabel.nifti1 import Nifti1Header
+
+    one = Nifti1Header(endianness=two.endianness)
+    with np.errstate(over="ignore"):
+        for field in ("dim", "datatype", "bitpix", "pixdim", "vox_offset", "scl_slope", "scl_inter", "quatern_b",
+                      "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y",
+                      "srow_z"):  # fmt: skip
+            one[field] = two[field]
+    for field in ("qform_code", "sform_code"):
+        one[field] = min(max(int(two[field]), 0), 5)
+    one["xyzt_units"] = int(two["xyzt_units"]) & 0xFF
+    return one
+
+
+def _itk_header(path: Path, as_nifti1: Nifti1Header | None) -> sitk.ImageFileReader:
+    """ITK's reader of a file, or of a header in place of it, which was read."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NiftiImageIO")
+    try:
+        if as_nifti1 is None:
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            return reader
+        with TemporaryDirectory(prefix="bisc-nifti2-") as folder:
+            copy = Path(folder) / "header.nii"
+            copy.write_bytes(as_nifti1.binaryblock + bytes(4))
+            reader.SetFileName(str(copy))
+            reader.ReadImageInformation()
+            return reader
+    except OSError as error:
+        found = f"is NIfTI-2, and its header cannot be copied into a temporary folder ({error.strerror or error})"
+        raise InputError(path, found, "room there", "free space, or set TMPDIR") from error
+    except RuntimeError as error:
+        reason = one_line(str(error)).rsplit("ERROR:", 1)[-1].strip()[-200:]
+        if as_nifti1 is not None:
+            reason = "a NIfTI header of another kind"  # ITK's words would name the copy
+        raise InputError(path, f"cannot be read ({reason})", READABLE, AGAIN) from error
+
+
+def _kind(path: Path, header: Nifti1Header) -> np.dtype[Any]:
+    """The type of the stored numbers, in the file's byte order; of what is no single number ITK has told the parts."""
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        kind: np.dtype[Any] = header.get_data_dtype()
+    except HeaderDataError as error:
+        raise _no_nifti(path, f"its header gives the type {int(header['datatype'])}") from error
+    if kind.kind == "f" and kind.itemsize > 8:
+        raise _no_nifti(path, "numbers of more than 64 bits")
+    return kind
+
+
+def _slabs(path: Path, header: Nifti1Header, kind: np.dtype[Any], shape_zyx: IntTriple) -> Iterator[npt.NDArray[Any]]:
+    """The stored numbers, scaled as the header says. Before the last slab is given out, the file has been followed to
+    its end: only gzip's checksum tells a flipped bit or an overwritten block from a sound file."""
+    z, y, x = shape_zyx
+    step = max(1, SLAB_BYTES // (x * y * kind.itemsize))
+    start = max(min(MARKS), int(np.nan_to_num(header["vox_offset"])))
+    promised = start + z * y * x * kind.itemsize
+    chunks, n_bad = _chunks(path, promised), 0
+    rest = _filled(memoryview(bytearray(start)), b"", chunks)
+    for at in range(0, z, step):
+        slab = np.empty((min(step, z - at), y, x), kind)
+        rest = _filled(slab.reshape(-1).view(np.uint8).data, rest, chunks)
+        if kind.kind == "f":
+            n_bad += slab.size - int(np.count_nonzero(np.isfinite(slab)))
+        if at + step >= z:
+            for _ in chunks:
+                pass
+            if n_bad:
+                raise InputError(path, f"{n_bad} voxels are NaN or infinite", "finite numbers", "repair the export")
+        yield _scaled(slab, float(header["scl_slope"]), float(header["scl_inter"]))
+
+
+def _filled(target: memoryview, rest: bytes, chunks: Iterator[bytes]) -> bytes:
+    """Fill `target` from `rest` and the chunks behind it; what is left of the last chunk."""
+    at = 0
+    while at < len(target):
+        rest = rest or next(chunks, b"")
+        n = min(len(rest), len(target) - at)
+        target[at : at + n] = rest[:n]
+        rest, at = rest[n:], at + n
+    return rest
+
+
+def _chunks(path: Path, promised: int) -> Iterator[bytes]:
+    """A file's bytes, unpacked, of which its header promises `promised`; refused where they are fewer, or damaged."""
+    n_bytes, packed = 0, _is_packed(path)
+    if not packed and path.stat().st_size < promised:
+        raise _too_short(path, path.stat().st_size, promised)
+    try:
+        with _unpacked(path) as file:
+            while (packed or n_bytes < promised) and (chunk := file.read(CHUNK_BYTES)):
+                n_bytes += len(chunk)
+                if n_bytes > MOST_SURPLUS * promised + CHUNK_BYTES:
+                    found = f"unpacks to more than {MOST_SURPLUS} times what its header promises"
+                    raise InputError(path, found, f"{promised} bytes", AGAIN)
+                yield chunk
+    except EOFError:
+        pass  # gzip's: the end is missing, perhaps nothing but the checksum
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(path, f"damaged gzip, after {n_bytes} bytes", "a sound gzip file", AGAIN) from error
+    if n_bytes < promised:
+        raise _too_short(path, n_bytes, promised)
+
+
+def _too_short(path: Path, there: int, promised: int) -> InputError:
+    return InputError(path, f"ends after {there} bytes", f"{promised} bytes", AGAIN)
+
+
+def _scaled(slab: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:
+    """slope * stored + intercept, in float32 as ITK gives it (float64 stays); a slope of 0 means none."""
+    slope = slope if np.isfinite(slope) and abs(slope) > EPSILON else 1.0
+    intercept = intercept if np.isfinite(intercept) else 0.0
+    if abs(slope - 1.0) <= EPSILON and abs(intercept) <= EPSILON:
+        return slab
+    kind = np.float64 if slab.dtype.itemsize == 8 and slab.dtype.kind == "f" else np.float32
+    scaled: npt.NDArray[Any] = (slab.astype(kind).astype(np.float64) * slope + intercept).astype(kind)
+    return scaled
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if _is_packed(path) else path.open("rb")
+
+
+def _no_nifti(path: Path, reason: str) -> InputError:
+    return InputError(path, f"cannot be read ({reason})", READABLE, AGAIN)

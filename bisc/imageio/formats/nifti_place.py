@@ -1,0 +1,125 @@
+"""Where a NIfTI header places its voxels: up to twice, by sform and by qform, and both must agree, and be no shear.
+
+ITK takes the one or the other by rules of its own (a qform of code 1 beats a sform of code 2, and hides that it is
+sheared), takes the spacing from pixdim whatever the sform says, and readers such as nibabel decide otherwise: a file
+that means two things is refused here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bisc.core.errors import InputError
+from bisc.core.geometry import GRID_TOLERANCE_VOXELS, Float
+from bisc.imageio.plausible import AGAIN, NO_ORIENTATION, check_direction
+from bisc.system.console import notice
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+SPACING_AGREEMENT: Final = 0.01
+"""Relative, of pixdim and the steps of the sform: ITK goes by the one, most other programs by the other."""
+SHEAR: Final = 1e-3
+"""Cosine between two axes from which on they are not at right angles (0.06 degrees off)."""
+FORMS_TOLERANCE_MM: Final = 1.0
+FORMS_TOLERANCE: Final = 1e-3
+"""How far sform and qform may place a voxel apart: a millimetre, or this part of the grid's diagonal, or, as two files
+may, `GRID_TOLERANCE_VOXELS`. The qform's quaternion is kept in float32 without its first part, sqrt(1 - b2 - c2 - d2),
+whose rounding turns an oblique grid by up to 6.4e-4 rad: 0.7 mm at the far corner of a scan of 500 x 500 x 800 mm."""
+UNIT_MM: Final = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""Length of xyzt_units' codes: metre, millimetre, micrometre; 0 (unknown) is taken for mm."""
+RAS_TO_LPS: Final = np.diag([-1.0, -1.0, 1.0])
+
+
+def check_place(path: Path, header: Nifti1Header) -> float:
+    """Refuse a header that places its voxels twice and not alike, or on axes that are none; how far the sform is from
+    orthonormal, 0 where there is none. A notice tells of a header without orientation."""
+    sizes = sizes_of(header)[:3]
+    mm = UNIT_MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    pixdim = header["pixdim"][1 : 1 + len(sizes)].astype(float)
+    sform, qform = _form(path, header, "sform"), _form(path, header, "qform")
+    if sform is not None:
+        _check_steps(path, sform[:, : len(sizes)], pixdim)
+    if len(sizes) < 3:
+        return 0.0  # ITK reads it, and it is refused as no volume
+    if sform is None:
+        if qform is None:
+            found, done = NO_ORIENTATION
+            notice(path, f"{found} (sform and qform codes are 0)", done)
+        return 0.0
+    axes = sform[:, :3]
+    if abs(np.linalg.det(axes / pixdim)) < 1e-6:
+        raise InputError(path, "its sform is singular", "three axes", "correct the header")
+    unit = RAS_TO_LPS @ axes / np.linalg.norm(axes, axis=0)
+    check_direction(path, unit)
+    _check_forms(path, np.array(sizes), pixdim * mm, sform * mm, None if qform is None else qform * mm)
+    return float(np.abs(unit.T @ unit - np.eye(3)).max())
+
+
+def _form(path: Path, header: Nifti1Header, name: str) -> Float | None:
+    """(3, 4) from voxel index to LPS in the header's unit, by its sform or its qform; None where its code is 0."""
+    if int(header[f"{name}_code"]) <= 0:
+        return None
+    fields = ("srow_x", "srow_y", "srow_z") if name == "sform" else ("quatern_b", "quatern_c", "quatern_d",
+              "qoffset_x", "qoffset_y", "qoffset_z")  # fmt: skip
+    if not all(np.isfinite(header[field]).all() for field in fields):
+        raise InputError(path, "its header's orientation is NaN or infinite", "finite numbers", AGAIN)
+    if name == "sform":
+        return np.asarray(RAS_TO_LPS @ header.get_sform()[:3])
+    length = np.linalg.norm([float(header[field]) for field in fields[:3]])
+    for field in fields[:3]:  # longer than 1 by rounding, or no rotation at all: normalised, as nifti1_io does
+        header[field] = float(header[field]) / max(1.0, float(length))
+    return np.asarray(RAS_TO_LPS @ header.get_qform()[:3])
+
+
+def _check_steps(path: Path, axes: Float, pixdim: Float) -> None:
+    """Refuse two spacings; those of a sheared sform are no distances of slices, and are judged by their angle."""
+    steps = np.linalg.norm(axes, axis=0)
+    if (steps > 0).all() and np.abs((axes / steps).T @ (axes / steps) - np.eye(len(steps))).max() > SHEAR:
+        return
+    if (np.abs(steps - pixdim) > SPACING_AGREEMENT * pixdim).any():
+        found = f"its header gives two spacings: {by(pixdim)} (pixdim) and {by(steps)} (sform)"
+        raise InputError(path, found, "one spacing", "find out which is right, and save it with that one")
+
+
+def _check_forms(
+    path: Path, size_xyz: npt.NDArray[np.int_], pixdim_mm: Float, sform: Float, qform: Float | None
+) -> None:
+    """Refuse a sform that places voxels elsewhere than the qform, or, without one, than pixdim along its own axes."""
+    other, name = qform, "qform"
+    if other is None:
+        scaled = sform[:, :3] / np.linalg.norm(sform[:, :3], axis=0) * pixdim_mm
+        other, name = np.column_stack([scaled, sform[:, 3]]), "pixdim"
+    picks = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    mm = np.asarray(np.column_stack([picks * (size_xyz - 1), np.ones(8)]) @ (sform - other).T, float)
+    apart_mm = float(np.linalg.norm(mm, axis=1).max())
+    apart_voxels = float(np.abs(np.linalg.solve(sform[:, :3], mm.T)).mean(axis=1).max())
+    tolerance_mm = max(FORMS_TOLERANCE_MM, FORMS_TOLERANCE * float(np.linalg.norm(size_xyz * pixdim_mm)))
+    if apart_mm <= tolerance_mm or apart_voxels <= GRID_TOLERANCE_VOXELS:
+        return
+    told = []
+    for form, called in ((sform, "sform"), (qform, "qform")):
+        if form is not None:
+            steps = ", ".join("(" + " ".join(f"{v:.4g}" for v in column) + ")" for column in form[:, :3].T + 0.0)
+            told.append(f"{called}: steps {steps}, origin ({' '.join(f'{v:.4g}' for v in form[:, 3])}) LPS mm")
+    raise InputError(
+        path,
+        f"sform and {name} place voxels up to {apart_mm:.3g} mm apart",
+        f"one place for each voxel (to {tolerance_mm:.3g} mm or {GRID_TOLERANCE_VOXELS} voxels on average)",
+        f"correct the wrong one of the two ({'; '.join(told)}; pixdim: {' x '.join(f'{v:.4g}' for v in pixdim_mm)} mm)",
+    )
+
+
+def sizes_of(header: Nifti1Header) -> tuple[int, ...]:
+    """Voxels along each of the 1 to 7 axes; none where their number is another."""
+    n_axes, *sizes = header["dim"].tolist()
+    return tuple(sizes[:n_axes]) if 1 <= n_axes <= 7 else ()
+
+
+def by(numbers: Float) -> str:
+    """For messages: '0.7 x 0.8 x 3'."""
+    return " x ".join(f"{v:g}" for v in numbers)
