@@ -197,7 +197,7 @@ class _Signals:
 
     asked = False
     line: str | None = None
-    """What answers the user; None where nobody listens."""
+    """What answers the user; None before a command began."""
     own_process = False
 
 
@@ -223,13 +223,12 @@ def stoppable(line: str) -> Iterator[bool]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-        if outermost:
-            _Signals.line = None
-            _Signals.asked = _Signals.asked and _Signals.own_process  # a caller's next work was not asked to stop
+        if outermost and not _Signals.own_process:  # a caller's next work was not asked to stop
+            _Signals.line, _Signals.asked = None, False
 
 
 def listen() -> None:
-    """Hear both signals from now on; for the beginning of a process of our own."""
+    """For the beginning of a process of our own: both signals end it at once, until a command begins."""
     _Signals.own_process = True
     for number in SIGNALS:
         signal.signal(number, _hear)
@@ -243,8 +242,8 @@ def deafen() -> None:
 
 def _hear(signum: int, frame: FrameType | None) -> None:
     again, _Signals.asked = _Signals.asked, True
-    if not again:
-        return
+    if not again and _Signals.line is not None:
+        return  # until the next check; before a command began there is nothing to wait for
     if not _Signals.own_process:
         raise KeyboardInterrupt
     for worker in multiprocessing.active_children():

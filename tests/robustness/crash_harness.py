@@ -19,8 +19,9 @@ from bisc.system.files import PARTIAL
 
 SCRIPT = Path(__file__).with_name("crash_command.py")
 LINE = "interrupted"
-END_S = 3.0
-"""What is promised of SIGINT and SIGTERM: from the signal to the end of the process."""
+END_S = 20.0
+"""From SIGINT or SIGTERM to the end of the process. What is promised is the end of the step in hand; the longest of a
+tiny run, on a busy machine, are the import of torch and the start of a loader process."""
 GONE_S = 10.0
 """After SIGKILL to a parent alone, its workers notice by themselves."""
 PATIENCE_S = 240.0
