@@ -84,20 +84,6 @@ def display_slices(volume: Volume, at_zyx: IntTriple, box: Box) -> tuple[View, V
     return axial, coronal
 
 
-def foreground_box(labels: Labels) -> Box | None:
-    """The smallest box around the voxels > 0, or None; fast where the foreground takes few slices.
-
-    Args:
-        labels: (z, y, x) label map.
-    """
-    slabs = np.flatnonzero(labels.any(axis=(1, 2)))
-    if slabs.size == 0:
-        return None
-    first, last = int(slabs[0]), int(slabs[-1]) + 1
-    inner = Box.of_mask(labels[first:last])
-    return None if inner is None else inner.shifted((first, 0, 0))
-
-
 def choose_slice(labels: Sequence[Labels]) -> IntTriple:
     """The voxel whose axial and coronal planes show the most tumour.
 
@@ -108,7 +94,7 @@ def choose_slice(labels: Sequence[Labels]) -> IntTriple:
         z of the largest axial and y of the largest coronal tumour section in the first map that has a tumour;
         where none has one, the same for the kidney; where all are empty, the middle. x is the middle.
     """
-    boxes = [foreground_box(array) for array in labels]
+    boxes = [Box.of_mask(array) for array in labels]
     middle_z, middle_y, middle_x = (n // 2 for n in labels[0].shape)
     for lowest in (TUMOR, 1):
         for array, box in zip(labels, boxes, strict=True):
@@ -137,7 +123,7 @@ def choose_box(labels: Sequence[Labels], geometry: Geometry) -> Box:
     Returns:
         A box inside the grid; the whole grid where all maps are empty.
     """
-    boxes = [box for box in map(foreground_box, labels) if box is not None]
+    boxes = [box for box in map(Box.of_mask, labels) if box is not None]
     if not boxes:
         return Box.of_shape(geometry.shape_zyx)
     union = boxes[0]
