@@ -50,15 +50,15 @@ def run(args: argparse.Namespace) -> int:
     """Every step is the command a user would type; a rerun goes on where the last one stopped."""
     begin = time.perf_counter()
     preset_by_name(args.preset)  # known before minutes are spent
-    from bisc.cli import demo_report
     from bisc.network.device import choose_device
+    from bisc.pipeline.demo import FIGURES, mean_dice, reports_of, write_demo_page
 
     out: Path = args.out
     workers = ["-np", str(args.n_workers)]
     os.environ.update(
         BISC_RAW=str(out / "raw"), BISC_PREPROCESSED=str(out / "preprocessed"), BISC_RESULTS=str(out / "results")
     )
-    for folder in (out, out / demo_report.FIGURES):
+    for folder in (out, out / FIGURES):
         remove_partial(folder)
     steps = Steps()
     raw, held_out = out / "raw" / NAME, out / "held_out"
@@ -75,13 +75,16 @@ def run(args: argparse.Namespace) -> int:
         predictions = out / f"predictions_{decision}"
         rough = ["--save-rough", "--device", "cpu", "--decision", decision, "--continue"]
         steps.do(predict.main, ["-i", str(held_out), "-o", str(predictions), "-d", NAME, *rough])
-        fine_report, rough_report = demo_report.tables_of(out, decision)
+        fine_report, rough_report = reports_of(out, decision)
         steps.do(evaluate.main, ["-r", str(held_out), "-p", str(predictions), "-o", str(fine_report), *workers])
         masks = ["-p", str(predictions / "rough"), "-o", str(rough_report)]
         steps.do(evaluate.main, ["-r", str(held_out), *masks, *workers])
     steps.do(export.main, ["-d", NAME, "-o", str(out / "model.zip")])
-    page = demo_report.write(out, NAME, steps.seconds, time.perf_counter() - begin, args.n_workers)
-    demo_report.tell(out, page, time.perf_counter() - begin)
+    page = write_demo_page(out, NAME, steps.seconds, time.perf_counter() - begin, args.n_workers)
+    for stage, report in (("rough", "rough_report.csv"), ("fine ", "report.csv")):
+        kidney, tumor = mean_dice(out / report)
+        print(f"{stage}: mean Dice kidney {kidney:.3f}, tumour {tumor:.3f}")
+    print(f"\nDone in {(time.perf_counter() - begin) / 60:.1f} minutes. Look at {page.resolve()}")
     return OK
 
 

@@ -1,20 +1,21 @@
-"""One self-contained `index.html` on a run: facts, summary, charts, tables, and a card for each case."""
+"""One self-contained `index.html` on a run: pictures first, then summary, charts, tables, and a card for each case."""
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
 from bisc._version import __version__
-from bisc.report.chart import DicePair, dice_chart
-from bisc.report.style import METRIC_NAMES, STAGE_NAMES, STATUS_NAMES, STYLESHEET
-from bisc.report.tables import Cell, Scores, Table, format_cell, summary_table, table_html
+from bisc.report.chart import Chart, DicePair, dice_chart
+from bisc.report.style import KIDNEY_COLOUR, METRIC_NAMES, ORGAN_NAMES, STAGE_NAMES, STATUS_NAMES, TUMOR_COLOUR
+from bisc.report.tables import Cell, Scores, Table, format_cell, summary_table
 from bisc.system.files import write_text
 
 DISCLAIMER: Final = "Research use only; not a medical device."
@@ -58,6 +59,17 @@ class CaseCard:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """One case at the top of the page: why it is shown ("Best"), which it is, its picture beside the page, and what to
+    say of it."""
+
+    title: str
+    case: str
+    path: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Page:
     """What the page says, in its order.
 
@@ -66,6 +78,7 @@ class Page:
         lead: A sentence or two below it.
         facts: Data set, plan, timing.
         cases: The case cards; where they have scores, a summary and a chart of them stand above.
+        pictures: What the page opens with.
         tables: Further tables.
         files: Links to files, such as the CSV reports.
         note: A remark below the summary, such as what the data are.
@@ -76,6 +89,7 @@ class Page:
     lead: str
     facts: Sequence[Fact] = ()
     cases: Sequence[CaseCard] = ()
+    pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     files: Sequence[FileLink] = ()
     note: str = ""
@@ -91,8 +105,7 @@ def write_page(folder: Path, page: Page) -> Path:
     Raises:
         ValueError: If a figure or file is missing, or is not a path relative to `folder`.
     """
-    linked = [card.figure for card in page.cases if card.figure is not None] + [link.path for link in page.files]
-    for name in linked:
+    for name in (*_images(page), *(link.path for link in page.files)):
         if PurePosixPath(name).is_absolute() or not (folder / name).is_file():
             raise ValueError(f"the page links to {name!r}, which is not a file relative to {folder}")
     path = folder / "index.html"
@@ -101,94 +114,62 @@ def write_page(folder: Path, page: Page) -> Path:
 
 
 def page_html(page: Page, folder: Path) -> str:
-    """The page as text; `folder` is where it will lie (figures are looked up there for their size)."""
-    anchors = [f"case-{i + 1}" for i in range(len(page.cases))]
-    parts = [
-        _head(page),
-        _facts(page.facts),
-        _results(page, anchors),
-        *(f"<section><h2>{escape(t.title)}</h2>{_panel(t)}</section>" for t in page.tables),
-        _cases(page.cases, anchors, folder),
-        _files(page.files),
-        f"</main><footer>{DISCLAIMER} BiSC-UNet {escape(page.version)}</footer></body></html>",
-    ]
-    return "\n".join(part for part in parts if part) + "\n"
-
-
-def _head(page: Page) -> str:
-    title = escape(page.title)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title>\n<style>{STYLESHEET}</style></head>\n"
-        f'<body><main><h1>{title}</h1><p class="lead">{escape(page.lead)}</p>'
-    )
-
-
-def _facts(facts: Sequence[Fact]) -> str:
-    if not facts:
-        return ""
-    items = "".join(f"<div><dt>{escape(f.label)}</dt><dd>{escape(format_cell(f.value))}</dd></div>" for f in facts)
-    return f'<dl class="facts panel">{items}</dl>'
-
-
-def _results(page: Page, anchors: Sequence[str]) -> str:
-    """The rough-against-fine summary and the charts; nothing where no case has a score."""
+    """The page as text; `folder` is where it will lie (pictures are looked up there for their size)."""
+    anchors = {card.case: f"case-{i + 1}" for i, card in enumerate(page.cases)}
     scored = [card.scores for card in page.cases if card.scores]
-    note = f'<p class="note">{escape(page.note)}</p>' if page.note else ""
-    if not scored:
-        return note
-    table = summary_table(scored)
-    charts = []
-    for organ, name in (("kidney", "Kidney"), ("tumor", "Tumour")):
-        dice = f"dice_{organ}"
-        pairs = [
-            DicePair(card.case, _score(card, "rough", dice), _score(card, "fine", dice), anchor)
-            for card, anchor in zip(page.cases, anchors, strict=True)
-        ]
-        chart = dice_chart(pairs, organ, f"Dice of the {name.lower()} for each case, rough and fine")
-        charts.append(f'<figure class="panel"><figcaption>{name}: Dice for each case</figcaption>{chart}</figure>')
-    key = '<p class="note">Ring: rough stage. Disc: fine stage. The best case is at the top.</p>'
     return (
-        f"<section><h2>{escape(table.title)}</h2>{_panel(table)}{note}"
-        f'<div class="charts">{"".join(charts)}</div>{key}</section>'
+        _templates()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            anchors=anchors,
+            summary=summary_table(scored) if scored else None,
+            charts=[_chart(page.cases, anchors, organ) for organ in ("kidney", "tumor")],
+            measurements=[_measurements(card) for card in page.cases],
+            sizes={path: _size(folder / path) for path in _images(page)},
+            status_names=STATUS_NAMES,
+            colours={"kidney": KIDNEY_COLOUR, "tumor": TUMOR_COLOUR},
+            disclaimer=DISCLAIMER,
+        )
     )
 
 
-def _panel(table: Table) -> str:
-    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    return f'<div class="panel">{table_html(table)}{note}</div>'
-
-
-def _cases(cards: Sequence[CaseCard], anchors: Sequence[str], folder: Path) -> str:
-    if not cards:
-        return ""
-    articles = "\n".join(_card(card, anchor, folder) for card, anchor in zip(cards, anchors, strict=True))
-    return f'<section><h2>Cases</h2><div class="cases">\n{articles}\n</div></section>'
-
-
-def _card(card: CaseCard, anchor: str, folder: Path) -> str:
-    look = {"ok": "good", "failed": "bad"}.get(card.status, "warn")
-    badge = f'<span class="badge {look}">{escape(STATUS_NAMES.get(card.status, card.status))}</span>'
-    return (
-        f'<article class="case panel" id="{anchor}"><header><h3>{escape(card.case)}</h3>{badge}</header>'
-        f"{_figure(card, folder)}{_measurements(card)}"
-        + (f'<p class="note">{escape(card.note)}</p>' if card.note else "")
-        + "</article>"
+@lru_cache(maxsize=1)
+def _templates() -> Environment:
+    """Whatever a name or an error holds is text on the page, never markup; a name that no one gave is an error."""
+    found = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    found.filters["cell"] = format_cell
+    return found
 
 
-def _figure(card: CaseCard, folder: Path) -> str:
-    if card.figure is None:
-        return ""
-    link = escape(quote(card.figure))
-    alt = escape(f"{card.case}: CT, rough result, fine result and reference, axial and coronal")
-    size = png_size(folder / card.figure)
-    known = f'width="{size[0]}" height="{size[1]}"' if size else ""
-    return f'<div class="view"><a href="{link}"><img src="{link}" {known} alt="{alt}" loading="lazy"></a></div>'
+def _images(page: Page) -> list[str]:
+    return [*(picture.path for picture in page.pictures), *(card.figure for card in page.cases if card.figure)]
 
 
-def _measurements(card: CaseCard) -> str:
+def _size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def _chart(cards: Sequence[CaseCard], anchors: Mapping[str, str], organ: str) -> Chart:
+    pairs = [
+        DicePair(card.case, _score(card, "rough", organ), _score(card, "fine", organ), anchors[card.case])
+        for card in cards
+    ]
+    return dice_chart(pairs, organ, f"{ORGAN_NAMES[organ]}: Dice for each case")
+
+
+def _score(card: CaseCard, stage: str, organ: str) -> float:
+    return float(card.scores.get(stage, {}).get(f"dice_{organ}", math.nan))
+
+
+def _measurements(card: CaseCard) -> Table | None:
     """Dice and volumes, a row a stage; columns without any value are left out."""
     stages = [s for s in STAGE_NAMES if s in card.scores or s in card.volumes_ml]
     values = {
@@ -201,12 +182,12 @@ def _measurements(card: CaseCard) -> str:
     }
     shown = {name: column for name, column in values.items() if any(map(math.isfinite, column))}
     if not shown:
-        return ""
+        return None
     rows: list[list[Cell]] = [
         [STAGE_NAMES[stage], *(_written(name, column[i]) for name, column in shown.items())]
         for i, stage in enumerate(stages)
     ]
-    return table_html(Table(card.case, ["", *shown], rows))
+    return Table(card.case, ["", *shown], rows)
 
 
 def _written(name: str, value: float) -> str:
@@ -214,26 +195,3 @@ def _written(name: str, value: float) -> str:
     if not math.isfinite(value):
         return "–"
     return f"{value:.3f}" if name.startswith("Dice") else f"{value:.1f}"
-
-
-def _files(links: Sequence[FileLink]) -> str:
-    if not links:
-        return ""
-    items = "".join(
-        f'<li><a href="{escape(quote(link.path))}">{escape(link.path)}</a>: {escape(link.what)}</li>' for link in links
-    )
-    return f'<section><h2>Files</h2><div class="panel"><ul class="files">{items}</ul></div></section>'
-
-
-def _score(card: CaseCard, stage: str, metric: str) -> float:
-    return float(card.scores.get(stage, {}).get(metric, math.nan))
-
-
-def png_size(path: Path) -> tuple[int, int] | None:
-    """Width and height in pixels from a PNG's header; None where the file is no PNG."""
-    with path.open("rb") as file:
-        head = file.read(24)
-    if len(head) < 24 or not head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return None
-    width, height = struct.unpack(">II", head[16:24])
-    return int(width), int(height)

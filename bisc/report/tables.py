@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ Scores = Mapping[str, Mapping[str, float]]
 """Per stage ("rough", "fine") the values by metric name ("dice_kidney", "dice_tumor", ...)."""
 Cell = object
 """Text, a number or None; see `format_cell`."""
+NUMERIC = re.compile(r"–|[-+−]?\d")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.title!r}: a row of {len(row)} cells under {len(self.columns)} columns")
 
+    @property
+    def numeric(self) -> list[bool]:
+        """Per column, whether it goes to the right: numbers, gaps, texts that begin with a digit ("0.95 ± 0.02")."""
+        texts = [[format_cell(row[i]) for row in self.rows] for i in range(len(self.columns))]
+        return [bool(column) and all(NUMERIC.match(text) for text in column) for column in texts]
+
     @classmethod
     def from_frame(cls, title: str, frame: pd.DataFrame, note: str = "") -> Table:
         """A data frame's columns and rows (its index is left out: reset it first where it matters)."""
@@ -68,26 +75,6 @@ def _format_real(value: float) -> str:
         return "–"
     digits = 3 if abs(value) <= 1 else 2 if abs(value) < 10 else 1
     return f"{value:.{digits}f}"
-
-
-def table_html(table: Table) -> str:
-    """The `<table>` element, in a box that scrolls sideways on a narrow screen."""
-    numeric = [_is_numeric([row[i] for row in table.rows]) for i in range(len(table.columns))]
-    kind = ['class="num"' if n else "" for n in numeric]
-    head = "".join(f'<th scope="col" {k}>{escape(str(c))}</th>' for k, c in zip(kind, table.columns, strict=True))
-    body = []
-    for row in table.rows:
-        cells = [f'<th scope="row">{escape(format_cell(row[0]))}</th>'] if row else []
-        cells += [f"<td {kind[i]}>{escape(format_cell(row[i]))}</td>" for i in range(1, len(row))]
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    rows = "".join(body)
-    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
-def _is_numeric(cells: Sequence[Cell]) -> bool:
-    """Whether a column goes to the right: numbers, gaps, texts that begin with a digit ("0.95 ± 0.02")."""
-    texts = [format_cell(cell) for cell in cells]
-    return bool(texts) and all(t[:1].isdigit() or t == "–" or (t[:1] in "-+−" and t[1:2].isdigit()) for t in texts)
 
 
 def summary_table(scores: Sequence[Scores], title: str = "Rough against fine") -> Table:

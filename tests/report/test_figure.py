@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from bisc.core.box import Box
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Volume
-from bisc.report.figure3 import CaseFigure, Layout, draw_case, pixels_per_mm, render_case
+from bisc.report.figure3 import CaseFigure, draw_case, draw_overlay, pixels_per_mm, render_case, render_overlay
 from bisc.report.style import TUMOR_COLOUR
 from bisc.report.views import choose_box, choose_slice, display_slices
 
@@ -21,7 +22,7 @@ GEOMETRY = Geometry(SHAPE, (4.0, 1.0, 1.0))
 WHOLE = Box.of_shape(SHAPE)
 
 
-def volume(array: np.ndarray) -> Volume:
+def volume(array: npt.NDArray[np.generic]) -> Volume:
     return Volume(array, GEOMETRY)
 
 
@@ -60,8 +61,8 @@ def test_views_are_in_mm() -> None:
     assert (coronal.height_mm, coronal.width_mm) == (10 * 4.0, 200.0)
     assert coronal.extent_mm == (0.0, 200.0, 40.0, 0.0)
     # The axial view is 50 of 200 mm: 430 pixels across make 2.15 a mm.
-    assert pixels_per_mm((axial, coronal), Layout()) == pytest.approx(430 / 200)
-    assert pixels_per_mm((axial, coronal), Layout(max_row=25)) == pytest.approx(25 / 50)
+    assert pixels_per_mm((axial, coronal)) == pytest.approx(430 / 200)
+    assert pixels_per_mm((axial, coronal), max_row=25) == pytest.approx(25 / 50)
 
 
 def test_slice_of_the_largest_tumour() -> None:
@@ -157,10 +158,28 @@ def test_outlines_lie_on_the_tumour() -> None:
     assert rows[inside].max() - 100 == pytest.approx(80 * 430 / 240, abs=2)
 
 
+def test_the_overlay_has_the_prediction_under_the_reference() -> None:
+    """One axial panel 640 wide: 240 x 120 mm; amber where the prediction's tumour ends, white where the reference's."""
+    moved = np.array(two_kidneys().array, dtype=np.uint8)
+    moved[moved == 2] = 1
+    moved[20:25, 60:80, 180:200] = 2  # the reference: 10 mm nearer to the middle
+    alone = render_overlay(figure()).astype(int)
+    both = render_overlay(figure(reference=volume(moved))).astype(int)
+    assert alone.shape == both.shape == (320, 640, 3)
+    colour = [int(TUMOR_COLOUR[i : i + 2], 16) for i in (1, 3, 5)]
+    amber = np.nonzero(np.abs(both - colour).max(axis=2) < 40)[1]
+    white = np.nonzero((both.min(axis=2) > 200) & (alone.min(axis=2) < 100))
+    inner = white[1][(white[0] > 65 * 640 / 240) & (white[0] < 75 * 640 / 240)]  # rows of the tumour's height
+    assert amber.max() == pytest.approx((210 - 10) * 640 / 240, abs=3)
+    assert np.abs(inner - (180 - 10) * 640 / 240).min() <= 3
+    assert np.abs(inner - (200 - 10) * 640 / 240).min() <= 3
+
+
 @pytest.mark.parametrize("name", ["nothing", "$not math$", "患者 1", "n" * 300])
 def test_nothing_found_and_odd_names_draw(name: str, tmp_path: Path) -> None:
-    draw_case(figure(name, reference=empty(), labels=empty()), tmp_path / "case.png")
-    assert (tmp_path / "case.png").is_file()
+    for draw in (draw_case, draw_overlay):
+        draw(figure(name, reference=empty(), labels=empty()), tmp_path / f"{draw.__name__}.png")
+        assert (tmp_path / f"{draw.__name__}.png").is_file()
 
 
 def test_one_voxel_and_a_mask_at_the_border_draw(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from bisc._version import __version__
 from bisc.report.chart import DicePair, dice_chart
-from bisc.report.page import CaseCard, Fact, FileLink, Page, page_html, png_size, write_page
-from bisc.report.tables import Table, format_cell, summary_table, table_html
+from bisc.report.page import CaseCard, Fact, FileLink, Page, Picture, page_html, write_page
+from bisc.report.tables import Table, format_cell, summary_table
 
 NAN = float("nan")
 EVIL = "<script>alert('x')</script> & \"co\""
@@ -42,6 +42,7 @@ def make_page(folder: Path) -> Page:
             CaseCard(EVIL, "failed", note=EVIL),
             CaseCard("case_c", "no_kidney", scores=scores(NAN, NAN)),
         ],
+        pictures=[Picture("Best", "case_a", "a 1#.png", EVIL)],
         tables=[Table.from_frame("All metrics", frame, EVIL)],
         files=[FileLink("report.csv", "one row a case")],
     )
@@ -80,7 +81,13 @@ def test_page_holds_everything(tmp_path: Path) -> None:
     assert text.count("not a medical device") == 1
     assert __version__ in text
     assert 'width="40" height="20"' in text
-    assert text.index("Rough against fine") < text.index("All metrics") < text.index(">Cases</h2>")
+    assert text.index("<img") < text.index("<table")
+    assert (
+        text.index("<strong>Best</strong>")
+        < text.index("Rough against fine")
+        < text.index("All metrics")
+        < text.index(">Cases</h2>")
+    )
 
 
 def test_names_cannot_inject(tmp_path: Path) -> None:
@@ -149,30 +156,33 @@ def test_cells(value: object, text: str) -> None:
     assert format_cell(value) == text
 
 
-def test_table_aligns_numbers_and_checks_rows() -> None:
-    html = table_html(Table("t", ["name", "x", "y"], [["a", 1.0, "b"], ["c", None, "d"]]))
+def test_table_aligns_numbers_and_checks_rows(tmp_path: Path) -> None:
+    table = Table("t", ["name", "x", "y"], [["a", 1.0, "b"], ["c", None, "d"]])
+    assert table.numeric == [False, True, False]
+    html = page_html(Page("t", "l", tables=[table]), tmp_path)
     assert html.count('class="num"') == 3  # the head and two cells of x
     with pytest.raises(ValueError, match="2 cells under 3 columns"):
         Table("t", ["name", "x", "y"], [["a", 1.0]])
 
 
 def test_chart_places_values_on_the_axis() -> None:
-    svg = ElementTree.fromstring(dice_chart([DicePair("a", 0.5, 1.0), DicePair("b", NAN, 0.75)], "kidney", "Dice"))
-    discs = {c.get("class"): float(c.get("cx", "nan")) for c in svg.iter("circle") if c.get("class") == "rough"}
-    fine = [float(c.get("cx", "nan")) for c in svg.iter("circle") if c.get("class") == "kidney"]
-    ticks = [float(t.get("x", "nan")) for t in svg.iter("text") if t.get("text-anchor") == "middle"]
-    assert len(ticks) == 6
-    assert discs["rough"] == ticks[0]  # 0.5, where the axis begins
-    assert fine == [ticks[-1], pytest.approx((ticks[0] + ticks[-1]) / 2, abs=0.1)]
+    chart = dice_chart([DicePair("a", 0.5, 1.0), DicePair("b", NAN, 0.75)], "kidney", "Dice")
+    first, last = chart.ticks[0], chart.ticks[-1]
+    assert (len(chart.ticks), first[1], last[1]) == (6, 0.5, 1.0)
+    assert [row.name for row in chart.rows] == ["a", "b"]
+    assert (chart.rows[0].rough_x, chart.rows[0].fine_x) == (first[0], last[0])
+    assert (chart.rows[1].rough_x, chart.rows[1].fine_x) == (None, (first[0] + last[0]) / 2)
 
 
-def test_chart_of_many_or_no_cases() -> None:
-    many = ElementTree.fromstring(dice_chart([DicePair(f"<{i}>", 0.1, i / 210) for i in range(210)], "tumor", "D"))
-    assert sum(1 for _ in many.iter("circle")) == 420
-    assert float(many.get("viewBox", "").split()[3]) < 950
-    assert "No case" in dice_chart([DicePair("a", NAN, NAN)], "tumor", "D")
-
-
-def test_png_size_of_something_else(tmp_path: Path) -> None:
-    (tmp_path / "no.png").write_bytes(b"short")
-    assert png_size(tmp_path / "no.png") is None
+def test_charts_are_drawn(tmp_path: Path) -> None:
+    """A ring and a disc a case, joined; the names escaped; many rows grow thin; without any value, words."""
+    for n, height in ((2, 8 + 2 * 22 + 24), (210, 632)):
+        page = Page("t", "l", cases=[CaseCard(f"<{i}>", scores=scores(0.1, i / n)) for i in range(n)])
+        svgs = re.findall(r"<svg.*?</svg>", page_html(page, tmp_path), re.DOTALL)
+        assert len(svgs) == 2
+        kidney = ElementTree.fromstring(svgs[0])
+        assert [sum(c.get("class") == kind for c in kidney.iter("circle")) for kind in ("rough", "kidney")] == [n, n]
+        assert float(kidney.get("viewBox", "").split()[3]) == height
+        assert sum(1 for _ in kidney.iter("a")) == n
+    nothing = Page("t", "l", cases=[CaseCard("a", scores=scores(NAN, NAN))])
+    assert page_html(nothing, tmp_path).count("No case has a Dice value") == 2
