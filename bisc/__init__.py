@@ -15,8 +15,9 @@ train        what `bisc_train` does, for one stage and fold
 evaluate     a row of report.csv for a reference and a prediction
 simulate     what `bisc_simulate` does: CT with kidneys and tumours, to try all this on
 
-Whatever cannot be used raises `InputError`: one line, and its fields `what`, `found`, `expected`, `mend`. Work that fails
-though the input was right raises `WorkError`. Both are `BiscError`. Nothing heavy is imported before it is asked for.
+Whatever cannot be used raises `InputError`: one line, and its fields `what`, `found`, `expected`, `mend`. Work
+that fails though the input was right raises `WorkError`. Both are `BiscError`. Nothing heavy is imported before
+it is asked for.
 """
 
 from __future__ import annotations

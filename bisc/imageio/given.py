@@ -19,7 +19,7 @@ from bisc.imageio.plausible import check_spacing
 from bisc.imageio.read import read_image
 
 Axes = Literal["zyx", "xyz"]
-"""How arrays of a giver are indexed: slowest axis of the stored grid first, as ITK has it, or last, as nibabel has it."""
+"""How arrays of a giver are indexed: slowest axis of the stored grid first, as ITK has it, or last, nibabel's way."""
 ARRAY: Final = Path("array")
 HU_LIMITS: Final = (-32768, 32767)
 FORMS: Final = "a path, a SimpleITK or nibabel image, or an array with its affine or spacing"

@@ -44,7 +44,7 @@ def image_suffix(path: Path) -> str | None:
     return next((s for s in IMAGE_SUFFIXES if name.endswith(s)), None)
 
 
-def read_image(path: Path) -> CaseImage:
+def read_image(path: str | Path) -> CaseImage:
     """Read a CT image (a file, or a folder with one DICOM series) as int16 HU.
 
     Returns:
@@ -53,7 +53,11 @@ def read_image(path: Path) -> CaseImage:
     Raises:
         InputError: If it cannot be read, ends too early, lacks a slice, is not one 3-D scalar image, holds NaN or
             infinite voxels, or lies on no straight grid.
+
+    Example:
+        >>> image = bisc.read_image("ct.nii.gz")
     """
+    path = Path(path)
     with _trusted(path) as stored:
         source = _open(stored)
         native = NativeGrid.of(source.geometry)
