@@ -21,8 +21,8 @@ import numpy.typing as npt
 from bisc.core.box import Box
 from bisc.planners.dataset import load_plan
 from bisc.preprocessing.cache import load_regions
-from bisc.preprocessing.normalise import Intensity, input_of_levels
 from bisc.preprocessing.regions import Region
+from bisc.preprocessing.resample import Intensity, input_of_levels
 
 try:
     import blosc2

@@ -17,8 +17,8 @@ from bisc.core.box import Box
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple, as_int_triple
 from bisc.preprocessing.cache import CaseRecord, load_regions
-from bisc.preprocessing.normalise import Intensity
 from bisc.preprocessing.regions import Region, Voxels
+from bisc.preprocessing.resample import Intensity
 from bisc.system.jsonfile import load_json
 
 WORD_BYTES: Final = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 import stat
@@ -26,7 +27,6 @@ from bisc.network.rounding import with_diffused_weights
 from bisc.network.sc_unet import RegionNetwork
 from bisc.planners.plan import Plan
 from bisc.system.files import atomic_file
-from bisc.system.jsonfile import parse_json
 
 CHECKPOINT: Final = "checkpoint_last.pt"
 """The last state, not the best: the best was chosen on the fold's validation cases, which are reported on."""
@@ -202,7 +202,10 @@ def _archive_fault(archive: zipfile.ZipFile, n_bytes: int) -> str:
 
 
 def _plan(files: _Folder | _Zip) -> Plan:
-    return parse_json(files.read("plan.json"), Plan, files.root / "plan.json", MEND)
+    try:
+        return msgspec.json.decode(files.read("plan.json").removeprefix(codecs.BOM_UTF8), type=Plan)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(files.root / "plan.json", str(error), "the keys of a Plan", MEND) from error
 
 
 def _members(files: _Folder | _Zip, stage: str, folds: Sequence[int] | None) -> list[tuple[int, str]]:

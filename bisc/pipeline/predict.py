@@ -37,7 +37,6 @@ from bisc.system.shared import change_text
 
 ROUGH: Final = "rough"
 """The folder of the rough stage's masks, under the output."""
-
 TABLE: Final = "predictions.csv"
 FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
@@ -159,11 +158,10 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
         with atomic_file(files.probabilities) as scratch:
             np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
     found.save(files.mask)
+    ml = found.kidney_ml, found.tumor_ml
     ends = [(roi.side, roi.box.start_zyx[::-1], [stop - 1 for stop in roi.box.stop_zyx[::-1]]) for roi in found.rois]
     rois = json.dumps([{"side": side, "first_xyz": first, "last_xyz": last} for side, first, last in ends])
-    return PredictionRow(
-        case.name, found.status, _since(begin, model), rois, found.kidney_ml, found.tumor_ml, found.doubt
-    )
+    return PredictionRow(case.name, found.status, _since(begin, model), rois, *ml, found.doubt)
 
 
 def _predict_or_fail(

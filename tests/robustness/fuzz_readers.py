@@ -95,7 +95,7 @@ def read_simulation(folder: Path) -> None:
 
 def read_cache(folder: Path) -> None:
     """Index the case, then cut patches as training does."""
-    from bisc.preprocessing.normalise import Intensity
+    from bisc.preprocessing.resample import Intensity
     from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions, open_regions
 
     open_regions.cache_clear()
