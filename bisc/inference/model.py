@@ -22,6 +22,7 @@ from bisc.core.limits import Edge, Features, Norm
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
+from bisc.network.folded import FoldedSCUNet
 from bisc.network.folded import fold as fold_norms
 from bisc.network.rounding import with_diffused_weights
 from bisc.network.sc_unet import RegionNetwork
@@ -254,7 +255,7 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     )
 
 
-def _quickest(network: SCUNet, norm: Norm, device: Device) -> RegionNetwork:
+def _quickest(network: SCUNet, norm: Norm, device: Device) -> SCUNet | FoldedSCUNet:
     """Batch norm folds into the convolutions; instance norm, which depends on the image, cannot."""
     if norm == "batch":
         return fold_norms(network, device)

@@ -40,6 +40,7 @@ class SCUNet(nn.Module):
     """
 
     bytes_per_voxel_feature = 22.0
+    """Memory of a pass in float32 per voxel and base feature, fitted to peaks at f = 8 to 32 (docs/performance.md)."""
 
     def __init__(self, base_features: int = 32, norm: Norm = "instance") -> None:
         super().__init__()
@@ -148,9 +149,6 @@ def _kaiming(module: nn.Module) -> None:
 
 class RegionNetwork(Protocol):
     """What prediction needs of a network."""
-
-    bytes_per_voxel_feature: float
-    """Memory of a pass in float32 per voxel and base feature, fitted to peaks at f = 8 to 32 (docs/performance.md)."""
 
     def forward_region(self, image: Tensor) -> Tensor:
         """(batch, 3, z, y, x) logits of a (batch, 1, z, y, x) image."""
