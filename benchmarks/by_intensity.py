@@ -16,7 +16,7 @@ from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.planners.plan import Plan, StagePlan
 from bisc.preprocessing.kidneys import RoiRule
-from bisc.preprocessing.normalise import Intensity
+from bisc.preprocessing.resample import Intensity
 
 AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU = -1000, -100, 150, 250
 INTENSITY: Final = Intensity(clip_low_hu=-200.0, clip_high_hu=400.0, mean_hu=0.0, std_hu=100.0)

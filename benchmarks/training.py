@@ -32,7 +32,7 @@ from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
 from bisc.network import SCUNet
 from bisc.network.device import Device, choose_device
 from bisc.planners.dataset import load_plan
-from bisc.preprocessing.normalise import input_of_levels
+from bisc.preprocessing.resample import input_of_levels
 from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.log import EpochTimes
 from bisc.trainers.loop import TrainingRun

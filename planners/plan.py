@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from bisc.core.limits import Amount, Batch, Count, Edge, Features, Norm, SpacingMm
 from bisc.preprocessing.kidneys import RoiRule
-from bisc.preprocessing.normalise import Intensity
+from bisc.preprocessing.resample import Intensity
 from bisc.system.jsonfile import Document
 
 PLAN_SCHEMA_VERSION: Final = 1

@@ -17,7 +17,7 @@ from bisc.planners.plan import PLAN_SCHEMA_VERSION, Plan, StagePlan
 from bisc.planners.rois import roi_sides
 from bisc.planners.spacing import target_spacing
 from bisc.preprocessing.kidneys import RoiRule, next_multiple
-from bisc.preprocessing.normalise import Intensity
+from bisc.preprocessing.resample import Intensity
 
 DEFAULT_MEMORY_GB: Final = 12.0
 """The paper's card."""

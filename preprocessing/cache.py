@@ -22,9 +22,8 @@ from bisc.imageio import CaseImage, on_grid_of, read_image, read_labels
 from bisc.imageio.dataset import RawCase
 from bisc.preprocessing.edges import targets_of
 from bisc.preprocessing.kidneys import RoiRule, find_kidneys, map_box, roi_box
-from bisc.preprocessing.normalise import Intensity, to_levels
 from bisc.preprocessing.regions import MEND, Region, RegionRecord, save_region
-from bisc.preprocessing.resample import resample, resample_labels, rough_grid
+from bisc.preprocessing.resample import Intensity, resample, resample_labels, rough_grid, to_levels
 from bisc.system.files import atomic_folder
 from bisc.system.jsonfile import Document, load_json, save_json
 

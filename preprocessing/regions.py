@@ -22,7 +22,7 @@ from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple, Triple, as_int_triple
 from bisc.core.labels import KIDNEY, TUMOR, labels_of
 from bisc.core.limits import Count, SpacingMm
-from bisc.preprocessing.normalise import Intensity, input_of_levels
+from bisc.preprocessing.resample import Intensity, input_of_levels
 from bisc.system.jsonfile import Document
 
 MEND: Final = "run bisc_plan_and_preprocess again"
@@ -83,7 +83,7 @@ class Region:
 
     @property
     def levels(self) -> Voxels:
-        """(z, y, x) uint8, the image as in bisc.preprocessing.normalise; memory-mapped.
+        """(z, y, x) uint8, the image as in bisc.preprocessing.resample; memory-mapped.
 
         Mapped each time it is asked for (0.1 ms): a map that is kept holds a file open, a data set has more regions
         than a process may have open files.

@@ -1,4 +1,5 @@
-"""Resampling between canonical grids of one patient, never touching more voxels than the target needs.
+"""From a scan to what a network sees: resampled between canonical grids of one patient, never touching more voxels than
+the target needs, then normalised (at the end).
 
 Source and target share orientation (both canonical), so axes match one to one.
 """
@@ -18,8 +19,10 @@ import SimpleITK as sitk
 from bisc.core.box import Box
 from bisc.core.geometry import IDENTICAL_VOXELS, Geometry, IntTriple, as_int_triple, as_triple
 from bisc.core.labels import KIDNEY, TUMOR
+from bisc.core.limits import Deviation, Hounsfield
 from bisc.core.volume import Volume
 from bisc.imageio.plausible import AIR_HU
+from bisc.system.jsonfile import Document
 
 REACH_VOXELS: Final = 2
 """Source voxels kept around the target's extent, for the interpolator's neighbours."""
@@ -227,3 +230,62 @@ def _to_itk(volume: Volume) -> sitk.Image:
     image.SetOrigin(volume.geometry.origin_mm_xyz)
     image.SetDirection(volume.geometry.direction)
     return image
+
+
+HIGHEST_LEVEL: Final = 255
+"""The caches keep a byte a voxel: 256 levels between the clips, which on KiTS19 lie 1.5 HU apart. Rounding to them adds
+0.4 HU to noise of ten and more (docs/performance.md)."""
+
+
+class Intensity(Document, frozen=True):
+    """Foreground HU statistics of the training set (nnU-Net's CT scheme)."""
+
+    clip_low_hu: Hounsfield
+    clip_high_hu: Hounsfield
+    mean_hu: Hounsfield
+    std_hu: Deviation
+
+    def __post_init__(self) -> None:
+        if self.clip_low_hu >= self.clip_high_hu:
+            raise ValueError(
+                f"clips at {self.clip_low_hu} and {self.clip_high_hu} HU, the lower one not below the upper"
+            )
+
+    @property
+    def air(self) -> float:
+        """The normalised value of anything at or below the lower clip; fills what lies outside the image."""
+        return (self.clip_low_hu - self.mean_hu) / self.std_hu
+
+    @property
+    def level_hu(self) -> float:
+        """From one cached level to the next; never 0, even where all kidneys have one HU."""
+        return max(1.0, self.clip_high_hu - self.clip_low_hu) / HIGHEST_LEVEL
+
+    @property
+    def level_step(self) -> float:
+        """`level_hu` as the network sees it."""
+        return self.level_hu / self.std_hu
+
+
+def normalise(hu: npt.NDArray[np.generic], intensity: Intensity) -> npt.NDArray[np.float32]:
+    """float32 network input of an array in HU, same shape."""
+    out = np.clip(hu, intensity.clip_low_hu, intensity.clip_high_hu).astype(np.float32)
+    out -= np.float32(intensity.mean_hu)
+    out /= np.float32(intensity.std_hu)
+    return out
+
+
+def to_levels(hu: npt.NDArray[np.generic], intensity: Intensity) -> npt.NDArray[np.uint8]:
+    """The nearest level of each voxel of an array in HU, same shape: 0 at the lower clip, 255 at the upper one."""
+    levels = np.clip(hu, intensity.clip_low_hu, intensity.clip_high_hu).astype(np.float32)
+    levels -= np.float32(intensity.clip_low_hu)
+    levels /= np.float32(intensity.level_hu)
+    return np.rint(levels, out=levels).astype(np.uint8)
+
+
+def input_of_levels(levels: npt.NDArray[np.uint8], intensity: Intensity) -> npt.NDArray[np.float32]:
+    """float32 network input of levels, same shape: `normalise` of their HU."""
+    out = levels.astype(np.float32)
+    out *= np.float32(intensity.level_step)
+    out += np.float32(intensity.air)
+    return out

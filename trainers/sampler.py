@@ -22,8 +22,8 @@ from bisc.core.errors import BiscError, InputError, WorkError
 from bisc.core.geometry import IntTriple, Triple, as_int_triple
 from bisc.core.labels import BACKGROUND, KIDNEY, TUMOR
 from bisc.preprocessing.cache import list_regions
-from bisc.preprocessing.normalise import Intensity
 from bisc.preprocessing.regions import Region, Voxels
+from bisc.preprocessing.resample import Intensity
 from bisc.system.workers import Context, own_worker, starting
 
 

@@ -21,8 +21,7 @@ from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
 from bisc.preprocessing.kidneys import Kidney, body_middle_mm, find_kidneys, map_box, roi_box
-from bisc.preprocessing.normalise import normalise
-from bisc.preprocessing.resample import resample, rough_grid
+from bisc.preprocessing.resample import normalise, resample, rough_grid
 
 Status = Literal["ok", "one_kidney", "no_kidney"]
 Probabilities = npt.NDArray[np.float32]

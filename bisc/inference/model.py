@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 import stat
@@ -21,12 +22,12 @@ from bisc.core.limits import Edge, Features, Norm
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
+from bisc.network.folded import FoldedSCUNet
 from bisc.network.folded import fold as fold_norms
 from bisc.network.rounding import with_diffused_weights
 from bisc.network.sc_unet import RegionNetwork
 from bisc.planners.plan import Plan
 from bisc.system.files import atomic_file
-from bisc.system.jsonfile import parse_json
 from bisc.system.paths import CHECKPOINT_LAST
 
 CHECKPOINT: Final = CHECKPOINT_LAST
@@ -203,7 +204,10 @@ def _archive_fault(archive: zipfile.ZipFile, n_bytes: int) -> str:
 
 
 def _plan(files: _Folder | _Zip) -> Plan:
-    return parse_json(files.read("plan.json"), Plan, files.root / "plan.json", MEND)
+    try:
+        return msgspec.json.decode(files.read("plan.json").removeprefix(codecs.BOM_UTF8), type=Plan)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(files.root / "plan.json", str(error), "the keys of a Plan", MEND) from error
 
 
 def _members(files: _Folder | _Zip, stage: str, folds: Sequence[int] | None) -> list[tuple[int, str]]:
@@ -252,7 +256,7 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     )
 
 
-def _quickest(network: SCUNet, norm: Norm, device: Device) -> RegionNetwork:
+def _quickest(network: SCUNet, norm: Norm, device: Device) -> SCUNet | FoldedSCUNet:
     """Batch norm folds into the convolutions; instance norm, which depends on the image, cannot."""
     if norm == "batch":
         return fold_norms(network, device)

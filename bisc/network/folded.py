@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bisc.network.device import Device
 from bisc.network.rounding import diffused, with_diffused_weights
-from bisc.network.sc_unet import RegionNetwork, SCUNet, UpGroup
+from bisc.network.sc_unet import SCUNet, UpGroup
 
 TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.05}
 """Largest error allowed in the check of a folded network, relative to the logits' own size."""
@@ -150,7 +150,7 @@ class FoldedSCUNet(nn.Module):
         return self.get_buffer(f"{name}_weight"), self.get_buffer(f"{name}_bias")
 
 
-def fold(network: SCUNet, device: Device) -> RegionNetwork:
+def fold(network: SCUNet, device: Device) -> SCUNet | FoldedSCUNet:
     """The quickest form of a network with batch norm, in eval mode on `device`, that gives the network's own logits.
 
     Each candidate is compared with the network on a small volume; one that fails, or gives something else, is not

@@ -19,16 +19,6 @@ DIVISOR: Final = 8
 N_EDGE_CLASSES: Final = 2
 
 
-class RegionNetwork(Protocol):
-    """What prediction needs of a network."""
-
-    bytes_per_voxel_feature: float
-    """Memory of a pass in float32 per voxel and base feature, fitted to peaks at f = 8, 16, 32."""
-
-    def forward_region(self, image: Tensor) -> Tensor:
-        """(batch, 3, z, y, x) logits of a (batch, 1, z, y, x) image."""
-
-
 class Branches(NamedTuple):
     """Logits of the three branches, each (batch, channels, z, y, x)."""
 
@@ -50,6 +40,7 @@ class SCUNet(nn.Module):
     """
 
     bytes_per_voxel_feature = 22.0
+    """Memory of a pass in float32 per voxel and base feature, fitted to peaks at f = 8 to 32 (docs/performance.md)."""
 
     def __init__(self, base_features: int = 32, norm: Norm = "instance") -> None:
         super().__init__()
@@ -95,21 +86,6 @@ class SCUNet(nn.Module):
         y_up_1 = self.up_1(y_bottom, y_down_3)  # (4f, Z/4, Y/4, X/4)
         y_up_2 = self.up_2(y_up_1, y_down_2)  # (2f, Z/2, Y/2, X/2)
         return y_up_2, y_down_1
-
-
-class ExactConv3d(nn.Conv3d):
-    """A convolution that computes in float32 in eval mode, inside autocast too.
-
-    The first one, whose input has an offset and eight bits already, and the classifier, whose logits are compared: with
-    these two exact, labels in bf16 differ from float32's half as often or less, at little cost (docs/method.md).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As its parent's; in eval mode float32."""
-        if self.training:
-            return super().forward(x)
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
 
 
 class UpGroup(nn.Module):
@@ -169,6 +145,28 @@ def _kaiming(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+class RegionNetwork(Protocol):
+    """What prediction needs of a network."""
+
+    def forward_region(self, image: Tensor) -> Tensor:
+        """(batch, 3, z, y, x) logits of a (batch, 1, z, y, x) image."""
+
+
+class ExactConv3d(nn.Conv3d):
+    """A convolution that computes in float32 in eval mode, inside autocast too.
+
+    The first one, whose input has an offset and eight bits already, and the classifier, whose logits are compared: with
+    these two exact, labels in bf16 differ from float32's half as often or less, at little cost (docs/method.md).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As its parent's; in eval mode float32."""
+        if self.training:
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
 
 
 EPSILON = 1e-5

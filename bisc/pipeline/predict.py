@@ -22,26 +22,23 @@ import numpy as np
 from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
 from bisc.core.volume import Volume
-from bisc.imageio import CaseImage, files_of, read_image, write_image
+from bisc.imageio import files_of, read_image, write_image
 from bisc.imageio.formats.nifti import is_byte_mask
 from bisc.imageio.inputs import InputCase
-from bisc.inference.cascade import CascadeResult, RoughExcess, roi_arrays, upsample_labels
+from bisc.inference.cascade import RoughExcess, roi_arrays, upsample_labels
 from bisc.inference.decision import offsets_of
 from bisc.inference.model import Model
-from bisc.pipeline.segment import Segmentation, segment_case, within_memory
+from bisc.pipeline.segment import segment_case, within_memory
 from bisc.system.console import collecting, track
 from bisc.system.files import atomic_file, change_text, make_output_folder, remove_partial
 from bisc.system.paths import check_name, exists
 
 ROUGH: Final = "rough"
 """The folder of the rough stage's masks, under the output."""
-
 TABLE: Final = "predictions.csv"
 FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
 BETWEEN_NOTES: Final = " | "
-OLDEST_COLUMNS: Final = 7
-"""The first ones, which every predictions.csv has."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,7 @@ class PredictOptions:
 
 
 def predict_cases(
-    cases: Sequence[InputCase],
-    model: Model,
-    out: Path,
-    options: PredictOptions,
-    complain: Callable[[BiscError], None],
+    cases: Sequence[InputCase], model: Model, out: Path, options: PredictOptions, complain: Callable[[BiscError], None]
 ) -> list[PredictionRow]:
     """Predict every case into `out`.
 
@@ -89,8 +82,9 @@ def predict_cases(
     make_output_folder(out)
     for folder in (out, out / ROUGH):
         remove_partial(folder)
-    passed = [PredictionRow(case.name, SKIPPED, None, error=str(case.fault)) for case in cases if _is_none(case)]
-    cases = [case for case in cases if not _is_none(case)]
+    none = [case for case in cases if isinstance(case.fault, PassedOver)]  # seen before it was read
+    passed = [PredictionRow(case.name, SKIPPED, error=str(case.fault)) for case in none]
+    cases = [case for case in cases if case not in none]
     there = {row.case: row for row in read_rows(out / TABLE)}  # also where all is done anew: known before the work
     check_targets(cases, out, there)
     known = there if options.resume else {}
@@ -100,7 +94,7 @@ def predict_cases(
     for case in track(cases, "predict"):
         row, stamp = known.get(case.name), _stamp(case, model, options)
         done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
-        if row is None or not done or not all(path.exists() for path in _wanted(out, case, options)):
+        if row is None or not done or not all(path.exists() for path in _Outputs(out, case, options).wanted):
             row = _predict_or_fail(case, model, out, options, complain)
             row = replace(row, source=os.path.realpath(case.path), stamp=stamp)
             merge_rows(out / TABLE, [row])
@@ -117,7 +111,7 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
     # realpath: unlike resolve, it minds no link loops
     inputs = {os.path.realpath(path): path for case in cases for path in (case.path, *case.others)}
     for case in cases:
-        target, source = _target(out, case), os.path.realpath(case.path)
+        target, source = out / f"{case.name}.nii.gz", os.path.realpath(case.path)
         if os.path.realpath(target) in inputs:
             found = "would be overwritten by its own prediction"
             raise InputError(inputs[os.path.realpath(target)], found, "an output folder of its own")
@@ -144,61 +138,52 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
         raise case.fault
     model = within_memory(model, case.path, options.memory_gb)
     image = read_image(case.path)
+    files = _Outputs(out, case, options)
+
+    def save_rough(rough: Volume) -> None:
+        labels = upsample_labels(rough, image.volume.geometry, offsets_of(model.rough, options.decision))
+        write_image(files.rough, labels, image.native)
+
     try:
         found, result = segment_case(image, model, options.decision)
     except RoughExcess as excess:
         if options.save_rough and excess.rough is not None:
-            _write_rough(excess.rough, case, image, model, out, options)
+            save_rough(excess.rough)
         raise RoughExcess(f"{case.path}: {excess}") from excess
     if options.save_rough:
-        _write_rough(result.rough, case, image, model, out, options)
+        save_rough(result.rough)
     if options.save_probabilities:
-        save_probabilities(_probabilities_target(out, case), result)
-    found.save(_target(out, case))
-    return _row(case, found, _since(begin, model))
-
-
-def _write_rough(
-    rough: Volume, case: InputCase, image: CaseImage, model: Model, out: Path, options: PredictOptions
-) -> None:
-    labels = upsample_labels(rough, image.volume.geometry, offsets_of(model.rough, options.decision))
-    write_image(_rough_target(out, case), labels, image.native)
-
-
-def save_probabilities(path: Path, result: CascadeResult) -> None:
-    """`roi_K` (classes, z, y, x) float16 softmax on canonical voxels, and `start_K`, the (z, y, x) of its first one."""
-    with atomic_file(path) as scratch:
-        np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
+        with atomic_file(files.probabilities) as scratch:
+            np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
+    found.save(files.mask)
+    ml = found.kidney_ml, found.tumor_ml
+    ends = [(roi.side, roi.box.start_zyx[::-1], [stop - 1 for stop in roi.box.stop_zyx[::-1]]) for roi in found.rois]
+    rois = json.dumps([{"side": side, "first_xyz": first, "last_xyz": last} for side, first, last in ends])
+    return PredictionRow(case.name, found.status, _since(begin, model), rois, *ml, found.doubt)
 
 
 def _predict_or_fail(
     case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Callable[[BiscError], None]
 ) -> PredictionRow:
+    begin, fault = time.perf_counter(), None
     with collecting() as notes:
-        row = _attempt(case, model, out, options, complain)
+        try:
+            row = predict_case(case, model, out, options)
+        except BiscError as error:
+            fault = error
+        except Exception as error:  # noqa: BLE001 - one broken case must not end the others
+            fault = WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}"))
+    if fault is not None:
+        files = _Outputs(out, case, options)
+        fresh = {files.rough} & set(files.wanted) if isinstance(fault, RoughExcess) else set()  # shows what is wrong
+        for path in {files.mask, files.rough, files.probabilities} - fresh:
+            path.unlink(missing_ok=True)  # an older run's, beside a row that says 'failed', would be taken for its own
+        if isinstance(fault, PassedOver):
+            row = PredictionRow(case.name, SKIPPED, error=str(fault))
+        else:
+            row = PredictionRow(case.name, FAILED, _since(begin, model), error=str(fault))
+            complain(fault)
     return replace(row, notes=BETWEEN_NOTES.join(notes))
-
-
-def _attempt(
-    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Callable[[BiscError], None]
-) -> PredictionRow:
-    begin = time.perf_counter()
-    fault: BiscError
-    try:
-        return predict_case(case, model, out, options)
-    except BiscError as error:
-        fault = error
-    except Exception as error:  # noqa: BLE001 - one broken case must not end the others
-        fault = WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}"))
-    stale = [_target(out, case), _probabilities_target(out, case)]
-    if not (isinstance(fault, RoughExcess) and options.save_rough):  # whose mask is new, and shows what is wrong
-        stale.append(_rough_target(out, case))
-    for path in stale:
-        path.unlink(missing_ok=True)  # an older run's result beside a row that says 'failed' would be taken for its own
-    if isinstance(fault, PassedOver):
-        return PredictionRow(case.name, SKIPPED, None, error=str(fault))
-    complain(fault)
-    return PredictionRow(case.name, FAILED, _since(begin, model), error=str(fault))
 
 
 def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
@@ -212,45 +197,19 @@ def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
-def _is_none(case: InputCase) -> bool:
-    """Whether an input was seen to be no scan before it was read."""
-    return isinstance(case.fault, PassedOver)
-
-
-def _row(case: InputCase, found: Segmentation, seconds: float | None) -> PredictionRow:
-    rois = [
-        {
-            "side": roi.side,
-            "first_xyz": list(roi.box.start_zyx[::-1]),
-            "last_xyz": [stop - 1 for stop in roi.box.stop_zyx[::-1]],
-        }
-        for roi in found.rois
-    ]
-    return PredictionRow(
-        case.name, found.status, seconds, json.dumps(rois), found.kidney_ml, found.tumor_ml, found.doubt
-    )
-
-
 def _since(begin: float, model: Model) -> float | None:
     return None if model.device.deterministic else round(time.perf_counter() - begin, 2)
 
 
-def _target(out: Path, case: InputCase) -> Path:
-    return out / f"{case.name}.nii.gz"
+class _Outputs:
+    """The files of one case, and which of them a finished one has."""
 
-
-def _wanted(out: Path, case: InputCase, options: PredictOptions) -> list[Path]:
-    """The files a finished case has."""
-    rough = [_rough_target(out, case)] if options.save_rough else []
-    return [_target(out, case), *rough, *([_probabilities_target(out, case)] if options.save_probabilities else [])]
-
-
-def _rough_target(out: Path, case: InputCase) -> Path:
-    return out / ROUGH / f"{case.name}.nii.gz"
-
-
-def _probabilities_target(out: Path, case: InputCase) -> Path:
-    return out / f"{case.name}_probabilities.npz"
+    def __init__(self, out: Path, case: InputCase, options: PredictOptions) -> None:
+        self.mask = out / f"{case.name}.nii.gz"
+        self.rough = out / ROUGH / self.mask.name
+        self.probabilities = out / f"{case.name}_probabilities.npz"
+        asked = {self.mask: True, self.rough: options.save_rough, self.probabilities: options.save_probabilities}
+        self.wanted = [path for path, wanted in asked.items() if wanted]
 
 
 @dataclass(frozen=True)
@@ -289,8 +248,7 @@ def rows_csv(rows: Sequence[PredictionRow]) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(f.name for f in fields(PredictionRow))
-    for row in rows:
-        writer.writerow("" if value is None else value for value in asdict(row).values())
+    writer.writerows(asdict(row).values() for row in rows)  # None as an empty cell
     return table.getvalue()
 
 
@@ -308,9 +266,8 @@ def read_rows(path: Path) -> list[PredictionRow]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file)
-            missing = set(names[:OLDEST_COLUMNS]) - set(table.fieldnames or ())
-            if missing:
-                raise ValueError(f"no column {min(missing)}")
+            if not {*names[: names.index("notes")]} <= {*(table.fieldnames or ())}:
+                raise ValueError("a column is missing")
             cells = [{name: row[name] for name in names if row.get(name)} for row in table]
         rows = msgspec.convert(cells, list[PredictionRow], strict=False)
     except (OSError, csv.Error, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from tests.support.grids import AXIS_ORDERS, axis_angle, grid, signed_permutatio
 POSITION_MM = 1e-9
 
 
-def numbered(shape: tuple[int, int, int]) -> np.ndarray:
+def numbered(shape: tuple[int, int, int]) -> npt.NDArray[np.int32]:
     return np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
 
 

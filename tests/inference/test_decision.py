@@ -20,7 +20,7 @@ Float = npt.NDArray[np.float32]
 def softmax(logits: npt.NDArray[Any]) -> Float:
     """Over the first axis."""
     e = np.exp(logits - logits.max(axis=0))
-    return (e / e.sum(axis=0)).astype(np.float32)
+    return np.asarray(e / e.sum(axis=0), np.float32)
 
 
 logits_arrays = hnp.arrays(np.float64, st.tuples(st.just(3), *(st.integers(1, 4),) * 3), elements=st.floats(-8, 8))

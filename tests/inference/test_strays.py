@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from bisc.core.volume import Volume
 from bisc.inference.cascade import run_cascade
@@ -13,7 +14,7 @@ from tests.support.training_fixtures import TUMOR_HU, ellipsoid
 GRID = OBLIQUE.canonical
 
 
-def row(*values: int) -> np.ndarray:
+def row(*values: int) -> npt.NDArray[np.uint8]:
     """One line of voxels as a volume."""
     return np.asarray(values, np.uint8).reshape(1, 1, -1)
 

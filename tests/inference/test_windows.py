@@ -64,7 +64,7 @@ def image_of(*shape_zyx: int) -> npt.NDArray[np.float32]:
 def expected(image: npt.NDArray[np.float32], scale: float = 0.5) -> npt.NDArray[np.float64]:
     logits = np.stack((np.zeros_like(image), image, scale * image**2)).astype(np.float64)
     e = np.exp(logits)
-    return e / e.sum(axis=0)
+    return np.asarray(e / e.sum(axis=0))
 
 
 @given(length=st.integers(1, 700), window=st.integers(1, 96))
@@ -136,7 +136,7 @@ def test_batches_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 @given(n=st.integers(1, 40), most=st.integers(1, 9))
 def test_batches_are_even(n: int, most: int) -> None:
     """Every place once, in order; sizes differ by one at most."""
-    places = [(slice(i, i + 1),) for i in range(n)]
+    places: list[forward.Place] = [(slice(i, i + 1),) for i in range(n)]
     batches = list(forward.batched(places, most))
     assert [p for b in batches for p in b] == places
     assert max(map(len, batches)) <= most

@@ -34,7 +34,7 @@ def test_bf16_weight_gradients_agree_with_fp32(depth: int, features: int) -> Non
     exact = conv(x)
     upstream = torch.randn_like(exact)
     reference = torch.autograd.grad(exact, conv.weight, upstream)[0]
-    conv = conv.to(memory_format=torch.channels_last_3d)
+    conv = conv.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     with CPU_BF16.autocast():
         half = conv(x.contiguous(memory_format=torch.channels_last_3d))
     found = torch.autograd.grad(half, conv.weight, upstream.to(half.dtype))[0]

@@ -163,13 +163,13 @@ def test_other_files_are_one_line(saved: Path, tmp_path: Path) -> None:
         file.writestr("plan.json", "{}")
     for data in (b"", b"hello\n", b'{"format": 1}', archive.getvalue(), pickle.dumps({"format": 1})):
         check_refused(path, data)
-    whole = {"format": 1, "settings": {}, "plan": {}, "network": {}}
+    whole: dict[object, object] = {"format": 1, "settings": {}, "plan": {}, "network": {}}
     wrong: list[object] = [torch.zeros(3), [1], {"format": 2}, {**whole, "format": 99}, {"format": 1}]
     wrong += [{**whole, "more": 1}, {**whole, 1: 2}, {**whole, "network": [1]}, {**whole, "settings": None}]
     for content in wrong:
-        file = io.BytesIO()
-        torch.save(content, file)
-        check_refused(path, file.getvalue())
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        check_refused(path, buffer.getvalue())
     with pytest.raises(InputError, match="no usable checkpoint"):
         load_checkpoint(tmp_path / "absent.pt")
     with pytest.raises(InputError, match="no usable checkpoint"):

@@ -70,7 +70,7 @@ def test_bf16_trains_towards_the_same_place() -> None:
         network.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             branches = network(x)
-        torch.stack([(b.float() ** 2).mean() for b in branches]).sum().backward()
+        torch.stack([(b.float() ** 2).mean() for b in branches]).sum().backward()  # type: ignore[no-untyped-call]
         found.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
     cosine = torch.nn.functional.cosine_similarity(found[0], found[1], dim=0)
     assert float(cosine) > 0.99

@@ -33,8 +33,15 @@ from bisc.preprocessing.cache import (
     load_regions,
 )
 from bisc.preprocessing.kidneys import RoiRule, find_kidneys, map_box, roi_box
-from bisc.preprocessing.normalise import Intensity, input_of_levels, normalise, to_levels
-from bisc.preprocessing.resample import resample, resample_labels, rough_grid
+from bisc.preprocessing.resample import (
+    Intensity,
+    input_of_levels,
+    normalise,
+    resample,
+    resample_labels,
+    rough_grid,
+    to_levels,
+)
 from bisc.system.jsonfile import load_json
 
 INTENSITY = Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,8 @@ from bisc.preprocessing.kidneys import (
 from bisc.preprocessing.parts import connected_components, label_components
 from tests.support.grids import axis_angle, grid
 
+Mask = npt.NDArray[np.bool_]
+
 RULE = RoiRule(sides_px=[160, 192], multiple_px=16, margin_mm=6.0, min_kidney_ml=5.0)
 TARGET = grid((200, 600, 600), (3.0, 0.78125, 0.78125))
 FIVE_MM = Geometry((20, 40, 40), (5.0, 5.0, 5.0))
@@ -29,7 +32,7 @@ KIDNEY = (4, 4, 4)
 """64 voxels, 8 ml."""
 
 
-def mask_of(*blocks: tuple[tuple[int, int, int], tuple[int, int, int]], geometry: Geometry = FIVE_MM) -> np.ndarray:
+def mask_of(*blocks: tuple[tuple[int, int, int], tuple[int, int, int]], geometry: Geometry = FIVE_MM) -> Mask:
     """Blocks given as (start, shape)."""
     mask = np.zeros(geometry.shape_zyx, bool)
     for start, shape in blocks:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisc.core.box import Box
-from bisc.core.geometry import Geometry
+from bisc.core.geometry import AxisOrder, Geometry, as_int_triple
 from bisc.core.volume import NativeGrid
 from bisc.preprocessing.kidneys import Kidney, RoiRule, find_kidneys, roi_box
-from bisc.preprocessing.parts import MAX_GROUPS, connected_components, divide_mm, waist_mm
+from bisc.preprocessing.parts import MAX_GROUPS, Component, connected_components, divide_mm, waist_mm
 from tests.support.grids import AXIS_ORDERS, axis_angle, signed_permutation
+
+Mask = npt.NDArray[np.bool_]
 
 GRID = Geometry((30, 40, 60), (5.0, 5.0, 5.0))
 """Voxels of 0.125 ml; the middle lies at x index 29.5."""
@@ -23,7 +26,7 @@ LEFT: Block = ((5, 10, 40), (20, 10, 8))
 """Kidneys of 200 ml, 100 mm along z, centres 140 mm apart (start, shape)."""
 
 
-def mask_of(*blocks: Block) -> np.ndarray:
+def mask_of(*blocks: Block) -> Mask:
     mask = np.zeros(GRID.shape_zyx, bool)
     for start, shape in blocks:
         mask[tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))] = True
@@ -34,7 +37,7 @@ def box_of(block: Block) -> Box:
     return Box(block[0], tuple(np.add(*block).tolist()))
 
 
-def by_side(mask: np.ndarray, grid: Geometry = GRID, middle: float | None = None) -> dict[str, list[Kidney]]:
+def by_side(mask: Mask, grid: Geometry = GRID, middle: float | None = None) -> dict[str, list[Kidney]]:
     found: dict[str, list[Kidney]] = {}
     for kidney in find_kidneys(mask, grid, 5.0, middle):
         found.setdefault(kidney.side, []).append(kidney)
@@ -106,7 +109,9 @@ def test_a_waist_needs_two_lobes() -> None:
     thread = np.arange(30.0, 60.0)
     other = np.repeat(np.arange(60.0, 100.0), 40)
     whole = np.concatenate([lobe, thread, other])
-    assert 28 < waist_mm(whole, 0.03, 1.0) < 62
+    waist = waist_mm(whole, 0.03, 1.0)
+    assert waist is not None
+    assert 28 < waist < 62
     assert waist_mm(whole, 0.02, 1.0) is None  # lobes of 24 and 32 ml
     assert waist_mm(np.concatenate([lobe, thread[:10], other - 20.0]), 0.03, 1.0) is None  # 45 mm apart
     assert waist_mm(lobe, 0.03, 1.0) is None
@@ -164,7 +169,7 @@ def test_divide_by_hand() -> None:
     assert divide_mm([], [], 0.0, True) is None
 
 
-def scattered() -> np.ndarray:
+def scattered() -> Mask:
     mask = np.zeros(GRID.shape_zyx, bool)
     for z, y, x in np.ndindex(2, 3, 4):
         mask[2 + 16 * z :, 2 + 13 * y :, 2 + 15 * x :][:4, :4, :4] = True
@@ -211,7 +216,7 @@ def test_nothing_of_5_ml_is_lost(found: list[Block], middle: float | None) -> No
     assert len(kidneys) <= MAX_GROUPS
 
 
-def _of(components: list, mask: np.ndarray) -> np.ndarray:
+def _of(components: list[Component], mask: Mask) -> Mask:
     """Voxels in the boxes of the given components that belong to no smaller component."""
     inside = np.zeros_like(mask)
     for component in components:
@@ -230,7 +235,7 @@ def _of(components: list, mask: np.ndarray) -> np.ndarray:
 )
 @settings(max_examples=60)
 def test_sides_are_the_patients_on_every_grid(
-    order, axis: tuple[float, float, float], angle: float, lower: tuple[float, float]
+    order: AxisOrder, axis: tuple[float, float, float], angle: float, lower: tuple[float, float]
 ) -> None:
     """All 48 storage orders, tilted by up to 40 degrees: the kidney with the larger LPS x is the left one, however far
     the other lies behind or below (there the array's index says otherwise)."""
@@ -266,7 +271,7 @@ def test_a_bridge_is_cut_on_a_tilted_grid(angle: float) -> None:
     assert abs(found["left"][0].volume_ml - found["right"][0].volume_ml) < 10.0
 
 
-def ellipsoid_mask(cut_mm: float, below: bool) -> np.ndarray:
+def ellipsoid_mask(cut_mm: float, below: bool) -> Mask:
     """A kidney of 110 x 60 x 60 mm in 3 mm slices without its last `cut_mm`."""
     z, y, x = np.ogrid[-25:25, -20:20, -20:20]
     mask = (z * 3.0 / 55.0) ** 2 + (y * 2.0 / 30.0) ** 2 + (x * 2.0 / 30.0) ** 2 <= 1.0
@@ -306,5 +311,5 @@ def test_the_end_of_the_scan_is_no_missing_slice() -> None:
     mask = ellipsoid_mask(30.0, below=True)
     first = int(np.flatnonzero(mask.any(axis=(1, 2)))[0])
     scan = mask[first:]
-    (kidney,) = find_kidneys(scan, THREE.cropped((first, 0, 0), scan.shape), 5.0)
+    (kidney,) = find_kidneys(scan, THREE.cropped((first, 0, 0), as_int_triple(scan.shape)), 5.0)
     assert kidney.reach == kidney.box

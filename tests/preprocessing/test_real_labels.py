@@ -85,6 +85,7 @@ def kept_in_rois(labels: Volume, target: Geometry, rois: list[Box]) -> float:
     inside = [roi.clipped(target.shape_zyx) for roi in rois]
     found = np.zeros(target.shape_zyx, bool)
     for box in inside:
+        assert box is not None
         region = target.cropped(box.start_zyx, box.shape_zyx)
         found[box.to_slices()] |= resample_labels(labels, region) > 0
     return float(np.count_nonzero(found)) * target.voxel_volume_ml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,11 +13,14 @@ from bisc.core.volume import Volume
 from bisc.imageio.plausible import AIR_HU
 from bisc.preprocessing import resample as module
 from bisc.preprocessing.resample import (
+    Interpolation,
     resample,
     resample_labels,
     rough_grid,
 )
 from tests.support.grids import axis_angle, ball, grid
+
+Float = npt.NDArray[np.float64]
 
 RAMP = 2e-3
 """float32 keeps values of a few thousand to 2.4e-4; the ramp's positions come through ITK in double."""
@@ -24,13 +28,13 @@ OBLIQUE = axis_angle((1, 2, -1), 20.0)
 SLOPE_XYZ = np.array([1.5, -2.0, 3.0])
 
 
-def ramp(geometry: Geometry) -> np.ndarray:
+def ramp(geometry: Geometry) -> Float:
     """A linear function of the position in mm: any linear interpolation reproduces it."""
     index = np.stack(np.meshgrid(*(np.arange(n) for n in geometry.shape_zyx), indexing="ij"), axis=-1)
-    return geometry.index_to_physical(index) @ SLOPE_XYZ
+    return np.asarray(geometry.index_to_physical(index) @ SLOPE_XYZ)
 
 
-def index_in(source: Geometry, target: Geometry) -> np.ndarray:
+def index_in(source: Geometry, target: Geometry) -> Float:
     """(z, y, x, 3) continuous source indices of the target's voxel centres."""
     index = np.stack(np.meshgrid(*(np.arange(n) for n in target.shape_zyx), indexing="ij"), axis=-1)
     return source.physical_to_index(target.index_to_physical(index))
@@ -38,7 +42,7 @@ def index_in(source: Geometry, target: Geometry) -> np.ndarray:
 
 @pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE], ids=["straight", "oblique"])
 @pytest.mark.parametrize("interpolation", ["linear", "nearest"])
-def test_identity_keeps_every_value(rng: np.random.Generator, direction: np.ndarray, interpolation: str) -> None:
+def test_identity_keeps_every_value(rng: np.random.Generator, direction: Float, interpolation: Interpolation) -> None:
     """On its own grid, and on a crop of it, the values come back as they are."""
     geometry = grid((7, 9, 11), direction=direction)
     volume = Volume(rng.integers(-1000, 1000, geometry.shape_zyx).astype(np.int16), geometry)
@@ -63,7 +67,7 @@ def test_identity_keeps_every_value(rng: np.random.Generator, direction: np.ndar
     ],
     ids=str,
 )
-def test_linear_ramp_is_reproduced(direction: np.ndarray, spacing: tuple[float, float, float]) -> None:
+def test_linear_ramp_is_reproduced(direction: Float, spacing: tuple[float, float, float]) -> None:
     """Exact inside, finer and coarser, anisotropic, oblique, with averaging of 2, 3 and 4 voxels a bin."""
     source = grid((18, 30, 32), direction=direction)
     target = source.resampled(spacing)
@@ -130,7 +134,7 @@ def test_no_bin_is_lost_at_the_borders(shape: tuple[int, int, int], spacing_z: f
 @pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE], ids=["straight", "oblique"])
 @pytest.mark.parametrize("spacing", [(3.0, 0.8, 0.7), (1.0, 0.5, 0.5), (7.0, 2.5, 2.3)], ids=str)
 @pytest.mark.parametrize("fill", [AIR_HU, 7.0])
-def test_outside_is_fill(direction: np.ndarray, spacing: tuple[float, float, float], fill: float) -> None:
+def test_outside_is_fill(direction: Float, spacing: tuple[float, float, float], fill: float) -> None:
     """Target voxels with their centre beyond the source's outer faces hold the fill value, all others do not."""
     source = grid((5, 11, 13), direction=direction)
     target = source.cropped((-3, -4.2, -5.3), (9, 20, 20)).resampled(spacing)

@@ -95,8 +95,8 @@ def read_simulation(folder: Path) -> None:
 
 def read_cache(folder: Path) -> None:
     """Index the case, then cut patches as training does."""
-    from bisc.preprocessing.normalise import Intensity
     from bisc.preprocessing.regions import _points
+    from bisc.preprocessing.resample import Intensity
     from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 
     _points.cache_clear()

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
 from bisc.preprocessing.cache import CaseRecord
-from bisc.preprocessing.normalise import Intensity
 from bisc.preprocessing.regions import save_region
+from bisc.preprocessing.resample import Intensity
 from bisc.system.jsonfile import save_json
 from bisc.trainers.sampler import Batch, Sampler, SamplingPolicy, index_regions
 

@@ -15,7 +15,7 @@ from bisc.inference.model import FoldNetwork, Model
 from bisc.network.device import Device
 from bisc.planners.plan import Plan, StagePlan
 from bisc.preprocessing.kidneys import RoiRule
-from bisc.preprocessing.normalise import Intensity
+from bisc.preprocessing.resample import Intensity
 from tests.support.grids import rotation
 from tests.support.training_fixtures import FAT_HU, IPL, KIDNEY_HU, TUMOR_HU, ellipsoid
 

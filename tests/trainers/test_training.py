@@ -21,7 +21,7 @@ from bisc.network.checkpoint import load_checkpoint, save_checkpoint
 from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
 from bisc.planners.splits import Fold
-from bisc.preprocessing.normalise import input_of_levels
+from bisc.preprocessing.resample import input_of_levels
 from bisc.trainers import loop
 from bisc.trainers.loop import TrainingRun, learning_rate
 from bisc.trainers.presets import PRESETS
