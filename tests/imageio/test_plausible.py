@@ -18,9 +18,9 @@ from bisc.imageio.plausible import (
     SAMPLES_PER_AXIS,
     check_hu,
     check_kidney_hu,
-    check_spacing,
     doubt_of_scan,
     sample,
+    straight_grid,
 )
 from tests.support.grids import grid
 
@@ -99,11 +99,12 @@ def test_the_sample_is_small_and_spread() -> None:
 def test_spacings(spacing: float, sound: bool) -> None:
     """Both limits belong to what is allowed; the file and the spacing are named."""
     geometry = grid(spacing_mm_zyx=(3.0, 0.8, spacing))
+    parts = (geometry.shape_zyx[::-1], geometry.spacing_mm_zyx[::-1], geometry.origin_mm_xyz, geometry.direction)
     if sound:
-        assert check_spacing(Path("a.nii"), geometry) is geometry
+        assert straight_grid(Path("a.nii"), *parts) == geometry
     else:
         with pytest.raises(InputError, match=rf"a\.nii: its spacing is {spacing:g} x 0\.8 x 3 mm"):
-            check_spacing(Path("a.nii"), geometry)
+            straight_grid(Path("a.nii"), *parts)
 
 
 @pytest.mark.parametrize(("median", "sound"), [(-150.0, True), (600.0, True), (-151.0, False), (601.0, False)])

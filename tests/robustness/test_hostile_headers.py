@@ -208,12 +208,18 @@ def test_a_name_decides_which_parser_sees_a_file(tmp_path: Path, suffix: str) ->
 
 
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha", "mhd"])
-def test_itk_is_held_to_that_parser(tmp_path: Path, suffix: str) -> None:
+def test_itk_is_held_to_that_parser(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Left to itself it would ask each of its formats in turn whether it likes the file."""
-    reader = checked_reader(scan(tmp_path, suffix), f".{suffix}")
-    assert reader.GetImageIO() == {"nrrd": "NrrdImageIO", "mha": "MetaImageIO", "mhd": "MetaImageIO"}.get(
-        suffix, "NiftiImageIO"
-    )
+    seen: list[str] = []
+    read = sitk.ImageFileReader.ReadImageInformation
+
+    def spy(reader: sitk.ImageFileReader) -> None:
+        seen.append(reader.GetImageIO())
+        read(reader)
+
+    monkeypatch.setattr(sitk.ImageFileReader, "ReadImageInformation", spy)
+    read_image(scan(tmp_path, suffix))
+    assert seen == [{"nrrd": "NrrdImageIO", "mha": "MetaImageIO", "mhd": "MetaImageIO"}.get(suffix, "NiftiImageIO")]
 
 
 def test_tightly_packed_files_are_not_taken_for_bombs(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -228,7 +229,7 @@ def _chunks(path: Path, promised: int) -> Iterator[bytes]:
         raise _too_short(path, path.stat().st_size, promised)
     try:
         with _unpacked(path) as file:
-            while (packed or n_bytes < promised) and (chunk := file.read(CHUNK_BYTES)):
+            while (packed or n_bytes < promised) and (chunk := file.read1(CHUNK_BYTES)):
                 n_bytes += len(chunk)
                 if n_bytes > MOST_SURPLUS * promised + CHUNK_BYTES:
                     found = f"unpacks to more than {MOST_SURPLUS} times what its header promises"
@@ -261,8 +262,8 @@ def _is_packed(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def _unpacked(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if _is_packed(path) else path.open("rb")
+def _unpacked(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.GzipFile(path) if _is_packed(path) else path.open("rb")
 
 
 def _no_nifti(path: Path, reason: str) -> InputError:
