@@ -94,7 +94,7 @@ def shared_worker() -> Worker:
 
 def serve(pipe: Connection) -> None:
     """Answer (reader, folder) with (kind, detail) until the pipe closes."""
-    modules = "torch", "pandas", "nibabel", "pydicom.pixels.utils", "bisc.inference.model", "bisc.trainers.stages"
+    modules = "torch", "pandas", "pydicom.pixels.utils", "bisc.inference.model", "bisc.trainers.stages"
     for module in (*modules, "bisc.evaluation.crossval"):
         import_module(module)
     executed: list[str] = []
