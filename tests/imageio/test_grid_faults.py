@@ -27,7 +27,7 @@ from bisc.core.volume import NativeGrid, Volume
 from bisc.evaluation.cases import score_files
 from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels, read_stored_geometry, write_image
 from bisc.imageio.formats.nifti import PERMISSIVE
-from bisc.imageio.formats.nifti_place import FORMS_TOLERANCE_MM
+from bisc.imageio.formats.nifti_header import FORMS_TOLERANCE_MM
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.console import notices_shown_by
 from tests.support.dicom_series import SPACING_XY_MM, write_series

@@ -94,7 +94,8 @@ def shared_worker() -> Worker:
 
 def serve(pipe: Connection) -> None:
     """Answer (reader, folder) with (kind, detail) until the pipe closes."""
-    for module in ("torch", "pandas", "bisc.inference.model", "bisc.trainers.stages", "bisc.evaluation.crossval"):
+    modules = "torch", "pandas", "pydicom.pixels.utils", "bisc.inference.model", "bisc.trainers.stages"
+    for module in (*modules, "bisc.evaluation.crossval"):
         import_module(module)
     executed: list[str] = []
     sys.addaudithook(lambda event, _: executed.append(event) if event.startswith(FORBIDDEN) else None)

@@ -1,5 +1,5 @@
-"""NIfTI-1 and NIfTI-2, packed or not: the header is checked in nibabel's classes, ITK makes the grid of it, and the
-voxels are read once, to the file's last byte, as they stand there.
+"""NIfTI-1 and NIfTI-2, packed or not: ITK makes the grid of a header that was checked before, and the voxels are
+read once, to the file's last byte, as they stand there.
 
 What ITK passes over in silence is refused: it takes a spacing of 0 or NaN for 1 mm, makes up voxels that are missing,
 and turns NaN into 0, which is water. It does not read NIfTI-2, which is NIfTI-1 with wider numbers; it is given such a
@@ -12,10 +12,11 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,8 @@ import SimpleITK as sitk
 from bisc.core.errors import InputError, one_line, shortened
 from bisc.core.geometry import IntTriple
 from bisc.imageio.case import Stored
-from bisc.imageio.formats.nifti_place import by, check_place, sizes_of
+from bisc.imageio.formats.nifti_header import LAYOUTS, NIFTI2_BYTES, Header, as_nifti1, by, check_place, sizes_of
 from bisc.imageio.plausible import AGAIN, check_header, itk_grid
-
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
 
 SLAB_BYTES: Final = 1 << 27
 """Stored bytes held at a time: one large float file must not fill the memory."""
@@ -42,8 +40,10 @@ MARKS: Final = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
 MAX_SIZE: Final = 32767
 MAX_START: Final = 1 << 24
 """No header with its extensions is longer; whole numbers up to this one are exact in NIfTI-1's float32."""
-BYTE: Final = 2
-"""NIfTI's code of unsigned bytes."""
+KINDS: Final = {
+    2: "u1", 256: "i1", 4: "i2", 512: "u2", 8: "i4", 768: "u4", 1024: "i8", 1280: "u8", 16: "f4", 64: "f8",
+}  # fmt: skip
+"""NIfTI's codes of one number of up to 64 bits."""
 MOST_SURPLUS: Final = 2
 """A small gzip file can unpack to any number of bytes: past so many times what is promised it is not followed."""
 EPSILON: Final = float(np.finfo(np.float64).eps)
@@ -64,8 +64,11 @@ def open_nifti(path: Path) -> Stored:
     header, is_nifti2 = _header(path)
     drift = check_place(path, header)
     itk = _itk_header(path, header if is_nifti2 else None)
-    kind = _kind(path, header)
+    code = int(header["datatype"])
+    kind = np.dtype(KINDS.get(code, "u1")).newbyteorder("=" if header.dtype.isnative else "S")
     check_header(path, itk, path.stat().st_size, kind.itemsize)
+    if code not in KINDS:  # what has several parts was refused just before
+        raise _no_nifti(path, f"its header gives the type {code}")
     geometry = itk_grid(path, itk, drift)
     n_bytes = prod(geometry.shape_zyx) * kind.itemsize
     return Stored(geometry, n_bytes, True, lambda: _slabs(path, header, kind, geometry.shape_zyx))
@@ -77,7 +80,7 @@ def is_byte_mask(path: Path) -> bool:
         header, is_nifti2 = _header(path)
     except InputError:
         return False
-    return not is_nifti2 and int(header["datatype"]) == BYTE
+    return not is_nifti2 and KINDS.get(int(header["datatype"])) == "u1"
 
 
 def unpacked_bytes(path: Path) -> int:
@@ -86,31 +89,26 @@ def unpacked_bytes(path: Path) -> int:
         return sum(len(chunk) for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
 
 
-def _header(path: Path) -> tuple[Nifti1Header, bool]:
+def _header(path: Path) -> tuple[Header, bool]:
     """A file's header as NIfTI-1, and whether it is NIfTI-2 there; its mark, sizes and spacing are sound."""
-    from nibabel.nifti1 import Nifti1Header  # 0.2 s, which nothing but a NIfTI file needs
-    from nibabel.nifti2 import Nifti2Header
-
     raw = _first_bytes(path)
-    orders = {int.from_bytes(raw[:4], order): order for order in ("little", "big")}
-    kind = next((kind for kind in (Nifti1Header, Nifti2Header) if kind.sizeof_hdr in orders), None)
-    if kind is None:
+    orders: dict[int, Literal["<", ">"]] = {int.from_bytes(raw[:4], "little"): "<", int.from_bytes(raw[:4], "big"): ">"}
+    n_bytes = next((n for n in LAYOUTS if n in orders), 0)
+    if not n_bytes:
         raise _no_nifti(path, "no NIfTI header")
-    n_bytes = kind.sizeof_hdr
     if len(raw) < n_bytes:
         raise _no_nifti(path, f"no NIfTI header: it ends after {len(raw)} bytes")
     at, mark = MARKS[n_bytes]
     if raw[at : at + len(mark)] != mark:
         raise _no_nifti(path, f"no NIfTI header: its mark is {raw[at : at + len(mark)]!r}, not {mark!r}")
-    header = kind(raw[:n_bytes], orders[n_bytes], check=False)
+    header: Header = np.frombuffer(raw, LAYOUTS[n_bytes].newbyteorder(orders[n_bytes]), 1)[0].copy()
     sizes = sizes_of(header)
     if not sizes or not all(1 <= n <= MAX_SIZE for n in sizes):
         raise _no_nifti(path, f"its header gives the sizes {shortened(str(sizes), 80)}")
-    is_nifti2, start = kind is Nifti2Header, int(np.nan_to_num(header["vox_offset"]))
+    is_nifti2, start = n_bytes == NIFTI2_BYTES, int(np.nan_to_num(header["vox_offset"]))
     if start > MAX_START or (is_nifti2 and start < n_bytes):  # of NIfTI-1 0 is common, and means its header's end
         raise _no_nifti(path, f"its header lets voxels begin at byte {start}, a header ends at {n_bytes}")
-    header = _as_nifti1(header) if is_nifti2 else header
-    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # a sign; many writers leave 0
+    header = as_nifti1(header) if is_nifti2 else header
     spacing = header["pixdim"][1 : 1 + min(3, len(sizes))]
     if not (np.isfinite(spacing) & (spacing > 0)).all():
         raise InputError(path, f"its header gives the spacing {by(spacing)}", "positive numbers in mm", AGAIN)
@@ -134,23 +132,7 @@ def _first_bytes(path: Path) -> bytes:
         raise _no_nifti(path, "damaged gzip") from error
 
 
-def _as_nifti1(two: Nifti1Header) -> Nifti1Header:
-    """What a NIfTI-2 header says, in NIfTI-1's float32: what becomes 0 or infinite there is refused as such."""
-    from nibabel.nifti1 import Nifti1Header
-
-    one = Nifti1Header(endianness=two.endianness)
-    with np.errstate(over="ignore"):
-        for field in ("dim", "datatype", "bitpix", "pixdim", "vox_offset", "scl_slope", "scl_inter", "quatern_b",
-                      "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y",
-                      "srow_z"):  # fmt: skip
-            one[field] = two[field]
-    for field in ("qform_code", "sform_code"):
-        one[field] = min(max(int(two[field]), 0), 5)
-    one["xyzt_units"] = int(two["xyzt_units"]) & 0xFF
-    return one
-
-
-def _itk_header(path: Path, as_nifti1: Nifti1Header | None) -> sitk.ImageFileReader:
+def _itk_header(path: Path, as_nifti1: Header | None) -> sitk.ImageFileReader:
     """ITK's reader of a file, or of a header in place of it, which was read."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
@@ -161,7 +143,7 @@ def _itk_header(path: Path, as_nifti1: Nifti1Header | None) -> sitk.ImageFileRea
             return reader
         with TemporaryDirectory(prefix="bisc-nifti2-") as folder:
             copy = Path(folder) / "header.nii"
-            copy.write_bytes(as_nifti1.binaryblock + bytes(4))
+            copy.write_bytes(as_nifti1.tobytes() + bytes(4))
             reader.SetFileName(str(copy))
             reader.ReadImageInformation()
             return reader
@@ -175,20 +157,7 @@ def _itk_header(path: Path, as_nifti1: Nifti1Header | None) -> sitk.ImageFileRea
         raise InputError(path, f"cannot be read ({reason})", READABLE, AGAIN) from error
 
 
-def _kind(path: Path, header: Nifti1Header) -> np.dtype[Any]:
-    """The type of the stored numbers, in the file's byte order; of what is no single number ITK has told the parts."""
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        kind: np.dtype[Any] = header.get_data_dtype()
-    except HeaderDataError as error:
-        raise _no_nifti(path, f"its header gives the type {int(header['datatype'])}") from error
-    if kind.kind == "f" and kind.itemsize > 8:
-        raise _no_nifti(path, "numbers of more than 64 bits")
-    return kind
-
-
-def _slabs(path: Path, header: Nifti1Header, kind: np.dtype[Any], shape_zyx: IntTriple) -> Iterator[npt.NDArray[Any]]:
+def _slabs(path: Path, header: Header, kind: np.dtype[Any], shape_zyx: IntTriple) -> Iterator[npt.NDArray[Any]]:
     """The stored numbers, scaled as the header says. Before the last slab is given out, the file has been followed to
     its end: only gzip's checksum tells a flipped bit or an overwritten block from a sound file."""
     z, y, x = shape_zyx
@@ -228,7 +197,7 @@ def _chunks(path: Path, promised: int) -> Iterator[bytes]:
         raise _too_short(path, path.stat().st_size, promised)
     try:
         with _unpacked(path) as file:
-            while (packed or n_bytes < promised) and (chunk := file.read(CHUNK_BYTES)):
+            while (packed or n_bytes < promised) and (chunk := file.read1(CHUNK_BYTES)):
                 n_bytes += len(chunk)
                 if n_bytes > MOST_SURPLUS * promised + CHUNK_BYTES:
                     found = f"unpacks to more than {MOST_SURPLUS} times what its header promises"
@@ -261,8 +230,8 @@ def _is_packed(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def _unpacked(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if _is_packed(path) else path.open("rb")
+def _unpacked(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.GzipFile(path) if _is_packed(path) else path.open("rb")
 
 
 def _no_nifti(path: Path, reason: str) -> InputError:
