@@ -23,14 +23,12 @@ import pandas as pd
 
 from benchmarks.degrade import DEGRADATIONS, FUSING, RoughMap, kidneys_of
 from benchmarks.roi_rules import KITS19_RULE, RULES, Mask, Roi
-from bisc.core.box import Box
 from bisc.core.geometry import Geometry, Triple
 from bisc.core.labels import TUMOR
-from bisc.core.volume import Volume
+from bisc.core.volume import Box, Volume
 from bisc.evaluation.tables import to_markdown
 from bisc.imageio import read_labels
-from bisc.inference.cascade import upsample_labels
-from bisc.inference.decision import NO_OFFSETS
+from bisc.inference.cascade import NO_OFFSETS, upsample_labels
 from bisc.preprocessing.parts import label_components
 from bisc.preprocessing.resample import FULL, resample, resample_labels, rough_grid
 from bisc.system.cases import Outcome, process_pool, run_cases

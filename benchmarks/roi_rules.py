@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.box import Box
 from bisc.core.geometry import Geometry
+from bisc.core.volume import Box
 from bisc.preprocessing.kidneys import RoiRule, centred_box, find_kidneys, next_multiple, roi_box
 from bisc.preprocessing.parts import connected_components
 

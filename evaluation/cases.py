@@ -12,10 +12,10 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.box import Box
 from bisc.core.errors import BiscError, InputError
 from bisc.core.geometry import Triple
 from bisc.core.labels import BACKGROUND, KIDNEY, N_CLASSES, TUMOR
+from bisc.core.volume import Box
 from bisc.evaluation.lesions import count_lesions
 from bisc.evaluation.overlap import check_same_shape, dice, volume_ml
 from bisc.evaluation.pairs import Pair

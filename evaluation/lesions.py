@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bisc.core.box import Box
 from bisc.core.geometry import Triple
 from bisc.core.labels import CONNECT_26
+from bisc.core.volume import Box
 from bisc.evaluation.overlap import Mask, check_same_shape
 
 MIN_TUMOR_ML: Final = 0.05

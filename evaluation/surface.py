@@ -20,8 +20,8 @@ import numpy.typing as npt
 import surface_distance
 from surface_distance import lookup_tables
 
-from bisc.core.box import Box
 from bisc.core.geometry import Triple
+from bisc.core.volume import Box
 from bisc.evaluation.overlap import Mask, check_same_shape
 from bisc.system.memory import usable_cores
 

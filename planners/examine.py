@@ -9,9 +9,8 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from bisc.core.box import Box
 from bisc.core.errors import InputError
-from bisc.core.volume import digest_of
+from bisc.core.volume import Box, digest_of
 from bisc.imageio import CaseImage, check_same_grid, on_grid_of, read_header, read_image, read_labels
 from bisc.imageio.dataset import RawCase
 from bisc.imageio.label_map import meaning_for

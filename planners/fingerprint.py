@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bisc.core.box import Box
 from bisc.core.labels import MAX_KIDNEYS, MIN_KIDNEY_ML, TUMOR
 from bisc.core.limits import Amount, Count, SpacingMm
-from bisc.core.volume import Volume
+from bisc.core.volume import Box, Volume
 from bisc.preprocessing.parts import connected_components
 from bisc.system.jsonfile import Document
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from skimage.feature import canny
 
-from bisc.core.box import Box
 from bisc.core.labels import TUMOR, pack_targets
+from bisc.core.volume import Box
 
 CANNY_SIGMA_PX: Final = 1.0
 """skimage's default; the paper names no value."""

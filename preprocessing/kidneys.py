@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from bisc.core.box import Box
 from bisc.core.geometry import Geometry, IntTriple, as_int_triple
+from bisc.core.labels import KIDNEY
 from bisc.core.limits import MULTIPLE, Amount, Edge
-from bisc.core.volume import Volume
-from bisc.preprocessing.parts import Part, divide_mm, join_parts, parts_of
+from bisc.core.volume import Box, Volume
+from bisc.preprocessing.parts import Part, divide_mm, join_parts, number_components, parts_of
 from bisc.system.jsonfile import Document
 
 Side = Literal["left", "right", "middle"]
@@ -196,3 +196,72 @@ def body_middle_mm(image: Volume) -> float | None:
         return None
     index = tissue * steps + np.asarray([s // 2 for s in steps])
     return float(np.median(image.geometry.index_to_physical(index)[:, 0]))
+
+
+def drop_strays(
+    labels: npt.NDArray[np.uint8], min_kidney_voxels: float, doubtful: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Keep the 26-connected foreground components that hold enough kidney; without any, the largest one.
+
+    The fallback keeps a kidney that is all tumour.
+
+    Args:
+        labels: (z, y, x) of one ROI: 0 background, 1 kidney, 2 tumour.
+        min_kidney_voxels: Voxels of label 1 that make a component a kidney.
+        doubtful: The ROI may well hold no kidney: the fallback, too, must be as large as one.
+
+    Returns:
+        (z, y, x) labels; the given array where nothing is dropped.
+    """
+    numbered, box = number_components(labels > 0)
+    if box is None:
+        return labels
+    inside = labels[box.to_slices()]
+    sizes = np.bincount(numbered.ravel())
+    kept = np.bincount(numbered[inside == KIDNEY], minlength=sizes.size) >= min_kidney_voxels
+    sizes[0] = 0
+    kept[0] = False
+    if not kept.any() and (not doubtful or sizes.max() >= min_kidney_voxels):
+        kept[sizes.argmax()] = True
+    if kept[1:].all():
+        return labels
+    out = np.zeros_like(labels)
+    out[box.to_slices()] = np.where(kept[numbered], inside, 0)
+    return out
+
+
+MOST_FOREGROUND_ML: Final = 8000.0
+"""Of kidney and tumour. The most in 167 KiTS19 label maps is 1962 ml; polycystic kidneys reach 5 to 8 litres in the
+worst patients, so that such a mask is still made, and doubted (`predictor.MAX_KIDNEY_ML`)."""
+
+MOST_ROI_ML: Final = 30_000.0
+"""Of all ROIs together, as far as they lie within the scan. The 167 maps need 5 litres on average and 11 at most, 16
+when they are degraded as a rough stage might (docs/anatomy.md), 23 with the largest pair fused to one; polycystic
+kidneys of 4 litres each need 28. 28 litres took three times a sound case's CPU time and 2 GB."""
+
+MEND: Final = (
+    "the rough stage does not know images like this one: look at its mask (--save-rough), and train it longer or on "
+    "similar scans"
+)
+
+
+def excess_of_foreground(ml: float) -> str:
+    """Why a rough foreground of `ml` is no patient's; empty where it may be one's."""
+    if ml <= MOST_FOREGROUND_ML:
+        return ""
+    return (
+        f"the rough stage marks {ml:.0f} ml as kidney and tumour; expected at most {MOST_FOREGROUND_ML:.0f} ml, more "
+        f"than any patient has; {MEND}"
+    )
+
+
+def excess_of_rois(rois_ml: Sequence[float]) -> str:
+    """Why ROIs of these volumes are no patient's kidneys; empty where they may be."""
+    total = sum(rois_ml)
+    if total <= MOST_ROI_ML:
+        return ""
+    regions = "1 region" if len(rois_ml) == 1 else f"{len(rois_ml)} regions"
+    return (
+        f"the rough stage marks {regions} so wide that {total / 1000.0:.0f} litres around them would be "
+        f"searched for kidneys; expected at most {MOST_ROI_ML / 1000.0:.0f} litres, more than any patient needs; {MEND}"
+    )

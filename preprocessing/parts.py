@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bisc.core.box import Box
 from bisc.core.geometry import Geometry
 from bisc.core.labels import CONNECT_26
+from bisc.core.volume import Box
 
 Mask = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float64]

@@ -17,11 +17,11 @@ import lz4.frame
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.box import Box
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple, Triple, as_int_triple
 from bisc.core.labels import KIDNEY, TUMOR, labels_of
 from bisc.core.limits import Count, SpacingMm
+from bisc.core.volume import Box
 from bisc.preprocessing.resample import Intensity, input_of_levels
 from bisc.system.jsonfile import Document
 

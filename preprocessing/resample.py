@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from bisc.core.box import Box
 from bisc.core.geometry import IDENTICAL_VOXELS, Geometry, IntTriple, as_int_triple, as_triple
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.limits import Deviation, Hounsfield
-from bisc.core.volume import Volume
+from bisc.core.volume import Box, Volume
 from bisc.imageio.plausible import AIR_HU
 from bisc.system.jsonfile import Document
 

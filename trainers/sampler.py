@@ -17,10 +17,10 @@ from batchgenerators.augmentations.spatial_transformations import augment_mirror
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from bisc.core.box import Box
 from bisc.core.errors import BiscError, InputError, WorkError
 from bisc.core.geometry import IntTriple, Triple, as_int_triple
 from bisc.core.labels import BACKGROUND, KIDNEY, TUMOR
+from bisc.core.volume import Box
 from bisc.preprocessing.cache import list_regions
 from bisc.preprocessing.regions import Region, Voxels
 from bisc.preprocessing.resample import Intensity

@@ -10,19 +10,28 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.box import Box
 from bisc.core.choices import Decision
 from bisc.core.errors import WorkError
 from bisc.core.geometry import Geometry, as_int_triple
-from bisc.core.labels import MAX_KIDNEYS
-from bisc.core.volume import Volume
-from bisc.inference.decision import Offsets, decide, drop_strays, offsets_of
+from bisc.core.labels import MAX_KIDNEYS, N_CLASSES
+from bisc.core.volume import Box, Volume
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
-from bisc.preprocessing.kidneys import Kidney, body_middle_mm, find_kidneys, map_box, roi_box
+from bisc.preprocessing.kidneys import (
+    Kidney,
+    body_middle_mm,
+    drop_strays,
+    excess_of_foreground,
+    excess_of_rois,
+    find_kidneys,
+    map_box,
+    roi_box,
+)
 from bisc.preprocessing.resample import normalise, resample, rough_grid
 
+Offsets = tuple[float, ...]
+NO_OFFSETS: Final[Offsets] = (0.0,) * N_CLASSES
 Status = Literal["ok", "one_kidney", "no_kidney"]
 Probabilities = npt.NDArray[np.float32]
 BACKGROUND_FILL = (1.0, 0.0, 0.0)
@@ -248,21 +257,6 @@ def _inside(roi: NativeRoi, box: Box) -> Probabilities:
     return roi.probabilities[:, zz, yy, xx]
 
 
-MOST_FOREGROUND_ML: Final = 8000.0
-"""Of kidney and tumour. The most in 167 KiTS19 label maps is 1962 ml; polycystic kidneys reach 5 to 8 litres in the
-worst patients, so that such a mask is still made, and doubted (`predictor.MAX_KIDNEY_ML`)."""
-
-MOST_ROI_ML: Final = 30_000.0
-"""Of all ROIs together, as far as they lie within the scan. The 167 maps need 5 litres on average and 11 at most, 16
-when they are degraded as a rough stage might (docs/anatomy.md), 23 with the largest pair fused to one; polycystic
-kidneys of 4 litres each need 28. 28 litres took three times a sound case's CPU time and 2 GB."""
-
-MEND: Final = (
-    "the rough stage does not know images like this one: look at its mask (--save-rough), and train it longer or on "
-    "similar scans"
-)
-
-
 class RoughExcess(WorkError):
     """The rough stage marks more than any patient has; no fine pass was run, and there is no result.
 
@@ -275,23 +269,25 @@ class RoughExcess(WorkError):
         self.rough = rough
 
 
-def excess_of_foreground(ml: float) -> str:
-    """Why a rough foreground of `ml` is no patient's; empty where it may be one's."""
-    if ml <= MOST_FOREGROUND_ML:
-        return ""
-    return (
-        f"the rough stage marks {ml:.0f} ml as kidney and tumour; expected at most {MOST_FOREGROUND_ML:.0f} ml, more "
-        f"than any patient has; {MEND}"
-    )
+def decide(probabilities: npt.NDArray[np.float32], offsets: Offsets) -> npt.NDArray[np.uint8]:
+    """Labels of (classes, z, y, x) probabilities: argmax of log p + offset (computed as p * exp(offset))."""
+    if offsets == NO_OFFSETS:
+        plain: npt.NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
+        return plain
+    weights = np.exp(np.asarray(offsets, dtype=np.float32))
+    best = probabilities[0] * weights[0]
+    labels = np.zeros(best.shape, dtype=np.uint8)
+    for c in range(1, len(offsets)):
+        score = probabilities[c] * weights[c]
+        higher = score > best
+        labels[higher] = c
+        best = np.where(higher, score, best)
+    return labels
 
 
-def excess_of_rois(rois_ml: Sequence[float]) -> str:
-    """Why ROIs of these volumes are no patient's kidneys; empty where they may be."""
-    total = sum(rois_ml)
-    if total <= MOST_ROI_ML:
-        return ""
-    regions = "1 region" if len(rois_ml) == 1 else f"{len(rois_ml)} regions"
-    return (
-        f"the rough stage marks {regions} so wide that {total / 1000.0:.0f} litres around them would be "
-        f"searched for kidneys; expected at most {MOST_ROI_ML / 1000.0:.0f} litres, more than any patient needs; {MEND}"
-    )
+def offsets_of(networks: Sequence[FoldNetwork], decision: Decision) -> Offsets:
+    """The offsets a decision uses: none for argmax; the folds' mean for calibrated (folds without any count as 0)."""
+    if decision == "argmax":
+        return NO_OFFSETS
+    fitted = np.mean([n.offsets or NO_OFFSETS for n in networks], axis=0)
+    return tuple(float(b) for b in fitted)

@@ -10,15 +10,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.box import Box
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
 from bisc.core.errors import InputError
 from bisc.core.labels import TUMOR
+from bisc.core.volume import Box
 from bisc.imageio import CaseImage, read_header, write_image
 from bisc.imageio.given import Axes, image_given
 from bisc.imageio.plausible import check_hu, doubt_of_scan
-from bisc.inference.cascade import CascadeResult, Status, run_cascade, softmax_of_rois
-from bisc.inference.decision import offsets_of
+from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, softmax_of_rois
 from bisc.inference.model import Model as Cascade
 from bisc.inference.model import load_model as load_cascade
 from bisc.inference.windows import network_budget

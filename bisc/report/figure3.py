@@ -11,10 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.box import Box
 from bisc.core.geometry import IntTriple
 from bisc.core.labels import TUMOR
-from bisc.core.volume import Volume
+from bisc.core.volume import Box, Volume
 from bisc.report.canvas import (
     LEVEL_HU,
     WIDTH_HU,

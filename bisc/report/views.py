@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.box import Box
 from bisc.core.geometry import Geometry, IntTriple, as_int_triple
 from bisc.core.labels import TUMOR
-from bisc.core.volume import Volume
+from bisc.core.volume import Box, Volume
 
 Array = npt.NDArray[np.generic]
 Labels = npt.NDArray[np.uint8]

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bisc.core.box import Box
 from bisc.core.labels import KIDNEY, TUMOR
+from bisc.core.volume import Box
 from bisc.simulation.frame import Field, Frame, Slices, smooth_noise
 from bisc.simulation.patient import Patient
 

@@ -25,11 +25,10 @@ from benchmarks.anatomy import (
 )
 from benchmarks.degrade import DEGRADATIONS, FUSING
 from benchmarks.roi_rules import KITS19_RULE, RULES, Roi, ours, paper
-from bisc.core.box import Box
 from bisc.core.geometry import Geometry
+from bisc.core.volume import Box
 from bisc.imageio import read_labels
-from bisc.inference.cascade import locate
-from bisc.inference.decision import NO_OFFSETS
+from bisc.inference.cascade import NO_OFFSETS, locate
 from bisc.preprocessing.kidneys import roi_box
 from bisc.system.cases import process_pool
 from tests.support.stub_model import PLAN

@@ -25,8 +25,7 @@ from benchmarks.degrade import (
     tumor_severed,
 )
 from bisc.core.geometry import Geometry
-from bisc.inference.cascade import upsample_labels
-from bisc.inference.decision import NO_OFFSETS
+from bisc.inference.cascade import NO_OFFSETS, upsample_labels
 from bisc.preprocessing.parts import connected_components
 
 GRID = Geometry((70, 90, 100), (3.0, 3.9, 3.9), (-195.0, -175.0, 0.0))

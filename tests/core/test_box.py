@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bisc.core.box import Box
 from bisc.core.geometry import as_int_triple
+from bisc.core.volume import Box
 
 Mask = npt.NDArray[np.bool_]
 

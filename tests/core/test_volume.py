@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bisc.core.box import Box
 from bisc.core.geometry import AxisOrder
-from bisc.core.volume import NativeGrid, Volume
+from bisc.core.volume import Box, NativeGrid, Volume
 from tests.support.grids import AXIS_ORDERS, axis_angle, grid, signed_permutation
 
 POSITION_MM = 1e-9

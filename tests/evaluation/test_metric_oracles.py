@@ -24,8 +24,8 @@ from scipy.spatial import cKDTree
 from skimage.measure import label as skimage_label
 from sklearn.metrics import f1_score, jaccard_score
 
-from bisc.core.box import Box
 from bisc.core.geometry import Triple
+from bisc.core.volume import Box
 from bisc.evaluation.cases import CaseScores, score_arrays
 from bisc.evaluation.lesions import MIN_IOU, MIN_TUMOR_ML, LesionCounts
 from bisc.evaluation.surface import KIDNEY_TOLERANCE_MM, TUMOR_TOLERANCE_MM, image_diagonal_mm

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from bisc.core.box import Box
 from bisc.core.geometry import Triple
+from bisc.core.volume import Box
 from bisc.evaluation.cases import score_arrays
 from bisc.imageio import read_labels
 

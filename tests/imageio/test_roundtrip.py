@@ -19,9 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bisc.core.box import Box
 from bisc.core.geometry import Geometry, as_int_triple
-from bisc.core.volume import Volume
+from bisc.core.volume import Box, Volume
 from bisc.evaluation.cases import score_files
 from bisc.imageio import read_image, read_labels, write_image
 from bisc.imageio.inputs import InputCase

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bisc.core.choices import DECISIONS
-from bisc.inference.decision import NO_OFFSETS, OffsetFit, decide, offsets_of
+from bisc.inference.cascade import NO_OFFSETS, decide, offsets_of
+from bisc.pipeline.calibrate import OffsetFit
 
 Float = npt.NDArray[np.float32]
 

@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bisc.core.box import Box
 from bisc.core.errors import InputError
 from bisc.core.geometry import as_int_triple
 from bisc.core.labels import KIDNEY, KIDNEY_EDGE_BIT, TUMOR, TUMOR_EDGE_BIT, labels_of
-from bisc.core.volume import Volume
+from bisc.core.volume import Box, Volume
 from bisc.imageio import CaseImage, read_image, read_labels, write_image
 from bisc.imageio.dataset import find_raw_dataset
 from bisc.preprocessing import cache

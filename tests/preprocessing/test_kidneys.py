@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bisc.core.box import Box
 from bisc.core.geometry import Geometry
+from bisc.core.volume import Box
 from bisc.preprocessing.kidneys import (
     MIDDLE_MM,
     RoiRule,

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bisc.core.box import Box
 from bisc.core.geometry import AxisOrder, Geometry, as_int_triple
-from bisc.core.volume import NativeGrid
+from bisc.core.volume import Box, NativeGrid
 from bisc.preprocessing.kidneys import Kidney, RoiRule, find_kidneys, roi_box
 from bisc.preprocessing.parts import MAX_GROUPS, Component, connected_components, divide_mm, waist_mm
 from tests.support.grids import AXIS_ORDERS, axis_angle, signed_permutation

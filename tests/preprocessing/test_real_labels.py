@@ -16,9 +16,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bisc.core.box import Box
 from bisc.core.geometry import Geometry, Triple
-from bisc.core.volume import Volume
+from bisc.core.volume import Box, Volume
 from bisc.imageio import read_labels, write_image
 from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerprint, measure_labels
 from bisc.planners.plan import Plan

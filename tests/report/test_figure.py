@@ -10,9 +10,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from bisc.core.box import Box
 from bisc.core.geometry import Geometry
-from bisc.core.volume import Volume
+from bisc.core.volume import Box, Volume
 from bisc.report.figure3 import CaseFigure, draw_case, draw_overlay, pixels_per_mm, render_case, render_overlay
 from bisc.report.style import TUMOR_COLOUR
 from bisc.report.views import choose_box, choose_slice, display_slices

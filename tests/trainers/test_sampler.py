@@ -14,8 +14,8 @@ from batchgenerators.augmentations.spatial_transformations import augment_mirror
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bisc.core.box import Box
 from bisc.core.errors import InputError
+from bisc.core.volume import Box
 from bisc.trainers.sampler import (
     Pick,
     Sampler,

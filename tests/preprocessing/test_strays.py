@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.volume import Volume
-from bisc.inference.cascade import run_cascade
-from bisc.inference.decision import NO_OFFSETS, drop_strays
+from bisc.inference.cascade import NO_OFFSETS, run_cascade
+from bisc.preprocessing.kidneys import drop_strays
 from tests.support.stub_model import OBLIQUE, kidneys, stub_model
 from tests.support.training_fixtures import TUMOR_HU, ellipsoid
 

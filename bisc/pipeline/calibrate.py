@@ -1,7 +1,6 @@
-"""From probabilities to labels, by a rule that is explicit.
+"""The calibrated decision: one offset per class to the log probabilities, fitted on a fold's validation cases.
 
-'argmax' is the paper's. A balanced loss trains as if all classes were equally frequent, so its argmax over-segments;
-'calibrated' adds one offset per class to the log probabilities, fitted on a fold's validation cases.
+A balanced loss trains as if all classes were equally frequent, so that its argmax, the paper's rule, over-segments.
 """
 
 from __future__ import annotations
@@ -12,37 +11,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.choices import Decision
-from bisc.core.labels import KIDNEY, N_CLASSES
-from bisc.inference.model import FoldNetwork
-from bisc.preprocessing.parts import number_components
-
-Offsets = tuple[float, ...]
-NO_OFFSETS: Final[Offsets] = (0.0,) * N_CLASSES
-
-
-def decide(probabilities: npt.NDArray[np.float32], offsets: Offsets) -> npt.NDArray[np.uint8]:
-    """Labels of (classes, z, y, x) probabilities: argmax of log p + offset (computed as p * exp(offset))."""
-    if offsets == NO_OFFSETS:
-        plain: npt.NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
-        return plain
-    weights = np.exp(np.asarray(offsets, dtype=np.float32))
-    best = probabilities[0] * weights[0]
-    labels = np.zeros(best.shape, dtype=np.uint8)
-    for c in range(1, len(offsets)):
-        score = probabilities[c] * weights[c]
-        higher = score > best
-        labels[higher] = c
-        best = np.where(higher, score, best)
-    return labels
-
-
-def offsets_of(networks: Sequence[FoldNetwork], decision: Decision) -> Offsets:
-    """The offsets a decision uses: none for argmax; the folds' mean for calibrated (folds without any count as 0)."""
-    if decision == "argmax":
-        return NO_OFFSETS
-    fitted = np.mean([n.offsets or NO_OFFSETS for n in networks], axis=0)
-    return tuple(float(b) for b in fitted)
+from bisc.core.labels import N_CLASSES
+from bisc.inference.cascade import NO_OFFSETS, Offsets
 
 
 class OffsetFit:
@@ -121,35 +91,3 @@ class OffsetFit:
 def _dice(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
     total = np.count_nonzero(a) + np.count_nonzero(b)
     return 2.0 * np.count_nonzero(a & b) / total if total else 1.0
-
-
-def drop_strays(
-    labels: npt.NDArray[np.uint8], min_kidney_voxels: float, doubtful: bool = False
-) -> npt.NDArray[np.uint8]:
-    """Keep the 26-connected foreground components that hold enough kidney; without any, the largest one.
-
-    The fallback keeps a kidney that is all tumour.
-
-    Args:
-        labels: (z, y, x) of one ROI: 0 background, 1 kidney, 2 tumour.
-        min_kidney_voxels: Voxels of label 1 that make a component a kidney.
-        doubtful: The ROI may well hold no kidney: the fallback, too, must be as large as one.
-
-    Returns:
-        (z, y, x) labels; the given array where nothing is dropped.
-    """
-    numbered, box = number_components(labels > 0)
-    if box is None:
-        return labels
-    inside = labels[box.to_slices()]
-    sizes = np.bincount(numbered.ravel())
-    kept = np.bincount(numbered[inside == KIDNEY], minlength=sizes.size) >= min_kidney_voxels
-    sizes[0] = 0
-    kept[0] = False
-    if not kept.any() and (not doubtful or sizes.max() >= min_kidney_voxels):
-        kept[sizes.argmax()] = True
-    if kept[1:].all():
-        return labels
-    out = np.zeros_like(labels)
-    out[box.to_slices()] = np.where(kept[numbered], inside, 0)
-    return out
