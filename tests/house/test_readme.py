@@ -1,8 +1,8 @@
 """The README's own lines are run: its shell lines as a user types them, and its Python lines.
 
-Changed are three things, and no more: the environment is not activated (the test runs in it); trainings are of two steps and
-without validation, by flags that are added behind the line (the paper's 80,000 would take a week here); and the Python
-lines get a model that finds nothing, for what one of two steps marks may be more than any patient has.
+Changed are three things, and no more: the environment is not activated (the test runs in it); trainings are of two
+steps and without validation, by flags that are added behind the line (the paper's 80,000 would take a week here); and
+the Python lines get a model that finds nothing, for what one of two steps marks may be more than any patient has.
 """
 
 from __future__ import annotations
