@@ -36,8 +36,10 @@ def bare(tag: tuple[int, int], value: bytes, length: int | None = None) -> bytes
     return struct.pack("<HHI", *tag, len(value) if length is None else length) + value
 
 
-def dicom(path: Path, syntax: str, *elements: bytes, meta: bytes = b"") -> Path:
-    uid = syntax.encode() + b"\0" * (len(syntax) % 2)
+def dicom(path: Path, *parts: str | bytes, meta: bytes = b"") -> Path:
+    """A file of the transfer syntax, which comes first, and its elements."""
+    syntax, *elements = (part.encode() if isinstance(part, str) else part for part in parts)
+    uid = syntax + b"\0" * (len(syntax) % 2)
     group = long((2, 1), b"OB", b"\0\1") + short((2, 0x10), b"UI", uid) + meta
     path.write_bytes(bytes(128) + b"DICM" + group + b"".join(elements))
     return path
@@ -56,7 +58,7 @@ FRAGMENTS = bare(ITEM, b"") + bare(ITEM, b"\xff" * 32) + bare(SEQUENCE_END, b"")
 PACKED = long((0x7FE0, 0x10), b"OB", FRAGMENTS, ENDLESS)
 ICON = long((0x88, 0x200), b"SQ", bare(ITEM, PACKED + bare(ITEM_END, b""), ENDLESS) + bare(SEQUENCE_END, b""), ENDLESS)
 UNKNOWN = bare(ITEM, b"%b", ENDLESS) + bare(ITEM_END, b"") + bare(SEQUENCE_END, b"")
-SOUND = {
+SOUND: dict[str, tuple[str | bytes, ...]] = {
     "explicit": (EXPLICIT, NAME, PIXELS),
     "implicit": (IMPLICIT, bare((0x10, 0x10), b"Doe^Jane"), bare((0x7FE0, 0x10), bytes(64))),
     "big endian": (BIG, short((0x10, 0x10), b"PN", b"Doe^", order=">"), long((0x7FE0, 0x10), b"OW", b"ab", order=">")),
@@ -85,7 +87,7 @@ SOUND = {
     "a vague VR": (EXPLICIT, bare((9, 0x10), b"", 0x00003F3F), NAME, PIXELS),
     "a last value cut short": (EXPLICIT, NAME, long((0x7FE0, 0x10), b"OW", bytes(64), 66)),
 }
-BOMBS = {
+BOMBS: dict[str, tuple[str | bytes, ...]] = {
     "a long value": (EXPLICIT, NAME, long((0x7FE0, 0x10), b"OW", bytes(64), 0x7FFFFFFF)),
     "an implicit long value": (IMPLICIT, bare((0x10, 0x10), b"Doe^Jane", 0x30303030)),
     "in an item": (EXPLICIT, long((8, 0x1140), b"SQ", bare(ITEM, long((9, 1), b"OB", b"", 1 << 30)))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -194,7 +195,9 @@ def frame(height_mm: float) -> Frame:
     st.integers(4, 60), st.floats(0.3, 6.0), st.floats(-500, 500), st.randoms(use_true_random=False), st.floats(0, 0.12)
 )
 @settings(max_examples=60)
-def test_slices_off_by_less_than_the_part_are_read(n: int, step: float, start: float, random, part: float) -> None:
+def test_slices_off_by_less_than_the_part_are_read(
+    n: int, step: float, start: float, random: Random, part: float
+) -> None:
     """Any heights within 12 % of a slice of an even stack: read in their order, each within the stated part."""
     heights = [start + step * (i + random.uniform(-part, part)) for i in range(n)]
     shuffled = [frame(h) for h in heights]

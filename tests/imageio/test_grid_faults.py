@@ -6,10 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
@@ -39,7 +42,7 @@ TURN = rotation((20.0, -10.0, 30.0))
 READERS = [read_image, read_stored_geometry]
 
 
-def sheared(drift: float) -> np.ndarray:
+def sheared(drift: float) -> npt.NDArray[Any]:
     """A turned direction whose second and third axis miss a right angle by asin(drift), all of unit length."""
     bent = np.eye(3)
     bent[:, 2] = 0.0, drift, np.sqrt(1.0 - drift**2)
@@ -48,8 +51,8 @@ def sheared(drift: float) -> np.ndarray:
 
 def nifti(
     path: Path,
-    sform: np.ndarray | None,
-    qform: np.ndarray | None,
+    sform: npt.NDArray[Any] | None,
+    qform: npt.NDArray[Any] | None,
     codes: tuple[int, int] = (1, 1),
     pixdim: object = None,
 ) -> Path:
@@ -64,7 +67,7 @@ def nifti(
     return path
 
 
-def affine(direction: np.ndarray, spacing: tuple[float, ...] = (0.7, 0.8, 3.0)) -> np.ndarray:
+def affine(direction: npt.NDArray[Any], spacing: tuple[float, ...] = (0.7, 0.8, 3.0)) -> npt.NDArray[Any]:
     """(4, 4) RAS of an LPS direction."""
     out = np.eye(4)
     out[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ direction @ np.diag(spacing)
@@ -75,7 +78,9 @@ def affine(direction: np.ndarray, spacing: tuple[float, ...] = (0.7, 0.8, 3.0)) 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii", ".nii.gz"])
 @pytest.mark.parametrize("degrees", [0.1, 1.0, 17.5])
-def test_sheared_grids_are_refused_with_their_angle(tmp_path: Path, read, suffix: str, degrees: float) -> None:
+def test_sheared_grids_are_refused_with_their_angle(
+    tmp_path: Path, read: Callable[[Path], object], suffix: str, degrees: float
+) -> None:
     """One line: the file, the angle found, what is expected and the mend; from the header alone too."""
     direction = sheared(np.sin(np.deg2rad(degrees)))
     path = tmp_path / f"tilted{suffix}"
@@ -120,7 +125,9 @@ def test_a_pixdim_that_the_sform_denies(tmp_path: Path) -> None:
 
 @given(st.floats(0.0, 3.0), st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda a: np.linalg.norm(a) > 0.1))
 @settings(max_examples=25)
-def test_forms_may_differ_by_their_tolerance(tmp_path_factory, mm: float, way: tuple[float, float, float]) -> None:
+def test_forms_may_differ_by_their_tolerance(
+    tmp_path_factory: pytest.TempPathFactory, mm: float, way: tuple[float, float, float]
+) -> None:
     """Moved by less the file is read, moved by more it is refused (1e-3 mm around the tolerance is float32's).
 
     By less: 1 mm, or what two files may differ by, in voxels.
@@ -138,7 +145,10 @@ def test_forms_may_differ_by_their_tolerance(tmp_path_factory, mm: float, way: t
 @given(st.tuples(*[st.floats(-180, 180)] * 3), st.booleans(), st.sampled_from([(0, 1), (1, 0), (1, 1), (2, 1)]))
 @settings(max_examples=40)
 def test_sound_forms_pass_in_silence(
-    tmp_path_factory, angles: tuple[float, float, float], left_handed: bool, codes: tuple[int, int]
+    tmp_path_factory: pytest.TempPathFactory,
+    angles: tuple[float, float, float],
+    left_handed: bool,
+    codes: tuple[int, int],
 ) -> None:
     """Any rotation, mirrored or not, in nibabel's float32 sform, qform or both: no notice."""
     direction = rotation(angles) @ np.diag([1.0, 1.0, -1.0 if left_handed else 1.0])
@@ -217,12 +227,12 @@ def test_orthonormal_is_the_nearest(angles: tuple[float, float, float], drift: f
 SLICES = np.arange(6 * 5 * 6, dtype=np.int16).reshape(6, 5, 6)
 
 
-def stacked(step: tuple[float, ...] | np.ndarray, n: int = 6) -> np.ndarray:
-    return np.array([-10.0, 20.0, 300.0]) + np.arange(n)[:, None] * np.asarray(step)
+def stacked(step: tuple[float, ...] | npt.NDArray[Any], n: int = 6) -> npt.NDArray[Any]:
+    return np.asarray(np.array([-10.0, 20.0, 300.0]) + np.arange(n)[:, None] * np.asarray(step))
 
 
 @pytest.mark.parametrize("turn", [np.eye(3), rotation((15.0, 0.0, 0.0)), axis_angle((1.0, 2.0, -1.0), 70.0)])
-def test_straight_series_are_read_where_they_lie(tmp_path: Path, turn: np.ndarray) -> None:
+def test_straight_series_are_read_where_they_lie(tmp_path: Path, turn: npt.NDArray[Any]) -> None:
     """Axial, tilted and oblique stacks along their own normal, positions with two decimals: each slice in its place."""
     positions = stacked(3.0 * turn[:, 2])
     image = read_image(write_series(tmp_path / "s", SLICES, positions, [turn] * 6, decimals=2))

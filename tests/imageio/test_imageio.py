@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 
@@ -26,7 +28,7 @@ STORED = grid((7, 5, 3), (0.8, 0.9, 3.0), (-101.5, 33.25, 612.0), axis_angle((1,
 """Oblique, anisotropic, odd sizes, slices running fastest: as KiTS19 stores, and tilted."""
 
 
-def landmarks() -> np.ndarray:
+def landmarks() -> npt.NDArray[Any]:
     """Zeros with four marked voxels, on the stored grid."""
     array = np.zeros(STORED.shape_zyx, np.int16)
     for index, value in LANDMARKS_ZYX.items():
@@ -93,7 +95,7 @@ def test_a_nibabel_file_is_read_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("direction", [np.eye(3), IPL, np.diag([-1.0, -1.0, 1.0])], ids=["LPS", "IPL", "RAS"])
-def test_patients_left_has_larger_canonical_x(tmp_path: Path, direction: np.ndarray) -> None:
+def test_patients_left_has_larger_canonical_x(tmp_path: Path, direction: npt.NDArray[Any]) -> None:
     """However a file is stored, a mark at LPS x = +40 mm has a larger canonical x index than one at -40 mm."""
     geometry = grid((11, 11, 11), (10.0, 10.0, 10.0), (0.0, 0.0, 0.0), direction)
     middle = geometry.index_to_physical((5, 5, 5))

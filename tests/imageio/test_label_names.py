@@ -8,6 +8,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 from hypothesis import given
@@ -28,7 +29,7 @@ def dataset_json(folder: Path, labels: Any, **more: Any) -> Path:
     return folder
 
 
-def seg_nrrd(path: Path, segments: list[tuple[str, int]], array: np.ndarray, **more: str) -> Path:
+def seg_nrrd(path: Path, segments: list[tuple[str, int]], array: npt.NDArray[Any], **more: str) -> Path:
     """A label map as 3D Slicer saves it, named segments in its header."""
     image = sitk.GetImageFromArray(array)
     for i, (name, value) in enumerate(segments):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from bisc.core.errors import InputError
@@ -16,6 +19,8 @@ from bisc.imageio import read_image, read_labels, read_size, read_stored_geometr
 from bisc.imageio.formats import nifti as slabs_module
 from tests.support.grids import AXIS_ORDERS, axis_angle, fault, signed_permutation
 
+Endian = Literal["<", ">"]
+BYTE_ORDERS: tuple[tuple[Endian, str], ...] = (("<", ".nii.gz"), (">", ".nii"))
 SIZE = (7, 6, 5)
 VOXELS = np.arange(np.prod(SIZE)).reshape(SIZE) - 100
 BOTH = {1: (nib.Nifti1Image, nib.Nifti1Header), 2: (nib.Nifti2Image, nib.Nifti2Header)}
@@ -23,7 +28,7 @@ START, DIMS, PIXDIM, SLOPE, SFORM_CODE, QUATERN, SROW, UNITS = 168, 16, 104, 176
 """Where these fields lie in a NIfTI-2 header."""
 
 
-def ras(order: AxisOrder, degrees: float = 11.0) -> np.ndarray:
+def ras(order: AxisOrder, degrees: float = 11.0) -> npt.NDArray[Any]:
     """(4, 4) of an anisotropic oblique grid stored in this order."""
     out = np.eye(4)
     turned = axis_angle((1, 2, -1.5), degrees) @ signed_permutation(order)
@@ -35,9 +40,9 @@ def ras(order: AxisOrder, degrees: float = 11.0) -> np.ndarray:
 def write(
     path: Path,
     version: int,
-    affine: np.ndarray | None = None,
-    endian: str = "<",
-    voxels: np.ndarray = VOXELS,
+    affine: npt.NDArray[Any] | None = None,
+    endian: Endian = "<",
+    voxels: npt.NDArray[Any] = VOXELS,
     dtype: str = "i2",
     slope: float | None = None,
     codes: tuple[int, int] = (1, 1),
@@ -84,7 +89,7 @@ def check_twins(one: Path, two: Path) -> None:
 @pytest.mark.parametrize("order", AXIS_ORDERS, ids=str)
 def test_twins_in_all_axis_orders(tmp_path: Path, order: AxisOrder) -> None:
     """Oblique, in each of 48 orders, either endianness, packed or not; and a mask goes back onto the input's grid."""
-    for endian, suffix in (("<", ".nii.gz"), (">", ".nii")):
+    for endian, suffix in BYTE_ORDERS:
         one, two = (write(tmp_path / f"{v}{suffix}", v, ras(order), endian) for v in (1, 2))
         check_twins(one, two)
     image = read_image(two)
@@ -97,7 +102,7 @@ def test_twins_in_all_axis_orders(tmp_path: Path, order: AxisOrder) -> None:
 @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"])
 @pytest.mark.parametrize("slope", [None, 2.0, 0.5])
 @pytest.mark.parametrize("endian", "<>")
-def test_twins_of_every_type_and_scale(tmp_path: Path, dtype: str, slope: float | None, endian: str) -> None:
+def test_twins_of_every_type_and_scale(tmp_path: Path, dtype: str, slope: float | None, endian: Endian) -> None:
     """scl_slope and scl_inter, which NIfTI-2 keeps as doubles elsewhere, count as they do in NIfTI-1."""
     one, two = (write(tmp_path / f"{v}.nii.gz", v, None, endian, np.abs(VOXELS) % 100, dtype, slope) for v in (1, 2))
     check_twins(one, two)
@@ -130,7 +135,7 @@ def test_extensions_are_skipped(tmp_path: Path) -> None:
         image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"seen by Dr. X" * 9))
         nib.save(image, tmp_path / f"{version}.nii.gz")
         images.append(read_image(tmp_path / f"{version}.nii.gz").volume.array)
-    assert np.array_equal(*images)
+    assert np.array_equal(images[0], images[1])
     assert images[1].min() == -100
 
 
@@ -213,7 +218,7 @@ def test_bad_headers_are_told(
         ),
     ],
 )
-def test_damaged_files_are_told(tmp_path: Path, name: str, change, told: str) -> None:
+def test_damaged_files_are_told(tmp_path: Path, name: str, change: Callable[[bytes], bytes], told: str) -> None:
     """As a NIfTI-1 file's damage is, to the byte."""
     path = write(tmp_path / "a.nii.gz", 2)
     path.write_bytes(change(raw(path)))
@@ -222,7 +227,7 @@ def test_damaged_files_are_told(tmp_path: Path, name: str, change, told: str) ->
 
 
 @pytest.mark.parametrize("endian", "<>")
-def test_voxels_that_are_no_numbers(tmp_path: Path, endian: str) -> None:
+def test_voxels_that_are_no_numbers(tmp_path: Path, endian: Endian) -> None:
     """Two NaN and an infinity, in either byte order."""
     voxels = VOXELS.astype(np.float32)
     voxels[1, 2, 2:4] = NAN

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 
@@ -29,13 +31,13 @@ FAR = 10.0
 """A limit must lie at least this many times from what real CT has."""
 
 
-def held(array: np.ndarray) -> CaseImage:
+def held(array: npt.NDArray[Any]) -> CaseImage:
     """An image in memory."""
     native = NativeGrid.of(grid(array.shape))
     return CaseImage(Path("ct.nii.gz"), native.to_canonical(array.astype(np.int16)), native)
 
 
-def refused(array: np.ndarray) -> str:
+def refused(array: npt.NDArray[Any]) -> str:
     with pytest.raises(InputError) as caught:
         check_hu(held(array))
     return str(caught.value)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bisc.core.geometry import Geometry, as_int_triple
+from bisc.core.geometry import AxisOrder, Geometry, as_int_triple
 from bisc.core.volume import Box, Volume
 from bisc.evaluation.cases import score_files
 from bisc.imageio import read_image, read_labels, write_image
@@ -57,14 +58,14 @@ class Scan(NamedTuple):
     """A stored grid and the point in LPS mm where its ball lies."""
 
     stored: Geometry
-    centre_xyz: np.ndarray
+    centre_xyz: npt.NDArray[Any]
 
-    def distances(self) -> np.ndarray:
+    def distances(self) -> npt.NDArray[Any]:
         """Of each stored voxel from the ball's centre, in mm."""
         index = np.stack(np.meshgrid(*map(np.arange, self.stored.shape_zyx), indexing="ij"), axis=-1)
         return np.asarray(np.linalg.norm(self.stored.index_to_physical(index) - self.centre_xyz, axis=-1))
 
-    def image(self) -> np.ndarray:
+    def image(self) -> npt.NDArray[Any]:
         """int16 HU: kidney within the ball, fat around it, a slope of one voxel between (partial volume)."""
         slope = max(self.stored.spacing_mm_zyx)
         part = np.clip((RADIUS_MM - self.distances()) / slope + 0.5, 0.0, 1.0)
@@ -94,7 +95,7 @@ def same_header(a: Path, b: Path) -> None:
     assert one.GetDirection() == pytest.approx(two.GetDirection(), abs=2e-6)
 
 
-def centroids(path: Path) -> list[np.ndarray]:
+def centroids(path: Path) -> list[npt.NDArray[Any]]:
     """LPS mm of the mean place of a mask's voxels, by ITK and (NIfTI) by nibabel, from arrays as each gives them."""
     image = sitk.ReadImage(str(path))
     z, y, x = np.argwhere(sitk.GetArrayViewFromImage(image)).mean(axis=0)
@@ -137,7 +138,9 @@ def through(scan: Scan, folder: Path, suffix: str, way: str) -> tuple[Path, Path
 @pytest.mark.parametrize("way", ["rough", "target", "roi"])
 @given(scans(), st.sampled_from(SUFFIXES))
 @settings(max_examples=20)
-def test_a_ball_comes_back_where_it_was_put(tmp_path_factory, way: str, scan: Scan, suffix: str) -> None:
+def test_a_ball_comes_back_where_it_was_put(
+    tmp_path_factory: pytest.TempPathFactory, way: str, scan: Scan, suffix: str
+) -> None:
     """Through each stage's grid and back, in every format."""
     out, source, coarsest = through(scan, tmp_path_factory.mktemp("ball"), suffix, way)
     check_mask(out, source, scan, coarsest)
@@ -156,7 +159,9 @@ def test_cosines_next_to_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", ["rough", "target", "roi"])
 @given(scans(), st.sampled_from(SUFFIXES))
 @settings(max_examples=1500)
-def test_many_balls_come_back_where_they_were_put(tmp_path_factory, way: str, scan: Scan, suffix: str) -> None:
+def test_many_balls_come_back_where_they_were_put(
+    tmp_path_factory: pytest.TempPathFactory, way: str, scan: Scan, suffix: str
+) -> None:
     """The same on 4500 scans."""
     out, source, coarsest = through(scan, tmp_path_factory.mktemp("ball"), suffix, way)
     check_mask(out, source, scan, coarsest)
@@ -165,7 +170,7 @@ def test_many_balls_come_back_where_they_were_put(tmp_path_factory, way: str, sc
 
 
 @pytest.mark.parametrize("order", AXIS_ORDERS, ids=str)
-def test_each_of_48_orders_by_name(tmp_path: Path, order) -> None:
+def test_each_of_48_orders_by_name(tmp_path: Path, order: AxisOrder) -> None:
     """None left to chance: each order, oblique, through the rough grid."""
     stored = grid(
         (25, 23, 27), (2.1, 2.9, 1.9), (-100.0, 50.0, 700.0), axis_angle((1, -2, 1), 25.0) @ signed_permutation(order)
@@ -240,7 +245,7 @@ def check_prediction(mask: Path, source: Path, scan: Scan) -> None:
 
 @given(scans(), st.sampled_from(SUFFIXES))
 @settings(max_examples=12)
-def test_the_cascade_marks_the_ball(tmp_path_factory, scan: Scan, suffix: str) -> None:
+def test_the_cascade_marks_the_ball(tmp_path_factory: pytest.TempPathFactory, scan: Scan, suffix: str) -> None:
     """bisc_predict's whole path with a network that knows the answer."""
     mask, source = predict(scan, tmp_path_factory.mktemp("cascade"), suffix)
     check_prediction(mask, source, scan)
@@ -249,7 +254,7 @@ def test_the_cascade_marks_the_ball(tmp_path_factory, scan: Scan, suffix: str) -
 @pytest.mark.long
 @given(scans(), st.sampled_from(SUFFIXES))
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
-def test_the_cascade_marks_many_balls(tmp_path_factory, scan: Scan, suffix: str) -> None:
+def test_the_cascade_marks_many_balls(tmp_path_factory: pytest.TempPathFactory, scan: Scan, suffix: str) -> None:
     """The same on 400 scans."""
     mask, source = predict(scan, tmp_path_factory.mktemp("cascade"), suffix)
     check_prediction(mask, source, scan)
@@ -258,7 +263,7 @@ def test_the_cascade_marks_many_balls(tmp_path_factory, scan: Scan, suffix: str)
 @given(scans(), st.permutations([0, 1, 2]), st.tuples(*[st.booleans()] * 3), st.sampled_from(SUFFIXES))
 @settings(max_examples=20)
 def test_a_mask_equals_itself_in_another_order(
-    tmp_path_factory, scan: Scan, order: list[int], flips: tuple[bool, bool, bool], suffix: str
+    tmp_path_factory: pytest.TempPathFactory, scan: Scan, order: list[int], flips: tuple[bool, bool, bool], suffix: str
 ) -> None:
     """The same mask, its axes permuted and flipped by ITK (which keeps each voxel's place): every score is perfect."""
     folder = tmp_path_factory.mktemp("orders")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,7 +125,9 @@ def test_a_flip_is_another_grid(base: Geometry, axis: int) -> None:
 
 
 @given(st.integers(2, 600), spacings, directions, st.sampled_from([(0, 2, 1), (1, 0, 2), (2, 1, 0), (1, 2, 0)]))
-def test_swapped_axes_are_another_grid(n: int, spacing: Triple, direction: np.ndarray, order: tuple[int, ...]) -> None:
+def test_swapped_axes_are_another_grid(
+    n: int, spacing: Triple, direction: npt.NDArray[Any], order: tuple[int, ...]
+) -> None:
     """A cube stored in another order of axes has the same size, and other voxels."""
     base = grid((n, n, n), spacing, direction=direction)
     columns = [2 - order[2 - j] for j in range(3)]
@@ -147,7 +151,9 @@ def test_the_thickness_of_a_single_slice_tells() -> None:
 KITS = (512, 512, 60)
 
 
-def header_file(path: Path, affine: np.ndarray, sform: int, qform: int, size: tuple[int, int, int] = KITS) -> Path:
+def header_file(
+    path: Path, affine: npt.NDArray[Any], sform: int, qform: int, size: tuple[int, int, int] = KITS
+) -> Path:
     """Zeros of one byte under a header with these codes."""
     image = nib.Nifti1Image(np.zeros(size, np.uint8), affine)
     image.set_qform(affine, qform)
@@ -158,7 +164,7 @@ def header_file(path: Path, affine: np.ndarray, sform: int, qform: int, size: tu
     return path
 
 
-def ras(spacing: tuple[float, float, float], angles_rad: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
+def ras(spacing: tuple[float, float, float], angles_rad: tuple[float, float, float] = (0, 0, 0)) -> npt.NDArray[Any]:
     out = np.eye(4)
     turned = rotation(as_triple(np.rad2deg(angles_rad)))
     out[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ turned @ np.diag(spacing)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ SLICE = 6 * 7
 """Voxels of a stored slice of the grids below."""
 
 
-def read_in_slabs(path: Path, n_bytes: int) -> np.ndarray:
+def read_in_slabs(path: Path, n_bytes: int) -> npt.NDArray[Any]:
     with pytest.MonkeyPatch.context() as patch:
         in_slabs_of(patch, n_bytes)
         return read_image(path).volume.array
@@ -42,8 +44,8 @@ def test_the_same_voxels_whatever_the_slab(
 ) -> None:
     """Formats, types, storage orders; slabs of one slice, of several, of all, and a last one that is shorter."""
     direction = axis_angle((1, 2, 3), 13.0) @ signed_permutation(order)  # type: ignore[arg-type]
-    array = (np.arange(n_slices * SLICE) % 200).reshape(n_slices, 6, 7).astype(dtype)
-    path = write_itk(tmp_path / f"{suffix.count('.')}{suffix}", array, grid(array.shape, direction=direction))
+    array: npt.NDArray[Any] = (np.arange(n_slices * SLICE) % 200).reshape(n_slices, 6, 7).astype(dtype)
+    path = write_itk(tmp_path / f"{suffix.count('.')}{suffix}", array, grid((n_slices, 6, 7), direction=direction))
     whole = read_image(path)
     assert np.array_equal(whole.native.to_stored(whole.volume.array), array)
     assert np.array_equal(read_in_slabs(path, n_bytes), whole.volume.array)

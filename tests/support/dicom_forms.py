@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
@@ -39,7 +41,7 @@ PACKED = (RLELossless, JPEG2000Lossless, JPEGLSLossless, JPEGLosslessSV1, JPEGEx
 PACK = Path(__file__).with_name("dicom_pack.py")
 
 
-def phantom() -> np.ndarray:
+def phantom() -> npt.NDArray[Any]:
     """(z, y, x) HU: air around a body whose value tells slice, row and column."""
     z, y, x = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
     hu = 100 * z + 6 * y + x - 200
@@ -86,7 +88,7 @@ class Form:
     change_frame: Change = lambda group, i: None
     syntax: str = ExplicitVRLittleEndian
     keep: Sequence[int] = tuple(range(SHAPE[0]))
-    voxels: Callable[[], np.ndarray] = phantom
+    voxels: Callable[[], npt.NDArray[Any]] = phantom
     spacing_zyx: tuple[float, float, float] = SPACING_ZYX
 
     def place(self, i: int) -> list[float]:
@@ -94,7 +96,7 @@ class Form:
         rows, columns = (np.asarray(v) for v in self.turn)
         return [float(v) for v in np.asarray(ORIGIN) + self.spacing_zyx[0] * i * np.cross(rows, columns)]
 
-    def stored(self, i: int) -> np.ndarray:
+    def stored(self, i: int) -> npt.NDArray[Any]:
         """Stored values of slice i."""
         return np.asarray(np.rint((self.voxels()[i] - self.intercept(i)) / self.slope(i)), dtype=self.kind)
 
@@ -127,7 +129,7 @@ class Form:
         data.RescaleSlope, data.RescaleIntercept = self.slope(i), self.intercept(i)
         return data
 
-    def _common(self, stored: np.ndarray) -> Dataset:
+    def _common(self, stored: npt.NDArray[Any]) -> Dataset:
         data = Dataset()
         data.SOPClassUID, data.SOPInstanceUID, data.Modality = self.storage, f"{STEM}.9", "CT"
         data.StudyInstanceUID, data.SeriesInstanceUID = f"{STEM}.1", f"{STEM}.2"

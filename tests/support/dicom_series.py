@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
 UID = "1.2.826.0.1.3680043.8.498.77"
@@ -15,9 +17,9 @@ SPACING_XY_MM = (0.8, 0.9)
 
 def write_series(
     folder: Path,
-    slices: np.ndarray,
-    positions_xyz: Sequence[Sequence[float]],
-    turns: Sequence[np.ndarray] | None = None,
+    slices: npt.NDArray[Any],
+    positions_xyz: Sequence[Sequence[float]] | npt.NDArray[Any],
+    turns: Sequence[npt.NDArray[Any]] | None = None,
     spacings_xy_mm: Sequence[tuple[float, float]] | None = None,
     extra: dict[str, str] | None = None,
     decimals: int = 6,

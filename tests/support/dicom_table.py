@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -44,8 +45,8 @@ DOWN = ALL[::-1]
 SHUFFLED = tuple(int(i) for i in np.random.default_rng(5).permutation(N))
 LACKING = tuple(i for i in ALL if i != 4)
 NO_SPACING, NO_PLACE = "no PixelSpacing (0028,0030)", "lacks ImagePositionPatient (0020,0032)"
-UNSIGNED = {"kind": "uint16", "intercept": lambda i: -1024.0}
-ENHANCED = {"storage": EnhancedCTImageStorage, "frames": ALL}
+UNSIGNED: dict[str, Any] = {"kind": "uint16", "intercept": lambda i: -1024.0}
+ENHANCED: dict[str, Any] = {"storage": EnhancedCTImageStorage, "frames": ALL}
 
 
 def on(slices: tuple[int, ...], change: Change) -> Change:

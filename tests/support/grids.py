@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 
@@ -14,28 +16,32 @@ from bisc.core.errors import InputError
 from bisc.core.geometry import AxisOrder, Geometry
 from bisc.planners.fingerprint import CaseFingerprint, Fingerprint, KidneyMeasure
 
-AXIS_ORDERS = [AxisOrder(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)]
+AXIS_ORDERS = [
+    AxisOrder((i, j, k), (a, b, c))
+    for i, j, k in permutations(range(3))
+    for a, b, c in product((False, True), repeat=3)
+]
 """All 48."""
 
 
-def rotation(angles_deg: tuple[float, float, float]) -> np.ndarray:
+def rotation(angles_deg: tuple[float, float, float]) -> npt.NDArray[Any]:
     """Rotation about x, then y, then z."""
     a, b, c = np.deg2rad(angles_deg)
     about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
     about_z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
+    return np.asarray(about_z @ about_y @ about_x)
 
 
-def axis_angle(axis: tuple[float, float, float], angle_deg: float) -> np.ndarray:
+def axis_angle(axis: tuple[float, float, float], angle_deg: float) -> npt.NDArray[Any]:
     """Rotation by `angle_deg` about `axis` (Rodrigues)."""
     x, y, z = np.asarray(axis, float) / np.linalg.norm(axis)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     t = np.deg2rad(angle_deg)
-    return np.eye(3) + np.sin(t) * cross + (1 - np.cos(t)) * cross @ cross
+    return np.asarray(np.eye(3) + np.sin(t) * cross + (1 - np.cos(t)) * cross @ cross)
 
 
-def signed_permutation(order: AxisOrder) -> np.ndarray:
+def signed_permutation(order: AxisOrder) -> npt.NDArray[Any]:
     """Direction of the stored grid that `order` brings to exact LPS: the axes it names, turned where it flips."""
     matrix = np.zeros((3, 3))
     for canonical, stored in enumerate(order.axes):
@@ -47,22 +53,22 @@ def grid(
     shape_zyx: tuple[int, int, int] = (5, 6, 7),
     spacing_mm_zyx: tuple[float, float, float] = (3.0, 0.8, 0.7),
     origin_mm_xyz: tuple[float, float, float] = (-12.5, 30.25, 411.0),
-    direction: np.ndarray | None = None,
+    direction: npt.NDArray[Any] | None = None,
 ) -> Geometry:
     """An odd-sized, anisotropic grid, LPS unless a direction matrix is given."""
     matrix = np.eye(3) if direction is None else direction
     return Geometry(shape_zyx, spacing_mm_zyx, origin_mm_xyz, tuple(float(v) for v in matrix.ravel()))
 
 
-def ball(geometry: Geometry, centre_mm_zyx: tuple[float, float, float], radius_mm: float) -> np.ndarray:
+def ball(geometry: Geometry, centre_mm_zyx: tuple[float, float, float], radius_mm: float) -> npt.NDArray[Any]:
     """Voxels whose centres lie within `radius_mm` of a point; mm count from the centre of voxel (0, 0, 0)."""
     z, y, x = (np.arange(n) * s for n, s in zip(geometry.shape_zyx, geometry.spacing_mm_zyx, strict=True))
     cz, cy, cx = centre_mm_zyx
     squares = (z - cz)[:, None, None] ** 2 + (y - cy)[None, :, None] ** 2 + (x - cx)[None, None, :] ** 2
-    return squares <= radius_mm**2
+    return np.asarray(squares <= radius_mm**2)
 
 
-def itk_image(array: np.ndarray, geometry: Geometry | None = None, vector: bool = False) -> sitk.Image:
+def itk_image(array: npt.NDArray[Any], geometry: Geometry | None = None, vector: bool = False) -> sitk.Image:
     """An ITK image by ITK's own calls."""
     image = sitk.GetImageFromArray(array, isVector=vector)
     if geometry is not None:
@@ -72,7 +78,7 @@ def itk_image(array: np.ndarray, geometry: Geometry | None = None, vector: bool 
     return image
 
 
-def write_itk(path: Path, array: np.ndarray, geometry: Geometry | None = None, vector: bool = False) -> Path:
+def write_itk(path: Path, array: npt.NDArray[Any], geometry: Geometry | None = None, vector: bool = False) -> Path:
     """A file by ITK's own calls."""
     sitk.WriteImage(itk_image(array, geometry, vector), str(path))
     return path
