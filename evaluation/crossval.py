@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -37,21 +37,27 @@ class RunFacts(msgspec.Struct, frozen=True):
     loss: Word
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Run:
-    """One validated training run of the fine stage."""
+    """One validated training run of the fine stage, and what its run.json says of it."""
 
     folder: Path
-    facts: RunFacts
+    fold: int
+    loss: str
 
-    @property
-    def report_path(self) -> Path:
-        """The report of its validation cases."""
-        return self.folder / REPORT
+    @classmethod
+    def at(cls, folder: Path) -> Run:
+        """Raises InputError if run.json cannot be used."""
+        path = folder / "run.json"
+        try:
+            facts = msgspec.json.decode(read_document(path, "run.json", TRAIN_AGAIN), type=RunFacts)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InputError(path, str(error), 'keys "fold" and "loss"', TRAIN_AGAIN) from error
+        return cls(folder, facts.fold, facts.loss)
 
-    def decision_path(self, decision: str) -> Path:
-        """The report under one of `bisc.core.choices.DECISIONS`."""
-        return self.folder / "validation" / f"report_{decision}.csv"
+    def report(self, decision: str = "") -> Path:
+        """The report of its validation cases, under one of `bisc.core.choices.DECISIONS` where one is named."""
+        return self.folder / (REPORT.replace(".csv", f"_{decision}.csv") if decision else REPORT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +90,11 @@ def evaluate_cross_validation(results_folder: Path) -> CrossValidation:
         InputError: If no fold has a report, or a report or run.json is unusable.
     """
     fine = results_folder / "fine"
-    current = [Run(folder, _facts(folder)) for folder in _validated(fine.glob("fold_*"))]
+    current = [Run.at(folder) for folder in _validated(fine.glob("fold_*"))]
     if not current:
         raise InputError(fine, "no fold with validation/report.csv", "at least one", TRAIN)
     previous, left_out = _usable(_validated(fine.glob("previous/*")))
-    report = _merged({run.facts.fold: run.report_path for run in current})
+    report = _merged(current)
     losses, title = _compare_losses(current, previous)
     notes = (*_notes(fine, current, report), *left_out)
     return CrossValidation(report, losses, title, _compare_decisions(current), notes)
@@ -117,18 +123,10 @@ def _usable(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     runs, notes = [], []
     for folder in folders:
         try:
-            runs.append(Run(folder, _facts(folder)))
+            runs.append(Run.at(folder))
         except InputError as error:
             notes.append(f"left out of the comparison: {error}")
     return runs, notes
-
-
-def _facts(folder: Path) -> RunFacts:
-    path = folder / "run.json"
-    try:
-        return msgspec.json.decode(read_document(path, "run.json", TRAIN_AGAIN), type=RunFacts)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(path, str(error), 'keys "fold" and "loss"', TRAIN_AGAIN) from error
 
 
 def _compare_losses(current: Sequence[Run], previous: Sequence[Run]) -> tuple[pd.DataFrame | None, str]:
@@ -137,36 +135,33 @@ def _compare_losses(current: Sequence[Run], previous: Sequence[Run]) -> tuple[pd
     Of several runs with one loss and fold a current one wins, then the newest.
     """
     chosen: dict[str, dict[int, Run]] = {}
-    for run in [*sorted(previous, key=_time), *current]:
-        chosen.setdefault(run.facts.loss, {})[run.facts.fold] = run
-    if len(chosen) < 2:
-        return None, ""
+    for run in [*sorted(previous, key=lambda run: run.report().stat().st_mtime), *current]:
+        chosen.setdefault(run.loss, {})[run.fold] = run
     folds = sorted(set.intersection(*(set(runs) for runs in chosen.values())))
-    if not folds:
+    if len(chosen) < 2 or not folds:
         return None, ""
-    reports = {loss: _merged({fold: runs[fold].report_path for fold in folds}) for loss, runs in chosen.items()}
+    reports = {loss: _merged([runs[fold] for fold in folds]) for loss, runs in chosen.items()}
     cases = {frozenset(report["case"]) for report in reports.values()}
     n = str(len(next(iter(cases)))) if len(cases) == 1 else "not the same for each loss"
     listing = ", ".join(str(fold) for fold in folds)
-    title = f"Table 1. The dice coefficient of kidney and renal tumors; folds: {listing}; cases: {n}."
-    return table1(reports), title
+    return table1(reports), f"Table 1. The dice coefficient of kidney and renal tumors; folds: {listing}; cases: {n}."
 
 
 def _compare_decisions(runs: Sequence[Run]) -> pd.DataFrame | None:
     """Dice under each decision rule, or None where a fold lacks one of the reports."""
-    if not all(run.decision_path(decision).is_file() for run in runs for decision in DECISIONS):
+    if not all(run.report(decision).is_file() for run in runs for decision in DECISIONS):
         return None
     rows: list[dict[str, str | int]] = []
     for decision in DECISIONS:
-        report = _merged({run.facts.fold: run.decision_path(decision) for run in runs})
+        report = _merged(runs, decision)
         dice = {f"{name}(std)": mean_and_std(report, name) for name in ("dice_kidney", "dice_tumor", "dice_composite")}
         rows.append({"decision": decision, **dice, "n": len(report)})
-    table: pd.DataFrame = pd.DataFrame(rows)
-    return table
+    return pd.DataFrame(rows)
 
 
-def _merged(paths: Mapping[int, Path]) -> pd.DataFrame:
-    return merge_reports([(fold, read_report(paths[fold])) for fold in sorted(paths)])
+def _merged(runs: Iterable[Run], decision: str = "") -> pd.DataFrame:
+    by_fold = {run.fold: run for run in runs}
+    return merge_reports([(fold, read_report(by_fold[fold].report(decision))) for fold in sorted(by_fold)])
 
 
 def _notes(fine: Path, current: Sequence[Run], report: pd.DataFrame) -> tuple[str, ...]:
@@ -174,14 +169,10 @@ def _notes(fine: Path, current: Sequence[Run], report: pd.DataFrame) -> tuple[st
     open_folds = sorted(p.name for p in fine.glob("fold_*") if p.is_dir() and not (p / REPORT).is_file())
     if open_folds:
         notes.append(f"not validated yet and left out: {', '.join(open_folds)}")
-    losses = sorted({run.facts.loss for run in current})
+    losses = sorted({run.loss for run in current})
     if len(losses) > 1:
         notes.append(f"the folds differ in their loss ({', '.join(losses)}): the overall report mixes them")
     twice = sorted(set(report.loc[report["case"].duplicated(), "case"]))
     if twice:
         notes.append(f"{len(twice)} cases are in several folds ({', '.join(twice[:3])}): were the splits changed?")
     return tuple(notes)
-
-
-def _time(run: Run) -> float:
-    return run.report_path.stat().st_mtime

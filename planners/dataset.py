@@ -9,9 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from bisc.core.errors import BiscError
+from bisc.core.errors import BiscError, InputError
 from bisc.imageio.dataset import RawCase
-from bisc.planners.duplicates import split_duplicates
 from bisc.planners.examine import Examined, examine_case, header_faults
 from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerprint
 from bisc.planners.plan import Plan
@@ -106,6 +105,31 @@ def measure_job(job: MeasureJob) -> Examined:
         record = MeasuredCase(stamp=job.case.stamp(), fingerprint=examined.fingerprint, notes=examined.notes)
         save_json(job.record, record)
     return examined
+
+
+def split_duplicates(
+    found: Sequence[CaseFingerprint], cases: Sequence[RawCase]
+) -> tuple[list[CaseFingerprint], list[tuple[str, InputError]]]:
+    """The cases without those that measure the same as an earlier one, and a fault for each of these.
+
+    Two measurements agree in the grid, every kidney's volume and extent, the tumour's volume and a thousand quantiles
+    of HU only where image and label map do, whatever format they are stored in. Cases without kidney or tumour hold
+    too little to tell.
+    """
+    paths = {case.name: case.image or case.labels for case in cases}
+    first: dict[str, str] = {}
+    kept: list[CaseFingerprint] = []
+    faults: list[tuple[str, InputError]] = []
+    for case in found:
+        key = repr(msgspec.structs.replace(case, name=""))
+        original = first.setdefault(key, case.name) if case.n_components else case.name
+        if original == case.name:
+            kept.append(case)
+        else:
+            expected = "every patient once, else one is trained and validated on alike"
+            same = InputError(paths[case.name], f"is the same scan as {original}", expected, "remove one of them")
+            faults.append((case.name, same))
+    return kept, faults
 
 
 def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float, label_note: str = LABEL_NOTE) -> Plan:

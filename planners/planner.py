@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from bisc.core.errors import InputError, one_line
+<<<<<<< HEAD
 from bisc.core.geometry import IntTriple
 from bisc.core.labels import MIN_KIDNEY_ML
 from bisc.core.limits import MULTIPLE
@@ -18,6 +20,14 @@ from bisc.planners.rois import roi_sides
 from bisc.planners.spacing import target_spacing
 from bisc.preprocessing.kidneys import RoiRule, next_multiple
 from bisc.preprocessing.resample import Intensity
+=======
+from bisc.core.geometry import IntTriple, Triple, as_triple
+from bisc.planners.fingerprint import Fingerprint
+from bisc.planners.memory import Sizes, largest_that_fits, norm_for
+from bisc.planners.plan import PLAN_SCHEMA_VERSION, Plan, StagePlan
+from bisc.preprocessing.kidneys import MULTIPLE_PX, RoiRule, next_multiple
+from bisc.preprocessing.resample import Intensity
+>>>>>>> refs/heads/pipeline
 
 DEFAULT_MEMORY_GB: Final = 12.0
 """The paper's card."""
@@ -25,6 +35,7 @@ ROUGH_IN_PLANE_PX: Final = 128
 ROUGH_MIN_DEPTH: Final = 32
 ROUGH_MAX_DEPTH: Final = 64
 FINE_MIN_PATCH: Final = (32, 96, 96)
+SIDE_PERCENTILES: Final = (95.0, 97.5)
 CLIP_PERCENTILES: Final = (0.5, 99.5)
 ROI_MARGIN_MM: Final = 6.0
 """One and a half rough voxels of a 500 mm field of view: what a rough border may be off."""
@@ -89,6 +100,30 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
         label_note=label_note,
         reasons=reasons,
     )
+
+
+def target_spacing(spacings_mm_zyx: Sequence[Triple]) -> Triple:
+    """Median per axis, in mm; on KiTS19 3 x 0.78125 x 0.78125 (the paper: 3 x 0.781625 x 0.781625).
+
+    Raises:
+        ValueError: Without any spacing.
+    """
+    if not spacings_mm_zyx:
+        raise ValueError("no case to take a spacing from")
+    return as_triple(np.median(np.asarray(spacings_mm_zyx, dtype=float), axis=0).round(6))
+
+
+def roi_sides(extents_mm_yx: Sequence[tuple[float, float]], spacing_mm_zyx: Triple) -> list[int]:
+    """In-plane ROI sides in pixels: the 95th and 97.5th percentile of the kidneys' larger in-plane extent, each
+    rounded up to a multiple of 16. On KiTS19 160 and 192, the paper's constants.
+
+    Raises:
+        ValueError: Without any kidney.
+    """
+    if not extents_mm_yx:
+        raise ValueError("no kidney of plausible size to take ROI sides from")
+    larger_px = [max(y / spacing_mm_zyx[1], x / spacing_mm_zyx[2]) for y, x in extents_mm_yx]
+    return sorted({next_multiple(float(np.percentile(larger_px, p))) for p in SIDE_PERCENTILES})
 
 
 def explain(plan: Plan) -> str:

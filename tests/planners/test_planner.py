@@ -14,9 +14,7 @@ from bisc.core.volume import Volume
 from bisc.network import SCUNet, count_parameters
 from bisc.planners.fingerprint import measure_labels
 from bisc.planners.memory import largest_that_fits, n_parameters, norm_for, training_gb
-from bisc.planners.planner import CT_DEFAULT, explain, make_plan
-from bisc.planners.rois import roi_sides
-from bisc.planners.spacing import target_spacing
+from bisc.planners.planner import CT_DEFAULT, explain, make_plan, roi_sides, target_spacing
 from tests.support.grids import ball, grid, hand_case, hand_fingerprint
 
 
