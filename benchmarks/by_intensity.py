@@ -22,7 +22,7 @@ AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU = -1000, -100, 150, 250
 INTENSITY: Final = Intensity(clip_low_hu=-200.0, clip_high_hu=400.0, mean_hu=0.0, std_hu=100.0)
 ROOM: Final = 0.25
 """What is kept below a threshold, in normalised HU: features are small where classes meet, so that labels in bf16 are
-float32's as often as a trained network's are (docs/method.md)."""
+float32's as often as a trained network's are (docs/lab/method.md)."""
 STEEPNESS: Final = 32.0
 
 

@@ -5,7 +5,7 @@
 Single fold, full width (32 base features), default settings of both, but nnU-Net without its mirroring (with it: eight
 times as long). Our network's weights are set by hand, nnU-Net's are random: neither's speed depends on them, and our
 cascade finds both kidneys of the simulated patient, as a trained one would. nnU-Net computes in float32 on a CPU, ours
-by default in bf16 where the CPU has it; what nnU-Net would gain from bf16 stands in docs/performance.md.
+by default in bf16 where the CPU has it; what nnU-Net would gain from bf16 stands in docs/lab/performance.md.
 """
 
 from __future__ import annotations

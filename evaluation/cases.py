@@ -33,7 +33,7 @@ class CaseScores:
 
     `kidney` is the organ with its tumour, label > 0, as KiTS19 scores it, in every column except
     `dice_kidney_only`, which is label 1 alone. What each measure gives for empty masks stands in
-    `docs/evaluation.md`.
+    `docs/reference/evaluation.md`.
 
     Attributes:
         status: `ok`; `missing`: no prediction; `failed`: it cannot be used. The last two get the worst

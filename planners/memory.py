@@ -16,7 +16,7 @@ BYTES_PER_VOXEL_FEATURE: Final = 95.0
 BYTES_PER_VOXEL: Final = 290.0
 BYTES_PER_PARAMETER: Final = 43.0
 FIXED_GB: Final = 0.41
-"""Fitted to peak resident memory of float32 training steps at f = 8, 16, 32 (docs/method.md, tests/test_memory.py).
+"""Fitted to peak resident memory of float32 training steps at f = 8, 16, 32 (docs/lab/method.md, tests/test_memory.py).
 Weight, gradient and Adam's two moments make 16 bytes a parameter; the kernels' scratch makes the rest."""
 MAX_BATCH: Final = 8
 MAX_FEATURES: Final = 32
@@ -75,7 +75,7 @@ def largest_that_fits(
 
 
 def norm_for(batch_size: int) -> Norm:
-    """Batch norm where the batch can carry it (it folds at inference), instance norm below (docs/method.md)."""
+    """Batch norm where the batch can carry it (it folds at inference), instance norm below (docs/lab/method.md)."""
     return "batch" if batch_size >= BATCH_NORM_MIN_BATCH else "instance"
 
 

@@ -9,25 +9,14 @@ from typing import Final
 import numpy as np
 
 from bisc.core.errors import InputError, one_line
-<<<<<<< HEAD
-from bisc.core.geometry import IntTriple
+from bisc.core.geometry import IntTriple, Triple, as_triple
 from bisc.core.labels import MIN_KIDNEY_ML
 from bisc.core.limits import MULTIPLE
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.memory import Sizes, largest_that_fits, norm_for
 from bisc.planners.plan import PLAN_SCHEMA_VERSION, Plan, StagePlan
-from bisc.planners.rois import roi_sides
-from bisc.planners.spacing import target_spacing
 from bisc.preprocessing.kidneys import RoiRule, next_multiple
 from bisc.preprocessing.resample import Intensity
-=======
-from bisc.core.geometry import IntTriple, Triple, as_triple
-from bisc.planners.fingerprint import Fingerprint
-from bisc.planners.memory import Sizes, largest_that_fits, norm_for
-from bisc.planners.plan import PLAN_SCHEMA_VERSION, Plan, StagePlan
-from bisc.preprocessing.kidneys import MULTIPLE_PX, RoiRule, next_multiple
-from bisc.preprocessing.resample import Intensity
->>>>>>> refs/heads/pipeline
 
 DEFAULT_MEMORY_GB: Final = 12.0
 """The paper's card."""

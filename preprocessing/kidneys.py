@@ -2,7 +2,7 @@
 
 Past the paper's rule (two largest regions, 160 or 192 pixels): a component must be plausible in size to be a kidney,
 parts of one kidney get one ROI (`bisc.preprocessing.parts`), a kidney that the mask cuts through is expected to go on,
-and one larger than 192 gets the next multiple of 16. docs/anatomy.md has what that saves on real anatomy.
+and one larger than 192 gets the next multiple of 16. docs/explanation/anatomy.md has what that saves on real anatomy.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ worst patients, so that such a mask is still made, and doubted (`predictor.MAX_K
 
 MOST_ROI_ML: Final = 30_000.0
 """Of all ROIs together, as far as they lie within the scan. The 167 maps need 5 litres on average and 11 at most, 16
-when they are degraded as a rough stage might (docs/anatomy.md), 23 with the largest pair fused to one; polycystic
+when they are degraded as a rough stage might (docs/explanation/anatomy.md), 23 with the largest pair fused to one; polycystic
 kidneys of 4 litres each need 28. 28 litres took three times a sound case's CPU time and 2 GB."""
 
 MEND: Final = (

@@ -3,7 +3,7 @@
 A rough mask tears a kidney in two where slices are missing, severs a tumour from it, joins two kidneys by a thread, and
 finds regions that are none. Here parts are told apart by the side of the body they lie on, and joined where they lie as
 the parts of one kidney do. Nothing is thrown away, so nothing can be lost. Every length is in mm; figures behind the
-constants stand in docs/anatomy.md.
+constants stand in docs/explanation/anatomy.md.
 """
 
 from __future__ import annotations

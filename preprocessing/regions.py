@@ -2,7 +2,7 @@
 
 The image is a memory-mapped .npy of a byte a voxel: of all forms the quickest to cut from, and shared between loader
 processes. Of the targets, nearly all background, the box around what is marked is kept, packed by LZ4 and unpacked
-for each patch that meets it (docs/performance.md has the forms that were measured).
+for each patch that meets it (docs/lab/performance.md has the forms that were measured).
 """
 
 from __future__ import annotations

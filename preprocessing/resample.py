@@ -233,7 +233,7 @@ def _to_itk(volume: Volume) -> sitk.Image:
 
 HIGHEST_LEVEL: Final = 255
 """The caches keep a byte a voxel: 256 levels between the clips, which on KiTS19 lie 1.5 HU apart. Rounding to them adds
-0.4 HU to noise of ten and more (docs/performance.md)."""
+0.4 HU to noise of ten and more (docs/lab/performance.md)."""
 
 
 class Intensity(Document, frozen=True):

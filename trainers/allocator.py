@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
     """Take memory from the heap alone and never give it back; returns whether the C library took the setting.
 
     By default blocks of some megabytes go back to the system when a tensor is freed, and come back as pages that must
-    be cleared: about 8 % of a training step on two cores (docs/method.md).
+    be cleared: about 8 % of a training step on two cores (docs/lab/method.md).
     """
     if not sys.platform.startswith("linux"):
         return False

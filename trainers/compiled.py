@@ -1,7 +1,7 @@
 """The network compiled for training on CUDA, where a run is long enough to win back what compiling takes.
 
 Half a minute of compiling takes a quarter (batch norm) to two fifths (instance norm) off every step
-(docs/performance.md). On a CPU nothing is gained.
+(docs/lab/performance.md). On a CPU nothing is gained.
 """
 
 from __future__ import annotations

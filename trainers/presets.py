@@ -41,7 +41,7 @@ class Preset(Document, frozen=True):
 
 
 DEFAULT_THRESHOLD: Final = 0.0
-"""T of equation 1: every voxel counts (docs/losses.md)."""
+"""T of equation 1: every voxel counts (docs/lab/losses.md)."""
 
 PAPER: Final = StageBudget(loss="balanced_ce", optimizer="adam", learning_rate=1e-4, epochs=20, iterations=4000)
 BRIEF: Final = StageBudget(

@@ -11,7 +11,7 @@ PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
 Decision = Literal["argmax", "calibrated"]
 DECISIONS: Final[tuple[Decision, ...]] = get_args(Decision)
 DEFAULT_DECISION: Final[Decision] = "calibrated"
-"""Gave the better composite Dice in the runs so far (docs/losses.md, docs/demo.md)."""
+"""Gave the better composite Dice in the runs so far (docs/lab/losses.md, docs/lab/demo.md)."""
 
 Stage = Literal["rough", "fine"]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)

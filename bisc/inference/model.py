@@ -226,7 +226,7 @@ def _stage(
     files: _Folder | _Zip, stage: Stage, folds: Sequence[int] | None, device: Device, plan: Plan
 ) -> tuple[FoldNetwork, ...]:
     """The rough stage is in float32: a voxel more or less at a kidney's end moves its ROI, and the fine stage then sees
-    other voxels; in half precision one mask agreed with float32's at a Dice of 0.986 (docs/method.md)."""
+    other voxels; in half precision one mask agreed with float32's at a Dice of 0.986 (docs/lab/method.md)."""
     own = device.in_float32() if stage == "rough" else device
     return tuple(
         _network(files.checkpoint(member), fold, f"{files.root / member}", own, plan)
@@ -267,7 +267,7 @@ def _window(settings: NetworkSettings) -> IntTriple | None:
     """The training patch slides over a volume, but for a fine network with batch norm, which sees an ROI whole.
 
     Instance norm takes its statistics from what it sees: over a whole ROI they are not those of a patch, and kidney
-    Dice fell from 0.91 to 0.78 (docs/method.md). Batch norm's are frozen. The rough stage's windows span the image in
+    Dice fell from 0.91 to 0.78 (docs/lab/method.md). Batch norm's are frozen. The rough stage's windows span the image in
     plane and bound the memory of a long scan.
     """
     return None if settings.stage == "fine" and settings.norm == "batch" else settings.patch_size_zyx

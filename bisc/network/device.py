@@ -53,7 +53,7 @@ class Device:
         """This device in a precision that trains patches of this size rightly.
 
         On a CPU the bf16 weight gradient of a 3x3x3 convolution is garbage, NaN or worse, where its input is exactly
-        two slices deep (measured, docs/method.md): the bottom group of a patch of 16 slices.
+        two slices deep (measured, docs/lab/method.md): the bottom group of a patch of 16 slices.
         """
         depths = {patch_size_zyx[0] // 2**level for level in range(N_LEVELS)}
         if self.kind == "cpu" and self.precision == "bf16" and BROKEN_BF16_DEPTH in depths:
@@ -77,7 +77,7 @@ class Device:
 
     def put_network(self, network: Network) -> Network:
         """A network on the device, in the memory format in which it is quickest there: channels last, but for a
-        network without batch norm on CUDA, whose group norms copy such tensors to and fro (docs/performance.md)."""
+        network without batch norm on CUDA, whose group norms copy such tensors to and fro (docs/lab/performance.md)."""
         plain = self.kind == "cuda" and not any(isinstance(m, nn.BatchNorm3d) for m in network.modules())
         layout = torch.contiguous_format if plain else torch.channels_last_3d
         return network.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]

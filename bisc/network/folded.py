@@ -3,7 +3,7 @@
 What is computed is what `SCUNet.forward_region` computes, to rounding. Folding: a convolution w followed by batch norm
 with running mean m, variance v, weight g and bias b is the convolution w g / sqrt(v + eps) with bias b - m g / sqrt(v +
 eps). A decoder group's first convolution reads its two inputs one after the other and adds up, so that the
-concatenation is never made. On a CPU oneDNN's convolutions also do the ReLU and the sum (docs/performance.md).
+concatenation is never made. On a CPU oneDNN's convolutions also do the ReLU and the sum (docs/lab/performance.md).
 
 In half precision the two ends are as exact as float32 (`ExactConv3d` says why). The first convolution: image x and
 weights w are sums of a high and a low half, and x w = x_high w_high + x_low w_high + x_high w_low but for products of

@@ -4,7 +4,7 @@ Eight bits (bf16) round each weight by up to 0.4 %. Rounded one by one, a filter
 answer to an even stretch of an image, which is its sum times the grey value, is off by about five of them. Here each
 tap's error is carried to the next tap, as error diffusion carries a pixel's to the next pixel (Floyd and Steinberg
 1976): the sum is right to one tap's rounding, and what is left is a difference between neighbours, to which only a
-sharp edge answers. It costs nothing at prediction (docs/method.md has what it gains).
+sharp edge answers. It costs nothing at prediction (docs/lab/method.md has what it gains).
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class SCUNet(nn.Module):
     """
 
     bytes_per_voxel_feature = 22.0
-    """Memory of a pass in float32 per voxel and base feature, fitted to peaks at f = 8 to 32 (docs/performance.md)."""
+    """Memory of a pass in float32 per voxel and base feature, fitted to peaks at f = 8 to 32 (docs/lab/performance.md)."""
 
     def __init__(self, base_features: int = 32, norm: Norm = "instance") -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def _norm(norm: Norm, features: int) -> nn.Module:
 
 
 def _kaiming(module: nn.Module) -> None:
-    """Kaiming start; PyTorch's own default learnt nothing in 350 steps at batch 2 (docs/method.md)."""
+    """Kaiming start; PyTorch's own default learnt nothing in 350 steps at batch 2 (docs/lab/method.md)."""
     if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
@@ -158,7 +158,7 @@ class ExactConv3d(nn.Conv3d):
     """A convolution that computes in float32 in eval mode, inside autocast too.
 
     The first one, whose input has an offset and eight bits already, and the classifier, whose logits are compared: with
-    these two exact, labels in bf16 differ from float32's half as often or less, at little cost (docs/method.md).
+    these two exact, labels in bf16 differ from float32's half as often or less, at little cost (docs/lab/method.md).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class InstanceNorm(nn.Module):
     """y = (x - mean) / sqrt(var + 1e-5) * weight + bias, mean and var of each case's channel (Ulyanov et al. 2016).
 
     torch's InstanceNorm3d copies channels-last tensors to another layout and back. Its group norm does not, forward,
-    but takes its time backward: hence a backward of our own (docs/method.md has the timings).
+    but takes its time backward: hence a backward of our own (docs/lab/method.md has the timings).
 
     Args:
         features: Channels.

@@ -37,7 +37,7 @@ MM = Geometry((120, 300, 500), (3.0, 1.0, 1.0))
 QUICK = ("case_00005", "case_00061")
 """A kidney fused on one side, and the volume with the fewest slices."""
 MOST_FAILED = {"missing band": 3, "band, spleen, vertebra": 9, "severed, band, noise": 4}
-"""Kidneys of 331 lost or cut (docs/anatomy.md); by every other degradation none."""
+"""Kidneys of 331 lost or cut (docs/explanation/anatomy.md); by every other degradation none."""
 QUICK_DEGRADATIONS = {CLEAN, "missing band", "tumour severed", "kidneys touching", "horseshoe"}
 
 

@@ -221,7 +221,7 @@ def check_volumes(scores: CaseScores, reference: Labels, prediction: Labels, spa
 
 
 def lesions(reference: Mask, prediction: Mask, spacing: Triple) -> LesionCounts:
-    """docs/evaluation.md's four rules again, with scikit-image's components, sets and k-d trees."""
+    """docs/reference/evaluation.md's four rules again, with scikit-image's components, sets and k-d trees."""
     ml = float(np.prod(spacing)) / 1000.0
     tumours = [t for t in parts(reference) if len(t) * ml >= MIN_TUMOR_ML]
     pieces = parts(prediction)

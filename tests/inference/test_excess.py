@@ -91,7 +91,7 @@ def test_what_patients_have_is_none_of_it(ml: float) -> None:
     ],
 )
 def test_what_patients_need_is_none_of_it(rois_ml: list[float]) -> None:
-    """Measured on real anatomy at 0.78 x 0.78 x 3 mm (1.83 mm3), docs/anatomy.md."""
+    """Measured on real anatomy at 0.78 x 0.78 x 3 mm (1.83 mm3), docs/explanation/anatomy.md."""
     assert excess_of_rois(rois_ml) == ""
 
 

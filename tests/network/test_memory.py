@@ -33,7 +33,7 @@ print(int(status["VmHWM"].split()[0]) / 2**20)  # not ru_maxrss: that begins wit
 """
 MOST, LEAST = 1.25, 0.6
 """Measured over estimated. Too low an estimate ends a training for want of memory, too high a one wastes some: and
-kernels differ (0.68 GB on a CPU with AVX2, 0.51 with AVX-512 for the smallest step here; docs/method.md)."""
+kernels differ (0.68 GB on a CPU with AVX2, 0.51 with AVX-512 for the smallest step here; docs/lab/method.md)."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/status is Linux's")
