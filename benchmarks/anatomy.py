@@ -158,7 +158,7 @@ def rough_map(volume: Volume) -> RoughMap:
     assert around is not None  # the box itself lies inside
     part = volume.cropped(around)
     shares = [
-        resample(part.with_array(mask * np.int16(FULL)), grid, fill=0.0).array / np.float32(FULL)
+        (resample(part.with_array(mask * np.int16(FULL)), grid, fill=0.0).array / FULL).astype(np.float32)
         for mask in (part.array > 0, part.array == TUMOR)
     ]
     return RoughMap(shares[0], shares[1], grid)

@@ -236,7 +236,7 @@ worst patients, so that such a mask is still made, and doubted (`predictor.MAX_K
 
 MOST_ROI_ML: Final = 30_000.0
 """Of all ROIs together, as far as they lie within the scan. The 167 maps need 5 litres on average and 11 at most, 16
-when they are degraded as a rough stage might (docs/explanation/anatomy.md), 23 with the largest pair fused to one; polycystic
+when degraded as a rough stage might (docs/explanation/anatomy.md), 23 with the largest pair fused to one; polycystic
 kidneys of 4 litres each need 28. 28 litres took three times a sound case's CPU time and 2 GB."""
 
 MEND: Final = (

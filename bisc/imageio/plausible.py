@@ -1,8 +1,9 @@
 """Grids and intensities that no CT has, whatever its format: headers that promise too much, axes that do not meet at
 right angles, mistaken units, and voxels that are no Hounsfield units (HU).
 
-Only what cannot be right is refused. The limits lie far from all that was measured (docs/reference/hostile_input.md): a CT
-cropped to the body, padded, without contrast medium, or of another part of the body passes.
+Only what cannot be right is refused. The limits lie far from all that was measured
+(docs/reference/hostile_input.md): a CT cropped to the body, padded, without contrast medium, or of
+another part of the body passes.
 """
 
 from __future__ import annotations

@@ -267,7 +267,7 @@ def _window(settings: NetworkSettings) -> IntTriple | None:
     """The training patch slides over a volume, but for a fine network with batch norm, which sees an ROI whole.
 
     Instance norm takes its statistics from what it sees: over a whole ROI they are not those of a patch, and kidney
-    Dice fell from 0.91 to 0.78 (docs/lab/method.md). Batch norm's are frozen. The rough stage's windows span the image in
-    plane and bound the memory of a long scan.
+    Dice fell from 0.91 to 0.78 (docs/lab/method.md). Batch norm's are frozen. The rough stage's windows span the image
+    in plane and bound the memory of a long scan.
     """
     return None if settings.stage == "fine" and settings.norm == "batch" else settings.patch_size_zyx

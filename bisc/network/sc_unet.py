@@ -40,7 +40,7 @@ class SCUNet(nn.Module):
     """
 
     bytes_per_voxel_feature = 22.0
-    """Memory of a pass in float32 per voxel and base feature, fitted to peaks at f = 8 to 32 (docs/lab/performance.md)."""
+    """Memory of a pass in float32 per voxel and base feature, fitted to peaks (docs/lab/performance.md)."""
 
     def __init__(self, base_features: int = 32, norm: Norm = "instance") -> None:
         super().__init__()

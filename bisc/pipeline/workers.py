@@ -14,7 +14,7 @@ from bisc.system.memory import GIB, free_gb
 PROCESS_GB: Final = 0.4
 """A worker that has imported everything and read nothing."""
 BYTES_PER_VOXEL: Final = 5.0
-"""An image (int16), its label map and the copies made of them; 3.9 measured at 1059 slices (docs/lab/reliability.md)."""
+"""An image (int16), its label map and the copies made of them; 3.9 at 1059 slices (docs/lab/reliability.md)."""
 
 
 def workers_that_fit(images: Iterable[Path], n_workers: int, tell: Callable[[str], object]) -> int:

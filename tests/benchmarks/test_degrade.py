@@ -65,7 +65,7 @@ def test_pure_and_seeded(name: str) -> None:
     assert np.array_equal(rough.tumor, tumor)
     assert np.array_equal(first.organ, again.organ)
     assert np.array_equal(first.tumor, again.tumor)
-    softmax = first.result().probabilities
+    softmax = first.result().array
     assert softmax.dtype == np.float32
     assert softmax.min() >= 0
     assert np.allclose(softmax.sum(axis=0), 1.0, atol=1e-6)

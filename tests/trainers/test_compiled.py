@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bisc.core.limits import Norm
 from bisc.network import Branches, SCUNet
 from bisc.network.device import Device
-from bisc.network.sc_unet import Norm
 from bisc.trainers.compiled import LEAST_STEPS, compiled_where_it_pays, tried
 from tests.support.noticed import noticed
 
