@@ -16,17 +16,7 @@ from bisc.core.geometry import Geometry, as_int_triple
 from bisc.core.volume import Box, Volume
 from bisc.imageio import read_labels, write_image
 from bisc.imageio.inputs import InputCase
-from bisc.inference.cascade import (
-    NO_OFFSETS,
-    CascadeResult,
-    NativeRoi,
-    _average_overlaps,
-    _inside,
-    labels_of_rois,
-    run_cascade,
-    run_rough,
-    upsample_labels,
-)
+from bisc.inference.cascade import NO_OFFSETS, CascadeResult, NativeRoi, _average_overlaps, _inside, labels_of_rois, run_cascade, run_rough, upsample_labels
 from bisc.pipeline.predict import PredictOptions, predict_case
 from tests.support.stub_model import OBLIQUE, PLAN, STEEPNESS, ByIntensity, dice, kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread
