@@ -9,6 +9,7 @@ from pathlib import Path
 from bisc.core.errors import InputError
 from bisc.imageio import IMAGE_SUFFIXES, image_suffix
 from bisc.imageio.dataset import KITS_NAME
+from bisc.imageio.inputs import ROW_LIST
 from bisc.imageio.label_map import meaning_of_dataset
 from bisc.imageio.label_names import LabelMeaning
 from bisc.imageio.layouts import (
@@ -30,7 +31,6 @@ OUTPUT_SUFFIXES = (".csv", ".npz", ".pkl", ".png", ".html")
 OUTPUT_FOLDERS = ("rough", "figures")
 """What prediction and evaluation leave beside masks, here and in nnU-Net."""
 
-LIST_NAME = "predictions.csv"
 SKIPPED = "skipped"
 """The status in it of an input that was not taken for a case."""
 
@@ -99,7 +99,7 @@ def find_pairs(
     passed_over: list[Path] = []
     references = _find(reference, REFERENCE_NAMES, passed_over)
     predictions = _find(prediction, PREDICTION_NAMES, passed_over)
-    named = read_case_list(prediction / LIST_NAME) if prediction.is_dir() else ()
+    named = read_case_list(prediction / ROW_LIST) if prediction.is_dir() else ()
     if not references:
         raise InputError(reference, "holds no label map", _layouts("segmentation"))
     if not predictions and not named and not all_references:

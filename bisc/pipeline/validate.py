@@ -21,7 +21,16 @@ from bisc.evaluation.aggregate import to_frame, write_with_summary
 from bisc.evaluation.cases import CaseScores, score_arrays
 from bisc.imageio import on_grid_of, read_image, read_labels, write_image
 from bisc.imageio.dataset import RawCase, find_raw_dataset
-from bisc.inference.cascade import NO_OFFSETS, CascadeResult, Offsets, RoughExcess, labels_of_rois, roi_arrays, rois_of_arrays, run_cascade
+from bisc.inference.cascade import (
+    NO_OFFSETS,
+    CascadeResult,
+    Offsets,
+    RoughExcess,
+    labels_of_rois,
+    roi_arrays,
+    rois_of_arrays,
+    run_cascade,
+)
 from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
 from bisc.inference.windows import softmax_volume
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint

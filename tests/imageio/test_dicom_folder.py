@@ -20,8 +20,8 @@ from bisc.imageio.formats.dicom.frames import Frame
 from bisc.imageio.formats.dicom.stack import OFF_PLACE, stack_of
 from bisc.imageio.inputs import find_inputs
 from bisc.system.console import collecting
+from tests.support.dicom_changes import DOWN
 from tests.support.dicom_forms import CORONAL, SHAPE, SPACING_ZYX, Form, both, gone, phantom, put
-from tests.support.dicom_table import DOWN
 
 SAGITTAL = ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
 Make = Callable[[Path], object]

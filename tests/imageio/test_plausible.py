@@ -33,7 +33,8 @@ FAR = 10.0
 
 def held(array: npt.NDArray[Any]) -> CaseImage:
     """An image in memory."""
-    native = NativeGrid.of(grid(array.shape))
+    z, y, x = array.shape
+    native = NativeGrid.of(grid((z, y, x)))
     return CaseImage(Path("ct.nii.gz"), native.to_canonical(array.astype(np.int16)), native)
 
 

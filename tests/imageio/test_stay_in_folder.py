@@ -26,7 +26,7 @@ from bisc.planners.splits import Fold, Splits
 from bisc.system.files import atomic_folder, write_text
 from bisc.system.jsonfile import load_json, save_json
 from bisc.system.paths import check_name, name_fault
-from tests.robustness.fuzz_readers import seed_files
+from tests.robustness.fuzz_seeds import seed_files
 from tests.support.grids import write_itk
 
 BAD_NAMES = [

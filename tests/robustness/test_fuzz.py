@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.robustness.fuzz_mutations import spoilt
-from tests.robustness.fuzz_readers import READERS, Files, seed_files
+from tests.robustness.fuzz_readers import READERS, Files
+from tests.robustness.fuzz_seeds import seed_files
 from tests.robustness.fuzz_worker import Worker, shared_worker
 
 QUICK_EXAMPLES = 25

@@ -17,7 +17,8 @@ from bisc.core.errors import InputError
 from bisc.imageio import read_image, read_labels, read_stored_geometry
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.plausible import MAX_VOXELS
-from tests.robustness.fuzz_readers import SHAPE_ZYX, seed_files
+from tests.robustness.fuzz_readers import SHAPE_ZYX
+from tests.robustness.fuzz_seeds import seed_files
 from tests.robustness.fuzz_worker import Worker, shared_worker
 from tests.support.grids import fault, write_itk
 from tests.support.text_headers import META, NRRD, write_meta

@@ -17,7 +17,7 @@ from bisc.inference.model import load_model
 from bisc.network.checkpoint import UnsafeArchive, check_pickle, load_checkpoint
 from bisc.network.device import choose_device
 from bisc.preprocessing.cache import load_regions
-from tests.robustness.fuzz_readers import seed_files
+from tests.robustness.fuzz_seeds import seed_files
 from tests.support.training_fixtures import use_one_thread
 
 use_one_thread()

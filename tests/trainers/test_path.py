@@ -23,7 +23,7 @@ ROOT = Path(bisc.__file__).resolve().parents[1]
 PATH = [
     "trainers/sampler.py",
     "preprocessing/regions.py",
-    "bisc/core/box.py",
+    "bisc/core/volume.py",
     "bisc/core/geometry.py",
     "trainers/loop.py",
     "bisc/network/device.py",

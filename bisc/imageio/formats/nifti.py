@@ -12,6 +12,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BufferedReader
 from math import prod
 from pathlib import Path
@@ -63,9 +64,9 @@ def open_nifti(path: Path) -> Stored:
     """
     header, is_nifti2 = _header(path)
     drift = check_place(path, header)
-    itk = _itk_header(path, header if is_nifti2 else None)
     code = int(header["datatype"])
     kind = np.dtype(KINDS.get(code, "u1")).newbyteorder("=" if header.dtype.isnative else "S")
+    itk = _itk_header(path, header, kind.itemsize, is_nifti2)
     check_header(path, itk, path.stat().st_size, kind.itemsize)
     if code not in KINDS:  # what has several parts was refused just before
         raise _no_nifti(path, f"its header gives the type {code}")
@@ -84,9 +85,12 @@ def is_byte_mask(path: Path) -> bool:
 
 
 def unpacked_bytes(path: Path) -> int:
-    """A file's size, unpacked where its name says gzip."""
-    with _unpacked(path) as file:
-        return sum(len(chunk) for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
+    """A file's size, unpacked where its name says gzip, as far as it goes."""
+    n_bytes = 0
+    with suppress(EOFError), _unpacked(path) as file:
+        while chunk := file.read1(CHUNK_BYTES):
+            n_bytes += len(chunk)
+    return n_bytes
 
 
 def _header(path: Path) -> tuple[Header, bool]:
@@ -132,18 +136,18 @@ def _first_bytes(path: Path) -> bytes:
         raise _no_nifti(path, "damaged gzip") from error
 
 
-def _itk_header(path: Path, as_nifti1: Header | None) -> sitk.ImageFileReader:
-    """ITK's reader of a file, or of a header in place of it, which was read."""
+def _itk_header(path: Path, header: Header, voxel_bytes: int, is_nifti2: bool) -> sitk.ImageFileReader:
+    """ITK's reader of a file, or, in place of a NIfTI-2 file, of its `header`; it has read that."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
     try:
-        if as_nifti1 is None:
+        if not is_nifti2:
             reader.SetFileName(str(path))
             reader.ReadImageInformation()
             return reader
         with TemporaryDirectory(prefix="bisc-nifti2-") as folder:
             copy = Path(folder) / "header.nii"
-            copy.write_bytes(as_nifti1.tobytes() + bytes(4))
+            copy.write_bytes(header.tobytes() + bytes(4))
             reader.SetFileName(str(copy))
             reader.ReadImageInformation()
             return reader
@@ -152,7 +156,9 @@ def _itk_header(path: Path, as_nifti1: Header | None) -> sitk.ImageFileReader:
         raise InputError(path, found, "room there", "free space, or set TMPDIR") from error
     except RuntimeError as error:
         reason = one_line(str(error)).rsplit("ERROR:", 1)[-1].strip()[-200:]
-        if as_nifti1 is not None:
+        for _ in _chunks(path, _promised(header, voxel_bytes)):
+            pass  # damage is told as such
+        if is_nifti2:
             reason = "a NIfTI header of another kind"  # ITK's words would name the copy
         raise InputError(path, f"cannot be read ({reason})", READABLE, AGAIN) from error
 
@@ -162,10 +168,8 @@ def _slabs(path: Path, header: Header, kind: np.dtype[Any], shape_zyx: IntTriple
     its end: only gzip's checksum tells a flipped bit or an overwritten block from a sound file."""
     z, y, x = shape_zyx
     step = max(1, SLAB_BYTES // (x * y * kind.itemsize))
-    start = max(min(MARKS), int(np.nan_to_num(header["vox_offset"])))
-    promised = start + z * y * x * kind.itemsize
-    chunks, n_bad = _chunks(path, promised), 0
-    rest = _filled(memoryview(bytearray(start)), b"", chunks)
+    chunks, n_bad = _chunks(path, _promised(header, kind.itemsize)), 0
+    rest = _filled(memoryview(bytearray(_start(header))), b"", chunks)
     for at in range(0, z, step):
         slab = np.empty((min(step, z - at), y, x), kind)
         rest = _filled(slab.reshape(-1).view(np.uint8).data, rest, chunks)
@@ -177,6 +181,16 @@ def _slabs(path: Path, header: Header, kind: np.dtype[Any], shape_zyx: IntTriple
             if n_bad:
                 raise InputError(path, f"{n_bad} voxels are NaN or infinite", "finite numbers", "repair the export")
         yield _scaled(slab, float(header["scl_slope"]), float(header["scl_inter"]))
+
+
+def _start(header: Header) -> int:
+    """Where voxels begin."""
+    return max(min(MARKS), int(np.nan_to_num(header["vox_offset"])))
+
+
+def _promised(header: Header, voxel_bytes: int) -> int:
+    """The bytes of the whole file, unpacked."""
+    return _start(header) + prod(sizes_of(header)) * voxel_bytes
 
 
 def _filled(target: memoryview, rest: bytes, chunks: Iterator[bytes]) -> bytes:
