@@ -159,7 +159,7 @@ def test_the_meaning_of_labels_stays_with_the_data_set(tmp_path: Path) -> None:
 
 
 def test_a_cache_key_holds_the_stamp(tmp_path: Path) -> None:
-    from tests.preprocessing.test_cache import settings_for
+    from tests.support.cached import settings_for
 
     image = write_itk(tmp_path / "image.mhd", np.zeros((2, 2, 2), np.int16))
     case = RawCase("a", image, image)

@@ -1,5 +1,16 @@
 """One tiny case to be cached, and the settings for it."""
 
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from bisc.imageio import CaseImage, read_image, read_labels
+from bisc.imageio.dataset import find_raw_dataset
+from bisc.preprocessing.cache import CacheJob, CacheSettings
+from bisc.preprocessing.kidneys import RoiRule
+from bisc.preprocessing.resample import Intensity
+
 INTENSITY = Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0)
 ROUGH_PX = 64
 
