@@ -52,11 +52,11 @@ pytestmark = [
 
 
 def shifted(labels: Labels) -> Labels:
-    return ndimage.shift(labels, (1, 2, -2), order=0)
+    return np.asarray(ndimage.shift(labels, (1, 2, -2), order=0), np.uint8)
 
 
 def dilated(labels: Labels) -> Labels:
-    return ndimage.grey_dilation(labels, footprint=np.ones((1, 5, 5), dtype=bool)).astype(np.uint8)
+    return np.asarray(ndimage.grey_dilation(labels, footprint=np.ones((1, 5, 5), dtype=bool)), np.uint8)
 
 
 def eroded(labels: Labels) -> Labels:
