@@ -149,7 +149,7 @@ def test_runs_of_single_cases_into_one_folder(card: Path) -> None:
     rows = pd.read_csv(card / "loop" / "predictions.csv", keep_default_na=False).set_index("case")
     assert list(rows.index) == ["bent", "case_00000", "letter"]
     assert rows["notes"].map(bool).tolist() == [True, False, False]
-    assert rows.loc["bent", "notes"].startswith("bent.mha: its direction matrix is off by 1")
+    assert str(rows.loc["bent", "notes"]).startswith("bent.mha: its direction matrix is off by 1")
     assert rows.loc["letter", "status"] == "failed"
     assert {p.name for p in (card / "loop").iterdir()} == {"bent.nii.gz", "case_00000.nii.gz", "predictions.csv"}
 

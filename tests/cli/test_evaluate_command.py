@@ -69,7 +69,7 @@ def test_a_folder_of_predictions(kits: Path, tmp_path: Path, capsys: pytest.Capt
     # The diagonal of 4 x 6 x 8 voxels of 3 x 1 x 1 mm: sqrt(144 + 36 + 64).
     assert report.loc["case_00001", "hd95_tumor_mm"] == pytest.approx(244**0.5, rel=1e-5)
     summary = pd.read_csv(out / "report_summary.csv").set_index("metric")
-    assert summary.loc["dice_composite"].tolist() == [0.75, 0.25, 0.75, 2, 0]
+    assert list(summary.loc["dice_composite"]) == [0.75, 0.25, 0.75, 2, 0]
     shown = capsys.readouterr()
     assert "2 cases (2 ok)" in shown.out
     assert str(out / "report.csv") in shown.out
@@ -154,7 +154,7 @@ def test_a_reference_at_fault_leaves_an_empty_row(
     save(tmp_path / "out" / "case_00001.nii.gz")
     assert run("-r", kits, "-p", tmp_path / "out") == 2
     report = read(tmp_path / "out" / "report.csv")
-    assert report.loc["case_00000"].tolist() == ["failed"] + [""] * (len(COLUMNS) - 2)
+    assert list(report.loc["case_00000"]) == ["failed"] + [""] * (len(COLUMNS) - 2)
     assert report.loc["case_00001", "dice_kidney"] == "1"
     assert "label values 7" in capsys.readouterr().err
 

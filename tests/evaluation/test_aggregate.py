@@ -40,7 +40,7 @@ def report(*values: tuple[float, float], start: int = 0) -> pd.DataFrame:
 
 
 def metric(summary: pd.DataFrame, name: str) -> list[float]:
-    return [float(v) for v in summary.set_index("metric").loc[name]]
+    return [float(v) for v in list(summary.set_index("metric").loc[name])]
 
 
 def test_summary_by_hand() -> None:

@@ -35,7 +35,7 @@ def eroded(labels: Labels) -> Labels:
 
 
 def dilated(labels: Labels) -> Labels:
-    return ndimage.grey_dilation(labels, footprint=np.ones((1, 5, 5), dtype=bool)).astype(np.uint8)
+    return np.asarray(ndimage.grey_dilation(labels, footprint=np.ones((1, 5, 5), dtype=bool)), np.uint8)
 
 
 def without_tumor(labels: Labels) -> Labels:

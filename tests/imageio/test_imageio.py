@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 
-from bisc.core.geometry import AxisOrder
-from bisc.imageio import check_same_grid, read_image, read_labels, write_image, write_labels
-from tests.support.grids import AXIS_ORDERS, axis_angle, fault, grid, signed_permutation, write_itk
+from bisc.imageio import read_image, read_labels, write_image
+from tests.support.grids import axis_angle, fault, grid, write_itk
 
 NIFTI_MM = 1e-3
 """NIfTI keeps positions in float32: 2**-24 of a few hundred mm, several times over."""
@@ -165,28 +163,3 @@ def test_dicom_series_that_lacks_a_slice(tmp_path: Path, dicom: Path) -> None:
     by_z[7].unlink()
     message = fault(read_image, tmp_path)
     assert message.startswith("slices 7 and 8 of 19 lie 4 mm apart, the others 2 mm (CT.")
-
-
-@pytest.mark.parametrize("order", AXIS_ORDERS[::7], ids=str)
-def test_labels_are_written_onto_their_image(tmp_path: Path, order: AxisOrder) -> None:
-    """By the image, by its path, from an array or a result: the image's grid, and the labels in their places."""
-    stored = grid(direction=axis_angle((1, 2, 3), 13.0) @ signed_permutation(order))
-    path = write_itk(tmp_path / "ct.nii.gz", np.zeros(stored.shape_zyx, np.int16), stored)
-    image = read_image(path)
-    labels = np.zeros(image.volume.array.shape, np.uint8)
-    labels[1, 2:4, 3], labels[0, 0, 0] = 1, 2
-
-    @dataclass(frozen=True)
-    class Result:
-        labels: npt.NDArray[np.uint8]
-
-    for given, like in ((labels, image), (labels, path), (Result(labels), path)):
-        write_labels(tmp_path / "mask.nii.gz", given, like)
-        mask = read_labels(tmp_path / "mask.nii.gz")
-        assert np.array_equal(mask.volume.array, labels)
-        check_same_grid(image, mask)
-        assert mask.native.order == image.native.order
-    for wrong in (labels + np.uint8(1), labels[1:]):
-        with pytest.raises(ValueError, match=r"labels of 1 to 3|array is"):
-            write_labels(tmp_path / "wrong.nii.gz", wrong, image)
-    assert not (tmp_path / "wrong.nii.gz").exists()

@@ -12,11 +12,7 @@ from bisc.core.geometry import Geometry
 from bisc.core.volume import Volume
 from bisc.imageio import read_labels, write_image
 from bisc.imageio.inputs import InputCase
-from bisc.inference.cascade import (
-    NO_OFFSETS,
-    run_cascade,
-    run_rough,
-)
+from bisc.inference.cascade import NO_OFFSETS, run_cascade, run_rough
 from bisc.pipeline.predict import PredictOptions, predict_case
 from tests.inference.test_cascade import GRID
 from tests.support.stub_model import OBLIQUE, PLAN, dice, kidneys, stub_model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bisc.core.errors import InputError
-from bisc.core.geometry import Geometry
+from bisc.core.geometry import Geometry, as_int_triple
 from bisc.core.volume import Volume
 from bisc.network import SCUNet, count_parameters
 from bisc.planners.fingerprint import measure_labels
@@ -93,13 +95,14 @@ def test_measuring_an_empty_map() -> None:
 def test_three_kidneys_count_as_two() -> None:
     """A severed part is not measured as a kidney."""
     geometry = grid((40, 60, 200), (3.0, 1.0, 1.0))
-    labels = sum(ball(geometry, (60, 30, x), 25).astype(np.uint8) for x in (30, 95, 160))
+    balls = [ball(geometry, (60, 30, x), 25) for x in (30, 95, 160)]
+    labels = np.any(balls, axis=0).astype(np.uint8)
     assert len(measure_labels("a", Volume(labels, geometry)).kidneys) == 2
 
 
 @pytest.mark.parametrize("features", [8, 16, 32])
 @pytest.mark.parametrize("norm", ["instance", "batch"])
-def test_n_parameters_is_the_networks_own(features: int, norm: str) -> None:
+def test_n_parameters_is_the_networks_own(features: int, norm: Literal["instance", "batch"]) -> None:
     """The planner imports no torch: its formula must follow the network."""
     assert n_parameters(features) == count_parameters(SCUNet(features, norm))
 
@@ -111,7 +114,7 @@ sizes = st.tuples(*[st.integers(1, 20)] * 3).map(lambda t: tuple(16 * v for v in
 def test_memory_grows_with_everything(patch: tuple[int, int, int], batch: int, features: int, axis: int) -> None:
     """A longer patch, a larger batch and a wider network each need more."""
     here = training_gb(patch, batch, features)
-    longer = tuple(v + 16 * (a == axis) for a, v in enumerate(patch))
+    longer = as_int_triple([v + 16 * (a == axis) for a, v in enumerate(patch)])
     assert training_gb(longer, batch, features) > here
     assert training_gb(patch, batch + 1, features) > here
     assert training_gb(patch, batch, 2 * features) > here
@@ -120,7 +123,7 @@ def test_memory_grows_with_everything(patch: tuple[int, int, int], batch: int, f
 @given(sizes, st.floats(0.3, 60))
 def test_largest_that_fits_fits(start: tuple[int, int, int], memory_gb: float) -> None:
     """Within the target, unless it is the smallest there is; never above the start nor below the minimum."""
-    minimum = tuple(min(a, b) for a, b in zip(start, (32, 96, 96), strict=True))
+    minimum = as_int_triple(np.minimum(start, (32, 96, 96)))
     found = largest_that_fits(start, minimum, memory_gb, (3.0, 0.8, 0.8))
     smallest = (minimum, 2, 8)
     chosen = (found.patch_size_zyx, found.batch_size, found.base_features)

@@ -71,7 +71,7 @@ def test_folds_see_tumours_alike(seed: int) -> None:
     overall = np.mean(list(tumor_ml.values()))
 
     def farthest(folds: list[list[str]]) -> float:
-        return max(abs(np.mean([tumor_ml[name] for name in fold]) / overall - 1) for fold in folds)
+        return max(abs(float(np.mean([tumor_ml[name] for name in fold]) / overall) - 1) for fold in folds)
 
     ours = farthest([fold.val for fold in make_splits(tumor_ml, seed=seed).folds])
     shuffled = [np.random.default_rng(k).permutation(sorted(tumor_ml)).reshape(5, 42).tolist() for k in range(20)]

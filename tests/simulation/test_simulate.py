@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
@@ -22,7 +23,7 @@ SIZE = (96, 96, 32)
 SMALL = ["--size", "48", "48", "24", "-np", "1"]
 FEW_SLICES = "case_00061"  # 512 x 512 x 29, the smallest of the real label maps
 
-Pair = tuple[np.ndarray, np.ndarray, float]
+Pair = tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8], float]
 
 
 @pytest.fixture(scope="module")

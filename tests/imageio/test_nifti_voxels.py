@@ -1,0 +1,71 @@
+"""NIfTI voxels are read by us and its grid by ITK: every type, scale and place of the voxels as ITK reads them."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from bisc.imageio.formats.nifti import open_nifti
+
+SIZE = (4, 5, 6)
+TYPES = ("u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
+SCALES = (
+    None, (0.0, 0.0), (0.0, -1024.0), (1.0, 0.0), (1.0, 0.3), (2.0, -1024.0), (1.37, 0.3), (-1.0, float("nan")),
+    (float("nan"), 0.0), (float("inf"), 3.0), (1e-20, 0.0),
+)  # fmt: skip
+STARTS = (0, 352, 400)
+"""Where voxels begin; 0 is common, and means the header's end."""
+
+
+def written(path: Path, kind: np.dtype[np.generic], scale: tuple[float, float] | None, start: int) -> Path:
+    """Voxels of any size that the type holds, up to 2e8, behind a header of nibabel's."""
+    order: Literal["<", ">"] = "<" if kind.byteorder in "<=|" else ">"
+    header = nib.Nifti1Header(endianness=order)
+    header.set_data_dtype(kind)
+    header.set_data_shape(SIZE)
+    for put in (header.set_sform, header.set_qform):
+        put(np.diag([0.7, 0.8, 3.0, 1.0]), 1)
+    header["magic"], header["vox_offset"] = b"n+1", start
+    if scale is not None:
+        header["scl_slope"], header["scl_inter"] = scale
+    values = np.random.default_rng(3).integers(0 if kind.kind == "u" else -100, 100, SIZE)
+    values = values * {1: 1, 2: 300}.get(kind.itemsize, 2_000_003)
+    raw = header.binaryblock.ljust(start, b"\0") + values.astype(kind).tobytes(order="F")
+    path.write_bytes(gzip.compress(raw, 1) if path.suffix == ".gz" else raw)
+    return path
+
+
+@pytest.mark.parametrize("endian", "<>")
+@pytest.mark.parametrize("kind", TYPES)
+def test_voxels_are_itks(tmp_path: Path, kind: str, endian: Literal["<", ">"]) -> None:
+    """To the bit and in the same type, for each scale, start and packing."""
+    for i, (scale, start, suffix) in enumerate(product(SCALES, STARTS, (".nii", ".nii.gz"))):
+        path = written(tmp_path / f"{i}{suffix}", np.dtype(kind).newbyteorder(endian), scale, start)
+        theirs = sitk.ReadImage(str(path))
+        stored = open_nifti(path)
+        ours = np.concatenate(list(stored.slabs()))
+        assert np.array_equal(ours, sitk.GetArrayViewFromImage(theirs)), (scale, start, suffix)
+        assert ours.dtype.newbyteorder("=") == sitk.GetArrayViewFromImage(theirs).dtype
+        assert stored.geometry.spacing_mm_zyx == theirs.GetSpacing()[::-1]
+
+
+def test_reading_nifti_needs_no_dicom_library(tmp_path: Path) -> None:
+    """pydicom takes 0.2 s to import, nibabel as long: neither is, before a file needs it."""
+    path = written(tmp_path / "a.nii.gz", np.dtype("<i2"), None, 352)
+    code = (
+        "import sys; from pathlib import Path; from bisc.imageio import read_image; from bisc.imageio.inputs import "
+        f"find_inputs; read_image(find_inputs(Path({str(tmp_path)!r}))[0].path); "
+        "print({'pydicom', 'nibabel', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert path.is_file()
+    assert done.stdout.strip() == "set()"
