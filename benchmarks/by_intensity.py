@@ -6,7 +6,7 @@ Speed and memory are those of a trained network of the same width; the masks are
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import torch
@@ -56,15 +56,17 @@ def network(base_features: int = 32, norm: str = "batch") -> SCUNet:
             if value.ndim > 1:  # convolutions; a norm's weight stays 1
                 value.zero_()
         centre = (1, 1, 1)
-        pair, group, classify = net.down_1, net.region.group.convs, net.region.classify
+        pair: Any = net.down_1
+        group: Any = net.region.group.convs
+        classify: Any = net.region.classify
         for channel, threshold_hu in enumerate(((FAT_HU + KIDNEY_HU) / 2, (KIDNEY_HU + TUMOR_HU) / 2)):
             _tap(pair[0].weight, channel, 0, centre)
-            pair[1].bias[channel] = ROOM - threshold_hu / INTENSITY.std_hu  # type: ignore[index]
+            pair[1].bias[channel] = ROOM - threshold_hu / INTENSITY.std_hu
             _tap(pair[3].weight, channel, channel, centre)
             _tap(group[0].weight, channel, base_features + channel, centre)  # y_down 1 follows the up-convolution's
             _tap(group[3].weight, channel, channel, centre)
             classify.weight[channel + 1 :, channel] = STEEPNESS
-            classify.bias[channel + 1 :] -= STEEPNESS * ROOM  # type: ignore[index]
+            classify.bias[channel + 1 :] -= STEEPNESS * ROOM
     return net
 
 
@@ -82,4 +84,5 @@ def write_results(folder: Path, base_features: int = 32, norm: str = "batch") ->
 
 
 def _tap(weight: Tensor, out_channel: int, in_channel: int, at: tuple[int, int, int]) -> None:
-    weight[(out_channel, in_channel, *at)] = 1.0
+    place = (out_channel, in_channel, *at)
+    weight[place] = 1.0

@@ -52,11 +52,13 @@ pytestmark = [
 
 
 def shifted(labels: Labels) -> Labels:
-    return ndimage.shift(labels, (1, 2, -2), order=0)
+    out: Labels = ndimage.shift(labels, (1, 2, -2), order=0)
+    return out
 
 
 def dilated(labels: Labels) -> Labels:
-    return ndimage.grey_dilation(labels, footprint=np.ones((1, 5, 5), dtype=bool)).astype(np.uint8)
+    out: Labels = ndimage.grey_dilation(labels, footprint=np.ones((1, 5, 5), dtype=bool)).astype(np.uint8)
+    return out
 
 
 def eroded(labels: Labels) -> Labels:

@@ -17,9 +17,9 @@ from bisc.core.errors import WorkError
 from bisc.imageio import read_size
 from bisc.imageio.inputs import InputCase
 from bisc.inference import windows as planning
+from bisc.inference.model import MOST_NETWORK_GB
 from bisc.inference.windows import (
     FORWARD_FIXED_GB,
-    MOST_NETWORK_GB,
     image_gb,
     network_budget,
     softmax_volume,
@@ -108,12 +108,12 @@ def test_the_limit_of_the_process_counts_what_it_holds(tmp_path: Path, monkeypat
 def test_a_case_that_does_not_fit_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row says failed, nothing of it is written, and the next case is done."""
     small = grid((24, 64, 64), (5.0, 4.0, 4.0))
+    (tmp_path / "in").mkdir()
     cases = [
         InputCase(name, write_itk(tmp_path / "in" / f"{name}.nii.gz", np.full((24, 64, 64), -100, np.int16), small))
         for name in ("large", "small")
-        if (tmp_path / "in").mkdir(exist_ok=True) is None
     ]
-    whole = planning.read_size
+    whole = read_size
     monkeypatch.setattr(
         planning,
         "read_size",
