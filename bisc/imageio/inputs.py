@@ -20,8 +20,8 @@ from bisc.system.paths import absence, check_nameable, entries_of, name_fault
 
 KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series"
 ROW_LIST: Final = "predictions.csv"
-ROW_HEAD: Final = b"case,status,"
 """A folder that holds one is an output of bisc_predict, and no input."""
+ROW_HEAD: Final = b"case,status,"
 NO_PATIENT: Final = re.compile(r"(dicom|dcm|images?|scans?|ct|study|series|st|se|pa)[ _-]*\d*", re.IGNORECASE)
 """Folders of a medium that name no patient, unless no other does."""
 UNNAMED: Final = ("imaging", "image", "ct", "scan", "volume")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
 import stat
@@ -28,6 +27,7 @@ from bisc.network.rounding import with_diffused_weights
 from bisc.network.sc_unet import RegionNetwork
 from bisc.planners.plan import Plan
 from bisc.system.files import atomic_file
+from bisc.system.jsonfile import parse_json
 from bisc.system.paths import CHECKPOINT_LAST
 
 CHECKPOINT: Final = CHECKPOINT_LAST
@@ -204,10 +204,11 @@ def _archive_fault(archive: zipfile.ZipFile, n_bytes: int) -> str:
 
 
 def _plan(files: _Folder | _Zip) -> Plan:
+    raw = files.read("plan.json")
     try:
-        return msgspec.json.decode(files.read("plan.json").removeprefix(codecs.BOM_UTF8), type=Plan)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(files.root / "plan.json", str(error), "the keys of a Plan", MEND) from error
+        return msgspec.json.decode(raw, type=Plan)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return parse_json(raw, Plan, files.root / "plan.json", MEND)  # says what is wrong, or reads past a mark
 
 
 def _members(files: _Folder | _Zip, stage: str, folds: Sequence[int] | None) -> list[tuple[int, str]]:
