@@ -158,6 +158,7 @@ def test_cells(value: object, text: str) -> None:
 def test_table_aligns_numbers_and_checks_rows(tmp_path: Path) -> None:
     table = Table("t", ["name", "x", "y"], [["a", 1.0, "b"], ["c", None, "d"]])
     assert table.numeric == [False, True, False]
+    assert Table("t", ["a", "b"], [["x", "0.9 ± 0.1"], ["y", "none"]]).numeric == [False, False]
     html = page_html(Page("t", "l", tables=[table]), tmp_path)
     assert html.count('class="num"') == 3  # the head and two cells of x
     with pytest.raises(ValueError, match="2 cells under 3 columns"):
