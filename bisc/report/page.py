@@ -81,8 +81,6 @@ class Page:
         pictures: What the page opens with.
         tables: Further tables.
         files: Links to files, such as the CSV reports.
-        note: A remark below the summary, such as what the data are.
-        version: The version in the footer.
     """
 
     title: str
@@ -92,8 +90,6 @@ class Page:
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     files: Sequence[FileLink] = ()
-    note: str = ""
-    version: str = __version__
 
 
 def write_page(folder: Path, page: Page) -> Path:
@@ -130,6 +126,7 @@ def page_html(page: Page, folder: Path) -> str:
             status_names=STATUS_NAMES,
             colours={"kidney": KIDNEY_COLOUR, "tumor": TUMOR_COLOUR},
             disclaimer=DISCLAIMER,
+            version=__version__,
         )
     )
 

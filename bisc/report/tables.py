@@ -50,12 +50,6 @@ class Table:
         texts = [[format_cell(row[i]) for row in self.rows] for i in range(len(self.columns))]
         return [bool(column) and all(NUMERIC.match(text) for text in column) for column in texts]
 
-    @classmethod
-    def from_frame(cls, title: str, frame: pd.DataFrame, note: str = "") -> Table:
-        """A data frame's columns and rows (its index is left out: reset it first where it matters)."""
-        rows = [tuple(row) for row in frame.itertuples(index=False, name=None)]
-        return cls(title, tuple(map(str, frame.columns)), rows, note)
-
 
 def format_cell(value: Cell) -> str:
     """A cell as plain text: whole numbers as they are, others with three digits or so, a dash for gaps."""

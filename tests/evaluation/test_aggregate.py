@@ -126,8 +126,9 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fine = tmp_path / "Small" / "fine"
     add_run(fine / "fold_0", "balanced_ce", 0, report((0.9, 0.8)))
     add_run(fine / "fold_1", "balanced_ce", 1, report((0.7, 0.6), start=1))
-    add_run(fine / "previous" / "a", "ce", 0, report((0.1, 0.1)), age_s=2000)
-    add_run(fine / "previous" / "b", "ce", 0, report((0.8, 0.7)), age_s=1000)
+    add_run(fine / "previous" / "a", "ce", 0, report((0.8, 0.7)), age_s=1000)
+    add_run(fine / "previous" / "b", "ce", 0, report((0.1, 0.1)), age_s=2000)
+    add_run(fine / "previous" / "c", "balanced_ce", 0, report((0.2, 0.2)))  # its fold has a current run
     return tmp_path / "Small"
 
 

@@ -32,7 +32,6 @@ def scores(rough: float, fine: float) -> dict[str, dict[str, float]]:
 def make_page(folder: Path) -> Page:
     Image.new("RGB", (40, 20)).save(folder / "a 1#.png")
     (folder / "report.csv").write_text("case\n", encoding="utf-8")
-    frame = pd.DataFrame({"metric": ["hd95"], "mean": [4.2], "n": [3]})
     return Page(
         "Title",
         "What this is.",
@@ -43,7 +42,7 @@ def make_page(folder: Path) -> Page:
             CaseCard("case_c", "no_kidney", scores=scores(NAN, NAN)),
         ],
         pictures=[Picture("Best", "case_a", "a 1#.png", EVIL)],
-        tables=[Table.from_frame("All metrics", frame, EVIL)],
+        tables=[Table("All metrics", ["metric", "mean", "n"], [["hd95", 4.2, 3]], EVIL)],
         files=[FileLink("report.csv", "one row a case")],
     )
 
@@ -159,6 +158,7 @@ def test_cells(value: object, text: str) -> None:
 def test_table_aligns_numbers_and_checks_rows(tmp_path: Path) -> None:
     table = Table("t", ["name", "x", "y"], [["a", 1.0, "b"], ["c", None, "d"]])
     assert table.numeric == [False, True, False]
+    assert Table("t", ["a", "b"], [["x", "0.9 ± 0.1"], ["y", "none"]]).numeric == [False, False]
     html = page_html(Page("t", "l", tables=[table]), tmp_path)
     assert html.count('class="num"') == 3  # the head and two cells of x
     with pytest.raises(ValueError, match="2 cells under 3 columns"):
