@@ -43,8 +43,11 @@ def image_suffix(path: Path) -> str | None:
     return next((s for s in IMAGE_SUFFIXES if name.endswith(s)), None)
 
 
-def read_image(path: Path) -> CaseImage:
+def read_image(path: str | Path) -> CaseImage:
     """Read a CT image (a file, or a folder with one DICOM series) as int16 HU.
+
+    Example:
+        >>> image = bisc.read_image("ct.nii.gz")
 
     Returns:
         The image with a canonical int16 (z, y, x) volume.
@@ -53,7 +56,7 @@ def read_image(path: Path) -> CaseImage:
         InputError: If it cannot be read, ends too early, lacks a slice, is not one 3-D scalar image, holds NaN or
             infinite voxels, or lies on no straight grid.
     """
-    n_bad = 0
+    path, n_bad = Path(path), 0
 
     def as_hu(slab: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
         nonlocal n_bad

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ def read_checkpoint(folder: Path) -> None:
     plan, settings, device = msgspec.json.decode(plan_json(), type=Plan), made_settings(), choose_device("cpu", "fp32")
     trainer = RoughTrainer(settings, folder, folder, device)
     network = SCUNet(settings.base_features, settings.norm)
-    nothing: Any = None
+    nothing: Any = SimpleNamespace(intensity=plan.intensity)  # of both samplers no more is asked
     training = TrainingRun(settings, {}, network, nothing, nothing, folder, device, 0)
     trainer.go_on(training, folder / "checkpoint_last.pt", plan)
     assert 0 <= training.state.step <= settings.total_steps

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bisc.core.errors import InputError
+from bisc.core.labels import KIDNEY
 from bisc.inference.model import load_model
 from bisc.network.checkpoint import UnsafeArchive, check_pickle, load_checkpoint
 from bisc.network.device import choose_device
@@ -161,18 +162,18 @@ def test_a_cached_array_of_objects_is_refused(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     for name, data in seed_files("cache").items():
         (tmp_path / name).write_bytes(data)
-    assert len(load_regions(tmp_path)) == 1
+    (region,) = load_regions(tmp_path)
     path = tmp_path / "region_0_kidney_points.npy"
     np.save(path, np.array([Touch(marker, "method")], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="cannot be read"):
-        load_regions(tmp_path)
+        region.points(KIDNEY)
     assert not marker.exists()
     np.load(path, allow_pickle=True)
     assert marker.exists()
     with path.open("wb") as file:
         np.savez(file, np.zeros((12, 14, 16), np.float16))
     with pytest.raises(InputError, match="cannot be read"):
-        load_regions(tmp_path)
+        region.points(KIDNEY)
 
 
 @pytest.mark.parametrize(
