@@ -245,10 +245,8 @@ class Intensity(Document, frozen=True):
     std_hu: Deviation
 
     def __post_init__(self) -> None:
-        if self.clip_low_hu >= self.clip_high_hu:
-            raise ValueError(
-                f"clips at {self.clip_low_hu} and {self.clip_high_hu} HU, the lower one not below the upper"
-            )
+        if self.clip_low_hu > self.clip_high_hu:
+            raise ValueError(f"clips at {self.clip_low_hu} and {self.clip_high_hu} HU, the lower one above the upper")
 
     @property
     def air(self) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from bisc.evaluation.cases import score_arrays
 from bisc.evaluation.lesions import LesionCounts
+from tests.evaluation import oracles
 from tests.evaluation.oracles import (
     CHANGES,
     KITS,
@@ -27,6 +28,8 @@ from tests.evaluation.oracles import (
     shifted,
     without_a_part,
 )
+
+pytestmark = oracles.pytestmark
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -210,7 +210,7 @@ def test_labels_of_the_users_own(tmp_path: Path) -> None:
     bisc.write_labels(tmp_path / "own.nrrd", labels, image)
     assert np.array_equal(bisc.read_image(tmp_path / "own.nrrd").volume.array, labels)
     for wrong, of in ((labels[:-1], image), (labels, None)):
-        with pytest.raises(bisc.InputError, match="an array of shape|labels without their image"):
+        with pytest.raises(bisc.InputError, match=r"an array of shape|labels without their image"):
             bisc.write_labels(tmp_path / "own.nrrd", wrong, of)
 
 

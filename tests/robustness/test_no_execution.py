@@ -18,6 +18,7 @@ from bisc.inference.model import load_model
 from bisc.network.checkpoint import UnsafeArchive, check_pickle, load_checkpoint
 from bisc.network.device import choose_device
 from bisc.preprocessing.cache import load_regions
+from bisc.preprocessing.regions import _points
 from tests.robustness.fuzz_seeds import seed_files
 from tests.support.training_fixtures import use_one_thread
 
@@ -165,6 +166,7 @@ def test_a_cached_array_of_objects_is_refused(tmp_path: Path) -> None:
     (region,) = load_regions(tmp_path)
     path = tmp_path / "region_0_kidney_points.npy"
     np.save(path, np.array([Touch(marker, "method")], dtype=object), allow_pickle=True)
+    _points.cache_clear()
     with pytest.raises(InputError, match="cannot be read"):
         region.points(KIDNEY)
     assert not marker.exists()
@@ -172,6 +174,7 @@ def test_a_cached_array_of_objects_is_refused(tmp_path: Path) -> None:
     assert marker.exists()
     with path.open("wb") as file:
         np.savez(file, np.zeros((12, 14, 16), np.float16))
+    _points.cache_clear()
     with pytest.raises(InputError, match="cannot be read"):
         region.points(KIDNEY)
 
