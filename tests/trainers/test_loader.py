@@ -32,14 +32,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_region(tmp_path_factory.mktemp("loader") / "case", labels)
 
 
+_before: set[int | None] = set()
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    """Remember who was there."""
+    _before.clear()
+    _before.update(child.pid for child in multiprocessing.active_children())
+
+
 @pytest.fixture
 def sampler(folder: Path) -> Sampler:
     return make_sampler([folder], PATCH)
 
 
 def loader_processes() -> list[BaseProcess]:
-    """Of this process."""
-    return multiprocessing.active_children()
+    """Of this process; those that other tests left at work for later ones (a fuzz worker) are none."""
+    return [child for child in multiprocessing.active_children() if child.pid not in _before]
 
 
 def wait_for_no_children(seconds: float = 20.0) -> None:
