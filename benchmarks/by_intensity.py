@@ -17,6 +17,7 @@ from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.planners.plan import Plan, StagePlan
 from bisc.preprocessing.kidneys import RoiRule
 from bisc.preprocessing.resample import Intensity
+from bisc.system.paths import CHECKPOINT_LAST
 
 AIR_HU, FAT_HU, KIDNEY_HU, TUMOR_HU = -1000, -100, 150, 250
 INTENSITY: Final = Intensity(clip_low_hu=-200.0, clip_high_hu=400.0, mean_hu=0.0, std_hu=100.0)
@@ -78,7 +79,7 @@ def write_results(folder: Path, base_features: int = 32, norm: str = "batch") ->
     (folder / "plan.json").write_bytes(msgspec.json.encode(made))
     for stage in ("rough", "fine"):
         settings = {"stage": stage, **plain[stage]}
-        target = folder / stage / "fold_0" / "checkpoint_last.pt"
+        target = folder / stage / "fold_0" / CHECKPOINT_LAST
         save_checkpoint(target, Checkpoint(settings, plain, network(base_features, norm).state_dict()))
     return folder
 

@@ -30,11 +30,15 @@ from bisc.core.errors import BiscError, InputError, WorkError
 
 if TYPE_CHECKING:
     from bisc.imageio import read_image as read_image
+    from bisc.pipeline.evaluate import evaluate as evaluate
+    from bisc.pipeline.plan import plan as plan
     from bisc.pipeline.segment import Model as Model
     from bisc.pipeline.segment import Segmentation as Segmentation
     from bisc.pipeline.segment import load_model as load_model
     from bisc.pipeline.segment import segment as segment
     from bisc.pipeline.segment import write_labels as write_labels
+    from bisc.pipeline.simulate import simulate as simulate
+    from bisc.pipeline.train import train as train
 
 _LAZY = {
     "load_model": "bisc.pipeline.segment",

@@ -14,8 +14,8 @@ from bisc.core.errors import InputError
 from bisc.core.geometry import Float, as_triple
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
-from bisc.imageio.images import read_image
-from bisc.imageio.plausible import HU_LIMITS, straight_grid
+from bisc.imageio.images import as_hu, read_image
+from bisc.imageio.plausible import straight_grid
 
 Axes = Literal["zyx", "xyz"]
 """How a giver's arrays are indexed: slowest axis of the stored grid first, as ITK has it, or last, as in nibabel."""
@@ -95,7 +95,7 @@ def _made(
         raise InputError(name, f"of shape {array.shape}", "three axes, none of them empty", "give one volume")
     if array.dtype.kind not in "iuf":
         raise InputError(name, f"voxels of type {array.dtype}", "HU, whole or floating numbers", "convert it")
-    n_bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    hu, n_bad = as_hu(array)
     if n_bad:
         raise InputError(name, f"{n_bad} voxels are NaN or infinite", "finite HU", "repair them")
     try:
@@ -103,5 +103,4 @@ def _made(
     except (TypeError, ValueError) as error:
         raise InputError(name, f"the spacing {spacing_mm_zyx}", "three numbers in mm", "say where it lies") from error
     native = NativeGrid.of(straight_grid(name, array.shape[::-1], spacing_mm_xyz, origin_mm_xyz, direction))
-    hu = array if array.dtype == np.int16 else np.clip(np.rint(array), *HU_LIMITS).astype(np.int16)
     return CaseImage(name, native.to_canonical(hu), native), axes

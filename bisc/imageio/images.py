@@ -58,18 +58,26 @@ def read_image(path: str | Path) -> CaseImage:
     """
     path, n_bad = Path(path), 0
 
-    def as_hu(slab: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+    def converted(slab: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
         nonlocal n_bad
-        if np.issubdtype(slab.dtype, np.floating):
-            finite = np.isfinite(slab)
-            n_bad += int(slab.size - np.count_nonzero(finite))
-            slab = np.rint(slab, where=finite, out=np.zeros_like(slab))
-        return slab if slab.dtype == np.int16 else np.clip(slab, *HU_LIMITS).astype(np.int16)
+        hu, n = as_hu(slab)
+        n_bad += n
+        return hu
 
-    image = _converted(path, _open(path), as_hu, np.int16)
+    image = _converted(path, _open(path), converted, np.int16)
     if n_bad:
         raise InputError(path, f"{n_bad} voxels are NaN or infinite", "finite HU", "repair the export")
     return image
+
+
+def as_hu(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int16], int]:
+    """Numbers rounded to int16, and how many of them were NaN or infinite (0 in the result)."""
+    n_bad = 0
+    if np.issubdtype(array.dtype, np.floating):
+        finite = np.isfinite(array)
+        n_bad = int(array.size - np.count_nonzero(finite))
+        array = np.rint(array, where=finite, out=np.zeros_like(array))
+    return array if array.dtype == np.int16 else np.clip(array, *HU_LIMITS).astype(np.int16), n_bad
 
 
 def read_labels(path: Path, meaning: LabelMeaning | None = None) -> CaseImage:

@@ -21,9 +21,8 @@ from bisc.core.limits import Edge, Features, Norm
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
-from bisc.network.folded import FoldedSCUNet
+from bisc.network.folded import FoldedSCUNet, with_diffused_weights
 from bisc.network.folded import fold as fold_norms
-from bisc.network.rounding import with_diffused_weights
 from bisc.network.sc_unet import RegionNetwork
 from bisc.planners.plan import Plan
 from bisc.system.files import atomic_file

@@ -8,11 +8,15 @@ concatenation is never made. On a CPU oneDNN's convolutions also do the ReLU and
 In half precision the two ends are as exact as float32 (`ExactConv3d` says why). The first convolution: image x and
 weights w are sums of a high and a low half, and x w = x_high w_high + x_low w_high + x_high w_low but for products of
 both low ones: a convolution over three channels. The classifier: float32, a slab at a time. The other weights are
-rounded so that a filter's errors do not add up (bisc.network.rounding).
+rounded so that a filter's errors do not add up: bf16's eight bits round each by up to 0.4 %, and one by one a filter's
+27 errors add up by chance, so that its answer to an even stretch of an image, which is its sum times the grey value, is
+off by about five of them. Here each tap's error is carried to the next tap, as error diffusion carries a pixel's (Floyd
+and Steinberg 1976): the sum is right to one tap's rounding. It costs nothing at prediction (docs/lab/method.md).
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, Final
 
 import torch
@@ -20,8 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bisc.network.device import Device
-from bisc.network.rounding import diffused, with_diffused_weights
-from bisc.network.sc_unet import SCUNet, UpGroup
+from bisc.network.sc_unet import ExactConv3d, SCUNet, UpGroup
 
 TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.05}
 """Largest error allowed in the check of a folded network, relative to the logits' own size."""
@@ -212,3 +215,35 @@ def _channels_last(image: Tensor) -> Tensor:
         return image.contiguous(memory_format=_LAST)
     n, c, z, y, x = image.shape
     return image.contiguous().as_strided((n, c, z, y, x), (z * y * x, 1, y * x, x, 1))
+
+
+def diffused(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Weights in `dtype`; what rounding does to a tap is carried to the next one of its filter.
+
+    Args:
+        weight: (a, b, z, y, x), one filter for each of a x b pairs of channels: of a convolution or an up-convolution.
+        dtype: torch.bfloat16 or torch.float16.
+
+    Returns:
+        The shape of `weight`. Each filter's sum is that of `weight` to half a unit in the last place of its last tap.
+    """
+    taps = weight.detach().double().flatten(2)
+    found = torch.empty_like(taps, dtype=dtype)
+    carried = torch.zeros_like(taps[..., 0])
+    for i in range(taps.shape[2]):
+        wanted = taps[..., i] + carried
+        found[..., i] = wanted.to(dtype)
+        carried = wanted - found[..., i].double()
+    return found.reshape(weight.shape)
+
+
+def with_diffused_weights(network: SCUNet, dtype: torch.dtype) -> SCUNet:
+    """A copy of a network that autocast will run in `dtype`, its weights such as are in `dtype` already.
+
+    Those of the two ends, which compute in float32, stay as they are.
+    """
+    copy = deepcopy(network)
+    for module in copy.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d) and not isinstance(module, ExactConv3d):
+            module.weight.data.copy_(diffused(module.weight, dtype))
+    return copy

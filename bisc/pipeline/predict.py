@@ -24,7 +24,7 @@ from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_l
 from bisc.core.volume import Volume
 from bisc.imageio import files_of, read_image, write_image
 from bisc.imageio.formats.nifti import is_byte_mask
-from bisc.imageio.inputs import InputCase
+from bisc.imageio.inputs import ROW_LIST, InputCase
 from bisc.inference.cascade import RoughExcess, offsets_of, roi_arrays, upsample_labels
 from bisc.inference.model import Model
 from bisc.pipeline.segment import segment_case, within_memory
@@ -34,7 +34,7 @@ from bisc.system.paths import check_name, exists
 
 ROUGH: Final = "rough"
 """The folder of the rough stage's masks, under the output."""
-TABLE: Final = "predictions.csv"
+TABLE: Final = ROW_LIST
 FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
 BETWEEN_NOTES: Final = " | "

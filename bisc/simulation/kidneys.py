@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bisc.core.geometry import Triple
-from bisc.core.labels import KIDNEY, TUMOR
+from bisc.core.labels import CONNECT_26, KIDNEY, TUMOR
 from bisc.simulation.frame import Field, Frame, smooth_noise
 from bisc.simulation.shapes import ellipsoid_distance, local_axes, rotation, smooth_minimum, tube_distance
 
@@ -202,7 +202,7 @@ def _room(frame: Frame) -> Field:
 
 
 def _without_specks(labels: Labels, voxel_ml: float) -> Labels:
-    parts, count = ndimage.label(labels > 0, np.ones((3, 3, 3)))
+    parts, count = ndimage.label(labels > 0, CONNECT_26)
     if count > 1:
         volume = np.bincount(parts.ravel()) * voxel_ml
         labels[(volume < min(SPECK_ML, volume[1:].max()))[parts]] = 0

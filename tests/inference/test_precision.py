@@ -17,7 +17,7 @@ from bisc.inference.model import FoldNetwork, _quickest, load_model
 from bisc.inference.windows import softmax_volume
 from bisc.network import SCUNet
 from bisc.network.device import Device
-from bisc.network.rounding import diffused
+from bisc.network.folded import diffused
 from bisc.simulation.case import simulate_case
 
 BF16 = Device(torch.device("cpu"), "bf16")

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from bisc.network import SCUNet
 from bisc.network.device import Device
-from bisc.network.folded import FoldedSCUNet, fold
-from bisc.network.rounding import diffused, with_diffused_weights
+from bisc.network.folded import FoldedSCUNet, diffused, fold, with_diffused_weights
 
 BF16 = torch.bfloat16
 

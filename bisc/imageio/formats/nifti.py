@@ -26,7 +26,16 @@ import SimpleITK as sitk
 from bisc.core.errors import InputError, one_line, shortened
 from bisc.core.geometry import IntTriple
 from bisc.imageio.case import Stored
-from bisc.imageio.formats.nifti_header import LAYOUTS, NIFTI2_BYTES, Header, as_nifti1, by, check_place, sizes_of
+from bisc.imageio.formats.nifti_header import (
+    LAYOUTS,
+    NIFTI1_BYTES,
+    NIFTI2_BYTES,
+    Header,
+    as_nifti1,
+    by,
+    check_place,
+    sizes_of,
+)
 from bisc.imageio.plausible import AGAIN, check_header, itk_grid
 
 SLAB_BYTES: Final = 1 << 27
@@ -36,7 +45,7 @@ PACKED_BYTES: Final = 1 << 16
 """Far more packed bytes than a header ever takes."""
 GZIP_MAGIC, GZIP_STREAM = b"\x1f\x8b", 31
 """How gzip begins; zlib's code for it."""
-MARKS: Final = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
+MARKS: Final = {NIFTI1_BYTES: (344, b"n+1\0"), NIFTI2_BYTES: (4, b"n+2\0\r\n\x1a\n")}
 """By the length of the header, in its first four bytes: where its mark stands, and the mark."""
 MAX_SIZE: Final = 32767
 MAX_START: Final = 1 << 24
