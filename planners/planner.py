@@ -28,6 +28,8 @@ SIDE_PERCENTILES: Final = (95.0, 97.5)
 CLIP_PERCENTILES: Final = (0.5, 99.5)
 ROI_MARGIN_MM: Final = 6.0
 """One and a half rough voxels of a 500 mm field of view: what a rough border may be off."""
+LEAST_WINDOW_HU: Final = 1.0
+"""Noise alone spreads any CT's kidneys wider."""
 CT_DEFAULT: Final = Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0)
 """Used only where a data set has no images (a plan from label maps alone)."""
 
@@ -171,6 +173,8 @@ def _intensity(fingerprint: Fingerprint) -> tuple[Intensity, str]:
         return CT_DEFAULT, "no image in the data set: a default for contrast-enhanced CT"
     values = np.asarray(pooled, dtype=float)
     low, high = np.percentile(values, CLIP_PERCENTILES)
+    if high - low < LEAST_WINDOW_HU:
+        return CT_DEFAULT, f"all kidneys have {low:.0f} HU, as no CT has: a default for contrast-enhanced CT"
     inside = np.clip(values, low, high)
     intensity = Intensity(
         clip_low_hu=round(float(low), 2),

@@ -22,6 +22,7 @@ from bisc.imageio import StoredImage, read_size
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork
 from bisc.network.device import Device
 from bisc.network.sc_unet import RegionNetwork
+from bisc.system.console import check
 from bisc.system.memory import GIB, free_gb, resident_gb
 
 FORWARD_FIXED_GB: Final = 0.15
@@ -95,6 +96,7 @@ def _windows(
         for start in product(*map(window_starts, image.shape, size))
     ]
     for batch in batched(places, max(1, BATCH_VOXELS // math.prod(size))):
+        check()  # seconds each on a CPU
         softmax = _one_pass(network, np.stack([image[at] for at in batch]), air, device)
         weight = _weights(softmax.shape[2:])
         for at, part in zip(batch, softmax, strict=True):
@@ -153,16 +155,20 @@ def network_budget(path: Path, most_gb: float, limit_gb: float | None = None) ->
         WorkError: If not even the smallest windows fit.
     """
     try:
-        stored = read_size(path)
+        return budget_beside(path, read_size(path), most_gb, limit_gb)
     except InputError:
         return most_gb
+
+
+def budget_beside(name: Path, stored: StoredImage, most_gb: float, limit_gb: float | None = None) -> float:
+    """`network_budget` of an image whose size is known, and what it is called in an error."""
     free = free_gb() if limit_gb is None else min(free_gb(), limit_gb - resident_gb())
     left = free - image_gb(stored)
     if left < LEAST_NETWORK_GB:
         need = image_gb(stored) + LEAST_NETWORK_GB
         size = " x ".join(str(n) for n in stored.shape_zyx[::-1])
         raise WorkError(
-            f"{path}: {size} voxels need {need:.1f} GB of memory, {max(free, 0.0):.1f} GB are free; "
+            f"{name}: {size} voxels need {need:.1f} GB of memory, {max(free, 0.0):.1f} GB are free; "
             "close other programs, or predict it on a machine with more"
         )
     return min(most_gb, left)

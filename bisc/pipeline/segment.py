@@ -14,13 +14,13 @@ from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
 from bisc.core.errors import InputError
 from bisc.core.labels import TUMOR
 from bisc.core.volume import Box
-from bisc.imageio import CaseImage, read_header, write_image
+from bisc.imageio import CaseImage, StoredImage, read_header, write_image
 from bisc.imageio.given import Axes, image_given
 from bisc.imageio.plausible import check_hu, doubt_of_scan
 from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, softmax_of_rois
 from bisc.inference.model import Model as Cascade
 from bisc.inference.model import load_model as load_cascade
-from bisc.inference.windows import network_budget
+from bisc.inference.windows import budget_beside, network_budget
 from bisc.network.device import choose_device
 from bisc.preprocessing.kidneys import Side
 from bisc.system.console import collecting
@@ -110,7 +110,8 @@ class Model:
 
         Raises:
             InputError: If the image cannot be used: damaged, not in HU, NaN, no place in the patient.
-            WorkError: If the networks mark more than any patient has.
+            WorkError: If the networks mark more than any patient has, or the memory that is free does not hold their
+                smallest windows.
 
         Example:
             >>> result = model.segment("ct.nii.gz")
@@ -119,10 +120,13 @@ class Model:
         if decision not in DECISIONS:
             raise InputError("decision", repr(decision), " or ".join(DECISIONS))
         with collecting(quiet=True) as notes:
-            case, axes = image_given(image, spacing, affine)
             cascade = self.cascade
             if isinstance(image, str | Path):
                 cascade = within_memory(cascade, Path(image))
+            case, axes = image_given(image, spacing, affine)
+            if not isinstance(image, str | Path):
+                size = StoredImage(case.volume.geometry.shape_zyx, n_bytes=0, streamed=True)  # it is in memory
+                cascade = beside(cascade, case.path, size)
             found, result = segment_case(case, cascade, decision)
         softmax = None
         if probabilities:
@@ -230,6 +234,13 @@ def within_memory(model: Cascade, path: Path, limit_gb: float | None = None) -> 
     if model.device.kind != "cpu":
         return model
     return replace(model, network_gb=network_budget(path, model.network_gb, limit_gb))
+
+
+def beside(model: Cascade, name: Path, size: StoredImage) -> Cascade:
+    """`within_memory` of an image that is in memory, called `name`."""
+    if model.device.kind != "cpu":
+        return model
+    return replace(model, network_gb=budget_beside(name, size, model.network_gb))
 
 
 def _turned(array: npt.NDArray[Any], axes: Axes) -> npt.NDArray[Any]:

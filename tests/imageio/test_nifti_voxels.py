@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from bisc.imageio import read_image, read_size
 from bisc.imageio.formats.nifti import open_nifti
+from tests.support.grids import fault
 
 SIZE = (4, 5, 6)
 TYPES = ("u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
@@ -69,3 +71,29 @@ def test_reading_nifti_needs_no_dicom_library(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert path.is_file()
     assert done.stdout.strip() == "set()"
+
+
+def test_a_quaternion_longer_than_one_is_a_rotation(tmp_path: Path) -> None:
+    """(0, 0, 1.5) is half a turn about z, as nifti1_io and so ITK take it, and agrees with a sform that says so."""
+    image = nib.Nifti1Image(np.zeros(SIZE, np.int16), np.diag([-0.7, -0.8, 3.0, 1.0]))
+    image.header.set_qform(image.affine, 1)
+    image.header["quatern_d"] = 1.5
+    nib.save(image, tmp_path / "a.nii")
+    stored = open_nifti(tmp_path / "a.nii").geometry
+    assert stored.direction == pytest.approx(np.eye(3).ravel())
+
+
+def test_complex_voxels_are_refused(tmp_path: Path) -> None:
+    """Which of two numbers would be HU is not guessed."""
+    nib.save(nib.Nifti1Image(np.zeros(SIZE, np.complex64), np.eye(4)), tmp_path / "a.nii.gz")
+    assert fault(open_nifti, tmp_path / "a.nii.gz").startswith("complex voxels; expected one real value (HU)")
+
+
+def test_a_size_is_read_without_a_notice(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Reading the file will tell of it."""
+    path = tmp_path / "a.nii"
+    nib.save(nib.Nifti1Image(np.zeros(SIZE, np.int16), None), path)
+    assert read_size(path).shape_zyx == SIZE[::-1]
+    assert capfd.readouterr().err == ""
+    read_image(path)
+    assert "no orientation in its header" in capfd.readouterr().err

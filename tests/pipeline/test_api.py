@@ -21,7 +21,9 @@ from benchmarks.by_intensity import write_results
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid
 from bisc.imageio import write_image
+from bisc.imageio.given import image_given
 from bisc.imageio.inputs import InputCase
+from bisc.inference import windows
 from bisc.inference.model import export_model
 from bisc.pipeline.predict import PredictOptions, predict_case
 from bisc.pipeline.segment import Model
@@ -71,7 +73,11 @@ def test_every_form_gives_the_commands_mask(scan: tuple[Path, Labels], model: Mo
         (array, {"affine": image.affine}, mask.transpose()),
         (array.astype(np.float64), {"affine": image.affine.tolist()}, mask.transpose()),
     ]
+    there = bisc.read_image(path).volume
     for number, (given, where, expected) in enumerate(forms):
+        here = image_given(given, **where)[0].volume
+        assert here.geometry.voxels_off(there.geometry) < 1e-4
+        assert np.array_equal(here.array, there.array)
         result = model.segment(given, **where)
         assert result.labels.dtype == np.uint8
         assert result.labels.shape == expected.shape
@@ -117,6 +123,13 @@ def test_threads_share_a_model(tmp_path: Path) -> None:
     for found, expected in zip(together, alone * 3, strict=True):
         assert np.array_equal(found.labels, expected.labels)
         assert (found.status, found.rois, found.notes) == (expected.status, expected.rois, expected.notes)
+
+
+def test_an_image_in_memory_needs_room_too(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one on disk does: an error with the figures, before a network runs."""
+    monkeypatch.setattr(windows, "free_gb", lambda: 0.5)
+    with pytest.raises(bisc.WorkError, match=r"^array: 10 x 9 x 8 voxels need 0.9 GB of memory, 0.5 GB are fr"):
+        model.segment(HU, spacing=(3.0, 1.0, 1.0))
 
 
 HU = np.full((8, 9, 10), -1000, np.int16)

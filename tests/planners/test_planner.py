@@ -62,6 +62,14 @@ def test_intensity_by_hand() -> None:
     assert plan.intensity.std_hu == pytest.approx(np.clip(levels, 5, 995).std(), abs=1e-3)
 
 
+def test_kidneys_of_one_hu_tell_no_window() -> None:
+    """A data set painted in one number, say: planned with the default, and the plan says why."""
+    fingerprint = hand_fingerprint([hand_case("a", hu=[40] * 1001), hand_case("b", hu=[40] * 1001)])
+    plan = make_plan(fingerprint, 12.0)
+    assert plan.intensity == CT_DEFAULT
+    assert "all kidneys have 40 HU" in explain(plan)
+
+
 def test_no_kidney_no_plan() -> None:
     """One line that names the data set."""
     empty = msgspec.structs.replace(hand_case("a"), kidneys=[])
