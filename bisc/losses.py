@@ -126,7 +126,7 @@ def unpack_targets(packed: Tensor) -> BranchTargets:
 
 
 class SCUNetLoss:
-    """Mean of one named loss over the region, kidney-edge and tumour-edge branches.
+    """Mean of one named loss over the region, kidney-edge and tumour-edge branches, those that there are.
 
     Args:
         name: One of `LOSSES`.
@@ -140,9 +140,9 @@ class SCUNetLoss:
         self.name = name
         self.branch_loss = loss_by_name(name, threshold)
 
-    def __call__(self, logits: tuple[Tensor, Tensor, Tensor], targets: BranchTargets) -> Tensor:
+    def __call__(self, logits: tuple[Tensor | None, ...], targets: BranchTargets) -> Tensor:
         """A scalar from (region, kidney edge, tumour edge) logits; the branches weigh the same."""
         import torch
 
-        losses = [self.branch_loss(a, b) for a, b in zip(logits, targets, strict=True)]
+        losses = [self.branch_loss(a, b) for a, b in zip(logits, targets, strict=True) if a is not None]
         return torch.stack(losses).mean()

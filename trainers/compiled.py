@@ -58,7 +58,7 @@ def tried(forward: Any, network: SCUNet, device: Device, image: Tensor) -> Forwa
     try:
         with device.autocast():
             branches = forward(image)
-        total = torch.stack([logits.float().square().mean() for logits in branches]).sum()
+        total = torch.stack([logits.float().square().mean() for logits in branches if logits is not None]).sum()
         total.backward()  # type: ignore[no-untyped-call]
     finally:
         network.zero_grad(set_to_none=True)

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from bisc.core.choices import OptimizerName
+from bisc.core.choices import Edges, OptimizerName
 from bisc.core.errors import InputError
 from bisc.system.jsonfile import Document
 
@@ -38,6 +38,7 @@ class Preset(Document, frozen=True):
     """Axes (0 z, 1 y, 2 x) mirrored at random."""
     rough: StageBudget
     fine: StageBudget
+    edges: Edges = "branches"
 
 
 DEFAULT_THRESHOLD: Final = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisc.core.choices import OptimizerName, Stage
+from bisc.core.choices import Edges, OptimizerName, Stage
 from bisc.core.geometry import IntTriple
 from bisc.planners.memory import norm_for
 from bisc.planners.plan import Plan, StagePlan
@@ -35,6 +35,7 @@ class RunSettings(Document, frozen=True):
     norm: str
     passes: int = 1
     """Parts of the batch whose gradients a step adds up (`trainers.passes`)."""
+    edges: Edges = "branches"
 
     @property
     def total_steps(self) -> int:
@@ -53,6 +54,7 @@ def run_settings(
     epochs: int | None = None,
     iterations: int | None = None,
     seed: int = DEFAULT_SEED,
+    edges: Edges | None = None,
 ) -> RunSettings:
     """A run's settings from plan, preset and what the user changed (None: the preset's value)."""
     budget: StageBudget = preset.rough if stage == "rough" else preset.fine
@@ -76,6 +78,7 @@ def run_settings(
         batch_size=sizes.batch_size,
         base_features=sizes.base_features,
         norm=sizes.norm,
+        edges=edges or preset.edges,
     )
 
 

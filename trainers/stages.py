@@ -26,6 +26,8 @@ from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 from bisc.trainers.settings import RunSettings
 
 PREVIOUS = "previous"
+ADDED = {"passes": 1, "edges": "branches"}
+"""Settings of runs that were begun before there were others."""
 TRAIN_ANEW = "go on with those, or leave --continue out to train anew"
 
 
@@ -94,7 +96,7 @@ class Trainer:
     def _resumable(self, last: Path, plan: Plan) -> Checkpoint:
         checkpoint = load_checkpoint(last)
         settings = to_plain(self.settings)
-        begun = {"passes": 1, **checkpoint.settings}  # of versions before there were passes
+        begun = {**ADDED, **checkpoint.settings}
         if begun != settings:
             raise InputError(last, _difference(begun, settings), "the settings it was begun with", TRAIN_ANEW)
         conflicts = plan_conflicts(checkpoint, msgspec.to_builtins(plan))
@@ -111,7 +113,7 @@ class Trainer:
     def _training(self, plan: Plan, fold: Fold) -> TrainingRun:
         s = self.settings
         torch.manual_seed(s.seed + 1000 * s.fold)
-        network = self.device.put_network(SCUNet(s.base_features, s.norm))  # type: ignore[arg-type]
+        network = self.device.put_network(SCUNet(s.base_features, s.norm, s.edges))  # type: ignore[arg-type]
         return TrainingRun(
             settings=s,
             plan=msgspec.json.decode(msgspec.json.encode(plan)),

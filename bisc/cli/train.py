@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int, positive_int, run_command
-from bisc.core.choices import PRECISIONS, STAGES
+from bisc.core.choices import EDGES, PRECISIONS, STAGES
 from bisc.losses import LOSSES
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED
@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="a preprocessed data set (default: the only one)")
     parser.add_argument("--loss", choices=tuple(LOSSES), help="default: the preset's")
     parser.add_argument("--loss-threshold", type=float, metavar="T", help="T of the balanced loss, 0 <= T < 1")
+    parser.add_argument("--edges", choices=EDGES, help="where outlines are learnt (default: the preset's)")
     parser.add_argument("--preset", default="paper", help=f"default: paper. {presets}")
     parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the preset's")
     parser.add_argument("--iterations", type=positive_int, metavar="N", help="steps an epoch (default: the preset's)")
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         preset=args.preset,
         loss=args.loss,
         loss_threshold=args.loss_threshold,
+        edges=args.edges,
         epochs=args.epochs,
         iterations=args.iterations,
         seed=args.seed,

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
+Edges = Literal["branches", "heads", "off"]
+EDGES: Final[tuple[Edges, ...]] = get_args(Edges)
+"""Where a network learns the outlines of kidney and tumour: in branches of their own (the paper's), by a classifier on
+the region branch's features, or not at all."""
+
 OptimizerName = Literal["adam", "muon"]
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")

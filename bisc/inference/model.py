@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import torch
 
-from bisc.core.choices import STAGES, Stage
+from bisc.core.choices import STAGES, Edges, Stage
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
 from bisc.core.limits import Edge, Features, Norm
@@ -47,6 +47,7 @@ class NetworkSettings(msgspec.Struct, frozen=True):
     norm: Norm
     stage: Stage
     patch_size_zyx: tuple[Edge, Edge, Edge]
+    edges: Edges = "branches"
 
 
 _FIELDS: Final = NetworkSettings.__struct_fields__
@@ -239,8 +240,8 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     if conflicts:
         raise InputError(name, f"was trained with another plan: {conflicts}", "one plan for all networks", MEND)
     try:
-        settings = msgspec.convert({key: checkpoint.settings.get(key) for key in _FIELDS}, NetworkSettings)
-        network = SCUNet(settings.base_features, settings.norm)
+        settings = msgspec.convert({key: checkpoint.settings[key] for key in _FIELDS if key in checkpoint.settings}, NetworkSettings)
+        network = SCUNet(settings.base_features, settings.norm, settings.edges)
         network.load_state_dict(checkpoint.network)
     except (msgspec.ValidationError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(name, "weights do not fit their settings", "an unchanged checkpoint", MEND) from error

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from bisc.core.choices import Stage
+from bisc.core.choices import EDGES, Edges, Stage
 from bisc.core.errors import InputError
 from bisc.network.device import choose_device
 from bisc.pipeline.validate import check_rough, finish_fold
@@ -46,6 +46,7 @@ def train(
     preset: str = "paper",
     loss: str | None = None,
     loss_threshold: float | None = None,
+    edges: Edges | None = None,
     epochs: int | None = None,
     iterations: int | None = None,
     seed: int = DEFAULT_SEED,
@@ -69,8 +70,9 @@ def train(
         fold: Its number, or 'all', one after the other.
         dataset: A name under the preprocessed folder, or a path; None: the only one there is.
         preset: A name of `bisc.trainers.presets`.
-        loss: By name; None: the preset's, as for the next three.
+        loss: By name; None: the preset's, as for the next four.
         loss_threshold: T of the balanced loss, 0 <= T < 1.
+        edges: 'branches', 'heads' or 'off': where the outlines are learnt.
         epochs: How many.
         iterations: Steps of an epoch.
         seed: Of weights and batches.
@@ -98,6 +100,8 @@ def train(
     )
     if loss_threshold is not None and not 0.0 <= loss_threshold < 1.0:
         raise InputError("--loss-threshold", str(loss_threshold), "0 <= T < 1")
+    if edges is not None and edges not in EDGES:
+        raise InputError("--edges", repr(edges), " or ".join(EDGES))
     plan, chosen, folds = load_plan(preprocessed), preset_by_name(preset), _folds(fold, preprocessed)
     results = folders.results / name_of(preprocessed)
     for k in folds:  # before anything that takes time, so that even a run cut off early leaves none of it
@@ -113,7 +117,17 @@ def train(
     all_done: list[TrainedFold] = []
     for k in folds:
         settings = run_settings(
-            plan, stage, k, chosen, on.precision, loss, loss_threshold, epochs=epochs, iterations=iterations, seed=seed
+            plan,
+            stage,
+            k,
+            chosen,
+            on.precision,
+            loss,
+            loss_threshold,
+            epochs=epochs,
+            iterations=iterations,
+            seed=seed,
+            edges=edges,
         )
         fitting = on.for_patch(settings.patch_size_zyx)
         settings = msgspec.structs.replace(settings, precision=fitting.precision)
