@@ -229,6 +229,10 @@ def test_continue_sees_what_changed(tmp_path: Path) -> None:
     second = predict(tmp_path / "in", tmp_path / "out", resume)[0]["p"]
     assert (second.tumor_ml, first.tumor_ml != 0.0) == (0.0, True)
     third = predict(tmp_path / "in", tmp_path / "out", PredictOptions("calibrated", resume=True))[0]["p"]
+    other = stub_model()
+    other = replace(other, fine=tuple(replace(fold, mark=fold.mark + 1) for fold in other.fine))
+    fourth = predict(tmp_path / "in", tmp_path / "out", PredictOptions("calibrated", resume=True), other)[0]["p"]
+    assert fourth.stamp != third.stamp  # other weights
     assert third.stamp not in (first.stamp, second.stamp)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import gzip
 import os
+import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from io import BufferedReader
 from math import prod
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError, one_line, shortened
-from bisc.core.geometry import IntTriple
+from bisc.core.geometry import ROUNDING_DRIFT, IntTriple
 from bisc.imageio.case import Stored
 from bisc.imageio.formats.nifti_header import (
     LAYOUTS,
@@ -59,10 +60,7 @@ MOST_SURPLUS: Final = 2
 EPSILON: Final = float(np.finfo(np.float64).eps)
 READABLE: Final = "a NIfTI, NRRD, MHA or DICOM image"
 PERMISSIVE: Final = "ITK_NIFTI_SFORM_PERMISSIVE"
-os.environ.setdefault(PERMISSIVE, "1")
-# A sform bent by more than some 1e-4 ITK refuses ('No orthonormal definition found') unless this says to straighten it;
-# what may be straightened is decided below, before ITK sees a file. ITK offers no other way through SimpleITK and asks
-# at each read; set and unset around each, it was missing where another thread read. A user's own value stays.
+_turn: Final = threading.Lock()
 
 
 def open_nifti(path: Path) -> Stored:
@@ -75,13 +73,30 @@ def open_nifti(path: Path) -> Stored:
     drift = check_place(path, header)
     code = int(header["datatype"])
     kind = np.dtype(KINDS.get(code, "u1")).newbyteorder("=" if header.dtype.isnative else "S")
-    itk = _itk_header(path, header, kind.itemsize, is_nifti2)
+    with _straightening() if drift > ROUNDING_DRIFT else nullcontext():
+        itk = _itk_header(path, header, kind.itemsize, is_nifti2)
     check_header(path, itk, path.stat().st_size, kind.itemsize)
     if code not in KINDS:  # what has several parts was refused just before
         raise _no_nifti(path, f"its header gives the type {code}")
     geometry = itk_grid(path, itk, drift)
     n_bytes = prod(geometry.shape_zyx) * kind.itemsize
     return Stored(geometry, n_bytes, True, lambda: _slabs(path, header, kind, geometry.shape_zyx))
+
+
+@contextmanager
+def _straightening() -> Iterator[None]:
+    """A sform bent by more than some 1e-4 ITK refuses ('No orthonormal definition found') unless this variable says to
+    straighten it; what may be straightened was decided before. It is the process's, and asked for at each read: set no
+    longer than that, so that a caller's own reading of a tilted gantry stays refused."""
+    with _turn:
+        before = os.environ.get(PERMISSIVE)
+        os.environ[PERMISSIVE] = "1"
+        try:
+            yield
+        finally:
+            os.environ.pop(PERMISSIVE)
+            if before is not None:
+                os.environ[PERMISSIVE] = before
 
 
 def is_byte_mask(path: Path) -> bool:
