@@ -176,7 +176,8 @@ def write_labels(
 
     Args:
         path: Its suffix (.nii.gz, .nii, .nrrd, .mha, .mhd) names the format.
-        labels: What `segment` gave, or a uint8 (z, y, x) array of 0, 1, 2 on `like.volume`.
+        labels: What `segment` gave, or a uint8 (z, y, x) array of 0, 1, 2 on `like.volume`, in its LPS order: not
+            `Segmentation.labels`, which keep the order of what was given and may be turned here without a word.
         like: For an array alone: the image that it is of, as `read_image` gave it or its path.
 
     Raises:
