@@ -18,6 +18,7 @@ from bisc.imageio.case import CaseImage
 from bisc.imageio.formats.nifti_header import LAYOUTS, NIFTI1_BYTES, NIFTI2_BYTES, check_place
 from bisc.imageio.images import as_hu, read_image
 from bisc.imageio.plausible import AGAIN, straight_grid
+from bisc.system.console import notice
 
 Axes = Literal["zyx", "xyz", "canonical"]
 """How a giver's arrays are indexed: slowest axis of the stored grid first, as ITK has it, or last, as in nibabel; or as
@@ -46,6 +47,7 @@ def image_given(
             raise InputError(ARRAY, found, "one of them, in mm", "say where it lies")
         if affine is not None:
             return _of_affine(ARRAY, image, affine)
+        notice(ARRAY, "a spacing without directions", "taken as (z, y, x) in LPS; make sure that left is left")
         return _made(ARRAY, image, "zyx", spacing_mm)
     if placed:
         raise InputError("image", "given with an affine or a spacing, and has its own", "one", "leave it out")

@@ -154,6 +154,8 @@ def load_model(
     """
     if folds is not None and (np.ndim(folds) != 1 or not folds):
         raise InputError("folds", repr(folds), "a list of one fold number or more, or None for all")
+    if not Path(source).exists():
+        raise InputError(source, "does not exist", "a .zip of bisc_export, or a results folder", "train or export it")
     return Model(load_cascade(Path(source), folds, choose_device(device, precision)))
 
 

@@ -210,6 +210,8 @@ def test_weights_tell_models_apart(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(bisc.InputError, match=r"plan\.json"):
         bisc.load_model(tmp_path)
+    with pytest.raises(bisc.InputError, match=r"nope\.zip: does not exist"):
+        bisc.load_model(tmp_path / "nope.zip")
 
 
 def test_what_is_said_of_an_input_is_in_the_notes(model: Model, capfd: pytest.CaptureFixture[str]) -> None:
