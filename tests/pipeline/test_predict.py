@@ -232,7 +232,8 @@ def test_continue_sees_what_changed(tmp_path: Path) -> None:
     third = predict(tmp_path / "in", tmp_path / "out", PredictOptions("calibrated", resume=True))[0]["p"]
     other = stub_model()
     other = replace(other, fine=tuple(replace(fold, mark=fold.mark + 1) for fold in other.fine))
-    fourth = predict(tmp_path / "in", tmp_path / "out", PredictOptions("calibrated", resume=True), other)[0]["p"]
+    options = PredictOptions("calibrated", resume=True)
+    (fourth,) = predict_cases(find_inputs(tmp_path / "in"), other, tmp_path / "out", options, lambda _: None)
     assert fourth.stamp != third.stamp  # other weights
     assert third.stamp not in (first.stamp, second.stamp)
 
