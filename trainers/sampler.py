@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,15 +146,20 @@ def _jittered(region: Region, room_mm_zyx: Triple, rng: np.random.Generator) -> 
     return Box(as_int_triple(start), as_int_triple(np.maximum(stop, start + 1)))
 
 
+_turn: Final = threading.Lock()
+"""Two trainings in two threads share that generator."""
+
+
 @contextmanager
 def numpy_seeded(seed: int) -> Iterator[None]:
     """Seed numpy's global generator, which batchgenerators draws from, for the block; its state comes back after."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+    with _turn:
+        state = np.random.get_state()  # noqa: NPY002
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
 
 
 def index_regions(folders: list[Path]) -> tuple[Region, ...]:

@@ -112,8 +112,9 @@ class Trainer:
 
     def _training(self, plan: Plan, fold: Fold) -> TrainingRun:
         s = self.settings
-        torch.manual_seed(s.seed + 1000 * s.fold)
-        network = self.device.put_network(SCUNet(s.base_features, s.norm, s.edges))  # type: ignore[arg-type]
+        with torch.random.fork_rng(devices=[]):  # a caller's own chance goes on as it was
+            torch.manual_seed(s.seed + 1000 * s.fold)
+            network = self.device.put_network(SCUNet(s.base_features, s.norm, s.edges))  # type: ignore[arg-type]
         return TrainingRun(
             settings=s,
             plan=msgspec.json.decode(msgspec.json.encode(plan)),

@@ -13,7 +13,6 @@ TUMOR: Final = 2
 CYST: Final = 3
 """KiTS21/23 label cysts 3; KiTS19, whose convention this package keeps, counted them as kidney."""
 
-CLASS_NAMES: Final = ("background", "kidney", "tumor")
 N_CLASSES: Final = 3
 MIN_KIDNEY_ML: Final = 5.0
 """A connected foreground component of at least this volume may be a kidney; a smaller one is a speck."""

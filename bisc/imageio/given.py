@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -10,15 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from bisc.core.errors import InputError
+from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import Float, as_triple
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
+from bisc.imageio.formats.nifti_header import LAYOUTS, NIFTI1_BYTES, NIFTI2_BYTES, check_place
 from bisc.imageio.images import as_hu, read_image
-from bisc.imageio.plausible import straight_grid
+from bisc.imageio.plausible import AGAIN, straight_grid
+from bisc.system.console import notice
 
-Axes = Literal["zyx", "xyz"]
-"""How a giver's arrays are indexed: slowest axis of the stored grid first, as ITK has it, or last, as in nibabel."""
+Axes = Literal["zyx", "xyz", "canonical"]
+"""How a giver's arrays are indexed: slowest axis of the stored grid first, as ITK has it, or last, as in nibabel; or as
+`CaseImage.volume` is."""
 ARRAY: Final = Path("array")
 FORMS: Final = "a path, a SimpleITK or nibabel image, or an array with its affine or spacing"
 
@@ -39,20 +43,22 @@ def image_given(
     placed = spacing_mm is not None or affine is not None
     if isinstance(image, np.ndarray):
         if (spacing_mm is None) == (affine is None):
-            raise InputError(ARRAY, "no affine and no spacing, or both", "one of them, in mm", "say where it lies")
+            found = "no affine and no spacing" if affine is None else "an affine and a spacing"
+            raise InputError(ARRAY, found, "one of them, in mm", "say where it lies")
         if affine is not None:
             return _of_affine(ARRAY, image, affine)
+        notice(ARRAY, "a spacing without directions", "taken as (z, y, x) in LPS; make sure that left is left")
         return _made(ARRAY, image, "zyx", spacing_mm)
     if placed:
         raise InputError("image", "given with an affine or a spacing, and has its own", "one", "leave it out")
     if isinstance(image, CaseImage):
-        return image, "zyx"
+        return image, "canonical"
     if isinstance(image, str | Path):
         return read_image(Path(image)), "zyx"
     if isinstance(image, sitk.Image):
         return _of_itk(image)
     if hasattr(image, "affine") and hasattr(image, "dataobj"):
-        return _of_affine(Path("nibabel image"), np.asanyarray(image.dataobj), image.affine)
+        return _of_nibabel(image)
     raise InputError("image", f"of type {type(image).__name__}", FORMS)
 
 
@@ -63,6 +69,31 @@ def _of_itk(image: sitk.Image) -> tuple[CaseImage, Axes]:
         raise InputError(name, n, "a 3-D image of one value (HU)", "give one volume")
     array = sitk.GetArrayFromImage(image)
     return _made(name, array, "zyx", image.GetSpacing()[::-1], image.GetOrigin(), image.GetDirection())
+
+
+def _of_nibabel(image: Any) -> tuple[CaseImage, Axes]:
+    """Its header is held to the rules of a file's: nibabel believes the sform and makes an orientation up where there
+    is none."""
+    name, header = Path("nibabel image"), image.header
+    n_bytes = {"n+1": NIFTI1_BYTES, "ni1": NIFTI1_BYTES, "n+2": NIFTI2_BYTES, "ni2": NIFTI2_BYTES}.get(_magic(header))
+    if n_bytes:
+        fields = np.frombuffer(header.binaryblock, LAYOUTS[n_bytes].newbyteorder(header.endianness), 1)[0]
+        if not int(fields["sform_code"]) > 0 and not int(fields["qform_code"]) > 0:
+            found, mend = "no orientation in its header", "give its path, which is taken as LPS, or an array and affine"
+            raise InputError(name, f"{found} (sform and qform codes are 0)", "one of them", mend)
+        check_place(name, fields)
+    try:
+        array = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # read now, from a file that is damaged
+        raise InputError(name, f"its voxels cannot be read ({one_line(str(error))})", "a sound file", AGAIN) from error
+    return _of_affine(name, array, image.affine)
+
+
+def _magic(header: Any) -> str:
+    try:
+        return bytes(header["magic"]).decode("ascii", "replace")[:3]
+    except (KeyError, ValueError, TypeError):  # of another format
+        return ""
 
 
 def _of_affine(name: Path, array: npt.NDArray[Any], affine: npt.ArrayLike | None) -> tuple[CaseImage, Axes]:

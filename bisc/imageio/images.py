@@ -28,6 +28,8 @@ from bisc.system.files import atomic_file
 from bisc.system.paths import absence, check_nameable
 
 IMAGE_SUFFIXES: Final = tuple(FORMATS)
+WRITTEN: Final = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""Of one file each: an .mhd's voxels lie in a second one, and no two files appear at once."""
 DETACHED: Final = (".mhd", ".mha", ".nrrd", ".nhdr")
 """Headers that may name a file beside them."""
 PAIRS: Final = {".hdr": ".img", ".img": ".hdr"}
@@ -74,6 +76,7 @@ def as_hu(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int16], int]:
     """Numbers rounded to int16, and how many of them were NaN or infinite (0 in the result)."""
     n_bad = 0
     if np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float32) if array.dtype.itemsize == 2 else array  # float16 rounds int16's ends away
         finite = np.isfinite(array)
         n_bad = int(array.size - np.count_nonzero(finite))
         array = np.rint(array, where=finite, out=np.zeros_like(array))
@@ -193,15 +196,18 @@ def write_image(path: Path, canonical: npt.NDArray[np.generic], native: NativeGr
     """Write a canonical (z, y, x) array in the native grid's own axis order, whole or not at all.
 
     Args:
-        path: Target; the suffix chooses the format.
+        path: Target; the suffix (one of `WRITTEN`) chooses the format.
         canonical: (z, y, x) array on `native.canonical`; a trailing axis becomes vector components.
         native: The grid to write on; its size, spacing, origin and direction are kept exactly.
         compress: Compress formats that can be (`.nii.gz` always is).
 
     Raises:
-        InputError: If the folder cannot be written, or the disk is full.
+        InputError: If the name tells no format that holds a volume in one file, the folder cannot be written, or the
+            disk is full.
         WorkError: If ITK cannot write the file.
     """
+    if not path.name.endswith(WRITTEN):
+        raise InputError(path, "no image by its name", f"a name that ends in {', '.join(WRITTEN)}", "name it so")
     if canonical.shape[:3] != native.canonical.shape_zyx:
         raise ValueError(f"array is {canonical.shape}, its grid {native.canonical.shape_zyx} (z, y, x)")
     image = sitk.GetImageFromArray(native.to_stored(canonical), isVector=canonical.ndim == 4)

@@ -127,6 +127,9 @@ def straight_grid(
     except ValueError as error:
         expected = "positive sizes and spacings, orthogonal axes"
         raise InputError(path, f"unusable geometry ({error})", expected) from error
+    if not all(abs(mm) <= MAX_NUMBER for mm in origin_mm_xyz):
+        at = ", ".join(f"{mm:g}" for mm in origin_mm_xyz)
+        raise InputError(path, f"its origin is ({at}) mm", f"numbers of at most {MAX_NUMBER:g}", "correct the header")
     check_direction(path, geometry.direction_matrix)
     drift = geometry.drift if drift is None else drift
     if drift > ROUNDING_DRIFT:

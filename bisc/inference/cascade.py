@@ -14,7 +14,7 @@ from bisc.core.choices import Decision
 from bisc.core.errors import WorkError
 from bisc.core.geometry import Geometry, as_int_triple
 from bisc.core.labels import MAX_KIDNEYS, N_CLASSES
-from bisc.core.volume import Box, Volume
+from bisc.core.volume import Box, NativeGrid, Volume
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
@@ -198,13 +198,15 @@ def labels_of_rois(
     return out
 
 
-def softmax_of_rois(rois: Sequence[NativeRoi], native: Geometry) -> Probabilities:
-    """(classes, z, y, x) softmax on the image's grid; where ROIs meet both hold the same, elsewhere is background."""
-    out = np.zeros((len(BACKGROUND_FILL), *native.shape_zyx), dtype=np.float32)
+def softmax_of_rois(rois: Sequence[NativeRoi], native: NativeGrid) -> Probabilities:
+    """(classes, *stored shape) softmax on the stored grid; where ROIs meet both hold the same, elsewhere is
+    background."""
+    out = np.zeros((len(BACKGROUND_FILL), *native.geometry.shape_zyx), dtype=np.float32)
     out[0] = BACKGROUND_FILL[0]
-    for roi in rois:
-        inside = (..., *roi.box.to_slices())
-        out[inside] = roi.probabilities
+    for i, channel in enumerate(out):
+        view = native.to_canonical(channel).array
+        for roi in rois:
+            view[roi.box.to_slices()] = roi.probabilities[i]
     return out
 
 

@@ -6,6 +6,7 @@ import io
 import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ class FoldNetwork:
         offsets: Logit offsets per class for the calibrated decision; None where none were fitted.
         bytes_per_voxel: What a pass takes for each voxel of a region.
         exact: The same network in float32, where the other is not and could overflow.
+        mark: Changes with any weight.
     """
 
     fold: int
@@ -74,6 +76,7 @@ class FoldNetwork:
     offsets: tuple[float, ...] | None
     bytes_per_voxel: float = 0.0
     exact: RegionNetwork | None = None
+    mark: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,13 +250,16 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
         raise InputError(name, "weights do not fit their settings", "an unchanged checkpoint", MEND) from error
     if not all(bool(torch.isfinite(weights).all()) for weights in network.state_dict().values()):
         raise InputError(name, "weights that are NaN or infinite", "a training that did not diverge", MEND)
+    mark = 0
+    for weights in network.state_dict().values():
+        mark = zlib.crc32(weights.contiguous().view(-1).numpy().tobytes(), mark)
     offsets = None if checkpoint.offsets is None else tuple(checkpoint.offsets)
     network = device.put_network(network).eval()
     exact = _quickest(network, settings.norm, device.in_float32())
     quick = exact if device.precision == "fp32" else _quickest(network, settings.norm, device)
     bytes_per_voxel = settings.base_features * exact.bytes_per_voxel_feature
     return FoldNetwork(
-        fold, quick, device, _window(settings), offsets, bytes_per_voxel, None if quick is exact else exact
+        fold, quick, device, _window(settings), offsets, bytes_per_voxel, None if quick is exact else exact, mark
     )
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from bisc.core.choices import PRECISIONS
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
 from bisc.system.memory import usable_cores
@@ -95,6 +96,8 @@ def choose_device(name: str | None, precision: str = "auto", deterministic: bool
     Raises:
         InputError: If the device is not there, or cannot be deterministic.
     """
+    if precision not in PRECISIONS:
+        raise InputError("--precision", repr(precision), " or ".join(PRECISIONS))
     if name is None:
         name = "cuda" if torch.cuda.is_available() and not deterministic else "cpu"
     try:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bisc.core.errors import BiscError, InputError
-from bisc.core.geometry import Triple
+from bisc.core.geometry import as_triple
 from bisc.core.labels import N_CLASSES
 from bisc.evaluation.aggregate import to_frame, write_with_summary
 from bisc.evaluation.cases import CaseScores, score_arrays, score_images, score_pairs
@@ -71,7 +71,11 @@ def evaluate(
 def _score_given(
     reference: npt.NDArray[Any], prediction: npt.NDArray[Any], spacing: Sequence[float] | None, case: str
 ) -> CaseScores:
-    if spacing is None or len(spacing) != 3 or not all(0.0 < mm < np.inf for mm in spacing):
+    try:
+        mm = as_triple(() if spacing is None else spacing)
+    except (TypeError, ValueError):
+        mm = (0.0, 0.0, 0.0)
+    if not all(0.0 < one < np.inf for one in mm):
         raise InputError("spacing", str(spacing), "three numbers above 0: mm along each axis of the arrays")
     for what, array in (("reference", reference), ("prediction", prediction)):
         if array.ndim != 3 or array.dtype.kind not in "uib" or array.size == 0:
@@ -80,7 +84,6 @@ def _score_given(
             raise InputError(what, f"values {array.min()} to {array.max()}", "0 background, 1 kidney, 2 tumour")
     if reference.shape != prediction.shape:
         raise InputError("prediction", f"shape {prediction.shape}", f"{reference.shape}, as the reference")
-    mm: Triple = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
     return score_arrays(case, reference.astype(np.uint8), prediction.astype(np.uint8), mm)
 
 

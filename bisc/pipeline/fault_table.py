@@ -6,11 +6,10 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from bisc.core.errors import BiscError, InputError, one_line
 
-Level = Literal["fault", "note"]
 COLUMNS: Final = ("case", "file", "found", "expected", "mend", "level")
 FOUND_WIDTH: Final = 72
 """Longer findings are cut on the terminal; verify.csv has them whole."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -83,6 +84,8 @@ def plan(
     Raises:
         InputError: If there is no such data set, no usable case, or no kidney in any.
     """
+    if not 0.0 < memory_gb < math.inf:
+        raise InputError("--memory-gb", f"{memory_gb}", "a positive number of GiB")
     folders = Folders.from_environment()
     given = meaning_of_option(labels) if labels is not None else None
     name, marker = (None, RAW_MARKER) if dataset is None else (str(dataset), NAMED_MARKER)

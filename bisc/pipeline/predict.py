@@ -186,13 +186,13 @@ def _predict_or_fail(
 
 
 def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
-    """What a prediction depends on, in a few letters: its files' sizes and times, the decision, the trained offsets."""
+    """What a prediction depends on, in a few letters: its files' sizes and times, the decision, all weights."""
     try:
         stats = [file.stat() for file in files_of(case.path)]
     except OSError:
         return ""
-    offsets = [list(offsets_of(folds, "calibrated")) for folds in (model.rough, model.fine)]
-    parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, offsets, len(model.fine)]
+    weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
+    parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights]
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
 from bisc.core.errors import InputError
 from bisc.core.labels import TUMOR
-from bisc.core.volume import Box
-from bisc.imageio import CaseImage, StoredImage, read_header, write_image
+from bisc.core.volume import Box, NativeGrid
+from bisc.imageio import CaseImage, StoredImage, image_suffix, read_header, read_image, write_image
 from bisc.imageio.given import Axes, image_given
 from bisc.imageio.plausible import check_hu, doubt_of_scan
 from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, softmax_of_rois
@@ -49,8 +49,9 @@ class Segmentation:
 
     Attributes:
         labels: uint8, 0 background, 1 kidney, 2 tumour; shape and axis order of what was given: (i, j, k) for a nibabel
-            image and an array with an affine, (z, y, x) for an array with a spacing; else that of
-            `SimpleITK.GetArrayFromImage`, also for a path, on the grid that its file stores.
+            image and an array with an affine, (z, y, x) for an array with a spacing, that of `image.volume` for what
+            `bisc.read_image` gave; else that of `SimpleITK.GetArrayFromImage`, also for a path, on the grid that its
+            file stores.
         status: 'ok' (kidneys on both sides), 'one_kidney' (a solitary or fused one), 'no_kidney' (a result too).
         rois: Where kidneys were looked for, the larger first.
         kidney_ml: Volume of labels > 0 in ml.
@@ -69,17 +70,16 @@ class Segmentation:
     doubt: str
     notes: tuple[str, ...] = ()
     probabilities: npt.NDArray[np.float32] | None = None
-    image: CaseImage = field(repr=False, kw_only=True)
+    native: NativeGrid = field(repr=False, kw_only=True)
     axes: Axes = field(default="zyx", repr=False, kw_only=True)
 
     def save(self, path: str | Path) -> None:
-        """Write the labels on the image's own grid; the suffix (.nii.gz, .nii, .nrrd, .mha, .mhd) names the format.
+        """Write the labels on the image's own grid; the suffix (.nii.gz, .nii, .nrrd, .mha) names the format.
 
         Raises:
-            InputError: If the file cannot be written.
+            InputError: If the file cannot be written, or its name tells none of these formats.
         """
-        native = self.image.native
-        write_image(Path(path), native.to_canonical(_turned(self.labels, self.axes)).array, native)
+        write_image(Path(path), _canonical(self.labels, self.axes, self.native), self.native)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +130,8 @@ class Model:
             found, result = segment_case(case, cascade, decision)
         softmax = None
         if probabilities:
-            whole = softmax_of_rois(result.native, case.volume.geometry)
-            softmax = _turned(np.stack([case.native.to_stored(channel) for channel in whole]), axes)
-        labels = _turned(found.labels, axes)
+            softmax = _as_given(softmax_of_rois(result.native, case.native), axes, case.native)
+        labels = _as_given(found.labels, axes, case.native)
         return replace(found, labels=labels, notes=tuple(notes), probabilities=softmax, axes=axes)
 
 
@@ -153,6 +152,10 @@ def load_model(
     Example:
         >>> model = bisc.load_model("model.zip")
     """
+    if folds is not None and (np.ndim(folds) != 1 or not folds):
+        raise InputError("folds", repr(folds), "a list of one fold number or more, or None for all")
+    if not Path(source).exists():
+        raise InputError(source, "does not exist", "a .zip of bisc_export, or a results folder", "train or export it")
     return Model(load_cascade(Path(source), folds, choose_device(device, precision)))
 
 
@@ -174,31 +177,46 @@ def segment(image: object, model: str | Path | Model, **how: Any) -> Segmentatio
 
 
 def write_labels(
-    path: str | Path, labels: Segmentation | npt.NDArray[np.uint8], like: CaseImage | str | Path | None = None
+    path: str | Path,
+    labels: Segmentation | npt.NDArray[np.integer[Any]],
+    like: Segmentation | CaseImage | str | Path | None = None,
 ) -> None:
     """Write a label map on its image's own grid.
 
     Args:
-        path: Its suffix (.nii.gz, .nii, .nrrd, .mha, .mhd) names the format.
-        labels: What `segment` gave, or a uint8 (z, y, x) array of 0, 1, 2 on `like.volume`.
-        like: For an array alone: the image that it is of, as `read_image` gave it or its path.
+        path: Its suffix (.nii.gz, .nii, .nrrd, .mha) names the format.
+        labels: What `segment` gave, or an array of 0, 1, 2 that lies as `like` does.
+        like: For an array: the result whose `labels` it was made of; or the image it is of, as `read_image` gave it
+            (then the array lies as its `volume`), or by its path (then as `segment(path).labels`, which is how
+            SimpleITK reads the file).
 
     Raises:
         InputError: If the file cannot be written, or the array is no label map on the grid of `like`.
 
     Example:
         >>> bisc.write_labels("mask.nii.gz", result)
+        >>> kidneys = result.labels.clip(0, 1)
+        >>> bisc.write_labels("kidneys.nii.gz", kidneys, like=result)
     """
     if isinstance(labels, Segmentation):
         return labels.save(path)
     if like is None:
         raise InputError(path, "labels without their image", "the image they are of", "give like=image")
-    image = like if isinstance(like, CaseImage) else read_header(Path(like))
-    array, expected = np.asarray(labels), image.volume.geometry.shape_zyx
-    if array.shape != expected or not np.isin(array, (0, 1, 2)).all():
-        found = f"an array of shape {array.shape}, values {array.min(initial=0)} to {array.max(initial=0)}"
-        raise InputError(path, found, f"shape {expected} (z, y, x), values 0, 1, 2", "give labels on the grid of like")
-    return write_image(Path(path), array.astype(np.uint8), image.native)
+    array, native, axes = np.asarray(labels), *_grid_of(like)
+    expected = _as_given(np.broadcast_to(np.uint8(0), native.geometry.shape_zyx), axes, native).shape
+    if array.shape != expected or array.dtype.kind not in "iub" or not np.isin(array, (0, 1, 2)).all():
+        found = f"an array of shape {array.shape}, {array.dtype}"
+        raise InputError(path, found, f"shape {expected}, whole numbers 0, 1, 2", "give labels that lie as like does")
+    return write_image(Path(path), _canonical(array.astype(np.uint8), axes, native), native)
+
+
+def _grid_of(like: Segmentation | CaseImage | str | Path) -> tuple[NativeGrid, Axes]:
+    if isinstance(like, Segmentation):
+        return like.native, like.axes
+    if isinstance(like, CaseImage):
+        return like.native, "canonical"
+    image = read_image(like) if Path(like).is_dir() or image_suffix(Path(like)) is None else read_header(Path(like))
+    return image.native, "zyx"
 
 
 def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[Segmentation, CascadeResult]:
@@ -221,7 +239,7 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
         kidney_ml=kidney_ml,
         tumor_ml=round(np.count_nonzero(labels == TUMOR) * ml, 3),
         doubt=doubt_of(kidney_ml) or ("" if result.rois else doubt_of_scan(image)),
-        image=image,
+        native=image.native,
     ), result
 
 
@@ -243,9 +261,18 @@ def beside(model: Cascade, name: Path, size: StoredImage) -> Cascade:
     return replace(model, network_gb=budget_beside(name, size, model.network_gb))
 
 
-def _turned(array: npt.NDArray[Any], axes: Axes) -> npt.NDArray[Any]:
-    """A (..., z, y, x) array of the stored grid in the giver's axis order, or back: each is the other's mirror."""
-    return array if axes == "zyx" else np.moveaxis(array, (-3, -1), (-1, -3))
+def _as_given(stored: npt.NDArray[Any], axes: Axes, native: NativeGrid) -> npt.NDArray[Any]:
+    """A (..., z, y, x) array of the stored grid in the giver's axis order; a view."""
+    if axes == "canonical":
+        return native.order.apply(stored) if stored.ndim == 3 else np.stack([native.order.apply(c) for c in stored])
+    return stored if axes == "zyx" else np.moveaxis(stored, (-3, -1), (-1, -3))
+
+
+def _canonical(given: npt.NDArray[Any], axes: Axes, native: NativeGrid) -> npt.NDArray[Any]:
+    """Labels in the giver's axis order as a canonical array."""
+    if axes == "canonical":
+        return given
+    return native.to_canonical(given if axes == "zyx" else given.transpose()).array
 
 
 def doubt_of(kidney_ml: float) -> str:

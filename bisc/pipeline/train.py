@@ -98,6 +98,12 @@ def train(
     preprocessed = find_dataset(
         folders.preprocessed, name, "plan.json", "preprocessed data set", "run bisc_plan_and_preprocess first"
     )
+    if stage not in TRAINERS:
+        raise InputError("stage", repr(stage), " or ".join(TRAINERS))
+    least = {"epochs": (epochs, 1), "iterations": (iterations, 1), "seed": (seed, 0), "workers": (workers, 0)}
+    for option, (value, lowest) in least.items():
+        if value is not None and value < lowest:
+            raise InputError(f"--{option}", str(value), f"at least {lowest}")
     if loss_threshold is not None and not 0.0 <= loss_threshold < 1.0:
         raise InputError("--loss-threshold", str(loss_threshold), "0 <= T < 1")
     if edges is not None and edges not in EDGES:
@@ -144,6 +150,6 @@ def _folds(fold: int | Literal["all"], preprocessed: Path) -> list[int]:
     n = len(load_splits(preprocessed).folds)
     if fold == "all":
         return list(range(n))
-    if fold not in range(n):
+    if type(fold) is not int or fold not in range(n):
         raise InputError(f"fold {fold}", "is not in splits.json", f"0 to {n - 1}, or all")
     return [fold]

@@ -48,9 +48,9 @@ class SimulationSpec:
             raise InputError("--seed", str(self.seed), "a whole number of at least 0")
         if self.start_index < 0:
             raise InputError("--start-index", str(self.start_index), "a whole number of at least 0")
-        if min(self.size_xyz) < LEAST_SIZE:
+        if np.shape(self.size_xyz) != (3,) or min(self.size_xyz) < LEAST_SIZE:
             size = " ".join(map(str, self.size_xyz))
-            raise InputError("--size", size, f"at least {LEAST_SIZE} voxels each way")
+            raise InputError("--size", size, f"three numbers (x y z) of at least {LEAST_SIZE} voxels")
 
 
 class SimulationRecord(Document, frozen=True):

@@ -19,13 +19,14 @@ PAGE = re.compile(r"\bdocs/[\w/-]+\.md\b")
 
 def pages(repository: Path) -> list[Path]:
     """The Markdown that a reader meets."""
-    return [repository / "README.md", repository / "CONTRIBUTING.md", *sorted((repository / "docs").rglob("*.md"))]
+    top = [repository / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    return [*top, *sorted((repository / "docs").rglob("*.md"))]
 
 
 def current(repository: Path) -> Iterator[tuple[Path, str]]:
-    """Pages that say what holds now; the laboratory's log keeps the names of its day."""
+    """Pages that say what holds now; the laboratory's log and the changes keep the names of their day."""
     for page in pages(repository):
-        if "lab" not in page.relative_to(repository).parts:
+        if page.name != "CHANGELOG.md" and "lab" not in page.relative_to(repository).parts:
             yield page, page.read_text(encoding="utf-8")
 
 

@@ -68,7 +68,7 @@ def test_every_form_gives_the_commands_mask(scan: tuple[Path, Labels], model: Mo
         (path, {}, mask),
         (str(path), {}, mask),
         (sitk.ReadImage(str(path)), {}, mask),
-        (bisc.read_image(path), {}, mask),
+        (bisc.read_image(path), {}, NativeGrid.of(bisc.read_image(path).native.geometry).to_canonical(mask).array),
         (image, {}, mask.transpose()),
         (array, {"affine": image.affine}, mask.transpose()),
         (array.astype(np.float64), {"affine": image.affine.tolist()}, mask.transpose()),
@@ -112,11 +112,12 @@ def test_probabilities_lie_on_the_labels(scan: tuple[Path, Labels], model: Model
     assert model.segment(scan[0]).probabilities is None
 
 
-def test_threads_share_a_model(tmp_path: Path) -> None:
-    """Two at a time, different images: each gets what it gets alone. With networks, in half precision too."""
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_threads_share_a_model(tmp_path: Path, precision: str) -> None:
+    """Two at a time, different images: each gets what it gets alone."""
     write_results(tmp_path / "results", base_features=4)
     paths = [write_scan(tmp_path / "a.nii.gz"), write_scan(tmp_path / "b.nii.gz", STORED_IPL)]
-    model = bisc.load_model(tmp_path / "results", device="cpu", precision="fp32")
+    model = bisc.load_model(tmp_path / "results", device="cpu", precision=precision)
     alone = [model.segment(path) for path in paths]
     with ThreadPoolExecutor(2) as pool:
         together = list(pool.map(model.segment, paths * 3))
@@ -155,7 +156,7 @@ SHEAR[0, 1] = 0.2
         (HU[None], MM, "of shape (1, 8, 9, 10)"),
         (HU[:0], MM, "of shape (0, 9, 10)"),
         (HU, {}, "no affine and no spacing"),
-        (HU, {**MM, "affine": np.eye(4)}, "no affine and no spacing, or both"),
+        (HU, {**MM, "affine": np.eye(4)}, "an affine and a spacing"),
         (HU, {"spacing": (3.0, 1.0)}, "the spacing (3.0, 1.0)"),
         (HU, {"spacing": "mm"}, "the spacing mm"),
         (HU, {"spacing": (3.0, -1.0, 1.0)}, "unusable geometry"),
@@ -165,6 +166,7 @@ SHEAR[0, 1] = 0.2
         (HU, {"affine": np.diag([1.0, 0.0, 1.0, 1.0])}, "has length 0"),
         (HU, {"affine": np.diag([1.0, np.nan, 1.0, 1.0])}, "an unusable affine"),
         (HU, {"affine": SHEAR}, "miss a right angle"),
+        (HU, {"affine": np.array([[1, 0, 0, 1e300], [0, 1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]])}, "its origin is"),
         ([[1, 2], [3, 4]], {}, "of type list"),
         (None, {}, "of type NoneType"),
         ("no_such_file.nii.gz", {}, "does not exist"),
@@ -190,9 +192,26 @@ def test_an_unknown_decision_is_refused(model: Model) -> None:
         model.segment(HU, spacing=(3, 1, 1), decision="best")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("options", [{"precision": "fp8"}, {"folds": []}, {"folds": 0}, {"device": "tpu"}])
+def test_how_a_model_cannot_be_loaded(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(bisc.InputError, match=next(iter(options))):
+        bisc.load_model(tmp_path, **options)
+
+
+def test_weights_tell_models_apart(tmp_path: Path) -> None:
+    """By a mark that any weight changes, and reading them again does not."""
+    marks = []
+    for features in (4, 4, 8):
+        write_results(tmp_path / "results", base_features=features)
+        marks.append([fold.mark for fold in bisc.load_model(tmp_path / "results", device="cpu").cascade.fine])
+    assert marks[0] == marks[1] != marks[2]
+
+
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(bisc.InputError, match=r"plan\.json"):
         bisc.load_model(tmp_path)
+    with pytest.raises(bisc.InputError, match=r"nope\.zip: does not exist"):
+        bisc.load_model(tmp_path / "nope.zip")
 
 
 def test_what_is_said_of_an_input_is_in_the_notes(model: Model, capfd: pytest.CaptureFixture[str]) -> None:
@@ -214,17 +233,6 @@ def test_a_doubtful_mask_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) 
     empty = model.segment(np.full((8, 9, 10), -1000), spacing=(3, 1, 1))
     assert (empty.status, empty.rois, empty.kidney_ml) == ("no_kidney", (), 0.0)
     assert "an empty scan" in empty.doubt
-
-
-def test_labels_of_the_users_own(tmp_path: Path) -> None:
-    """A canonical array on the grid of its image; one of another shape is refused."""
-    image = bisc.read_image(write_scan(tmp_path / "ct.nii.gz", OBLIQUE))
-    labels = (image.volume.array > 0).astype(np.uint8)
-    bisc.write_labels(tmp_path / "own.nrrd", labels, image)
-    assert np.array_equal(bisc.read_image(tmp_path / "own.nrrd").volume.array, labels)
-    for wrong, of in ((labels[:-1], image), (labels, None)):
-        with pytest.raises(bisc.InputError, match=r"an array of shape|labels without their image"):
-            bisc.write_labels(tmp_path / "own.nrrd", wrong, of)
 
 
 def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,11 @@ def test_continue_sees_what_changed(tmp_path: Path) -> None:
     second = predict(tmp_path / "in", tmp_path / "out", resume)[0]["p"]
     assert (second.tumor_ml, first.tumor_ml != 0.0) == (0.0, True)
     third = predict(tmp_path / "in", tmp_path / "out", PredictOptions("calibrated", resume=True))[0]["p"]
+    other = stub_model()
+    other = replace(other, fine=tuple(replace(fold, mark=fold.mark + 1) for fold in other.fine))
+    options = PredictOptions("calibrated", resume=True)
+    (fourth,) = predict_cases(find_inputs(tmp_path / "in"), other, tmp_path / "out", options, lambda _: None)
+    assert fourth.stamp != third.stamp  # other weights
     assert third.stamp not in (first.stamp, second.stamp)
 
 

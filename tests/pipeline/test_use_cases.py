@@ -68,6 +68,14 @@ def test_from_raw_files_to_a_validated_cascade(
         ("rough", -1, {}, "fold -1"),
         ("rough", "last", {}, "fold last"),
         ("rough", 0, {"preset": "none"}, "--preset"),
+        ("rough", True, {}, "fold True"),
+        ("middle", 0, {}, "stage"),
+        ("rough", 0, {"epochs": -1}, "--epochs"),
+        ("rough", 0, {"epochs": 0}, "--epochs"),
+        ("rough", 0, {"iterations": 0}, "--iterations"),
+        ("rough", 0, {"seed": -5}, "--seed"),
+        ("rough", 0, {"workers": -1}, "--workers"),
+        ("rough", 0, {"precision": "fp8"}, "--precision"),
         ("rough", 0, {"loss_threshold": 1.0}, "--loss-threshold"),
         ("fine", 0, {}, "rough"),
     ],
@@ -81,6 +89,17 @@ def test_what_training_refuses(
     with pytest.raises(InputError) as caught:
         train(stage, fold, **{"preset": "tiny", "device": "cpu", **options})
     assert what in caught.value.what
+    assert not (home / "results").exists() or stage == "fine"
+
+
+@pytest.mark.parametrize("memory_gb", [-1.0, 0.0, float("nan"), float("inf")])
+def test_what_planning_refuses(home: Path, memory_gb: float) -> None:
+    """Before a plan is written that no later run could read."""
+    write_raw(home / "raw" / "Tiny")
+    with pytest.raises(InputError, match="--memory-gb"):
+        plan(only_plan=True, memory_gb=memory_gb)
+    assert not (home / "preprocessed").exists()
+    assert plan(only_plan=True).plan.n_cases == 3
 
 
 def test_a_faulty_case_is_listed_and_the_others_go_on(home: Path) -> None:
@@ -100,6 +119,9 @@ def test_simulated_cases_are_written_once(tmp_path: Path) -> None:
     again = simulate(str(tmp_path / "data"), 2, seed=3, size_xyz=(48, 48, 16))
     assert (first.written, first.kept, first.errors) == (("case_00000",), (), ())
     assert (again.written, again.kept) == (("case_00001",), ("case_00000",))
+    with pytest.raises(InputError, match="three numbers"):
+        simulate(tmp_path / "none", 1, size_xyz=(96, 96))  # type: ignore[arg-type]
+    assert not (tmp_path / "none").exists()
     with pytest.raises(InputError, match="another simulation"):
         simulate(tmp_path / "data", 1, seed=4, size_xyz=(48, 48, 16))
     painted = simulate(tmp_path / "painted", labels=tmp_path / "data", seed=3)
@@ -137,6 +159,9 @@ def test_evaluate_gives_the_row_of_the_csv(tmp_path: Path, tiny_dataset: Path) -
     [
         (cube(), cube(), {}, "spacing", "None"),
         (cube(), cube(), {"spacing": (1, 1)}, "spacing", "(1, 1)"),
+        (cube(), cube(), {"spacing": 3.0}, "spacing", "3.0"),
+        (cube(), cube(), {"spacing": "abc"}, "spacing", "abc"),
+        (cube(), cube(), {"spacing": (1, 2, None)}, "spacing", "None"),
         (cube(), cube(), {"spacing": (1, 1, float("nan"))}, "spacing", "nan"),
         (cube(), cube()[1:], {"spacing": (1, 1, 1)}, "prediction", "(3, 6, 8)"),
         (cube(7), cube(), {"spacing": (1, 1, 1)}, "reference", "0 to 7"),

@@ -9,7 +9,6 @@ header as NIfTI-1, in a file of its own.
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,7 +23,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError, one_line, shortened
-from bisc.core.geometry import IntTriple
+from bisc.core.geometry import ROUNDING_DRIFT, IntTriple
 from bisc.imageio.case import Stored
 from bisc.imageio.formats.nifti_header import (
     LAYOUTS,
@@ -35,6 +34,7 @@ from bisc.imageio.formats.nifti_header import (
     by,
     check_place,
     sizes_of,
+    straightened,
 )
 from bisc.imageio.plausible import AGAIN, check_header, itk_grid
 
@@ -58,11 +58,6 @@ MOST_SURPLUS: Final = 2
 """A small gzip file can unpack to any number of bytes: past so many times what is promised it is not followed."""
 EPSILON: Final = float(np.finfo(np.float64).eps)
 READABLE: Final = "a NIfTI, NRRD, MHA or DICOM image"
-PERMISSIVE: Final = "ITK_NIFTI_SFORM_PERMISSIVE"
-os.environ.setdefault(PERMISSIVE, "1")
-# A sform bent by more than some 1e-4 ITK refuses ('No orthonormal definition found') unless this says to straighten it;
-# what may be straightened is decided below, before ITK sees a file. ITK offers no other way through SimpleITK and asks
-# at each read; set and unset around each, it was missing where another thread read. A user's own value stays.
 
 
 def open_nifti(path: Path) -> Stored:
@@ -75,7 +70,8 @@ def open_nifti(path: Path) -> Stored:
     drift = check_place(path, header)
     code = int(header["datatype"])
     kind = np.dtype(KINDS.get(code, "u1")).newbyteorder("=" if header.dtype.isnative else "S")
-    itk = _itk_header(path, header, kind.itemsize, is_nifti2)
+    bent = drift > ROUNDING_DRIFT
+    itk = _itk_header(path, straightened(header) if bent else header, kind.itemsize, is_nifti2 or bent)
     check_header(path, itk, path.stat().st_size, kind.itemsize)
     if code not in KINDS:  # what has several parts was refused just before
         raise _no_nifti(path, f"its header gives the type {code}")
@@ -145,29 +141,33 @@ def _first_bytes(path: Path) -> bytes:
         raise _no_nifti(path, "damaged gzip") from error
 
 
-def _itk_header(path: Path, header: Header, voxel_bytes: int, is_nifti2: bool) -> sitk.ImageFileReader:
-    """ITK's reader of a file, or, in place of a NIfTI-2 file, of its `header`; it has read that."""
+def _itk_header(path: Path, header: Header, voxel_bytes: int, copied: bool) -> sitk.ImageFileReader:
+    """ITK's reader of a file, or of its `header` as a file of its own; it has read that.
+
+    Of NIfTI-2, which it does not know, and of a bent sform, which it refuses ('No orthonormal definition found') unless
+    an environment variable allows all of them, a tilted gantry's too, and to the caller as well.
+    """
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
     try:
-        if not is_nifti2:
+        if not copied:
             reader.SetFileName(str(path))
             reader.ReadImageInformation()
             return reader
-        with TemporaryDirectory(prefix="bisc-nifti2-") as folder:
+        with TemporaryDirectory(prefix="bisc-nifti-") as folder:
             copy = Path(folder) / "header.nii"
             copy.write_bytes(header.tobytes() + bytes(4))
             reader.SetFileName(str(copy))
             reader.ReadImageInformation()
             return reader
     except OSError as error:
-        found = f"is NIfTI-2, and its header cannot be copied into a temporary folder ({error.strerror or error})"
+        found = f"its header cannot be copied into a temporary folder ({error.strerror or error})"
         raise InputError(path, found, "room there", "free space, or set TMPDIR") from error
     except RuntimeError as error:
         reason = one_line(str(error)).rsplit("ERROR:", 1)[-1].strip()[-200:]
         for _ in _chunks(path, _promised(header, voxel_bytes)):
             pass  # damage is told as such
-        if is_nifti2:
+        if copied:
             reason = "a NIfTI header of another kind"  # ITK's words would name the copy
         raise InputError(path, f"cannot be read ({reason})", READABLE, AGAIN) from error
 

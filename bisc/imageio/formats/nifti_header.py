@@ -78,6 +78,16 @@ def check_place(path: Path, header: Header) -> float:
     return float(np.abs(unit.T @ unit - np.eye(3)).max())
 
 
+def straightened(header: Header) -> Header:
+    """The header with the orthogonal sform nearest to its own (polar decomposition of its unit axes)."""
+    straight = header.copy()
+    axes = header["sform"][:, :3].astype(float)
+    steps = np.linalg.norm(axes, axis=0)
+    left, _, right = np.linalg.svd(axes / steps)
+    straight["sform"][:, :3] = left @ right * steps
+    return straight
+
+
 def as_nifti1(two: Header) -> Header:
     """What a NIfTI-2 header says, in NIfTI-1's float32: what becomes 0 or infinite there is refused as such."""
     one: Header = np.zeros(1, LAYOUTS[NIFTI1_BYTES].newbyteorder("=" if two.dtype.isnative else "S"))[0]

@@ -80,7 +80,7 @@ def find_stack(path: Path) -> Stack:
         raise PassedOver(path, f"no CT stack: {_listed(found)}", "a CT series", GIVE)
     found = stacks or found
     listed = f" ({_listed(found)})" if found else ""
-    mend = "put each series into a folder of its own"
+    mend = "put each series into a folder of its own" if found else "name the folder that holds the files themselves"
     raise InputError(path, f"{len(found)} DICOM series{listed}", "exactly one", mend)
 
 
