@@ -26,6 +26,7 @@ from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 from bisc.trainers.settings import RunSettings
 
 PREVIOUS = "previous"
+RUN = "run.json"
 ADDED = {"passes": 1, "edges": "branches"}
 """Settings of runs that were begun before there were others."""
 TRAIN_ANEW = "go on with those, or leave --continue out to train anew"
@@ -68,14 +69,14 @@ class Trainer:
             KeyboardInterrupt: After SIGINT or SIGTERM, the state saved.
         """
         plan, fold = load_plan(self.preprocessed), load_fold(self.preprocessed, self.settings.fold)
-        training = self._training(plan, fold)
+        training = self.training(plan, fold)
         last = self.folder / CHECKPOINT_LAST
         if resume and last.exists():
             self.go_on(training, last, plan)
         else:
             set_aside(self.folder)
         make_folder(self.folder)
-        save_json(self.folder / "run.json", self.settings)
+        save_json(self.folder / RUN, self.settings)
         save_json(self.results / "plan.json", plan)
         training.run()
         return self.folder
@@ -110,7 +111,8 @@ class Trainer:
             raise InputError(last, "holds no optimiser state", "a checkpoint that was not exported", TRAIN_ANEW)
         return checkpoint
 
-    def _training(self, plan: Plan, fold: Fold) -> TrainingRun:
+    def training(self, plan: Plan, fold: Fold) -> TrainingRun:
+        """The run at its start, nothing on disk yet."""
         s = self.settings
         with torch.random.fork_rng(devices=[]):  # a caller's own chance goes on as it was
             torch.manual_seed(s.seed + 1000 * s.fold)

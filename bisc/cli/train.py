@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", default="paper", help=f"default: paper. {presets}")
     parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the preset's")
     parser.add_argument("--iterations", type=positive_int, metavar="N", help="steps an epoch (default: the preset's)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="as many steps as fit, instead of --iterations")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: the best the device has")
     parser.add_argument(
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         edges=args.edges,
         epochs=args.epochs,
         iterations=args.iterations,
+        minutes=args.minutes,
         seed=args.seed,
         device=args.device,
         precision=args.precision,

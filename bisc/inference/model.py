@@ -243,7 +243,8 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     if conflicts:
         raise InputError(name, f"was trained with another plan: {conflicts}", "one plan for all networks", MEND)
     try:
-        settings = msgspec.convert({key: checkpoint.settings[key] for key in _FIELDS if key in checkpoint.settings}, NetworkSettings)
+        known = {key: value for key, value in checkpoint.settings.items() if key in _FIELDS}
+        settings = msgspec.convert(known, NetworkSettings)
         network = SCUNet(settings.base_features, settings.norm, settings.edges)
         network.load_state_dict(checkpoint.network)
     except (msgspec.ValidationError, AttributeError, RuntimeError, TypeError, ValueError) as error:

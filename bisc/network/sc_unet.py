@@ -38,8 +38,8 @@ class SCUNet(nn.Module):
         base_features: Width f of the first level; it doubles at each deeper one (32 is the paper's class).
         norm: 'batch' folds into the convolutions at inference and wants batches of 4 or more; 'instance' learns at
             any batch size.
-        edges: 'branches' are the paper's: each edge has a last group of its own. 'heads': each has a 1x1x1 classifier on the
-            region branch's features, which saves 45 % of a training step's arithmetic. 'off': no edges.
+        edges: 'branches' are the paper's: each edge has a last group of its own. 'heads': each has a 1x1x1 classifier
+            on the region branch's features, which saves 45 % of a training step's arithmetic. 'off': no edges.
     """
 
     bytes_per_voxel_feature = 22.0

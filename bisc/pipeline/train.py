@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from bisc.network.device import choose_device
 from bisc.pipeline.validate import check_rough, finish_fold
 from bisc.planners.dataset import load_plan, load_splits
 from bisc.system.files import remove_partial
+from bisc.system.jsonfile import load_json
 from bisc.system.memory import usable_cores
 from bisc.system.paths import CHECKPOINT_LAST, VALIDATION, Folders, find_dataset, fold_folder, name_of
+from bisc.trainers.budget import within_budget
 from bisc.trainers.passes import choose_passes, free_on
 from bisc.trainers.presets import preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
-from bisc.trainers.stages import TRAINERS
+from bisc.trainers.stages import RUN, TRAINERS, Trainer
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def train(
     edges: Edges | None = None,
     epochs: int | None = None,
     iterations: int | None = None,
+    minutes: float | None = None,
     seed: int = DEFAULT_SEED,
     device: str | None = None,
     precision: str = "auto",
@@ -75,6 +79,7 @@ def train(
         edges: 'branches', 'heads' or 'off': where the outlines are learnt.
         epochs: How many.
         iterations: Steps of an epoch.
+        minutes: Instead: as many as this machine does in about so long, the fold's validation not counted.
         seed: Of weights and batches.
         device: 'cpu', 'cuda' or 'cuda:N'; None: CUDA where there is one.
         precision: 'auto', 'fp32', 'bf16' or 'fp16'.
@@ -106,6 +111,12 @@ def train(
             raise InputError(f"--{option}", str(value), f"at least {lowest}")
     if loss_threshold is not None and not 0.0 <= loss_threshold < 1.0:
         raise InputError("--loss-threshold", str(loss_threshold), "0 <= T < 1")
+    if minutes is not None:
+        if not 0.0 < minutes < math.inf:
+            raise InputError("--minutes", f"{minutes}", "a positive number")
+        if iterations is not None or deterministic:
+            other = "--deterministic" if deterministic else "--iterations"
+            raise InputError("--minutes", f"given with {other}", "one of the two", "leave one of them out")
     if edges is not None and edges not in EDGES:
         raise InputError("--edges", repr(edges), " or ".join(EDGES))
     plan, chosen, folds = load_plan(preprocessed), preset_by_name(preset), _folds(fold, preprocessed)
@@ -139,7 +150,11 @@ def train(
         settings = msgspec.structs.replace(settings, precision=fitting.precision)
         last = fold_folder(results, stage, k) / CHECKPOINT_LAST if resume else None
         settings = choose_passes(settings, passes, last, free)
-        folder = TRAINERS[stage](settings, preprocessed, results, fitting, workers).run(resume=resume)
+        trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers)
+        if minutes is not None:
+            trainer.settings = _fitted(trainer, 60.0 * minutes, goes_on=last is not None and last.exists())
+        folder = trainer.run(resume=resume)
+        settings = trainer.settings
         lines = finish_fold(stage, k, preprocessed, results, on) if validate else []
         all_done.append(TrainedFold(folder, settings, tuple(lines)))
         done(all_done[-1])
@@ -153,3 +168,11 @@ def _folds(fold: int | Literal["all"], preprocessed: Path) -> list[int]:
     if type(fold) is not int or fold not in range(n):
         raise InputError(f"fold {fold}", "is not in splits.json", f"0 to {n - 1}, or all")
     return [fold]
+
+
+def _fitted(trainer: Trainer, seconds: float, goes_on: bool) -> RunSettings:
+    """The settings with the steps that fit; those of a run that is gone on with, whose schedule has its end already."""
+    if not goes_on:
+        return within_budget(trainer, seconds)
+    begun = load_json(trainer.folder / RUN, RunSettings, "leave --minutes out")
+    return msgspec.structs.replace(trainer.settings, epochs=begun.epochs, iterations=begun.iterations)

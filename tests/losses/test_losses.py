@@ -191,6 +191,8 @@ def test_branches_weigh_the_same(name: str) -> None:
     one = loss_by_name(name, 0.1)
     mean = sum(float(one(a, b)) for a, b in zip(logits, targets, strict=True)) / 3
     assert float(SCUNetLoss(name, 0.1)(logits, targets)) == pytest.approx(mean)
+    alone = float(SCUNetLoss(name, 0.1)((region, None, None), targets))
+    assert alone == pytest.approx(float(one(region, targets.region)))
 
 
 def test_unpacked_targets_are_what_was_packed() -> None:

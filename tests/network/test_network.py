@@ -50,6 +50,28 @@ def test_each_branch_alone_trains_the_whole_trunk_and_no_other_branch(branch: st
         assert all(weight.grad is None for weight in getattr(network, other).parameters())
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_edges_may_be_heads_or_left_out(norm: Norm) -> None:
+    """Heads are two 1x1x1 classifiers on the region branch's features, which learn from them; off has none."""
+    torch.manual_seed(1)
+    heads, off, paper = SCUNet(4, norm, "heads"), SCUNet(4, norm, "off"), SCUNet(4, norm)
+    out = heads(image(16, 8, 24, batch=2))
+    assert [tuple(logits.shape) for logits in out] == [(2, 3, 16, 8, 24), (2, 2, 16, 8, 24), (2, 2, 16, 8, 24)]
+    out.tumor_edge.square().mean().backward()
+    for name in (*TRUNK, "tumor_edge"):
+        assert all(weight.grad is not None for weight in getattr(heads, name).parameters()), name
+    assert all(weight.grad is not None for weight in heads.region.group.parameters())
+    assert all(weight.grad is None for weight in heads.region.classify.parameters())
+    alone = off(image(16, 16, 16))
+    assert (alone.kidney_edge, alone.tumor_edge) == (None, None)
+    assert count_parameters(heads) == count_parameters(off) + 2 * (2 * 4 + 2)
+    assert count_parameters(paper) > count_parameters(heads)
+    with torch.no_grad():
+        for network in (heads.eval(), off.eval()):
+            x = image(16, 16, 16)
+            assert torch.equal(network(x).region, network.forward_region(x))
+
+
 def test_number_of_parameters_of_the_papers_width() -> None:
     """Counted again from figure 2: 3x3x3 convolutions without bias, two norm values per channel, three branches."""
     channels = [32, 64, 128, 256]

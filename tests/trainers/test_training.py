@@ -276,7 +276,7 @@ def test_validation_draws_other_patches_than_training(planned_home: Path) -> Non
     plan = load_plan(planned_home / "preprocessed" / NAME)
     settings = run_settings(plan, "fine", 0, TINY, "fp32")
     trainer = FineTrainer(settings, planned_home / "preprocessed" / NAME, planned_home, choose_device("cpu", "fp32"))
-    run = trainer._training(plan, Fold(train=["case_00000"], val=["case_00000"]))
+    run = trainer.training(plan, Fold(train=["case_00000"], val=["case_00000"]))
     train, validation = run.train, run.validation
     assert train.regions == validation.regions
     assert train.draw(0) != validation.draw(0)

@@ -1,0 +1,130 @@
+"""Ways to train one stage, compared at equal seconds: arms and seeds in turn, scored on the fold's validation regions.
+
+    python -m benchmarks.ablate bisc_data/preprocessed/Demo -o bench_out --seconds 120 --seeds 1 2 3 \
+        --arm "branches:edges=branches" --arm "heads:edges=heads" --arm "off:edges=off;learning_rate=0.03"
+
+An arm is a name and settings of a run (`bisc.trainers.settings.RunSettings`) that replace the preset's. Every run goes
+to ablate.csv at once, so that arms can be added piece by piece; the table has means over seeds, and paired differences
+from the first arm with a 95 % interval, bootstrapped by patient over all seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from benchmarks.table import machine
+from bisc.core.labels import labels_of
+from bisc.evaluation.overlap import dice
+from bisc.inference.model import load_stage
+from bisc.inference.windows import softmax_volume
+from bisc.network.device import choose_device
+from bisc.planners.dataset import load_plan
+from bisc.preprocessing.cache import load_regions
+from bisc.trainers.budget import within_budget
+from bisc.trainers.presets import preset_by_name
+from bisc.trainers.settings import RunSettings, run_settings
+from bisc.trainers.stages import TRAINERS, load_fold
+
+TABLE: Final = "ablate.csv"
+KEYS: Final = ("dice_kidney", "dice_tumor")
+N_BOOTSTRAP: Final = 2000
+EPOCHS: Final = 4
+
+
+def main() -> None:
+    """Train and score every arm with every seed that has no row yet, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preprocessed", type=Path)
+    parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
+    parser.add_argument("--stage", default="fine", choices=tuple(TRAINERS))
+    parser.add_argument("--preset", default="demo")
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--device")
+    parser.add_argument("--arm", action="append", required=True, metavar="NAME:KEY=VALUE;...")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    table = args.out / TABLE
+    for seed in args.seeds:
+        for name, changes in map(parsed, args.arm):
+            done = pd.read_csv(table) if table.exists() else None
+            if done is not None and ((done.arm == name) & (done.seed == seed) & (done.seconds == args.seconds)).any():
+                continue
+            rows = trained(args, seed, name, changes)
+            (rows if done is None else pd.concat([done, rows])).to_csv(table, index=False)
+            print(f"{name} seed {seed}: {rows.steps[0]} steps", rows[list(KEYS)].mean().round(4).to_dict(), flush=True)
+    rows = pd.read_csv(table)
+    print(summary(rows[rows.seconds == args.seconds]))
+
+
+def parsed(arm: str) -> tuple[str, dict[str, Any]]:
+    """Name and changes of 'NAME:KEY=VALUE;...'; values are JSON, or words."""
+    name, _, rest = arm.partition(":")
+    changes: dict[str, Any] = {}
+    for pair in filter(None, rest.split(";")):
+        key, _, value = pair.partition("=")
+        try:
+            changes[key] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            changes[key] = value
+    return name, changes
+
+
+def trained(args: argparse.Namespace, seed: int, name: str, changes: dict[str, Any]) -> pd.DataFrame:
+    """A row for each validation case of one arm trained with one seed."""
+    device = choose_device(args.device)
+    plan = load_plan(args.preprocessed)
+    settings = run_settings(plan, args.stage, 0, preset_by_name(args.preset), device.precision, seed=seed)
+    settings = msgspec.convert({**msgspec.to_builtins(settings), "epochs": EPOCHS, **changes}, RunSettings)
+    device = device.for_patch(settings.patch_size_zyx)
+    with TemporaryDirectory() as results:
+        trainer = TRAINERS[args.stage](
+            msgspec.structs.replace(settings, precision=device.precision), args.preprocessed, Path(results), device
+        )
+        begin = time.monotonic()
+        trainer.settings = within_budget(trainer, args.seconds)
+        trainer.run()
+        common = {"arm": name, "seed": seed, "seconds": args.seconds, "took_s": round(time.monotonic() - begin, 1)}
+        networks = load_stage(Path(results), args.stage, [0], device)
+    rows = []
+    for case in load_fold(args.preprocessed, 0).val:
+        regions = load_regions(args.preprocessed / args.stage / case)
+        softmax = [softmax_volume(networks, r.image(plan.intensity), plan.intensity.air) for r in regions]
+        found = np.concatenate([p.argmax(0).ravel() for p in softmax])
+        truth = np.concatenate([labels_of(r.targets).ravel() for r in regions])
+        scores = [dice(truth >= least, found >= least) for least in (1, 2)]
+        rows.append(
+            {**common, "steps": trainer.settings.total_steps, "case": case, **dict(zip(KEYS, scores, strict=True))}
+        )
+    return pd.DataFrame(rows)
+
+
+def summary(rows: pd.DataFrame) -> str:
+    """Means per arm, and differences from the first one, paired by seed and case."""
+    first = rows[rows.arm == rows.arm.iloc[0]]
+    lines = [
+        "| arm | seeds | steps | kidney | tumour | tumour, less the first arm's (95 %) |",
+        "| --- |" + " --- |" * 5,
+    ]
+    rng = np.random.default_rng(0)
+    for arm, own in rows.groupby("arm", sort=False):
+        both = own.merge(first, on=["seed", "case"], suffixes=("", "_first"))
+        gain = (both.dice_tumor - both.dice_tumor_first).groupby(both.case).mean().to_numpy()
+        low, high = np.quantile(rng.choice(gain, (N_BOOTSTRAP, len(gain))).mean(1), [0.025, 0.975])
+        lines.append(
+            f"| {arm} | {own.seed.nunique()} | {own.steps.mean():.0f} | {own.dice_kidney.mean():.3f} | "
+            f"{own.dice_tumor.mean():.3f} | {gain.mean():+.3f} ({low:+.3f} to {high:+.3f}) |"
+        )
+    return "\n".join([*lines, "", f"{rows.seconds.iloc[0]:g} s each; {machine()}."])
+
+
+if __name__ == "__main__":
+    main()
