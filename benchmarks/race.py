@@ -8,7 +8,7 @@
 
 Without label maps the cases are procedural and small, for a CPU: 200 to train and validate on, 24 of other patients to
 test on, 128 x 128 x 32. Both sides train on fold 0's training cases. A budget holds all of a training from the start
-of its process to its last checkpoint, both of our stages together; caches are made before, and are not in it. nnU-Net's poly
+of its process to its last checkpoint, both of our stages together; caches are made before. nnU-Net's poly
 decay ends with the budget; its prediction does without mirroring, as ours. Both are scored by argmax; a missed kidney
 is 0. Every run appends its test cases to WORK/race.csv: a race can be run piece by piece, and whatever was run stays in
 the table.
