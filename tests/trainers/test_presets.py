@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from bisc.cli.train import main
 from bisc.core.choices import STAGES, Stage
 from bisc.core.errors import InputError
 from bisc.network.checkpoint import load_checkpoint
@@ -33,6 +34,17 @@ def planned_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plan(planned_home: Path) -> Plan:
     return load_plan(planned_home / "preprocessed" / NAME)
+
+
+def test_papers_settings_say_that_better_ones_exist(
+    planned_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line where no preset was named; none where one was."""
+    monkeypatch.setenv("BISC_HOME", str(planned_home))
+    assert main(["rough", "9", "-d", NAME]) == 2
+    assert "note: preset paper, as the paper trains; --preset best" in capsys.readouterr().err
+    assert main(["rough", "9", "-d", NAME, "--preset", "paper"]) == 2
+    assert "best" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -142,5 +154,5 @@ def test_settings_know_no_other_keys(plan: Plan) -> None:
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     """One line that lists them."""
-    with pytest.raises(InputError, match=r"no preset 'fast'; expected paper or demo or quick"):
+    with pytest.raises(InputError, match=r"no preset 'fast'; expected paper or best or demo or quick"):
         preset_by_name("fast")
