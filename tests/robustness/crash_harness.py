@@ -19,9 +19,9 @@ from bisc.system.files import PARTIAL
 
 SCRIPT = Path(__file__).with_name("crash_command.py")
 LINE = "interrupted"
-END_S = 20.0
-"""From SIGINT or SIGTERM to the end of the process. What is promised is the end of the step in hand; the longest of a
-tiny run, on a busy machine, are the import of torch and the start of a loader process."""
+END_S = 6.0
+"""From SIGINT or SIGTERM to the end of the process. What is promised is the end of the step in hand; the slowest of 117
+tiny runs on a busy machine took 2 s: the import of torch, the start of a loader process."""
 GONE_S = 10.0
 """After SIGKILL to a parent alone, its workers notice by themselves."""
 PATIENCE_S = 240.0
