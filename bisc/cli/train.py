@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int, positive_int, run_command
 from bisc.core.choices import EDGES, PRECISIONS, STAGES
 from bisc.losses import LOSSES
-from bisc.system.console import say
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED
 
@@ -26,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--loss", choices=tuple(LOSSES), help="default: the preset's")
     parser.add_argument("--loss-threshold", type=float, metavar="T", help="T of the balanced loss, 0 <= T < 1")
     parser.add_argument("--edges", choices=EDGES, help="where outlines are learnt (default: the preset's)")
-    parser.add_argument("--preset", help=f"default: {DEFAULT_PRESET}. {presets}")
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"default: {DEFAULT_PRESET}. {presets}")
     parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the preset's")
     parser.add_argument("--iterations", type=positive_int, metavar="N", help="steps an epoch (default: the preset's)")
     parser.add_argument("--minutes", type=float, metavar="M", help="as many steps as fit, instead of --iterations")
@@ -47,9 +46,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then validate."""
-    if args.preset is None:
-        args.preset = DEFAULT_PRESET
-        say(f"{PROG}: note: preset paper, as the paper trains; --preset best learns more in the same time")
     preset_by_name(args.preset)  # known before torch is imported, which takes seconds
     from bisc.pipeline.train import TrainedFold, train
 
