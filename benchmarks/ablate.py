@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from benchmarks.race_table import interval
 from benchmarks.table import machine
 from bisc.core.labels import labels_of
 from bisc.evaluation.overlap import dice
@@ -35,7 +36,6 @@ from bisc.trainers.stages import TRAINERS, load_fold
 
 TABLE: Final = "ablate.csv"
 KEYS: Final = ("dice_kidney", "dice_tumor")
-N_BOOTSTRAP: Final = 2000
 EPOCHS: Final = 4
 
 
@@ -114,11 +114,10 @@ def summary(rows: pd.DataFrame) -> str:
         "| arm | seeds | steps | kidney | tumour | tumour, less the first arm's (95 %) |",
         "| --- |" + " --- |" * 5,
     ]
-    rng = np.random.default_rng(0)
     for arm, own in rows.groupby("arm", sort=False):
         both = own.merge(first, on=["seed", "case"], suffixes=("", "_first"))
         gain = (both.dice_tumor - both.dice_tumor_first).groupby(both.case).mean().to_numpy()
-        low, high = np.quantile(rng.choice(gain, (N_BOOTSTRAP, len(gain))).mean(1), [0.025, 0.975])
+        low, high = interval(gain)
         lines.append(
             f"| {arm} | {own.seed.nunique()} | {own.steps.mean():.0f} | {own.dice_kidney.mean():.3f} | "
             f"{own.dice_tumor.mean():.3f} | {gain.mean():+.3f} ({low:+.3f} to {high:+.3f}) |"

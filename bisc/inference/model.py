@@ -253,7 +253,7 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
         raise InputError(name, "weights that are NaN or infinite", "a training that did not diverge", MEND)
     mark = 0
     for weights in network.state_dict().values():
-        mark = zlib.crc32(weights.contiguous().view(-1).numpy().tobytes(), mark)
+        mark = zlib.crc32(weights.contiguous().numpy(), mark)
     offsets = None if checkpoint.offsets is None else tuple(checkpoint.offsets)
     network = device.put_network(network).eval()
     exact = _quickest(network, settings.norm, device.in_float32())

@@ -126,7 +126,7 @@ class Model:
             case, axes = image_given(image, spacing, affine)
             if not isinstance(image, str | Path):
                 size = StoredImage(case.volume.geometry.shape_zyx, n_bytes=0, streamed=True)  # it is in memory
-                cascade = beside(cascade, case.path, size)
+                cascade = within_memory(cascade, case.path, size=size)
             found, result = segment_case(case, cascade, decision)
         softmax = None
         if probabilities:
@@ -243,28 +243,28 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
     ), result
 
 
-def within_memory(model: Cascade, path: Path, limit_gb: float | None = None) -> Cascade:
-    """The model, its passes no larger than what a CPU's memory has left beside the image at `path`.
+def within_memory(
+    model: Cascade, path: Path, limit_gb: float | None = None, size: StoredImage | None = None
+) -> Cascade:
+    """The model, its passes no larger than what a CPU's memory has left beside the image at `path`, or beside one of
+    `size` that is called so.
 
     Raises:
         WorkError: If not even the smallest windows fit.
     """
     if model.device.kind != "cpu":
         return model
-    return replace(model, network_gb=network_budget(path, model.network_gb, limit_gb))
-
-
-def beside(model: Cascade, name: Path, size: StoredImage) -> Cascade:
-    """`within_memory` of an image that is in memory, called `name`."""
-    if model.device.kind != "cpu":
-        return model
-    return replace(model, network_gb=budget_beside(name, size, model.network_gb))
+    if size is None:
+        return replace(model, network_gb=network_budget(path, model.network_gb, limit_gb))
+    return replace(model, network_gb=budget_beside(path, size, model.network_gb, limit_gb))
 
 
 def _as_given(stored: npt.NDArray[Any], axes: Axes, native: NativeGrid) -> npt.NDArray[Any]:
     """A (..., z, y, x) array of the stored grid in the giver's axis order; a view."""
+    if axes == "canonical" and stored.ndim == 4:  # `apply` keeps what trails
+        return np.moveaxis(native.order.apply(np.moveaxis(stored, 0, -1)), -1, 0)
     if axes == "canonical":
-        return native.order.apply(stored) if stored.ndim == 3 else np.stack([native.order.apply(c) for c in stored])
+        return native.order.apply(stored)
     return stored if axes == "zyx" else np.moveaxis(stored, (-3, -1), (-1, -3))
 
 

@@ -103,7 +103,7 @@ def test_an_array_with_a_spacing_is_z_y_x_in_lps(model: Model) -> None:
 def test_probabilities_lie_on_the_labels(scan: tuple[Path, Labels], model: Model) -> None:
     """Of each voxel they sum to one; their argmax is the mask in the ROIs; elsewhere is background."""
     image: Any = nibabel.load(scan[0])
-    for given in (scan[0], image):
+    for given in (scan[0], image, bisc.read_image(scan[0])):
         result = model.segment(given, decision="argmax", probabilities=True)
         assert result.probabilities is not None
         assert result.probabilities.shape == (3, *result.labels.shape)
