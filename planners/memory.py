@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from bisc.core.geometry import IntTriple
+from bisc.core.geometry import IntTriple, Triple
 from bisc.core.limits import MULTIPLE, Norm
 from bisc.system.memory import GIB
 
@@ -31,11 +31,12 @@ class Sizes:
     patch_size_zyx: IntTriple
     batch_size: int
     base_features: int
+    packing: int = 1
 
     @property
     def memory_gb(self) -> float:
         """Estimated peak of a training step."""
-        return training_gb(self.patch_size_zyx, self.batch_size, self.base_features)
+        return training_gb(self.patch_size_zyx, self.batch_size, self.base_features, self.packing)
 
 
 def n_parameters(base_features: int) -> int:
@@ -52,23 +53,24 @@ def n_parameters(base_features: int) -> int:
     return trunk + 3 * up(2 * f, f) + (f + 1) * (3 + 2 + 2)
 
 
-def training_gb(patch_size_zyx: IntTriple, batch_size: int, base_features: int) -> float:
+def training_gb(patch_size_zyx: IntTriple, batch_size: int, base_features: int, packing: int = 1) -> float:
     """Estimated peak memory in GiB of one float32 training step with all three branches."""
     voxels = batch_size * float(np.prod(patch_size_zyx))
-    per_voxel = BYTES_PER_VOXEL_FEATURE * base_features + BYTES_PER_VOXEL
+    per_voxel = BYTES_PER_VOXEL_FEATURE * base_features / packing**2 + BYTES_PER_VOXEL
     return FIXED_GB + (voxels * per_voxel + BYTES_PER_PARAMETER * n_parameters(base_features)) / GIB
 
 
 def largest_that_fits(
-    start_zyx: IntTriple, minimum_zyx: IntTriple, memory_gb: float, spacing_mm_zyx: tuple[float, float, float]
+    start_zyx: IntTriple, minimum_zyx: IntTriple, memory_gb: float, spacing_mm_zyx: Triple, packing: int = 1
 ) -> Sizes:
     """The first of a fixed descent that fits `memory_gb`.
 
     The patch shrinks first (always the axis that reaches farthest in mm, down to `minimum_zyx`), then the batch from
     8 to 4, then to 2, then the width halves. The last candidate is taken even where it does not fit.
     """
-    sizes = Sizes(start_zyx, MAX_BATCH, MAX_FEATURES)
-    for sizes in _descent(start_zyx, minimum_zyx, spacing_mm_zyx):
+    sizes = Sizes(start_zyx, MAX_BATCH, MAX_FEATURES, packing)
+    for unpacked in _descent(start_zyx, minimum_zyx, spacing_mm_zyx):
+        sizes = replace(unpacked, packing=packing)
         if sizes.memory_gb <= memory_gb:
             break
     return sizes
@@ -79,7 +81,7 @@ def norm_for(batch_size: int) -> Norm:
     return "batch" if batch_size >= BATCH_NORM_MIN_BATCH else "instance"
 
 
-def _descent(start: IntTriple, minimum: IntTriple, spacing: tuple[float, float, float]) -> Iterator[Sizes]:
+def _descent(start: IntTriple, minimum: IntTriple, spacing: Triple) -> Iterator[Sizes]:
     patch = list(start)
     yield Sizes(start, MAX_BATCH, MAX_FEATURES)
     while True:

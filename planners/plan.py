@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bisc.core.limits import Amount, Batch, Count, Edge, Features, Norm, SpacingMm
+from bisc.core.limits import Amount, Batch, Count, Edge, Features, Norm, Packing, SpacingMm
 from bisc.preprocessing.kidneys import RoiRule
 from bisc.preprocessing.resample import Intensity
 from bisc.system.jsonfile import Document
@@ -20,6 +20,7 @@ class StagePlan(Document, frozen=True):
     base_features: Features
     norm: Norm
     estimated_memory_gb: Amount
+    packing: Packing = 1
 
 
 class Plan(Document, frozen=True):
@@ -37,3 +38,5 @@ class Plan(Document, frozen=True):
     memory_gb: Amount
     label_note: str
     reasons: dict[str, str]
+    packed: StagePlan | None = None
+    """The fine stage of presets that pack squares of voxels into channels, where voxels are small enough for it."""

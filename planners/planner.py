@@ -25,6 +25,8 @@ ROUGH_MIN_DEPTH: Final = 32
 ROUGH_MAX_DEPTH: Final = 64
 FINE_MIN_PATCH: Final = (32, 96, 96)
 SIDE_PERCENTILES: Final = (95.0, 97.5)
+PACKED_MM: Final = 1.2
+"""In-plane voxels up to this are packed two by two: then a network works at 2.4 mm at most, as fine as thin slices."""
 CLIP_PERCENTILES: Final = (0.5, 99.5)
 ROI_MARGIN_MM: Final = 6.0
 """One and a half rough voxels of a 500 mm field of view: what a rough border may be off."""
@@ -60,6 +62,7 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
     sides = roi_sides([k.extent_mm_zyx[1:] for k in kidneys], spacing)
     rough = _rough_sizes(fingerprint, spacing[0], memory_gb)
     fine = _fine_sizes(fingerprint, spacing, sides[0], memory_gb)
+    packed = _fine_sizes(fingerprint, spacing, sides[0], memory_gb, 2) if max(spacing[1:]) <= PACKED_MM else None
     intensity, intensity_reason = _intensity(fingerprint)
     reasons = {
         "target_spacing_mm_zyx": f"median per axis of {len(cases)} cases",
@@ -70,6 +73,8 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
         "roi.min_kidney_ml": "the smallest volume a kidney is told from a speck by",
         "rough": _sizes_reason(rough, memory_gb, "whole field of view in plane, patches cropped in z"),
         "fine": _sizes_reason(fine, memory_gb, f"begins at the median kidney's depth and the ROI side {sides[0]}"),
+        "packed": f"in-plane voxels up to {PACKED_MM:g} mm enter two by two as channels, a quarter of the arithmetic; "
+        + (_sizes_reason(packed, memory_gb, "sizes found as the fine stage's") if packed else "these are larger"),
         "norm": "batch norm from batches of 4 on (it folds at inference), instance norm below (it learns at 1 or 2)",
     }
     return Plan(
@@ -90,6 +95,7 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
         memory_gb=memory_gb,
         label_note=label_note,
         reasons=reasons,
+        packed=None if packed is None else _stage(packed),
     )
 
 
@@ -135,6 +141,7 @@ def explain(plan: Plan) -> str:
         f"Rough stage on {plan.rough_in_plane_px} px in plane ({why['rough_in_plane_px']}): "
         f"{_stage_words(plan.rough)}; {why['rough']}.",
         f"Fine stage at target spacing: {_stage_words(plan.fine)}; {why['fine']}.",
+        f"Presets that pack: {_stage_words(plan.packed) if plan.packed else 'as the fine stage'}; {why['packed']}.",
         f"Norm: {why['norm']}.",
         f"Labels: {plan.label_note}.",
     ]
@@ -150,11 +157,11 @@ def _rough_sizes(fingerprint: Fingerprint, spacing_z: float, memory_gb: float) -
     )
 
 
-def _fine_sizes(fingerprint: Fingerprint, spacing: tuple[float, float, float], side: int, memory_gb: float) -> Sizes:
+def _fine_sizes(fingerprint: Fingerprint, spacing: Triple, side: int, memory_gb: float, packing: int = 1) -> Sizes:
     depths = [k.extent_mm_zyx[0] / spacing[0] for c in fingerprint.cases for k in c.kidneys]
     start = (next_multiple(float(np.median(depths))), side, side)
     minimum: IntTriple = tuple(min(a, b) for a, b in zip(start, FINE_MIN_PATCH, strict=True))  # type: ignore[assignment]
-    return largest_that_fits(start, minimum, memory_gb, spacing)
+    return largest_that_fits(start, minimum, memory_gb, spacing, packing)
 
 
 def _stage(sizes: Sizes) -> StagePlan:
@@ -164,6 +171,7 @@ def _stage(sizes: Sizes) -> StagePlan:
         base_features=sizes.base_features,
         norm=norm_for(sizes.batch_size),
         estimated_memory_gb=round(sizes.memory_gb, 2),
+        packing=sizes.packing,  # type: ignore[arg-type]
     )
 
 

@@ -17,6 +17,8 @@ NEWTON_SCHULZ_STEPS: Final = 5
 ADAM_BETAS_BESIDE_MUON: Final = (0.9, 0.98)
 ADAM_SHARE_BESIDE_MUON: Final = 0.3
 """Rate of the values that Muon leaves to Adam, as a share of Muon's."""
+FIRST: Final = "down_1.0."
+"""How the names of the first convolution's values begin."""
 SHARE: Final = "share"
 """Key of a parameter group: its part of the run's learning rate."""
 
@@ -83,5 +85,5 @@ def set_rate(optimizers: Sequence[Optimizer], learning_rate: float) -> None:
 
 
 def _is_hidden(name: str, parameter: nn.Parameter) -> bool:
-    """Filters with several channels on both sides, classifiers excepted."""
-    return parameter.ndim == 5 and parameter.shape[1] > 1 and "classify" not in name
+    """Filters larger than a voxel; not those that see the image, and no classifiers, which are of one voxel."""
+    return parameter.ndim == 5 and parameter.shape[2] > 1 and not name.startswith(FIRST)

@@ -49,8 +49,9 @@ def passes_that_fit(settings: RunSettings, gb: float) -> int:
 
 def pass_gb(settings: RunSettings, passes: int) -> float:
     """Estimated peak memory in GiB of a step in `passes`."""
-    whole = training_gb(settings.patch_size_zyx, settings.batch_size // passes, settings.base_features)
-    return whole if settings.precision == "fp32" else HALF_PRECISION * whole
+    s = settings
+    whole = training_gb(s.patch_size_zyx, s.batch_size // passes, s.base_features, s.packing)
+    return whole if s.precision == "fp32" else HALF_PRECISION * whole
 
 
 def choose_passes(settings: RunSettings, asked: int | None, last: Path | None, free: float | None) -> RunSettings:

@@ -39,6 +39,8 @@ class Preset(Document, frozen=True):
     rough: StageBudget
     fine: StageBudget
     edges: Edges = "branches"
+    packs: bool = False
+    """Whether small voxels enter the fine stage two by two (`Plan.packed`)."""
 
 
 DEFAULT_THRESHOLD: Final = 0.0
@@ -77,6 +79,7 @@ PRESETS: Final[dict[str, Preset]] = {
             mirror_axes=(2,),
             rough=BEST,
             fine=replace(BEST, epochs=16, iterations=500),
+            packs=True,
         ),
         Preset(
             name="demo",

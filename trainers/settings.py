@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from bisc.core.choices import Edges, OptimizerName, Stage
 from bisc.core.geometry import IntTriple
+from bisc.core.limits import Packing
 from bisc.planners.memory import norm_for
 from bisc.planners.plan import Plan, StagePlan
 from bisc.system.jsonfile import Document
@@ -36,6 +39,7 @@ class RunSettings(Document, frozen=True):
     passes: int = 1
     """Parts of the batch whose gradients a step adds up (`trainers.passes`)."""
     edges: Edges = "branches"
+    packing: Packing = 1
 
     @property
     def total_steps(self) -> int:
@@ -58,7 +62,8 @@ def run_settings(
 ) -> RunSettings:
     """A run's settings from plan, preset and what the user changed (None: the preset's value)."""
     budget: StageBudget = preset.rough if stage == "rough" else preset.fine
-    sizes = _capped(plan.rough if stage == "rough" else plan.fine, budget)
+    fine = plan.packed if preset.packs and plan.packed else plan.fine
+    sizes = _capped(plan.rough if stage == "rough" else fine, budget)
     return RunSettings(
         dataset=plan.dataset,
         stage=stage,
@@ -79,6 +84,7 @@ def run_settings(
         base_features=sizes.base_features,
         norm=sizes.norm,
         edges=edges or preset.edges,
+        packing=sizes.packing,
     )
 
 
@@ -86,10 +92,10 @@ def _capped(stage: StagePlan, budget: StageBudget) -> StagePlan:
     cap = budget.max_patch_zyx or stage.patch_size_zyx
     z, y, x = (min(a, b) for a, b in zip(stage.patch_size_zyx, cap, strict=True))
     batch = min(stage.batch_size, budget.max_batch or stage.batch_size)
-    return StagePlan(
+    return replace(
+        stage,
         patch_size_zyx=(z, y, x),
         batch_size=batch,
         base_features=min(stage.base_features, budget.max_features or stage.base_features),
         norm=stage.norm if batch == stage.batch_size else norm_for(batch),
-        estimated_memory_gb=stage.estimated_memory_gb,
     )

@@ -27,7 +27,7 @@ from bisc.trainers.settings import RunSettings
 
 PREVIOUS = "previous"
 RUN = "run.json"
-ADDED = {"passes": 1, "edges": "branches"}
+ADDED = {"passes": 1, "edges": "branches", "packing": 1}
 """Settings of runs that were begun before there were others."""
 TRAIN_ANEW = "go on with those, or leave --continue out to train anew"
 
@@ -116,7 +116,7 @@ class Trainer:
         s = self.settings
         with torch.random.fork_rng(devices=[]):  # a caller's own chance goes on as it was
             torch.manual_seed(s.seed + 1000 * s.fold)
-            network = self.device.put_network(SCUNet(s.base_features, s.norm, s.edges))  # type: ignore[arg-type]
+            network = self.device.put_network(SCUNet(s.base_features, s.norm, s.edges, s.packing))  # type: ignore[arg-type]
         return TrainingRun(
             settings=s,
             plan=msgspec.json.decode(msgspec.json.encode(plan)),

@@ -22,6 +22,8 @@ Features = Annotated[int, Meta(ge=1, le=128)]
 """128 features are 16 times the paper's 32: 371 MB of weights."""
 Norm = Literal["batch", "instance"]
 """Of a network: batch norm folds into the convolutions and wants batches of 4 or more; instance norm learns at any."""
+Packing = Literal[1, 2]
+"""Side of the squares of a slice whose voxels a network takes as channels; 1: none."""
 MULTIPLE: Final = 16
 """Edges of what a network sees are multiples of this many voxels: twice what three poolings need."""
 Word = Annotated[str, Meta(max_length=60, pattern=r"^[\w .+-]*$")]

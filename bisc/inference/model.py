@@ -18,7 +18,7 @@ import torch
 from bisc.core.choices import STAGES, Edges, Stage
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
-from bisc.core.limits import Edge, Features, Norm
+from bisc.core.limits import Edge, Features, Norm, Packing
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
@@ -38,6 +38,8 @@ MAX_EXPANSION: Final = 10
 MOST_NETWORK_GB: Final = 2.5
 """A pass never takes more, whatever is free: 192 x 192 x 192 voxels folded at f = 32. So a long scan fits in 4 GB, and
 results do not depend on how much memory a machine has, as long as it has that much."""
+UNPACKING_BYTES: Final = 24.0
+"""Per voxel of a packed network: its three logits twice."""
 MEND: Final = "train it (bisc_train), or name another model with -d or -m"
 
 
@@ -49,6 +51,7 @@ class NetworkSettings(msgspec.Struct, frozen=True):
     stage: Stage
     patch_size_zyx: tuple[Edge, Edge, Edge]
     edges: Edges = "branches"
+    packing: Packing = 1
 
 
 _FIELDS: Final = NetworkSettings.__struct_fields__
@@ -245,7 +248,7 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     try:
         known = {key: value for key, value in checkpoint.settings.items() if key in _FIELDS}
         settings = msgspec.convert(known, NetworkSettings)
-        network = SCUNet(settings.base_features, settings.norm, settings.edges)
+        network = SCUNet(settings.base_features, settings.norm, settings.edges, settings.packing)
         network.load_state_dict(checkpoint.network)
     except (msgspec.ValidationError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(name, "weights do not fit their settings", "an unchanged checkpoint", MEND) from error
@@ -258,7 +261,8 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     network = device.put_network(network).eval()
     exact = _quickest(network, settings.norm, device.in_float32())
     quick = exact if device.precision == "fp32" else _quickest(network, settings.norm, device)
-    bytes_per_voxel = settings.base_features * exact.bytes_per_voxel_feature
+    unpacking = 0.0 if settings.packing == 1 else UNPACKING_BYTES
+    bytes_per_voxel = settings.base_features * exact.bytes_per_voxel_feature / settings.packing**2 + unpacking
     return FoldNetwork(
         fold, quick, device, _window(settings), offsets, bytes_per_voxel, None if quick is exact else exact, mark
     )

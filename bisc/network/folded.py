@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bisc.network.device import Device
-from bisc.network.sc_unet import ExactConv3d, SCUNet, UpGroup
+from bisc.network.sc_unet import ExactConv3d, SCUNet, UpGroup, packed, unpacked
 
 TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.05}
 """Largest error allowed in the check of a folded network, relative to the logits' own size."""
@@ -84,6 +84,7 @@ class FoldedSCUNet(nn.Module):
     def __init__(self, network: SCUNet, kernels: Kernels, dtype: torch.dtype) -> None:
         super().__init__()
         self.kernels, self.dtype = kernels, dtype
+        self.packing = network.packing
         self.bytes_per_voxel_feature = kernels.bytes_per_voxel_feature
         for name in ("down_1", "down_2", "down_3", "bottom"):
             for i, folded in enumerate(_folded_pair(getattr(network, name))):
@@ -104,7 +105,8 @@ class FoldedSCUNet(nn.Module):
         Inside autocast too, which is put aside: it would turn back to float32 what oneDNN's operators are given.
         """
         with torch.autocast(image.device.type, enabled=False):
-            return self._classified(self._features(image))
+            logits = self._classified(self._features(packed(image, self.packing)))
+            return unpacked(logits, self.packing)
 
     def _features(self, image: Tensor) -> Tensor:
         x = _channels_last(image.float() if self.dtype == torch.float32 else _in_halves(image, self.dtype))

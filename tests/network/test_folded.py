@@ -19,10 +19,10 @@ CPU = choose_device("cpu", "fp32")
 BF16 = choose_device("cpu", "bf16")
 
 
-def trained_like(features: int = 4) -> SCUNet:
+def trained_like(features: int = 4, packing: int = 1) -> SCUNet:
     """Batch norm whose statistics, weights and biases are none of them trivial."""
     torch.manual_seed(0)
-    network = CPU.put_network(SCUNet(features, "batch")).eval()
+    network = CPU.put_network(SCUNet(features, "batch", packing=packing)).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             for values, low, high in (
@@ -43,9 +43,11 @@ def expect_equal(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("kernels", [Kernels(), OneDnnKernels()], ids=["torch", "oneDNN"])
-@pytest.mark.parametrize("shape", [(1, 1, 16, 24, 40), (2, 1, 8, 16, 16)])
-def test_the_logits_are_the_networks_own(kernels: Kernels, shape: tuple[int, ...]) -> None:
-    network = trained_like()
+@pytest.mark.parametrize(
+    ("shape", "packing"), [((1, 1, 16, 24, 40), 1), ((2, 1, 8, 16, 16), 1), ((2, 1, 8, 32, 48), 2)]
+)
+def test_the_logits_are_the_networks_own(kernels: Kernels, shape: tuple[int, ...], packing: int) -> None:
+    network = trained_like(packing=packing)
     x = torch.randn(shape)
     with torch.inference_mode():
         expect_equal(FoldedSCUNet(network, kernels, torch.float32).forward_region(x), network.forward_region(x))
@@ -116,9 +118,10 @@ def first_features(folded: FoldedSCUNet, x: Tensor) -> Tensor:
     return seen[0].float()
 
 
-def test_half_precision_begins_exactly() -> None:
+@pytest.mark.parametrize("packing", [1, 2])
+def test_half_precision_begins_exactly(packing: int) -> None:
     """An image far from 0, as HU of soft tissue are: rounded to bf16 first, its features would be off by 0.0053."""
-    network, x = trained_like(8), torch.randn(1, 1, 16, 24, 24) * 0.5 + 5
+    network, x = trained_like(8, packing), torch.randn(1, 1, 16, 32, 32) * 0.5 + 5
     exact = first_features(FoldedSCUNet(network, Kernels(), torch.float32), x)
     found = first_features(FoldedSCUNet(network, Kernels(), torch.bfloat16), x)
     assert float((found - exact).norm() / exact.norm()) < 0.003

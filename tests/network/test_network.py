@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from bisc.core.choices import EDGES, Edges
 from bisc.network import Norm, SCUNet, count_parameters
+from bisc.network.sc_unet import packed, unpacked
 from bisc.planners.memory import n_parameters
 from tests.support.training_fixtures import use_one_thread
 
@@ -106,8 +108,35 @@ def test_the_region_branch_alone_gives_the_same(norm: Norm) -> None:
 @pytest.mark.parametrize("shape", [(12, 16, 16), (16, 20, 16), (16, 16, 17), (1, 16, 16)])
 def test_a_size_that_is_not_divisible_by_8_is_refused_by_name(shape: tuple[int, int, int]) -> None:
     """The message names the size and the rule, not a tensor deep inside."""
-    with pytest.raises(ValueError, match=rf"\({', '.join(map(str, shape))}\) voxels.*divisible by 8"):
+    with pytest.raises(ValueError, match=rf"\({', '.join(map(str, shape))}\) voxels.*divisible by \(8, 8, 8\)"):
         SCUNet(2)(image(*shape))
+
+
+def test_squares_of_voxels_become_channels_and_come_back() -> None:
+    """One 2 x 4 slice, counted by hand; and what is unpacked is what was packed, for each class."""
+    slice_ = torch.tensor([[0.0, 1, 2, 3], [4, 5, 6, 7]])[None, None, None]
+    assert packed(slice_, 2).tolist() == [[[[[0, 2]]], [[[1, 3]]], [[[4, 6]]], [[[5, 7]]]]]
+    assert torch.equal(unpacked(packed(slice_, 2), 2), slice_)
+    classes = torch.randn(2, 3, 4, 6, 8)
+    apart = torch.cat([packed(classes[:, c : c + 1], 2) for c in range(3)], dim=1)
+    assert torch.equal(unpacked(apart, 2), classes)
+    assert packed(slice_, 1) is slice_
+
+
+@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_packed_network_answers_for_every_voxel(norm: Norm, edges: Edges) -> None:
+    """Every branch has the image's size; the voxels of a square begin alike; 16 must divide the slice's sides."""
+    torch.manual_seed(1)
+    network = SCUNet(4, norm, edges, packing=2)
+    out = network(image(8, 16, 32, batch=2))
+    assert [tuple(o.shape[2:]) for o in out if o is not None] == [(8, 16, 32)] * (1 if edges == "off" else 3)
+    corners = out.region.detach().unflatten(3, (8, 2)).unflatten(5, (16, 2))
+    assert torch.equal(corners[:, :, :, :, 0, :, 0], corners[:, :, :, :, 1, :, 1])
+    out.region.square().mean().backward()
+    assert all(weight.grad is not None for weight in network.down_1.parameters())
+    with pytest.raises(ValueError, match=r"\(16, 24, 16\) voxels.*divisible by \(8, 16, 16\)"):
+        network(image(16, 24, 16))
 
 
 def test_instance_norm_does_not_mix_the_batch_and_batch_norm_does() -> None:
