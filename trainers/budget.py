@@ -1,8 +1,10 @@
-"""Steps for a budget of minutes: what a step costs is measured on the run itself, then the schedule is laid out."""
+"""Sizes and steps for a budget of minutes: what a step costs is measured on the run itself, then the schedule is laid
+out."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import count
 from statistics import median
 from typing import Final
@@ -11,6 +13,7 @@ import msgspec
 
 from bisc.core.errors import InputError
 from bisc.planners.dataset import load_plan
+from bisc.planners.memory import norm_for
 from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.loop import VALIDATION_BATCHES
 from bisc.trainers.sampler import batches
@@ -26,9 +29,12 @@ FORWARD_SHARE: Final = 0.35
 """Of a training step, that a pass without gradients takes."""
 RESERVE: Final = 0.03
 """For checkpoints, the log, and what else runs on the machine."""
+LEAST_STEPS: Final = {"rough": 250, "fine": 1000}
+"""A preset that narrows takes the largest sizes that come to this many (docs/lab/race.md)."""
+SMALL_BATCH, SMALL_DEPTH, SMALL_SIDE_PX, NARROW = 2, 32, 64, 8
 
 
-def within_budget(trainer: Trainer, seconds: float) -> RunSettings:
+def within_budget(trainer: Trainer, seconds: float, narrows: bool = False) -> RunSettings:
     """The trainer's settings with as many steps an epoch as the budget holds, the probe's own time taken off.
 
     The probe trains a network that is thrown away: a schedule that falls to zero must know its end from the beginning.
@@ -36,19 +42,56 @@ def within_budget(trainer: Trainer, seconds: float) -> RunSettings:
     Args:
         trainer: Not yet run.
         seconds: For the steps, the epochs' validation and the probe; not for the fold's validation through the cascade.
+        narrows: Take smaller sizes where the trainer's own would come to too few steps.
 
     Raises:
         InputError: If not even ten steps fit.
     """
     began = time.monotonic()
-    step_s = step_seconds(trainer, PROBE_SHARE * seconds)
-    s = trainer.settings
+    s, step_s = _sizes_that_fit(trainer, seconds, smaller_and_smaller(trainer.settings) if narrows else [])
     left = (seconds - (time.monotonic() - began)) * (1.0 - RESERVE)
     steps = int(left / step_s - s.epochs * VALIDATION_BATCHES * FORWARD_SHARE)
     if steps < max(10, s.epochs):
         found = f"a step takes {step_s:.1f} s here: {max(steps, 0)} steps"
         raise InputError("--minutes", f"{seconds / 60:g} ({found})", "at least ten steps", "give it longer")
     return msgspec.structs.replace(s, iterations=max(1, steps // s.epochs))
+
+
+def _sizes_that_fit(trainer: Trainer, seconds: float, smaller: list[RunSettings]) -> tuple[RunSettings, float]:
+    """The largest sizes that come to enough steps, or the smallest there are, and the seconds of a step.
+
+    Tried from the smallest on a CPU, where a step of the largest alone could take longer than the budget; from the
+    largest on a GPU, which they mostly fit.
+    """
+    ladder = [trainer.settings, *smaller]
+    upwards = trainer.device.kind == "cpu"
+    best: tuple[RunSettings, float] | None = None
+    for sizes in ladder[:: -1 if upwards else 1]:
+        step_s = step_seconds(replace(trainer, settings=sizes), PROBE_SHARE * seconds)
+        fits = LEAST_STEPS[sizes.stage] * step_s <= seconds
+        if best is None or fits or not upwards:
+            best = sizes, step_s
+        if fits != upwards:
+            break
+    assert best is not None  # there are the settings themselves
+    return best
+
+
+def smaller_and_smaller(settings: RunSettings) -> list[RunSettings]:
+    """What comes below the settings: a batch of 2, then a small patch, then narrower networks."""
+    s = settings
+    z, y, x = s.patch_size_zyx
+    side = SMALL_SIDE_PX * s.packing
+    small = (min(z, SMALL_DEPTH), *((y, x) if s.stage == "rough" else (min(y, side), min(x, side))))
+    found: list[RunSettings] = []
+    widths = [f for f in (s.base_features, s.base_features // 2, s.base_features // 4) if f >= NARROW]
+    for patch, features in [(s.patch_size_zyx, s.base_features), *((small, f) for f in widths)]:
+        batch = min(s.batch_size, SMALL_BATCH)
+        sizes = {"patch_size_zyx": patch, "batch_size": batch, "base_features": features}
+        less = msgspec.structs.replace(s, **sizes, norm=norm_for(batch), passes=1)
+        if less not in (s, *found):
+            found.append(less)
+    return found
 
 
 def step_seconds(trainer: Trainer, seconds: float) -> float:

@@ -39,6 +39,8 @@ class Preset(Document, frozen=True):
     rough: StageBudget
     fine: StageBudget
     edges: Edges = "branches"
+    narrows: bool = False
+    """Whether `--minutes` may choose smaller sizes, so that the steps are enough."""
     packs: bool = False
     """Whether small voxels enter the fine stage two by two (`Plan.packed`)."""
 
@@ -79,6 +81,7 @@ PRESETS: Final[dict[str, Preset]] = {
             mirror_axes=(2,),
             rough=BEST,
             fine=replace(BEST, epochs=16, iterations=500),
+            narrows=True,
             packs=True,
         ),
         Preset(

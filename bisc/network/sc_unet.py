@@ -80,7 +80,9 @@ class SCUNet(nn.Module):
         if self.edges == "branches":
             return Branches(region, self._unpacked(self.kidney_edge(*below)), self._unpacked(self.tumor_edge(*below)))
         if self.edges == "heads":
-            return Branches(region, self._unpacked(self.kidney_edge(features)), self._unpacked(self.tumor_edge(features)))
+            return Branches(
+                region, self._unpacked(self.kidney_edge(features)), self._unpacked(self.tumor_edge(features))
+            )
         return Branches(region)
 
     def forward_region(self, image: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -25,6 +25,9 @@ from bisc.trainers.passes import choose_passes, free_on
 from bisc.trainers.presets import preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
 from bisc.trainers.stages import RUN, TRAINERS, Trainer
+
+FITTED: Final = ("epochs", "iterations", "patch_size_zyx", "batch_size", "base_features", "norm", "passes")
+"""What `--minutes` decides."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,9 @@ def train(
         settings = choose_passes(settings, passes, last, free)
         trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers)
         if minutes is not None:
-            trainer.settings = _fitted(trainer, 60.0 * minutes, goes_on=last is not None and last.exists())
+            trainer.settings = _fitted(
+                trainer, 60.0 * minutes, chosen.narrows, goes_on=last is not None and last.exists()
+            )
         if chosen.name == "paper":
             notice("preset paper", "trains as the paper does", "--preset best learns more in the same time")
         folder = trainer.run(resume=resume)
@@ -173,9 +178,9 @@ def _folds(fold: int | Literal["all"], preprocessed: Path) -> list[int]:
     return [fold]
 
 
-def _fitted(trainer: Trainer, seconds: float, goes_on: bool) -> RunSettings:
+def _fitted(trainer: Trainer, seconds: float, narrows: bool, goes_on: bool) -> RunSettings:
     """The settings with the steps that fit; those of a run that is gone on with, whose schedule has its end already."""
     if not goes_on:
-        return within_budget(trainer, seconds)
+        return within_budget(trainer, seconds, narrows)
     begun = load_json(trainer.folder / RUN, RunSettings, "leave --minutes out")
-    return msgspec.structs.replace(trainer.settings, epochs=begun.epochs, iterations=begun.iterations)
+    return msgspec.structs.replace(trainer.settings, **{name: getattr(begun, name) for name in FITTED})

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace as replace_device
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from msgspec.structs import replace
 
 from bisc.core.errors import InputError
 from bisc.network.checkpoint import load_checkpoint
 from bisc.network.device import choose_device
 from bisc.pipeline.train import train
 from bisc.planners.dataset import load_plan
-from bisc.trainers.budget import FORWARD_SHARE, LEAST_PROBE, MOST_PROBE, RESERVE, step_seconds, within_budget
+from bisc.trainers.budget import (
+    FORWARD_SHARE,
+    LEAST_PROBE,
+    MOST_PROBE,
+    RESERVE,
+    smaller_and_smaller,
+    step_seconds,
+    within_budget,
+)
 from bisc.trainers.loop import VALIDATION_BATCHES, TrainingRun
 from bisc.trainers.presets import PRESETS
-from bisc.trainers.settings import run_settings
+from bisc.trainers.settings import RunSettings, run_settings
 from bisc.trainers.stages import FineTrainer
 from tests.support.training_fixtures import NAME, TINY, planned, use_one_thread
 
@@ -59,6 +70,36 @@ def test_a_probe_is_short(trainer: FineTrainer, seconds: float, steps: int) -> N
     before = CLOCK["now"]
     assert step_seconds(trainer, seconds) == 2.0
     assert CLOCK["now"] - before == 30.0 + 2.0 * (steps - 1)
+
+
+def test_sizes_shrink_until_the_steps_are_enough(trainer: FineTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a sixteenth of a second per base feature and patch: of 48 features, batch 8, ten thousand seconds hold
+    what comes to 1000 steps; from the smallest on a CPU, from the largest on a GPU, the same are found."""
+    tried: list[RunSettings] = []
+
+    def cost(trained: FineTrainer, seconds: float) -> float:
+        tried.append(trained.settings)
+        return trained.settings.base_features * trained.settings.batch_size / 16
+
+    monkeypatch.setattr("bisc.trainers.budget.step_seconds", cost)
+    wide = replace(
+        trainer.settings, patch_size_zyx=(64, 160, 96), batch_size=8, base_features=48, norm="batch", packing=2
+    )
+    ladder = smaller_and_smaller(wide)
+    sizes = [(s.patch_size_zyx, s.batch_size, s.base_features, s.norm) for s in ladder]
+    small = (32, 128, 96)
+    assert sizes == [((64, 160, 96), 2, 48, "instance"), *((small, 2, f, "instance") for f in (48, 24, 12))]
+    trainer.settings = wide
+    assert within_budget(trainer, 24_100.0, narrows=True).batch_size == 8
+    assert [s.base_features for s in tried] == [12, 24, 48, 48, 48]
+    assert within_budget(trainer, 6000.0, narrows=True).patch_size_zyx == (64, 160, 96)
+    assert within_budget(trainer, 3100.0, narrows=True).base_features == 24
+    assert within_budget(trainer, 300.0, narrows=True).base_features == 12
+    assert within_budget(trainer, 1000.0).base_features == 48
+    trainer.device = replace_device(trainer.device, device=torch.device("cuda"))
+    tried.clear()
+    assert within_budget(trainer, 3100.0, narrows=True).base_features == 24
+    assert [s.base_features for s in tried] == [48, 48, 48, 24]
 
 
 def test_a_budget_of_no_steps_is_refused(trainer: FineTrainer) -> None:
