@@ -41,9 +41,9 @@ class SCUNet(nn.Module):
             any batch size.
         edges: 'branches' are the paper's: each edge has a last group of its own. 'heads': each has a 1x1x1 classifier
             on the region branch's features, which saves 45 % of a training step's arithmetic. 'off': no edges.
-        packing: 1: voxels as they are. 2: the four voxels of a 2 x 2 square of a slice enter as four channels, and their
-            logits leave as such (space-to-depth and back, Shi et al. 2016): a quarter of the arithmetic and twice the
-            reach in plane, no voxel lost. Y and X must then be divisible by 16.
+        packing: 1: voxels as they are. 2: the four voxels of a 2 x 2 square of a slice enter as four channels, and
+            their logits leave as such (space-to-depth and back, Shi et al. 2016): a quarter of the arithmetic and
+            twice the reach in plane, no voxel lost. Y and X must then be divisible by 16.
     """
 
     bytes_per_voxel_feature = 22.0
@@ -76,21 +76,15 @@ class SCUNet(nn.Module):
         """All three branches' logits of a normalised (batch, 1, z, y, x) image."""
         below = self.trunk(image)
         features = self.region.group(*below)
-        region = self._unpacked(self.region.classify(features))
-        if self.edges == "branches":
-            return Branches(region, self._unpacked(self.kidney_edge(*below)), self._unpacked(self.tumor_edge(*below)))
-        if self.edges == "heads":
-            return Branches(
-                region, self._unpacked(self.kidney_edge(features)), self._unpacked(self.tumor_edge(features))
-            )
-        return Branches(region)
+        logits = [self.region.classify(features)]
+        if self.edges != "off":
+            seen = below if self.edges == "branches" else (features,)
+            logits += [self.kidney_edge(*seen), self.tumor_edge(*seen)]
+        return Branches(*(unpacked(branch, self.packing) for branch in logits))
 
     def forward_region(self, image: Tensor) -> Tensor:
         """The region branch alone: (batch, 3, z, y, x) logits; what prediction needs."""
-        return self._unpacked(self.region(*self.trunk(image)))
-
-    def _unpacked(self, logits: Tensor) -> Tensor:
-        return unpacked(logits, self.packing)
+        return unpacked(self.region(*self.trunk(image)), self.packing)
 
     def trunk(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What the branches share: (y_up 2, y_down 1).
@@ -151,7 +145,7 @@ def packed(image: Tensor, packing: int) -> Tensor:
 
 
 def unpacked(logits: Tensor, packing: int) -> Tensor:
-    """`packed` undone for each class: (batch, classes * packing^2, z, y, x) to (batch, classes, z, y * packing, ...)."""
+    """`packed` undone for each class: (batch, classes * packing^2, z, y, x) to (batch, classes, z, packing y, ...)."""
     if packing == 1:
         return logits
     n, c, z, y, x = logits.shape
