@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from bisc.core.errors import WorkError
-from bisc.losses import BranchTargets, SCUNetLoss, unpack_targets
+from bisc.losses import SCUNetLoss, unpack_targets
 from bisc.network import Branches, SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.network.device import Device
 from bisc.system.console import Stopped, check, stoppable, track
 from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST
 from bisc.trainers.allocator import keep_freed_memory
+from bisc.trainers.augment import Augmentation
 from bisc.trainers.compiled import Forward, compiled_where_it_pays
 from bisc.trainers.log import EpochTimes, write_log
 from bisc.trainers.optimizers import make_optimizers, set_rate
@@ -72,6 +73,9 @@ class TrainingRun:
         self.state = Checkpoint(settings=to_plain(s), plan=self.plan, network={})
         self.forward = self.network
         self.level_step, self.air = self.train.intensity.level_step, self.train.intensity.air
+        # Rough images differ a little in their spacing; what is turned out of the slice is little too.
+        spacing = self.train.regions[0].record.spacing_mm_zyx
+        self.augmented = Augmentation(s.seed, s.batch_size, spacing, self.train.intensity) if s.augment else None
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same settings."""
@@ -132,7 +136,7 @@ class TrainingRun:
         Raises:
             WorkError: If the loss is not finite.
         """
-        loss = self.gradients(batch)
+        loss = self.gradients(batch, step)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
@@ -145,25 +149,28 @@ class TrainingRun:
         self.state.step = step + 1
         return value
 
-    def gradients(self, batch: Batch) -> Tensor:
-        """Leave a batch's gradients in the network; returns the loss."""
+    def gradients(self, batch: Batch, step: int) -> Tensor:
+        """Leave a step's gradients in the network; returns the loss."""
         self.network.train()
         self.network.zero_grad(set_to_none=True)
-        return torch.stack([self._pass(part) for part in batch.parts(self.settings.passes)]).sum()
+        parts = batch.parts(self.settings.passes)
+        return torch.stack([self._pass(part, step, i) for i, part in enumerate(parts)]).sum()
 
-    def _pass(self, part: Batch) -> Tensor:
-        """Add the gradients of one part of the batch; returns its share of the loss."""
-        loss: Tensor = self.loss(*self._outcome(part)) / self.settings.passes
+    def _pass(self, part: Batch, step: int, number: int) -> Tensor:
+        """Add the gradients of one part of a step's batch; returns its share of the loss."""
+        image, targets = self._on_device(part)
+        if self.augmented is not None:
+            image, targets = self.augmented(image, targets, step, number)
+        with self.device.autocast():
+            logits: Branches = self.forward(image)
+        loss: Tensor = self.loss(logits, unpack_targets(targets)) / self.settings.passes
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _outcome(self, part: Batch) -> tuple[Branches, BranchTargets]:
-        """The network's logits of a part of a batch, and what they should be."""
+    def _on_device(self, part: Batch) -> tuple[Tensor, Tensor]:
+        """A part's normalised images and packed targets."""
         image = self.device.put(part.levels).float().mul_(self.level_step).add_(self.air)
-        forward = self.forward if self.network.training else self.network
-        with self.device.autocast():
-            logits: Branches = forward(image)
-        return logits, unpack_targets(self.device.put(part.targets))
+        return image, self.device.put(part.targets)
 
     def _finite(self, loss: Tensor, step: int) -> float:
         value = float(loss)
@@ -212,7 +219,10 @@ class TrainingRun:
         counts = np.zeros((2, 3))
         for part in (part for batch in fixed for part in batch.parts(self.settings.passes)):
             check()
-            logits, targets = self._outcome(part)
+            image, packed = self._on_device(part)
+            with self.device.autocast():
+                logits = self.network(image)
+            targets = unpack_targets(packed)
             losses.append(float(self.loss(logits, targets)))
             found = logits.region.argmax(dim=1)
             for i, threshold in enumerate((1, 2)):

@@ -39,6 +39,8 @@ class Preset(Document, frozen=True):
     rough: StageBudget
     fine: StageBudget
     edges: Edges = "branches"
+    augment: bool = False
+    """Whether patches are turned, scaled and toned (`trainers.augment`)."""
     narrows: bool = False
     """Whether `--minutes` may choose smaller sizes, so that the steps are enough."""
     packs: bool = False

@@ -40,6 +40,7 @@ class RunSettings(Document, frozen=True):
     """Parts of the batch whose gradients a step adds up (`trainers.passes`)."""
     edges: Edges = "branches"
     packing: Packing = 1
+    augment: bool = False
 
     @property
     def total_steps(self) -> int:
@@ -59,6 +60,7 @@ def run_settings(
     iterations: int | None = None,
     seed: int = DEFAULT_SEED,
     edges: Edges | None = None,
+    augment: bool | None = None,
 ) -> RunSettings:
     """A run's settings from plan, preset and what the user changed (None: the preset's value)."""
     budget: StageBudget = preset.rough if stage == "rough" else preset.fine
@@ -85,6 +87,7 @@ def run_settings(
         norm=sizes.norm,
         edges=edges or preset.edges,
         packing=sizes.packing,
+        augment=preset.augment if augment is None else augment,
     )
 
 

@@ -27,7 +27,7 @@ from bisc.trainers.settings import RunSettings
 
 PREVIOUS = "previous"
 RUN = "run.json"
-ADDED = {"passes": 1, "edges": "branches", "packing": 1}
+ADDED = {"passes": 1, "edges": "branches", "packing": 1, "augment": False}
 """Settings of runs that were begun before there were others."""
 TRAIN_ANEW = "go on with those, or leave --continue out to train anew"
 

@@ -25,6 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--loss", choices=tuple(LOSSES), help="default: the preset's")
     parser.add_argument("--loss-threshold", type=float, metavar="T", help="T of the balanced loss, 0 <= T < 1")
     parser.add_argument("--edges", choices=EDGES, help="where outlines are learnt (default: the preset's)")
+    parser.add_argument(
+        "--augment", action=argparse.BooleanOptionalAction, help="turn, scale and tone patches (default: the preset's)"
+    )
     parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"default: {DEFAULT_PRESET}. {presets}")
     parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the preset's")
     parser.add_argument("--iterations", type=positive_int, metavar="N", help="steps an epoch (default: the preset's)")
@@ -62,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         loss=args.loss,
         loss_threshold=args.loss_threshold,
         edges=args.edges,
+        augment=args.augment,
         epochs=args.epochs,
         iterations=args.iterations,
         minutes=args.minutes,

@@ -54,6 +54,7 @@ def train(
     loss: str | None = None,
     loss_threshold: float | None = None,
     edges: Edges | None = None,
+    augment: bool | None = None,
     epochs: int | None = None,
     iterations: int | None = None,
     minutes: float | None = None,
@@ -78,9 +79,10 @@ def train(
         fold: Its number, or 'all', one after the other.
         dataset: A name under the preprocessed folder, or a path; None: the only one there is.
         preset: A name of `bisc.trainers.presets`.
-        loss: By name; None: the preset's, as for the next four.
+        loss: By name; None: the preset's, as for the next five.
         loss_threshold: T of the balanced loss, 0 <= T < 1.
         edges: 'branches', 'heads' or 'off': where the outlines are learnt.
+        augment: Turn, scale and tone the patches.
         epochs: How many.
         iterations: Steps of an epoch.
         minutes: Instead: as many as this machine does in about so long, the fold's validation not counted.
@@ -149,6 +151,7 @@ def train(
             iterations=iterations,
             seed=seed,
             edges=edges,
+            augment=augment,
         )
         fitting = on.for_patch(settings.patch_size_zyx)
         settings = msgspec.structs.replace(settings, precision=fitting.precision)

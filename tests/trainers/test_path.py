@@ -53,7 +53,7 @@ def test_a_batch_enters_eight_files(tmp_path: Path, tmp_path_factory: pytest.Tem
     with batches(sampler, 0, 1, 0) as ahead:
         sys.setprofile(enter)
         try:
-            run.gradients(next(ahead))
+            run.gradients(next(ahead), 0)
         finally:
             sys.setprofile(None)
     assert entered == PATH

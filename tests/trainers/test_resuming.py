@@ -67,11 +67,11 @@ def strike_amid(run: TrainingRun, step: int, signals: list[int], monkeypatch: py
     monkeypatch.setattr(loop, "VALIDATION_BATCHES", 1)
     whole = run.gradients
 
-    def strike(batch: Batch) -> torch.Tensor:
-        loss = whole(batch)
+    def strike(batch: Batch, number: int) -> torch.Tensor:
+        loss = whole(batch, number)
         if run.state.step == step:
-            for number in signals:
-                signal.raise_signal(number)
+            for one in signals:
+                signal.raise_signal(one)
         return loss
 
     monkeypatch.setattr(run, "gradients", strike)
