@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, make_parser, positive_float, run_command
@@ -37,6 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--save-probabilities", action="store_true", help="also write CASE_probabilities.npz")
     parser.add_argument("--save-rough", action="store_true", help="also write the rough stage's masks (OUT/rough/)")
     parser.add_argument("--decision", choices=DECISIONS, default=DEFAULT_DECISION, help="default: %(default)s")
+    parser.add_argument(
+        "--mirror", action="store_true", help="see every kidney left for right too, and average: twice the time"
+    )
     parser.add_argument("--continue", dest="resume", action="store_true", help="keep the cases already done in OUT")
     parser.add_argument(
         "--memory-gb", type=positive_float, metavar="G", help="what this process may take (default: all that is free)"
@@ -56,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from bisc.pipeline.predict import SKIPPED, PredictOptions, predict_cases
 
     model = load_model(source, args.folds, choose_device(args.device, args.precision, args.deterministic))
+    model = replace(model, mirror=args.mirror)
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
     errors: list[BiscError] = []
 

@@ -115,7 +115,7 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
     rois = []
     for kidney, grid in zip(kidneys, grids, strict=True):
         if grid not in softmax:
-            softmax[grid] = _softmax_on(grid, image, model.plan, model.fine, model.network_gb)
+            softmax[grid] = _softmax_on(grid, image, model.plan, model.fine, model.network_gb, model.mirror)
         rois.append(RoiResult(kidney, softmax[grid]))
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
     return CascadeResult(image, rough, tuple(rois), tuple(native), model.plan.roi.min_kidney_ml, middle_mm)
@@ -128,10 +128,15 @@ def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork]) -> Vol
 
 
 def _softmax_on(
-    grid: Geometry, image: Volume, plan: Plan, networks: Sequence[FoldNetwork], gb: float = MOST_NETWORK_GB
+    grid: Geometry,
+    image: Volume,
+    plan: Plan,
+    networks: Sequence[FoldNetwork],
+    gb: float = MOST_NETWORK_GB,
+    mirror: bool = False,
 ) -> Volume:
     hu = normalise(resample(image, grid).array, plan.intensity)
-    return Volume(softmax_volume(networks, hu, plan.intensity.air, gb), grid)
+    return Volume(softmax_volume(networks, hu, plan.intensity.air, gb, mirror), grid)
 
 
 def _find_rois(

@@ -84,7 +84,8 @@ class FoldNetwork:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A cascade. Folds of a stage are averaged; a pass through a network takes at most `network_gb` GiB."""
+    """A cascade. Folds of a stage are averaged, and with `mirror` what the fine stage sees left for right too; a pass
+    through a network takes at most `network_gb` GiB."""
 
     name: str
     plan: Plan
@@ -92,6 +93,7 @@ class Model:
     fine: tuple[FoldNetwork, ...]
     device: Device
     network_gb: float = MOST_NETWORK_GB
+    mirror: bool = False
 
 
 def load_model(source: Path, folds: Sequence[int] | None, device: Device) -> Model:

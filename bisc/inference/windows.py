@@ -41,6 +41,7 @@ def softmax_volume(
     image: npt.NDArray[np.float32],
     air: float,
     network_gb: float = MOST_NETWORK_GB,
+    mirror: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Mean softmax of several folds' networks, each in its own windows.
 
@@ -49,6 +50,7 @@ def softmax_volume(
         image: (z, y, x) normalised.
         air: What the image is padded with.
         network_gb: What a pass may take; a region too large for that is seen in slabs along z.
+        mirror: See the image left for right too: twice the time.
 
     Returns:
         (classes, z, y, x) float32, sums to 1 over classes.
@@ -57,12 +59,14 @@ def softmax_volume(
     for fold in networks:
         window = fold.window_zyx or window_that_fits(as_int_triple(image.shape), fold.bytes_per_voxel, network_gb)
         found = _softmax(fold, image, air, window)
+        if mirror:
+            found += _softmax(fold, np.ascontiguousarray(image[..., ::-1]), air, window)[..., ::-1]
         if total is None:
             total = found
         else:
             total += found
     assert total is not None  # a model has a fold at least
-    total /= len(networks)
+    total /= len(networks) * (2 if mirror else 1)
     return total
 
 

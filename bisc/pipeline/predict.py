@@ -192,7 +192,7 @@ def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
     except OSError:
         return ""
     weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
-    parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights]
+    parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights, *["mirrored"] * model.mirror]
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 

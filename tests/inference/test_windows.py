@@ -163,6 +163,16 @@ def test_two_folds_give_their_mean() -> None:
     assert np.allclose(both, (expected(image, 0.5) + expected(image, -1.0)) / 2.0, atol=1e-5)
 
 
+def test_mirrored_is_the_mean_of_both_views() -> None:
+    """A network that tells left from right says the same of both sides after it has seen them mirrored too."""
+    image = np.zeros((4, 4, 8), np.float32)
+    folds = [fold(ByPlace(2), (4, 4, 8)), fold(Voxelwise(-1.0), (4, 4, 8), 1)]
+    plain = softmax_volume(folds, image, AIR)
+    both = softmax_volume(folds, image, AIR, mirror=True)
+    assert not np.allclose(plain, plain[..., ::-1])
+    assert np.allclose(both, (plain + plain[..., ::-1]) / 2, atol=1e-6)
+
+
 def test_a_real_network_leaves_no_gradient_and_the_image_alone() -> None:
     """Probabilities of the image's shape from a size no network takes; the input is not written to."""
     image = image_of(13, 18, 21)

@@ -235,6 +235,9 @@ def test_continue_sees_what_changed(tmp_path: Path) -> None:
     options = PredictOptions("calibrated", resume=True)
     (fourth,) = predict_cases(find_inputs(tmp_path / "in"), other, tmp_path / "out", options, lambda _: None)
     assert fourth.stamp != third.stamp  # other weights
+    mirrored = replace(other, mirror=True)
+    (fifth,) = predict_cases(find_inputs(tmp_path / "in"), mirrored, tmp_path / "out", options, lambda _: None)
+    assert fifth.stamp != fourth.stamp
     assert third.stamp not in (first.stamp, second.stamp)
 
 
