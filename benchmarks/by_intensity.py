@@ -5,6 +5,7 @@ Speed and memory are those of a trained network of the same width; the masks are
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,8 +28,8 @@ float32's as often as a trained network's are (docs/lab/method.md)."""
 STEEPNESS: Final = 32.0
 
 
-def plan(base_features: int = 32, norm: str = "batch") -> Plan:
-    """KiTS19's plan in all that costs time and memory."""
+def plan(base_features: int = 32, norm: str = "batch", packing: int = 1) -> Plan:
+    """KiTS19's plan in all that costs time and memory; its fine stage packs as told."""
     stage = {"batch_size": 4, "base_features": base_features, "norm": norm, "estimated_memory_gb": 12.0}
     return Plan(
         schema_version=1,
@@ -39,19 +40,20 @@ def plan(base_features: int = 32, norm: str = "batch") -> Plan:
         intensity=INTENSITY,
         roi=RoiRule(sides_px=[160, 192], multiple_px=16, margin_mm=6.0, min_kidney_ml=5.0),
         rough=msgspec.convert({"patch_size_zyx": [64, 128, 128], **stage}, StagePlan),
-        fine=msgspec.convert({"patch_size_zyx": [48, 160, 160], **stage}, StagePlan),
+        fine=msgspec.convert({"patch_size_zyx": [48, 160, 160], "packing": packing, **stage}, StagePlan),
         memory_gb=12.0,
         label_note="",
         reasons={},
     )
 
 
-def network(base_features: int = 32, norm: str = "batch") -> SCUNet:
+def network(base_features: int = 32, norm: str = "batch", packing: int = 1) -> SCUNet:
     """Logits 0 for background; rising with HU for kidney and tumour alike, for the tumour more above its threshold.
 
-    A channel per threshold: relu(HU - threshold + room).
+    A channel per threshold, and per voxel of a packed square: relu(HU - threshold + room).
     """
-    net = SCUNet(base_features, norm)  # type: ignore[arg-type]
+    net = SCUNet(base_features, norm, packing=packing)  # type: ignore[arg-type]
+    voxels = packing**2
     with torch.no_grad():
         for value in net.parameters():
             if value.ndim > 1:  # convolutions; a norm's weight stays 1
@@ -60,27 +62,31 @@ def network(base_features: int = 32, norm: str = "batch") -> SCUNet:
         pair: Any = net.down_1
         group: Any = net.region.group.convs
         classify: Any = net.region.classify
-        for channel, threshold_hu in enumerate(((FAT_HU + KIDNEY_HU) / 2, (KIDNEY_HU + TUMOR_HU) / 2)):
-            _tap(pair[0].weight, channel, 0, centre)
+        thresholds = enumerate(((FAT_HU + KIDNEY_HU) / 2, (KIDNEY_HU + TUMOR_HU) / 2))
+        for (number, threshold_hu), voxel in product(thresholds, range(voxels)):
+            channel = number * voxels + voxel
+            _tap(pair[0].weight, channel, voxel, centre)
             pair[1].bias[channel] = ROOM - threshold_hu / INTENSITY.std_hu
             _tap(pair[3].weight, channel, channel, centre)
             _tap(group[0].weight, channel, base_features + channel, centre)  # y_down 1 follows the up-convolution's
             _tap(group[3].weight, channel, channel, centre)
-            classify.weight[channel + 1 :, channel] = STEEPNESS
-            classify.bias[channel + 1 :] -= STEEPNESS * ROOM
+            classes = slice((number + 1) * voxels + voxel, None, voxels)  # logits of this voxel, from this class on
+            classify.weight[classes, channel] = STEEPNESS
+            classify.bias[classes] -= STEEPNESS * ROOM
     return net
 
 
-def write_results(folder: Path, base_features: int = 32, norm: str = "batch") -> Path:
+def write_results(folder: Path, base_features: int = 32, norm: str = "batch", packing: int = 1) -> Path:
     """RESULTS/NAME as bisc_train leaves it, for `bisc_predict` and `bisc_export`."""
-    made = plan(base_features, norm)
+    made = plan(base_features, norm, packing)
     plain = msgspec.to_builtins(made)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_bytes(msgspec.json.encode(made))
     for stage in ("rough", "fine"):
         settings = {"stage": stage, **plain[stage]}
         target = folder / stage / "fold_0" / CHECKPOINT_LAST
-        save_checkpoint(target, Checkpoint(settings, plain, network(base_features, norm).state_dict()))
+        net = network(base_features, norm, settings["packing"])
+        save_checkpoint(target, Checkpoint(settings, plain, net.state_dict()))
     return folder
 
 
