@@ -16,7 +16,7 @@ from bisc.planners.dataset import load_plan
 from bisc.planners.memory import norm_for
 from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.loop import VALIDATION_BATCHES
-from bisc.trainers.sampler import batches
+from bisc.trainers.resident import batches_for
 from bisc.trainers.settings import RunSettings
 from bisc.trainers.stages import Trainer, load_fold
 
@@ -101,7 +101,7 @@ def step_seconds(trainer: Trainer, seconds: float) -> float:
     if run.device.kind == "cpu":
         keep_freed_memory()
     began, took = time.monotonic(), []
-    with batches(run.train, 0, MOST_PROBE, trainer.n_workers) as ahead:
+    with batches_for(run.train, run.device, 0, MOST_PROBE, trainer.n_workers) as ahead:
         for step in count():
             begin = time.monotonic()
             run.train_step(next(ahead), step)  # ends with the loss as a number: the device has done it

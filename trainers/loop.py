@@ -25,7 +25,8 @@ from bisc.trainers.augment import Augmentation
 from bisc.trainers.compiled import Forward, compiled_where_it_pays
 from bisc.trainers.log import EpochTimes, write_log
 from bisc.trainers.optimizers import make_optimizers, set_rate
-from bisc.trainers.sampler import Batch, Sampler, batches
+from bisc.trainers.resident import batches_for
+from bisc.trainers.sampler import Batch, Sampler
 from bisc.trainers.settings import RunSettings
 
 SAVE_EVERY_S: Final = 300.0
@@ -113,7 +114,7 @@ class TrainingRun:
             self.end_epoch(fixed, EpochTimes())
         saved_at = time.monotonic()
         times = EpochTimes()
-        with batches(self.train, state.step, s.total_steps, self.n_workers) as ahead:
+        with batches_for(self.train, self.device, state.step, s.total_steps, self.n_workers) as ahead:
             steps = track(
                 range(state.step, s.total_steps), f"{s.stage} fold {s.fold}", s.total_steps, "step", state.step
             )

@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from batchgenerators.augmentations.crop_and_pad_augmentations import crop
+from batchgenerators.augmentations.crop_and_pad_augmentations import crop, get_lbs_for_random_crop
 from batchgenerators.augmentations.spatial_transformations import augment_mirroring
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
@@ -59,15 +60,16 @@ class Batch:
 
     Attributes:
         levels: (batch, 1, z, y, x) uint8 image, as cached: a quarter of a network input's bytes to hand over.
-        targets: (batch, z, y, x) uint8, packed.
+        targets: (batch, z, y, x) uint8, packed. Both are arrays, or tensors on the device already.
     """
 
-    levels: Voxels
-    targets: Voxels
+    levels: Voxels | Tensor
+    targets: Voxels | Tensor
 
     def parts(self, n: int) -> list[Batch]:
         """The batch cut into `n` equal ones, which share its memory; n divides its size."""
-        return [Batch(*both) for both in zip(np.split(self.levels, n), np.split(self.targets, n), strict=True)]
+        size = len(self.levels) // n
+        return [Batch(self.levels[i : i + size], self.targets[i : i + size]) for i in range(0, len(self.levels), size)]
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,18 @@ class Sampler:
             image, marks = crop([levels[None]], [targets[None]], self.patch_size_zyx, 0, "random")
             augment_mirroring(image[0], marks[0], self.mirror_axes)
         return image[0], marks[0, 0]
+
+    def place(self, pick: Pick) -> tuple[IntTriple, tuple[int, ...]]:
+        """Where `cut` crops, and along which axes it mirrors, by the same draws.
+
+        Returns:
+            The patch's first voxel (z, y, x) in the window, which may lie outside of it; axes mirrored (0 z, 1 y, 2 x).
+        """
+        corner = np.arange(8).reshape(1, 2, 2, 2)
+        with numpy_seeded(pick.seed):
+            start = get_lbs_for_random_crop(self.patch_size_zyx, (1, 1, *pick.window.shape_zyx), (0, 0, 0))
+            first = int(augment_mirroring(corner, None, self.mirror_axes)[0].flat[0])
+        return as_int_triple(start), tuple(axis for axis, bit in enumerate((4, 2, 1)) if first & bit)
 
     def _pick(self, rng: np.random.Generator) -> Pick:
         kind = rng.random()

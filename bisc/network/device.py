@@ -72,9 +72,10 @@ class Device:
         context: AbstractContextManager[None] = torch.autocast(self.kind, dtype, enabled=not single)
         return context
 
-    def put(self, array: npt.NDArray[Any]) -> Tensor:
+    def put(self, array: npt.NDArray[Any] | Tensor) -> Tensor:
         """An array as a tensor on the device. Images have one channel: their memory is channels-first and -last."""
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
+        tensor = array if isinstance(array, Tensor) else torch.from_numpy(array)
+        return tensor.to(self.device, non_blocking=True)
 
     def put_network(self, network: Network) -> Network:
         """A network on the device, in the memory format in which it is quickest there: channels last, but for a

@@ -259,7 +259,7 @@ def test_validation_scores_by_hand(home: Path, planned_home: Path) -> None:
     assert kidney == pytest.approx(2 * (labels > 0).sum() / (labels.size + (labels > 0).sum()))
     assert tumor == pytest.approx(2 * (labels == 2).sum() / (labels.size + (labels == 2).sum()))
     for image, batch in zip(seen, fixed, strict=True):  # the levels' values, to the bit
-        assert np.array_equal(image.numpy(), input_of_levels(batch.levels, plan.intensity))
+        assert np.array_equal(image.numpy(), input_of_levels(np.asarray(batch.levels), plan.intensity))
 
 
 def all_tumor() -> SCUNet:
