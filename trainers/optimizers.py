@@ -41,29 +41,46 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         """One step; parameters without a gradient stay as they are."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].lerp_(parameter.grad, 1.0 - MOMENTUM)
-                ahead = parameter.grad.lerp(state["momentum"], MOMENTUM)
-                matrix = ahead.reshape(len(ahead), -1)
+            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+            ahead = [self._ahead(parameter) for parameter in moving]
+            for parameter, matrix in zip(moving, orthogonalised(ahead), strict=True):
                 rows, columns = matrix.shape
                 rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-                parameter.add_(orthogonalised(matrix).reshape(parameter.shape), alpha=-rate)
+                parameter.add_(matrix.reshape(parameter.shape), alpha=-rate)
+
+    def _ahead(self, parameter: Tensor) -> Tensor:
+        """The momentum, brought up to this step's gradient and one look ahead, as a matrix."""
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(gradient, 1.0 - MOMENTUM)
+        return gradient.lerp(state["momentum"], MOMENTUM).reshape(len(parameter), -1)
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """U V^T of a (rows, columns) matrix U S V^T, nearly: singular values come out between about 0.7 and 1.2."""
+def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """U V^T of each (rows, columns) matrix U S V^T, nearly: singular values come out between about 0.7 and 1.2.
+
+    An iteration is x <- (a + b g + c g^2) x with g = x x^T, so that all are one polynomial of the first g, applied to
+    the matrix once. The g, which are small, are padded with zeros and computed together: a GPU has a tenth of the calls.
+    """
+    if not matrices:
+        return []
     a, b, c = NEWTON_SCHULZ
-    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x: Tensor = wide / (wide.norm() + 1e-7)
+    wide = [matrix.T if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
+    size = max(len(matrix) for matrix in wide)
+    gram = wide[0].new_zeros(len(wide), size, size)
+    for i, matrix in enumerate(wide):
+        torch.mm(matrix, matrix.T, out=gram[i, : len(matrix), : len(matrix)])
+    norms = gram.diagonal(dim1=1, dim2=2).sum(1).sqrt()[:, None, None] + 1e-7
+    gram = gram / norms**2
+    one = torch.eye(size, dtype=gram.dtype, device=gram.device)
+    whole = one / norms
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+        step = a * one + b * gram + c * gram @ gram
+        whole, gram = step @ whole, step @ gram @ step
+    found = [whole[i, : len(matrix), : len(matrix)] @ matrix for i, matrix in enumerate(wide)]
+    return [x.T if m.shape[0] > m.shape[1] else x for x, m in zip(found, matrices, strict=True)]
 
 
 def make_optimizers(name: OptimizerName, network: nn.Module, learning_rate: float) -> tuple[Optimizer, ...]:

@@ -22,11 +22,30 @@ def test_orthogonalised_keeps_directions_and_evens_lengths(shape: tuple[int, int
     """Same singular vectors; singular values from 0.05 to 5 all come out near 1."""
     u, s, vh = torch.linalg.svd(torch.randn(*shape, generator=torch.manual_seed(3)), full_matrices=False)
     s = torch.logspace(-1.3, 0.7, len(s)).flip(0)
-    out = orthogonalised(u @ torch.diag(s) @ vh)
+    (out,) = orthogonalised([u @ torch.diag(s) @ vh])
     inner = u.T @ out @ vh.T
     assert torch.allclose(inner, torch.diag(torch.diagonal(inner)), atol=1e-4)
     assert torch.diagonal(inner).min() > 0.3
     assert torch.diagonal(inner).max() < 1.3
+
+
+def test_matrices_together_come_out_as_one_by_one_by_the_plain_iteration() -> None:
+    """Of many shapes and scales, ill-conditioned ones among them, one all but zero; none at all."""
+    generator = torch.manual_seed(4)
+    shapes = [(4, 60), (60, 4), (32, 32), (16, 200), (1, 9)]
+    matrices = [10.0**k * torch.randn(*shape, generator=generator) for k, shape in enumerate(shapes, start=-2)]
+    matrices.append(torch.randn(24, 24, generator=generator) @ torch.diag(torch.logspace(-4, 0, 24)))
+    matrices.append(1e-12 * torch.ones(3, 5))
+    together = orthogonalised(matrices)
+    for matrix, found in zip(matrices, together, strict=True):
+        x = matrix.T if len(matrix) > matrix.shape[1] else matrix
+        x = x / (x.norm() + 1e-7)
+        for _ in range(5):
+            gram = x @ x.T
+            x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+        expected = x.T if len(matrix) > matrix.shape[1] else x
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
+    assert orthogonalised([]) == []
 
 
 @pytest.mark.parametrize("shape", [(8, 24), (24, 8)])
