@@ -62,7 +62,7 @@ def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
     """U V^T of each (rows, columns) matrix U S V^T, nearly: singular values come out between about 0.7 and 1.2.
 
     An iteration is x <- (a + b g + c g^2) x with g = x x^T, so that all are one polynomial of the first g, applied to
-    the matrix once. The g, which are small, are padded with zeros and computed together: a GPU has a tenth of the calls.
+    the matrix once. The g, which are small, are padded with zeros and computed together, in a tenth of the calls.
     """
     if not matrices:
         return []
