@@ -1,11 +1,12 @@
-"""Ways to train one stage, compared at equal seconds: arms and seeds in turn, scored on the fold's validation regions.
+"""Ways to train one stage, compared at equal seconds or steps: arms and seeds in turn, scored on the fold's validation
+regions.
 
     python -m benchmarks.ablate bisc_data/preprocessed/Demo -o bench_out --seconds 120 --seeds 1 2 3 \
         --arm "branches:edges=branches" --arm "heads:edges=heads" --arm "off:edges=off;learning_rate=0.03"
 
 An arm is a name and settings of a run (`bisc.trainers.settings.RunSettings`) that replace the preset's. Every run goes
 to ablate.csv at once, so that arms can be added piece by piece; the table has means over seeds, and paired differences
-from the first arm with a 95 % interval, bootstrapped by patient over all seeds.
+from the first arm with a 95 % interval, bootstrapped by patient over all seeds. With --steps every arm gets as many.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def main() -> None:
     parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
     parser.add_argument("--stage", default="fine", choices=tuple(TRAINERS))
     parser.add_argument("--preset", default="demo")
-    parser.add_argument("--seconds", type=float, default=120.0)
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--seconds", type=float, default=120.0)
+    budget.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--device")
     parser.add_argument("--arm", action="append", required=True, metavar="NAME:KEY=VALUE;...")
@@ -56,13 +59,18 @@ def main() -> None:
     for seed in args.seeds:
         for name, changes in map(parsed, args.arm):
             done = pd.read_csv(table) if table.exists() else None
-            if done is not None and ((done.arm == name) & (done.seed == seed) & (done.seconds == args.seconds)).any():
+            if done is not None and ((done.arm == name) & (done.seed == seed) & (done.budget == budget_of(args))).any():
                 continue
             rows = trained(args, seed, name, changes)
             (rows if done is None else pd.concat([done, rows])).to_csv(table, index=False)
             print(f"{name} seed {seed}: {rows.steps[0]} steps", rows[list(KEYS)].mean().round(4).to_dict(), flush=True)
     rows = pd.read_csv(table)
-    print(summary(rows[rows.seconds == args.seconds]))
+    print(summary(rows[rows.budget == budget_of(args)]))
+
+
+def budget_of(args: argparse.Namespace) -> str:
+    """What each run is given, in words."""
+    return f"{args.steps} steps" if args.steps else f"{args.seconds:g} s"
 
 
 def parsed(arm: str) -> tuple[str, dict[str, Any]]:
@@ -90,9 +98,12 @@ def trained(args: argparse.Namespace, seed: int, name: str, changes: dict[str, A
             msgspec.structs.replace(settings, precision=device.precision), args.preprocessed, Path(results), device
         )
         begin = time.monotonic()
-        trainer.settings = within_budget(trainer, args.seconds)
+        if args.steps:
+            trainer.settings = msgspec.structs.replace(trainer.settings, iterations=max(1, args.steps // EPOCHS))
+        else:
+            trainer.settings = within_budget(trainer, args.seconds)
         trainer.run()
-        common = {"arm": name, "seed": seed, "seconds": args.seconds, "took_s": round(time.monotonic() - begin, 1)}
+        common = {"arm": name, "seed": seed, "budget": budget_of(args), "took_s": round(time.monotonic() - begin, 1)}
         networks = load_stage(Path(results), args.stage, [0], device)
     rows = []
     for case in load_fold(args.preprocessed, 0).val:
@@ -111,18 +122,18 @@ def summary(rows: pd.DataFrame) -> str:
     """Means per arm, and differences from the first one, paired by seed and case."""
     first = rows[rows.arm == rows.arm.iloc[0]]
     lines = [
-        "| arm | seeds | steps | kidney | tumour | tumour, less the first arm's (95 %) |",
-        "| --- |" + " --- |" * 5,
+        "| arm | seeds | steps | seconds | kidney | tumour | tumour, less the first arm's (95 %) |",
+        "| --- |" + " --- |" * 6,
     ]
     for arm, own in rows.groupby("arm", sort=False):
         both = own.merge(first, on=["seed", "case"], suffixes=("", "_first"))
         gain = (both.dice_tumor - both.dice_tumor_first).groupby(both.case).mean().to_numpy()
         low, high = interval(gain)
         lines.append(
-            f"| {arm} | {own.seed.nunique()} | {own.steps.mean():.0f} | {own.dice_kidney.mean():.3f} | "
+            f"| {arm} | {own.seed.nunique()} | {own.steps.mean():.0f} | {own.took_s.mean():.0f} | {own.dice_kidney.mean():.3f} | "
             f"{own.dice_tumor.mean():.3f} | {gain.mean():+.3f} ({low:+.3f} to {high:+.3f}) |"
         )
-    return "\n".join([*lines, "", f"{rows.seconds.iloc[0]:g} s each; {machine()}."])
+    return "\n".join([*lines, "", f"{rows.budget.iloc[0]} each; {machine()}."])
 
 
 if __name__ == "__main__":
