@@ -23,15 +23,16 @@ WORKING_MM = (2.5, 1.45, 1.45)
 
 
 def render(
-    patient: Patient, labels: npt.NDArray[np.uint8], frame: Frame, seed: int, index: int
+    patient: Patient, labels: npt.NDArray[np.uint8], frame: Frame, seed: int, index: int, *, scattered: bool
 ) -> npt.NDArray[np.int16]:
     """Simulate the scan of a patient with these labels.
 
     Args:
         patient: Tissues and scanner.
-        labels: (z, y, x) 0/1/2.
+        labels: (z, y, x) 0/1/2, cysts 3.
         frame: Its voxels in the patient frame.
         seed, index: Name the random streams.
+        scattered: The label map knows of no cysts: some are put into kidneys.
 
     Returns:
         (z, y, x) HU.
@@ -39,7 +40,8 @@ def render(
     coarse = frame.coarser(WORKING_MM)
     small = labels[np.ix_(*frame.nearest(coarse))]
     scene = Scene.prepare(patient, small, coarse, stream(seed, index, "body"))
-    tissue = make_tissue(patient, small, coarse, stream(seed, index, "tissue"))
+    inner, lesions = stream(seed, index, "tissue"), stream(seed, index, "lesions")
+    tissue = make_tissue(patient, small, coarse, inner, lesions, scattered)
     paint_trunk(scene)
     paint_bowel(scene)
     paint_colon(scene)
@@ -47,14 +49,14 @@ def render(
     paint_vessels(scene, tissue)
     if tissue is not None:
         Canvas(scene.canvas.hu[tissue.box], coarse.cut(tissue.box)).blend(tissue.sinus, tissue.sinus_hu)
-    _blur(scene.canvas.hu, coarse, patient.scanner.blur_mm)
+    _blur(scene.canvas.hu, coarse, patient.scanner.blur_mm, patient.scanner.slice_mix)
     noise = NoiseSource(patient.scanner, frame.shape_zyx, frame.spacing_mm_zyx, stream(seed, index, "noise"))
     return _develop(scene, tissue, labels, frame, noise)
 
 
-def _blur(hu: Field, frame: Frame, blur_mm: float) -> None:
+def _blur(hu: Field, frame: Frame, blur_mm: float, mix: float) -> None:
     """The point spread function in plane, and a little of the neighbouring slices' tissue, in place."""
-    for axis, sigma in zip((0, 1, 2), (0.32, *(blur_mm / s for s in frame.spacing_mm_zyx[1:])), strict=True):
+    for axis, sigma in zip((0, 1, 2), (mix, *(blur_mm / s for s in frame.spacing_mm_zyx[1:])), strict=True):
         ndimage.gaussian_filter1d(hu, sigma, axis=axis, output=hu, truncate=3.0)
 
 

@@ -42,12 +42,12 @@ def _ellipsoid(centre: Triple, semi: Triple, tilt: float = 0.0, turn: float = 0.
 
 def _paint_liver(scene: Scene) -> None:
     rng, p = scene.rng, scene.patient
-    low, high = (-95, -p.front_mm, -p.half_width_mm), (170, 80, 90)
+    low, high = (-150, -p.front_mm, -p.half_width_mm), (170, 80, 90)
     cut = scene.canvas.frame.slices(low, high)
     if cut is None:
         return
     width = p.half_width_mm - p.fat_mm
-    tip, shift = rng.uniform(-75, -20), rng.normal(0, 6)
+    tip, shift = p.liver_tip_mm, rng.normal(0, 6)
     right = _ellipsoid((45 + shift, -0.2 * p.front_mm, -0.66 * width), (93 - tip / 2, 0.68 * p.front_mm, 0.5 * width))
     left = _ellipsoid((70 + shift, -0.55 * p.front_mm, -8), (40, 0.32 * p.front_mm, 78), tilt=10)
     bumps = 7 * smooth_noise(rng, scene.canvas.frame.cut(cut), 42.0)

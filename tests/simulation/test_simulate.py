@@ -15,7 +15,7 @@ from bisc.cli.simulate import main
 from bisc.core.errors import InputError
 from bisc.imageio import read_image, read_labels
 from bisc.simulation import SimulationSpec, simulate_case, simulate_dataset
-from bisc.simulation.kidneys import draw_anatomy
+from bisc.simulation.anatomy import draw_anatomy
 from bisc.simulation.patient import stream
 from bisc.system.cases import process_pool
 
