@@ -45,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--variety",
         choices=VARIETIES,
         default="kits",
-        help="kits: preoperative abdominal CT as in KiTS19; wide: any region of the body, phase and scanner, some scans "
-        "without a kidney (default: %(default)s)",
+        help="kits: preoperative abdominal CT as in KiTS19; wide: any region of the body, phase and scanner, some "
+        "scans without a kidney (default: %(default)s)",
     )
     parser.add_argument(
         "--start-index", type=int, default=0, metavar="K", help="index of the first case (default: %(default)s)"
