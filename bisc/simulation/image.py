@@ -8,9 +8,13 @@ from scipy import ndimage
 
 from bisc.core.labels import TUMOR
 from bisc.simulation.bowel import paint_bowel, paint_colon
+from bisc.simulation.chest import paint_chest
 from bisc.simulation.frame import Field, Frame, Slices, Upsampler
+from bisc.simulation.hips import paint_hips
 from bisc.simulation.organs import paint_organs
 from bisc.simulation.patient import Patient, stream
+from bisc.simulation.pelvic_organs import paint_pelvic_organs
+from bisc.simulation.pelvis import paint_pelvis
 from bisc.simulation.scanner import HU_HIGH, HU_LOW, NoiseSource, noise_level
 from bisc.simulation.scene import Scene
 from bisc.simulation.shapes import Canvas
@@ -43,10 +47,15 @@ def render(
     inner, lesions = stream(seed, index, "tissue"), stream(seed, index, "lesions")
     tissue = make_tissue(patient, small, coarse, inner, lesions, scattered)
     paint_trunk(scene)
+    lower = stream(seed, index, "pelvis")
+    paint_hips(scene, lower)
+    paint_pelvis(scene, lower)
     paint_bowel(scene)
     paint_colon(scene)
     paint_organs(scene)
+    paint_pelvic_organs(scene, lower)
     paint_vessels(scene, tissue)
+    paint_chest(scene, stream(seed, index, "chest"))
     if tissue is not None:
         Canvas(scene.canvas.hu[tissue.box], coarse.cut(tissue.box)).blend(tissue.sinus, tissue.sinus_hu)
     _blur(scene.canvas.hu, coarse, patient.scanner.blur_mm, patient.scanner.slice_mix)

@@ -87,7 +87,7 @@ def test_tissue_lies_in_plausible_ranges(cases: list[Pair]) -> None:
             assert 0 < hu[labels == 2].mean() < 200
         assert hu.min() < -900  # air
         assert hu.max() > 300  # bone
-        assert np.mean((hu > -130) & (hu < -70)) > 0.05  # fat
+        assert np.mean((hu > -130) & (hu < -70)) > 0.03  # fat, also of the thin
 
 
 def test_no_threshold_solves_it(cases: list[Pair]) -> None:
