@@ -27,7 +27,7 @@ def paint_chest(scene: Scene, rng: np.random.Generator) -> None:
     cut = scene.canvas.frame.slices((-10, -500, -500), (1e4, 500, 500))
     if cut is None:
         return
-    part = Canvas(scene.canvas.hu[cut], scene.canvas.frame.cut(cut))
+    part = scene.canvas.cut(cut)
     cavity, gap = scene.cavity_mm[cut], scene.gap_mm[cut]
     _paint_lungs(scene, part, cavity, gap, dome, rng)
     if part.frame.z[-1] > dome + 40:
@@ -97,7 +97,7 @@ def _paint_breasts(scene: Scene, rng: np.random.Generator) -> None:
         cut = scene.canvas.frame.slices(centre - semi - 3, centre + semi + 3)
         if cut is None:
             continue
-        part = Canvas(scene.canvas.hu[cut], scene.canvas.frame.cut(cut))
+        part = scene.canvas.cut(cut)
         solid = ellipsoid_distance(*local_axes(part.frame, centre, None), semi)
         outside = np.float32(2.2) - scene.skin_mm[cut]
         web = np.clip(smooth_noise(rng, part.frame, 9.0) - 0.3, 0, 1)
@@ -116,7 +116,7 @@ def _paint_arms(scene: Scene, rng: np.random.Generator) -> None:
         cut = scene.canvas.frame.slices(low, high)
         if cut is None:
             continue
-        part = Canvas(scene.canvas.hu[cut], scene.canvas.frame.cut(cut))
+        part = scene.canvas.cut(cut)
         arm = tube_distance(part.frame, path, thick)
         clear = np.minimum(arm, 3 - scene.skin_mm[cut])
         part.paint(clear, 25.0)

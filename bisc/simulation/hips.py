@@ -91,7 +91,7 @@ def _paint_rod(
     cut = canvas.frame.slices(points.min(axis=0) - reach, points.max(axis=0) + reach)
     if cut is None:
         return
-    part = Canvas(canvas.hu[cut], canvas.frame.cut(cut))
+    part = canvas.cut(cut)
     solid = np.minimum(tube_distance(part.frame, points, radii), under[cut])
     part.paint(solid + np.float32(0.9), -95.0, opacity=0.8)
     part.paint(solid, flesh[cut] + np.float32(tone))

@@ -7,8 +7,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bisc.core.labels import TUMOR
+from bisc.simulation.artefacts import add_streaks, paint_clothing
 from bisc.simulation.bowel import paint_bowel, paint_colon
 from bisc.simulation.chest import paint_chest
+from bisc.simulation.finds import paint_ascites, paint_finds
 from bisc.simulation.frame import Field, Frame, Slices, Upsampler
 from bisc.simulation.hips import paint_hips
 from bisc.simulation.organs import paint_organs
@@ -18,12 +20,16 @@ from bisc.simulation.pelvis import paint_pelvis
 from bisc.simulation.scanner import HU_HIGH, HU_LOW, NoiseSource, noise_level
 from bisc.simulation.scene import Scene
 from bisc.simulation.shapes import Canvas
+from bisc.simulation.tint import Tint
 from bisc.simulation.tissue import Tissue, make_tissue
 from bisc.simulation.trunk import paint_trunk
 from bisc.simulation.vessels import paint_vessels
 
 WORKING_MM = (2.5, 1.45, 1.45)
 """The anatomy around the labels is painted no finer than this (z, y, x) and upsampled."""
+
+SHARPEN_MM = 1.2
+"""Reach of a sharp kernel's overshoot."""
 
 
 def render(
@@ -43,24 +49,34 @@ def render(
     """
     coarse = frame.coarser(WORKING_MM)
     small = labels[np.ix_(*frame.nearest(coarse))]
-    scene = Scene.prepare(patient, small, coarse, stream(seed, index, "body"))
+    tint = Tint.drawn(coarse, stream(seed, index, "tint")) if patient.tinted else None
+    scene = Scene.prepare(patient, small, coarse, stream(seed, index, "body"), tint)
     inner, lesions = stream(seed, index, "tissue"), stream(seed, index, "lesions")
     tissue = make_tissue(patient, small, coarse, inner, lesions, scattered)
+    _paint(scene, tissue, seed, index)
+    if tissue is not None:
+        Canvas(scene.canvas.hu, coarse).cut(tissue.box).blend(tissue.sinus, tissue.sinus_hu)
+    add_streaks(scene, stream(seed, index, "artefacts"))
+    _blur(scene.canvas.hu, coarse, patient.scanner.blur_mm, patient.scanner.slice_mix)
+    noise = NoiseSource(patient.scanner, frame.shape_zyx, frame.spacing_mm_zyx, stream(seed, index, "noise"))
+    return _develop(scene, tissue, labels, frame, noise)
+
+
+def _paint(scene: Scene, tissue: Tissue | None, seed: int, index: int) -> None:
+    """Everything around the labels, what lies on top last."""
+    lower, finds = stream(seed, index, "pelvis"), stream(seed, index, "finds")
+    paint_clothing(scene, finds)
     paint_trunk(scene)
-    lower = stream(seed, index, "pelvis")
     paint_hips(scene, lower)
     paint_pelvis(scene, lower)
+    paint_ascites(scene, finds)
     paint_bowel(scene)
     paint_colon(scene)
     paint_organs(scene)
     paint_pelvic_organs(scene, lower)
     paint_vessels(scene, tissue)
     paint_chest(scene, stream(seed, index, "chest"))
-    if tissue is not None:
-        Canvas(scene.canvas.hu[tissue.box], coarse.cut(tissue.box)).blend(tissue.sinus, tissue.sinus_hu)
-    _blur(scene.canvas.hu, coarse, patient.scanner.blur_mm, patient.scanner.slice_mix)
-    noise = NoiseSource(patient.scanner, frame.shape_zyx, frame.spacing_mm_zyx, stream(seed, index, "noise"))
-    return _develop(scene, tissue, labels, frame, noise)
+    paint_finds(scene, finds)
 
 
 def _blur(hu: Field, frame: Frame, blur_mm: float, mix: float) -> None:
@@ -78,13 +94,25 @@ def _develop(
     inner = None if tissue is None else _Inner(tissue, scene.canvas.frame, labels, frame, scanner.blur_mm)
     image = np.empty(frame.shape_zyx, np.int16)
     level = noise_level(scene.skin_mm, 0.75 * scene.patient.front_mm, scanner.noise_hu)
+    soft = [SHARPEN_MM / s for s in frame.spacing_mm_zyx[1:]]
+    padded = outside_circle(frame) if scanner.has_circle else None
     for k in range(frame.z.size):
         plane = np.array(up.slice(scene.canvas.hu, k))
         if inner is not None:
             inner.overlay(plane, k)
+        if scanner.sharpen:
+            plane += scanner.sharpen * (plane - ndimage.gaussian_filter(plane, soft, truncate=2.5))
         plane += noise.next_slice() * up.slice(level, k)
         image[k] = np.clip(np.rint(plane), HU_LOW, HU_HIGH)
+        if padded is not None:
+            image[k][padded] = HU_LOW
     return image
+
+
+def outside_circle(frame: Frame) -> npt.NDArray[np.bool_]:
+    """The corners (y, x) beyond the round field that is reconstructed."""
+    y, x = (axis - (axis[0] + axis[-1]) / 2 for axis in frame.axes[1:])
+    return np.asarray(np.hypot(y[:, None], x[None, :]) > max(y[-1], x[-1]) + max(frame.spacing_mm_zyx[1:]))
 
 
 class _Inner:

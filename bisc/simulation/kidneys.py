@@ -59,7 +59,7 @@ class Tumor:
     Attributes:
         centre_zyx: In mm of the patient frame.
         semi_zyx: Half-lengths in mm.
-        rough: Height of its bumps as a share of the radius.
+        rough: Height of its bumps as a share of the radius (of 30 mm in larger ones).
         lobe: Offset in mm (z, y, x) and size relative to the tumour's own of a second ellipsoid, or None.
         vein_zyx: Course of the plug from the tumour through the hilum towards the vena cava; empty without one.
         vein_mm: Its radius.
@@ -96,7 +96,7 @@ class Tumor:
             offset, size = self.lobe
             middle, semi = np.add(self.centre_zyx, offset), size * np.asarray(self.semi_zyx)
             solid = -smooth_minimum(-solid, -ellipsoid_distance(*local_axes(frame, middle, None), semi), 5.0)
-        high = np.float32(self.rough * radius)
+        high = np.float32(self.rough * min(radius, 30.0))
         solid += high * smooth_noise(bumps, frame, max(0.7 * radius, 6.0))
         solid += np.float32(0.4) * high * smooth_noise(bumps, frame, max(0.25 * radius, 4.0))
         if self.vein_zyx:

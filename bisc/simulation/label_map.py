@@ -12,6 +12,7 @@ from bisc.simulation.kidneys import Anatomy
 from bisc.simulation.shapes import ellipsoid_distance, local_axes, smooth_minimum, tube_distance
 
 Labels = npt.NDArray[np.uint8]
+ROOF_MM = 125.0
 SPECK_ML = 1.0
 """Smaller components that the surface noise or a clipped tumour leaves are dropped."""
 
@@ -55,11 +56,11 @@ def draw_labels(anatomy: Anatomy, frame: Frame, rng: np.random.Generator) -> Lab
 
 
 def _room(frame: Frame) -> Field:
-    """Distance to where no tumour grows: the spine with its muscles, and the back's wall."""
-    _, y, x = frame.open_zyx
+    """Distance to where no tumour grows: the spine with its muscles, the back's wall, the chest."""
+    z, y, x = frame.open_zyx
     spine = np.sqrt(((y - 8) / 38) ** 2 + (x / 40) ** 2)
     wall = 58 - y - np.float32(0.25) * np.abs(np.abs(x) - 75)
-    room = np.minimum((spine - 1) * 38, wall)
+    room = np.minimum(np.minimum((spine - 1) * 38, wall), ROOF_MM - z)
     return np.broadcast_to(room, frame.shape_zyx).astype(np.float32)
 
 

@@ -18,13 +18,12 @@ def below_trunk(patient: Patient, frame: Frame, skin: Field, muscle: Field, cavi
     if rows.stop == 0:
         return
     part = frame.cut((rows, slice(None), slice(None)))
-    z, y, _ = part.open_zyx
-    groin = np.float32(FORK_MM - 8) + np.float32(0.45) * np.clip(-y - 50, 0, 110)  # it rises to the front
+    z, y, x = part.open_zyx
+    front = np.clip(-y - 50, 0, 110)
+    groin = np.float32(FORK_MM - 8) + np.float32(0.3) * front + front * np.clip(np.abs(x) - 25, 0, 70) / 200
     trunk = smooth_minimum(skin[rows], (z - groin) * np.float32(0.8), 40.0)
     skin[rows] = np.maximum(trunk, thigh_skin(patient, part))
-    # The wall's muscles end at the crests and the groins: only the front ones reach the pubic bone.
-    front = np.float32(115) - y + np.float32(1.5) * (z - np.float32(CREST_MM))
-    muscle[rows] = np.minimum(np.minimum(muscle[rows], front), z - groin - np.float32(15))
+    muscle[rows] = np.minimum(muscle[rows], z - groin - np.float32(15))
     cavity[rows] = np.minimum(cavity[rows], pelvic_room(patient, part))
 
 

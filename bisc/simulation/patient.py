@@ -8,6 +8,7 @@ import numpy as np
 
 from bisc.simulation.phases import Enhancement, Variety, draw_enhancement
 from bisc.simulation.protocol import Scanner, draw_scanner
+from bisc.simulation.tint import any_enhancement
 
 STREAMS = (
     "patient",
@@ -96,6 +97,8 @@ def draw_patient(rng: np.random.Generator, variety: Variety = "kits", view_mm: f
         fat = float(np.clip(share * view_mm / 2 - frame, 5, 50))
     half_width = frame + fat
     front = float(np.clip(138 + 14 * build + 8 * rng.normal(), 100 if wide else 105, 190)) + 0.4 * fat
+    hu = draw_enhancement(rng, variety)
+    tinted = wide and bool(rng.random() < TINTED_SHARE)
     tip = rng.uniform(-130, -75) if wide and rng.random() < LARGE_LIVER_SHARE else rng.uniform(-75, -20)
     return Patient(
         variety,
@@ -105,11 +108,11 @@ def draw_patient(rng: np.random.Generator, variety: Variety = "kits", view_mm: f
         fat_mm=fat,
         wall_mm=wall,
         perirenal_mm=float(np.clip(rng.gamma(2.5, 2.6) + 1.5 * build, 1.5, 16.0)),
-        bowel_fill=float(rng.choice([0.0, 0.3, 0.8], p=[0.5, 0.25, 0.25])),
+        bowel_fill=float(rng.choice([0.0, 0.3, 0.8], p=[0.65, 0.2, 0.15])),
         female=bool(rng.random() < (0.5 if wide else 0.4)),
         arms_down=bool(rng.random() < ARMS_DOWN_SHARE) and wide,
         liver_tip_mm=float(tip),
-        tinted=bool(rng.random() < TINTED_SHARE) and wide,
-        hu=draw_enhancement(rng, variety),
+        tinted=tinted,
+        hu=any_enhancement(hu, rng) if tinted else hu,
         scanner=draw_scanner(rng, build, variety),
     )

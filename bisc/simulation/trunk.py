@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bisc.simulation.frame import smooth_noise
+from bisc.simulation.frame import Field, smooth_noise
 from bisc.simulation.legs import CREST_MM
 from bisc.simulation.scene import Scene
-from bisc.simulation.shapes import Canvas
 
 VERTEBRA_MM, SACRUM_MM = 34.0, -118.0
 
@@ -42,10 +41,17 @@ def _paint_layers(scene: Scene) -> None:
     _paint_wall_gaps(scene)
     # Vessels and ligaments cross the fat of the cavity as thin strands.
     threads = np.clip(strands - 1.5, 0, 1) * 90
-    # Below the crests the cavity narrows, but the wall in front is no thicker: fat fills the difference.
-    z, y, _ = canvas.frame.open_zyx
-    below = np.minimum(scene.muscle_mm - np.float32(scene.patient.wall_mm + 2), np.minimum(CREST_MM - z, 20 - y))
-    canvas.paint(np.maximum(scene.cavity_mm, below), fat + threads)
+    reaches = canvas.frame.z[0] < CREST_MM
+    inside = np.maximum(scene.cavity_mm, _without_muscle(scene)) if reaches else scene.cavity_mm
+    canvas.paint(inside, fat + threads)
+
+
+def _without_muscle(scene: Scene) -> Field:
+    """Below the crests only the front wall is muscle, and no thicker than above where the cavity narrows."""
+    z, y, _ = scene.canvas.frame.open_zyx
+    inner = np.minimum(scene.muscle_mm - np.float32(scene.patient.wall_mm + 2), 20 - y)
+    behind = y - np.float32(115) - np.float32(1.5) * (z - np.float32(CREST_MM))
+    return np.asarray(np.minimum(np.maximum(inner, behind), np.minimum(CREST_MM - z, scene.skin_mm - np.float32(3))))
 
 
 def _paint_wall_gaps(scene: Scene) -> None:
@@ -82,7 +88,7 @@ def _paint_ribs(scene: Scene) -> None:
     top = canvas.frame.slices((-25, -500, -500), (1e4, 500, 500))
     if top is None:
         return
-    part = Canvas(canvas.hu[top], canvas.frame.cut(top))
+    part = canvas.cut(top)
     z, y, x = part.frame.open_zyx
     forward = np.arctan2(np.abs(x), y + 30) / np.float32(np.pi)  # 0 at the spine, 1 at the front
     pitch = 27.0
@@ -106,7 +112,7 @@ def _paint_spine(scene: Scene) -> None:
     cut = canvas.frame.slices((SACRUM_MM, -40, -60), (1e4, 90, 60))
     if cut is None:
         return
-    part = Canvas(canvas.hu[cut], canvas.frame.cut(cut))
+    part = canvas.cut(cut)
     z, y, x = part.frame.open_zyx
     along = np.abs(((z / VERTEBRA_MM + rng.uniform()) % 1) - 0.5) * VERTEBRA_MM  # 0 mid-body, 17 mid-disc
     waist = 1 - np.float32(0.05) * np.cos(along / 17 * np.pi)
