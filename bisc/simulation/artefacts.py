@@ -40,7 +40,7 @@ def _add_star(hu: Field, frame: Frame, metal: Metal, rng: np.random.Generator) -
     dy, dx = frame.y[:, None] - np.float32(y), frame.x[None, :] - np.float32(x)
     angle, far = np.arctan2(dy, dx), np.hypot(dy, dx)
     rays = np.zeros(angle.shape, np.float32)
-    for k in (2, 4, 6, 9, 14, 22, 34):
+    for k in (2, 4, 6, 9, 14, 22, 34) if metal.reach_mm > 10 else (6, 9, 14, 22, 34):
         rays += np.float32(rng.normal(0, 1 / np.sqrt(k))) * np.cos(k * angle + np.float32(rng.uniform(0, 6.28)))
     star = np.float32(metal.strength_hu) * rays * np.exp(-far / FADE_MM) * (far > metal.reach_mm * 0.6)
     hu[rows] += np.where(hu[rows] > -700, star, np.float32(0))

@@ -74,12 +74,12 @@ def _paint_sheets(canvas: Canvas, side: int, scale: float, flesh: Field, under: 
     frame = canvas.frame
     for table, offset, thicker in (
         (GLUTEUS_MAXIMUS, 0.0, 0.0),
-        (WING, 19.0, 10.0),  # gluteus medius and minimus, outside the ilium
-        (WING, -10.0, 3.0),  # iliacus, inside
+        (WING, 19.0, 14.0),  # gluteus medius and minimus, outside the ilium
+        (WING, -10.0, 5.0),  # iliacus, inside
         (OBTURATOR, 0.0, 0.0),
     ):
         solid = plate(frame, side, table, scale, offset, thicker)
-        canvas.paint(solid + np.float32(1.3), -95.0)  # a sheet of fat around each
+        canvas.paint(np.minimum(solid + np.float32(1.3), under), -95.0)  # a sheet of fat around each
         canvas.paint(np.minimum(solid, under), flesh)
 
 
@@ -93,7 +93,7 @@ def _paint_rod(
         return
     part = canvas.cut(cut)
     solid = np.minimum(tube_distance(part.frame, points, radii), under[cut])
-    part.paint(solid + np.float32(0.9), -95.0, opacity=0.8)
+    part.paint(np.minimum(solid + np.float32(0.9), under[cut]), -95.0, opacity=0.8)
     part.paint(solid, flesh[cut] + np.float32(tone))
 
 

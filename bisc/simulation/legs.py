@@ -39,7 +39,7 @@ def thigh_skin(patient: Patient, frame: Frame) -> Field:
 
 
 def pelvic_room(patient: Patient, frame: Frame) -> Field:
-    """Signed distance to the inside of the bony pelvis: a funnel in front of the sacrum."""
+    """Signed distance to the inside of the bony pelvis: a funnel between sacrum and pubic bones."""
     z, y, x = frame.open_zyx
     heights = [-300.0, -270.0, -225.0, -180.0, -150.0, -110.0, CREST_MM]
     wide = np.interp(frame.z, heights, [22, 42, 58, 68, 92, 112, 200]).astype(np.float32)[:, None, None]
@@ -48,7 +48,9 @@ def pelvic_room(patient: Patient, frame: Frame) -> Field:
     # Above the pelvic inlet the wings of the ilium stand farther apart in front than behind.
     flare = np.clip(z + 190, 0, 60) / 60
     side = wide - np.abs(x) - flare * np.clip(y + 30, 0, 60) * np.float32(0.7)
-    return np.asarray(np.minimum(np.minimum(side, back - y), z - np.float32(FLOOR_MM)), np.float32)
+    front = np.interp(frame.z, [-300, -250, -215, -185], [-15, -45, -85, -300]).astype(np.float32)[:, None, None]
+    room = smooth_minimum(side, np.minimum(back - y, y - front), 25.0)
+    return np.asarray(np.minimum(room, z - np.float32(FLOOR_MM)), np.float32)
 
 
 def bone_scale(patient: Patient) -> float:

@@ -20,10 +20,10 @@ WING: Final = np.array(
     [
         [-232, 22, 84, -22, 90, 9],
         [-198, 25, 72, -28, 92, 8],
-        [-165, 48, 46, -42, 108, 5],
-        [-120, 52, 42, -46, 126, 4],
-        [-88, 28, 84, -16, 120, 4.5],
-        [-76, 12, 104, 0, 114, 2],
+        [-165, 48, 46, -40, 102, 5],
+        [-120, 52, 42, -44, 116, 4],
+        [-88, 28, 84, -16, 114, 4.5],
+        [-76, 12, 100, 0, 109, 2],
     ],
     float,
 )
@@ -54,7 +54,7 @@ def plate(
         table: Rows as in `WING`, upwards.
         scale: Stretches x.
         offset_mm: Moves it outwards (to the side and the back) along its normal.
-        thicker_mm: Added to the half thickness.
+        thicker_mm: Added to the half thickness at the back end; 0.4 of it at the front end.
     """
     z, y, x = frame.open_zyx
     rows = [np.interp(frame.z, table[:, 0], c).astype(np.float32)[:, None, None] for c in table[:, 1:].T]
@@ -65,7 +65,7 @@ def plate(
     t = np.clip(((y - ay) * dy + (side * x - ax) * dx) / length**2, 0, 1)
     gap = np.hypot(y - ay - t * dy, side * x - ax - t * dx)
     ends = np.minimum(z - np.float32(table[0, 0]), np.float32(table[-1, 0]) - z)
-    return np.asarray(np.minimum(half + np.float32(thicker_mm) - gap, ends + 3), np.float32)
+    return np.asarray(np.minimum(half + np.float32(thicker_mm) * (1 - np.float32(0.6) * t) - gap, ends + 3), np.float32)
 
 
 def paint_pelvis(scene: Scene, rng: np.random.Generator) -> None:
