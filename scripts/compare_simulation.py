@@ -19,7 +19,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage import io
 
-from bisc.simulation import simulate_case
+from bisc.simulation import Variety, simulate_case
+from bisc.simulation.phases import VARIETIES
 
 Image = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -44,8 +45,9 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, help="picture of simulated slices alone")
     parser.add_argument("-n", type=int, default=8, help="simulated patients (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--variety", choices=VARIETIES, default="kits", help="(default: %(default)s)")
     args = parser.parse_args()
-    simulated, views = simulate(args.n, args.seed)
+    simulated, views = simulate(args.n, args.seed, args.variety)
     if args.docs:
         io.imsave(args.docs, np.concatenate(views[:6], axis=1), check_contrast=False)
         print(f"simulated slices: {args.docs}")
@@ -71,13 +73,15 @@ def read_real(folder: Path) -> list[Slice]:
     return out
 
 
-def simulate(n: int, seed: int) -> tuple[list[Slice], list[npt.NDArray[np.uint8]]]:
+def simulate(n: int, seed: int, variety: Variety) -> tuple[list[Slice], list[npt.NDArray[np.uint8]]]:
     """Slices spread over the labelled range of `n` patients, and a view of each patient."""
     slices, views = [], []
     for index in range(n):
-        image, labels = simulate_case(seed, index, SIZE_XYZ)
+        image, labels = simulate_case(seed, index, SIZE_XYZ, variety)
         hu, lab = np.asarray(image.array, float), np.asarray(labels.array)
         found = np.flatnonzero(lab.any(axis=(1, 2)))
+        if found.size == 0:  # of the wide variety some show no kidney
+            found = np.arange(lab.shape[0])
         for k in np.linspace(found[0], found[-1], SLICES_PER_CASE + 2).astype(int)[1:-1]:
             slices.append(Slice(np.clip(hu[k], 0, 255), lab[k]))
         views.append(view(hu, lab, image.geometry.spacing_mm_zyx))
@@ -87,7 +91,8 @@ def simulate(n: int, seed: int) -> tuple[list[Slice], list[npt.NDArray[np.uint8]
 def view(hu: Image, labels: npt.NDArray[np.uint8], spacing: tuple[float, float, float]) -> npt.NDArray[np.uint8]:
     """Axial slice as the real ones are windowed, the same with contours, and a coronal one, below each other."""
     areas = (labels == 2).sum(axis=(1, 2)) * 10 + (labels == 1).sum(axis=(1, 2))
-    k, row = int(areas.argmax()), int(np.median(np.nonzero(labels)[1]))
+    k = int(areas.argmax()) if labels.any() else labels.shape[0] // 2
+    row = int(np.median(np.nonzero(labels)[1])) if labels.any() else labels.shape[1] // 2
     rows = np.arange(0, labels.shape[0] * spacing[0], spacing[1]) / spacing[0]
     rows = np.clip(rows.astype(int), 0, labels.shape[0] - 1)[::-1]
     axial = np.stack([np.clip(hu[k], 0, 255).astype(np.uint8)] * 3, axis=-1)
