@@ -63,7 +63,7 @@ def draw_anatomy(rng: np.random.Generator, variety: Variety = "kits", liver_belo
         liver_below_mm: How far a large liver reaches below its usual end; the right kidney gives way.
     """
     shares = SHARES[variety]
-    kidneys, fused = _draw_kidneys(rng, shares, 0.5 * liver_below_mm)
+    kidneys, fused = _draw_kidneys(rng, shares, 0.8 * liver_below_mm)
     count = 0 if rng.random() < shares.tumor_free else int(rng.choice([1, 2, 3], p=[0.88, 0.1, 0.02]))
     tumors = tuple(_draw_tumor(rng, kidneys[int(rng.integers(len(kidneys)))], i) for i in range(count))
     cysts = _draw_cysts(rng, kidneys, shares)

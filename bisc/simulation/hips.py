@@ -46,6 +46,8 @@ THIGH: Final[tuple[Rod, ...]] = (
     (((-300, 30, 66), (-360, 42, 100), (-520, 40, 106)), (6, 14, 20)),  # biceps femoris
 )
 """(z, y, x) courses on the left side, and radii; mm."""
+PARTED_MM: Final = -135.0
+"""Above this the muscles go on into the trunk's, with no fat between them."""
 
 
 def paint_hips(scene: Scene, rng: np.random.Generator) -> None:
@@ -93,7 +95,8 @@ def _paint_rod(
         return
     part = canvas.cut(cut)
     solid = np.minimum(tube_distance(part.frame, points, radii), under[cut])
-    part.paint(np.minimum(solid + np.float32(0.9), under[cut]), -95.0, opacity=0.8)
+    parted = np.minimum(np.minimum(solid + np.float32(0.9), under[cut]), PARTED_MM - part.frame.open_zyx[0])
+    part.paint(parted, -95.0, opacity=0.8)
     part.paint(solid, flesh[cut] + np.float32(tone))
 
 

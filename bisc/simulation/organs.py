@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bisc.core.geometry import Triple
+from bisc.simulation.chest import DIAPHRAGM_MM
 from bisc.simulation.frame import Field, Frame, smooth_noise
 from bisc.simulation.scene import Scene
 from bisc.simulation.shapes import (
@@ -38,13 +39,13 @@ def _ellipsoid(centre: Triple, semi: Triple, tilt: float = 0.0, turn: float = 0.
 
 def _paint_liver(scene: Scene) -> None:
     rng, p = scene.rng, scene.patient
-    low, high = (-150, -p.front_mm, -p.half_width_mm), (170, 80, 90)
+    low, high = (-165, -p.front_mm, -p.half_width_mm), (170, 80, 90)
     cut = scene.canvas.frame.slices(low, high)
     if cut is None:
         return
     width = p.half_width_mm - p.fat_mm
     tip, shift = p.liver_tip_mm, rng.normal(0, 6)
-    right = _ellipsoid((45 + shift, -0.2 * p.front_mm, -0.66 * width), (93 - tip / 2, 0.68 * p.front_mm, 0.5 * width))
+    right = _ellipsoid((45 + shift, -0.2 * p.front_mm, -0.66 * width), (45 - tip, 0.68 * p.front_mm, 0.5 * width))
     left = _ellipsoid((70 + shift, -0.55 * p.front_mm, -8), (40, 0.32 * p.front_mm, 78), tilt=10)
     bumps = 7 * smooth_noise(rng, scene.canvas.frame.cut(cut), 42.0)
     spine = np.float32(46)
@@ -54,7 +55,9 @@ def _paint_liver(scene: Scene) -> None:
         z, y, x = frame.open_zyx
         # Behind, the liver ends in front of the kidney; higher up and at the side it reaches farther back.
         back = 0.6 * (12 + 0.55 * (z - 10) + 0.9 * (-x - 75) - y)
-        return smooth_minimum(np.minimum(solid, np.hypot(x, y - 5) - spine), back + bumps, 15.0)
+        dome = np.float32(DIAPHRAGM_MM + 2) - z - np.float32(0.0018) * (x + 75) ** 2
+        solid = smooth_minimum(np.minimum(solid, np.hypot(x, y - 5) - spine), dome + bumps, 12.0)
+        return smooth_minimum(solid, back + bumps, 15.0)
 
     field = np.full(scene.canvas.frame.shape_zyx, p.hu.liver, np.float32)
     part = scene.canvas.frame.cut(cut)

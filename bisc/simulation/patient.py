@@ -31,6 +31,10 @@ def stream(seed: int, index: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, index, STREAMS.index(name)])
 
 
+USUAL_TIP_MM = -85.5
+"""Height of the lower end of the longest usual livers."""
+
+
 @dataclass(frozen=True)
 class Patient:
     """Size, tissues and scan of one patient; mm and HU.
@@ -72,7 +76,7 @@ class Patient:
     @property
     def liver_below_mm(self) -> float:
         """How far the liver reaches below its usual end."""
-        return max(0.0, -75.0 - self.liver_tip_mm)
+        return max(0.0, USUAL_TIP_MM - self.liver_tip_mm)
 
 
 ARMS_DOWN_SHARE, LARGE_LIVER_SHARE, TINTED_SHARE = 0.2, 0.15, 0.3
@@ -99,7 +103,8 @@ def draw_patient(rng: np.random.Generator, variety: Variety = "kits", view_mm: f
     front = float(np.clip(138 + 14 * build + 8 * rng.normal(), 100 if wide else 105, 190)) + 0.4 * fat
     hu = draw_enhancement(rng, variety)
     tinted = wide and bool(rng.random() < TINTED_SHARE)
-    tip = rng.uniform(-130, -75) if wide and rng.random() < LARGE_LIVER_SHARE else rng.uniform(-75, -20)
+    large = wide and rng.random() < LARGE_LIVER_SHARE
+    tip = rng.uniform(-140, USUAL_TIP_MM) if large else rng.uniform(USUAL_TIP_MM, -58)
     return Patient(
         variety,
         half_width_mm=half_width,

@@ -48,8 +48,9 @@ def _paint_layers(scene: Scene) -> None:
 
 def _without_muscle(scene: Scene) -> Field:
     """Below the crests only the front wall is muscle, and no thicker than above where the cavity narrows."""
-    z, y, _ = scene.canvas.frame.open_zyx
-    inner = np.minimum(scene.muscle_mm - np.float32(scene.patient.wall_mm + 2), 20 - y)
+    z, y, x = scene.canvas.frame.open_zyx
+    aside = np.maximum(20 - y, np.abs(x) - 95)  # not the thick muscles of the back
+    inner = np.minimum(scene.muscle_mm - np.float32(scene.patient.wall_mm + 2), aside)
     behind = y - np.float32(115) - np.float32(1.5) * (z - np.float32(CREST_MM))
     return np.asarray(np.minimum(np.maximum(inner, behind), np.minimum(CREST_MM - z, scene.skin_mm - np.float32(3))))
 
