@@ -51,7 +51,7 @@ def simulate_around(
         given: 0 background, 1 kidney, 2 tumour.
         seed, index: Name the random streams.
         variety: Of patients and scanners; what is in view is given.
-        cysts: Which of its kidney voxels are cysts; None or without a voxel: some are scattered over half of the cases.
+        cysts: Which of its kidney voxels are cysts; None: some are scattered in half of the cases.
     """
     volume = given.volume
     labels = np.asarray(volume.array, np.uint8)
@@ -60,10 +60,9 @@ def simulate_around(
     spacing = volume.geometry.spacing_mm_zyx
     origin = _spine_place(labels, spacing)
     frame = Frame.regular(labels.shape, spacing, (-origin[0], -origin[1], -origin[2]))  # type: ignore[arg-type]
-    known = cysts is not None and bool(cysts.any())
-    if cysts is not None and known:
+    if cysts is not None:
         labels = np.where(cysts & (labels == KIDNEY), np.uint8(CYST), labels)
-    return volume.with_array(render(patient, labels, frame, seed, index, scattered=not known))
+    return volume.with_array(render(patient, labels, frame, seed, index, scattered=cysts is None))
 
 
 def _spine_place(

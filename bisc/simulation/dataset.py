@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import Geometry, IntTriple
@@ -147,13 +148,18 @@ def run_job(job: SimulationJob) -> bool:
         label_array = np.asarray(labels.array)
     else:
         given = read_labels(job.labels)
-        cysts = np.asarray(read_labels(job.labels, CYSTS_APART).volume.array) == TUMOR
-        image = simulate_around(given, job.seed, job.index, job.variety, cysts)
+        image = simulate_around(given, job.seed, job.index, job.variety, _cysts_of(job.labels))
         native, label_array = given.native, np.asarray(given.volume.array)
     with atomic_folder(job.target) as folder:
         write_image(folder / "imaging.nii.gz", image.array, native)
         write_image(folder / "segmentation.nii.gz", label_array, native)
     return True
+
+
+def _cysts_of(path: Path) -> npt.NDArray[np.bool_] | None:
+    """The cysts of a label map in KiTS23's numbers, as `read_labels` lays it; None where it has none."""
+    cysts = np.asarray(read_labels(path, CYSTS_APART).volume.array) == TUMOR
+    return cysts if cysts.any() else None
 
 
 def is_finished(case: Path) -> bool:
