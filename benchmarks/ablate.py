@@ -130,8 +130,9 @@ def summary(rows: pd.DataFrame) -> str:
         gain = (both.dice_tumor - both.dice_tumor_first).groupby(both.case).mean().to_numpy()
         low, high = interval(gain)
         lines.append(
-            f"| {arm} | {own.seed.nunique()} | {own.steps.mean():.0f} | {own.took_s.mean():.0f} "
-            f"| {own.dice_kidney.mean():.3f} | {own.dice_tumor.mean():.3f} | {gain.mean():+.3f} ({low:+.3f} to {high:+.3f}) |"
+            f"| {arm} | {own.seed.nunique()} | {own.steps.mean():.0f} | {own.took_s.mean():.0f} | "
+            f"{own.dice_kidney.mean():.3f} | {own.dice_tumor.mean():.3f} | "
+            f"{gain.mean():+.3f} ({low:+.3f} to {high:+.3f}) |"
         )
     return "\n".join([*lines, "", f"{rows.budget.iloc[0]} each; {machine()}."])
 

@@ -28,6 +28,7 @@ from benchmarks.realism.pictures import Pixels, side_by_side, view
 from benchmarks.realism.slices import Slice, by_patient, read_real, simulate
 from benchmarks.realism.table import Measured, measurements, verdicts
 from bisc.simulation.dataset import VERSION
+from bisc.simulation.phases import VARIETIES
 
 SMOOTHING_PX = 2.0
 Floats = npt.NDArray[np.float32]
@@ -38,9 +39,10 @@ def main() -> int:
     args = _arguments()
     real = read_real(args.real) if args.real is not None and args.real.is_dir() else []
     lossy = {patient: own[0].lossy for patient, own in by_patient(real).items()}
+    share = float(np.mean(list(lossy.values()))) if lossy else 0.0
     simulated: list[Slice] = []
     views: list[Pixels] = []
-    for slices, case in simulate(args.n, args.seed, float(np.mean(list(lossy.values()))) if lossy else 0.0):
+    for slices, case in simulate(args.n, args.seed, share, args.variety):
         simulated += slices
         if len(views) < 6:
             views.append(view(case))
@@ -52,7 +54,10 @@ def main() -> int:
         return 0
     target = args.o or Path(tempfile.mkdtemp()) / "simulation_vs_real.png"
     Picture.fromarray(side_by_side(real, simulated)).save(target)
-    print(f"side by side (do not commit): {target}\n\nsimulator version {VERSION}, seed {args.seed}\n", flush=True)
+    print(
+        f"side by side (do not commit): {target}\n\nsimulator version {VERSION}, {args.variety}, seed {args.seed}\n",
+        flush=True,
+    )
     print(measurements(_measured(real), _measured(simulated)), flush=True)
     print("\n" + verdicts(ask(cut_patches(real, args.seed), cut_patches(simulated, args.seed), args.seed)))
     return 0
@@ -80,6 +85,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("-o", type=Path, help="side-by-side picture with real pixels (default: a temporary folder)")
     parser.add_argument("--docs", type=Path, help="picture of the first six simulated patients alone")
     parser.add_argument("-n", type=int, default=32, help="simulated patients (default: %(default)s)")
+    parser.add_argument("--variety", choices=VARIETIES, default="kits", help="the simulator's (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of all chance (default: %(default)s)")
     return parser.parse_args()
 

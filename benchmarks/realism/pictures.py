@@ -16,7 +16,8 @@ def view(case: Case) -> Pixels:
     """Axial slice as the real ones are windowed, the same with contours, and a coronal one, below each other."""
     hu, labels, spacing = case.hu, case.labels, case.spacing_mm_zyx
     areas = (labels == 2).sum(axis=(1, 2)) * 10 + (labels == 1).sum(axis=(1, 2))
-    k, row = int(areas.argmax()), int(np.median(np.nonzero(labels)[1]))
+    some = labels if labels.any() else np.ones_like(labels)
+    k, row = int(areas.argmax()) if labels.any() else labels.shape[0] // 2, int(np.median(np.nonzero(some)[1]))
     rows = np.arange(0, labels.shape[0] * spacing[0], spacing[1]) / spacing[0]
     rows = np.clip(rows.astype(int), 0, labels.shape[0] - 1)[::-1]
     axial = np.stack([np.clip(hu[k], 0, 255).astype(np.uint8)] * 3, axis=-1)

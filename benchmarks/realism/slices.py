@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Picture
 
-from bisc.simulation import simulate_case
+from bisc.simulation import Variety, simulate_case
 
 Image = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.uint8]
@@ -83,20 +83,21 @@ def read_real(folder: Path) -> list[Slice]:
     return out
 
 
-def simulate(n: int, seed: int, lossy_share: float) -> Iterator[tuple[list[Slice], Case]]:
+def simulate(n: int, seed: int, lossy_share: float, variety: Variety = "kits") -> Iterator[tuple[list[Slice], Case]]:
     """Each of `n` patients: slices spread over its tumours' range (real slices are chosen so), and its volume.
 
     Args:
         n: Patients, of indices 0 to n - 1.
         seed: The simulator's.
         lossy_share: The part of patients whose slices pass through JPEG: the part of the real ones.
+        variety: The simulator's; of 'wide' some show no kidney, and are sliced all along.
     """
     for index in range(n):
-        image, label_map = simulate_case(seed, index, SIZE_XYZ)
+        image, label_map = simulate_case(seed, index, SIZE_XYZ, variety)
         hu, labels = np.asarray(image.array, float), np.asarray(label_map.array, np.uint8)
         rng = np.random.default_rng([seed, index])
         lossy = bool(rng.random() < lossy_share)
-        shown = (labels == 2) if (labels == 2).any() else (labels > 0)
+        shown = next((mask for mask in (labels == 2, labels > 0) if mask.any()), labels == 0)
         found = np.flatnonzero(shown.any(axis=(1, 2)))
         slices = []
         for k in np.linspace(found[0], found[-1], SLICES_PER_CASE + 2).astype(int)[1:-1]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from bisc.cli.common import add_workers, complain, make_parser, positive_int, run_command, status_of
 from bisc.pipeline.simulate import simulate
 from bisc.simulation.case import SIZE_XYZ
+from bisc.simulation.phases import VARIETIES
 
 PROG = "bisc_simulate"
 EXAMPLE = """  bisc_simulate -o bisc_data/raw/Simulated -n 40 --seed 1
-  bisc_simulate -o bisc_data/raw/Painted -l path/to/kits19 -n 5"""
+  bisc_simulate -o bisc_data/raw/Painted -l path/to/kits19 -n 5
+  bisc_simulate -o bisc_data/raw/Wide -n 100 --size 256 256 96 --variety wide"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,6 +42,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="voxels of a procedural case (default: 256 256 64); not used with -l",
     )
     parser.add_argument(
+        "--variety",
+        choices=VARIETIES,
+        default="kits",
+        help="kits: preoperative abdominal CT as in KiTS19; wide: any region of the body, phase and scanner, some "
+        "scans without a kidney (default: %(default)s)",
+    )
+    parser.add_argument(
         "--start-index", type=int, default=0, metavar="K", help="index of the first case (default: %(default)s)"
     )
     add_workers(parser)
@@ -55,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         size_xyz=tuple(args.size),
         labels=args.labels,
         start_index=args.start_index,
+        variety=args.variety,
         n_workers=args.n_workers,
     )
     for error in done.errors:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bisc.core.errors import BiscError
 from bisc.core.geometry import IntTriple
-from bisc.simulation import SimulationSpec, simulate_dataset
+from bisc.simulation import SimulationSpec, Variety, simulate_dataset
 from bisc.simulation.case import SIZE_XYZ
 from bisc.system.cases import process_pool
 
@@ -37,6 +37,7 @@ def simulate(
     size_xyz: IntTriple = SIZE_XYZ,
     labels: str | Path | None = None,
     start_index: int = 0,
+    variety: Variety = "kits",
     n_workers: int = 1,
 ) -> Simulated:
     """Write CASE/imaging.nii.gz (int16 HU) and CASE/segmentation.nii.gz (0 background, 1 kidney, 2 tumour).
@@ -53,6 +54,8 @@ def simulate(
         size_xyz: Voxels of a case, (x, y, z); not used with `labels`.
         labels: KiTS19-layout folder of label maps to paint around; None: procedural anatomy.
         start_index: Index of the first case.
+        variety: "kits": preoperative abdominal CT as in KiTS19; "wide": any region, phase and scanner, some scans
+            without a kidney, some in colours no CT has.
         n_workers: Cases made at a time; 1 works in this process.
 
     Raises:
@@ -60,7 +63,7 @@ def simulate(
             something else.
     """
     folder = Path(out)
-    spec = SimulationSpec(n, seed, size_xyz, None if labels is None else Path(labels), start_index)
+    spec = SimulationSpec(n, seed, size_xyz, None if labels is None else Path(labels), start_index, variety)
     with process_pool(n_workers) as pool:
         outcomes = simulate_dataset(folder, spec, pool)
     return Simulated(

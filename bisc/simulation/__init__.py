@@ -2,5 +2,6 @@
 
 from bisc.simulation.case import simulate_around, simulate_case
 from bisc.simulation.dataset import SimulationJob, SimulationSpec, simulate_dataset
+from bisc.simulation.phases import Variety
 
-__all__ = ["SimulationJob", "SimulationSpec", "simulate_around", "simulate_case", "simulate_dataset"]
+__all__ = ["SimulationJob", "SimulationSpec", "Variety", "simulate_around", "simulate_case", "simulate_dataset"]

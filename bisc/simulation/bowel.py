@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -55,26 +57,38 @@ def _paint_loop(scene: Scene, path: npt.NDArray[np.float64], radius: float, fill
 
 
 def paint_colon(scene: Scene) -> None:
-    """Ascending and descending colon beside the kidneys, with mottled contents."""
+    """Ascending, transverse, descending and sigmoid colon, each with mottled contents of its own."""
     rng, p = scene.rng, scene.patient
-    width = p.half_width_mm - p.fat_mm - p.wall_mm
-    for side, top in ((-1, -15.0), (1, 70.0)):
-        radius = float(rng.uniform(13, 22))
-        heights = np.arange(-230.0, top + 1, 22.0)
-        x = side * (width - radius - 4 + rng.normal(0, 5, heights.size))
-        y = -12 + rng.normal(0, 7, heights.size)
-        path = np.stack([heights, y, x], axis=1)
-        radii = radius * rng.uniform(0.75, 1.15, heights.size)
-        low, high = path.min(axis=0) - radius - 6, path.max(axis=0) + radius + 6
-        cut = scene.canvas.frame.slices(low, high)
-        if cut is None:
-            continue
-        distance = tube_distance(scene.canvas.frame.cut(cut), path, radii)
-        gap = max(1.5, 0.6 * p.perirenal_mm)
-        scene.organ(low, high, lambda _, d=distance: d, p.hu.bowel_wall, gap)  # type: ignore[misc]
-        mottle = smooth_noise(rng, scene.canvas.frame.cut(cut), 6.0)
-        field = np.zeros(scene.canvas.frame.shape_zyx, np.float32)
-        field[cut] = np.where(mottle > rng.uniform(0.2, 1.2), GAS * 0.8, 25 + 25 * mottle)
-        if rng.random() < 0.5 * p.bowel_fill:
-            field[cut] = 260 + 40 * mottle
-        scene.organ(low, high, lambda _, d=distance: d - np.float32(2.2), field, gap + 2.2)  # type: ignore[misc]
+    radius = float(rng.uniform(13, 22))
+    side = p.half_width_mm - p.fat_mm - p.wall_mm - radius - 4
+    front = -(p.front_mm - p.fat_mm - p.wall_mm - radius - 6)
+    sag = float(rng.uniform(-90, 15))
+    for path in (
+        [(-165, -30, -0.75 * side), (-120, -20, -0.95 * side), (-70, -12, -side), (-20, -14, -0.97 * side)],
+        [(-20, -30, -0.9 * side), (sag, front, -0.35 * side), (sag - 5, front, 0.3 * side), (66, -25, 0.9 * side)],
+        [(70, -12, side), (20, -8, side), (-60, -8, side), (-125, -24, 0.9 * side), (-160, -34, 0.7 * side)],
+        [(-160, -34, 0.7 * side), (-185, -20, 30), (-170, -18, -12), (-190, 8, -18), (-172, 26, 18)],
+    ):
+        _paint_piece(scene, np.asarray(path, float) + rng.normal(0, 5, (len(path), 3)), radius * rng.uniform(0.7, 1.1))
+
+
+def _paint_piece(scene: Scene, corners: npt.NDArray[np.float64], radius: float) -> None:
+    rng, p, frame = scene.rng, scene.patient, scene.canvas.frame
+    path = np.concatenate([np.linspace(a, b, 4)[:-1] for a, b in pairwise(corners)] + [corners[-1:]])
+    radii = radius * rng.uniform(0.75, 1.15, len(path))
+    low, high = path.min(axis=0) - radius - 6, path.max(axis=0) + radius + 6
+    cut = frame.slices(low, high)
+    if cut is None:
+        return
+    distance = tube_distance(frame.cut(cut), path, radii)
+    gap = max(1.5, 0.6 * p.perirenal_mm)
+    scene.organ(low, high, lambda _: distance, p.hu.bowel_wall, gap)
+    mottle = smooth_noise(rng, frame.cut(cut), 6.0)
+    field = np.zeros(frame.shape_zyx, np.float32)
+    field[cut] = np.where(mottle > rng.uniform(0.2, 1.4), GAS * 0.8, 25 + 25 * mottle)
+    kind = float(rng.random())
+    if kind < 0.5 * p.bowel_fill:
+        field[cut] = 260 + 40 * mottle
+    elif kind > 0.85:
+        field[cut] = GAS
+    scene.organ(low, high, lambda _: distance - np.float32(2.2), field, gap + 2.2)

@@ -7,49 +7,62 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bisc.core.geometry import Geometry, IntTriple, as_int_triple
-from bisc.core.labels import KIDNEY
+from bisc.core.labels import CYST, KIDNEY
 from bisc.core.volume import Volume
 from bisc.imageio import CaseImage
+from bisc.simulation.anatomy import draw_anatomy
 from bisc.simulation.frame import Frame
 from bisc.simulation.image import render
-from bisc.simulation.kidneys import draw_anatomy, draw_labels
+from bisc.simulation.label_map import draw_labels, without_cysts
 from bisc.simulation.patient import draw_patient, stream
+from bisc.simulation.phases import Variety
+from bisc.simulation.view import draw_view
 
 SIZE_XYZ = (256, 256, 64)
 
 
-def simulate_case(seed: int, index: int, size_xyz: IntTriple = SIZE_XYZ) -> tuple[Volume, Volume]:
-    """A procedural case: int16 HU and uint8 labels on one canonical grid.
+def simulate_case(
+    seed: int, index: int, size_xyz: IntTriple = SIZE_XYZ, variety: Variety = "kits"
+) -> tuple[Volume, Volume]:
+    """A procedural case: int16 HU and uint8 labels on one canonical grid. Depends on nothing but the arguments.
 
-    The field of view is 360 to 440 mm wide, 190 to 300 mm high where slices of 2 to 5 mm allow it, and never lower
-    than 170 mm, so that kidneys fit. Depends on nothing but the arguments.
+    Of the `kits` variety every case shows kidneys; of `wide` some show a part of them, or none: the label map is empty.
     """
-    rng = stream(seed, index, "patient")
-    patient = draw_patient(rng)
-    width = float(np.clip(2 * patient.half_width_mm + rng.uniform(5, 60), 360, 440))
-    height = max(float(np.clip(rng.uniform(190, 300), 2 * size_xyz[2], 5 * size_xyz[2])), 170.0)
-    nx, ny, nz = size_xyz
-    spacing = (height / nz, width / max(nx, ny), width / max(nx, ny))
-    shape = (nz, ny, nx)
-    middle = (rng.uniform(-18, 18), patient.depth_centre_mm + rng.normal(12, 8), rng.normal(0, 5))
-    first = [m - (n - 1) * s / 2 for m, n, s in zip(middle, shape, spacing, strict=True)]
-    frame = Frame.regular(shape, spacing, (first[0], first[1], first[2]))
+    patient = draw_patient(stream(seed, index, "patient"), variety)
+    frame = draw_view(stream(seed, index, "view"), patient, size_xyz)
     shapes = stream(seed, index, "kidneys")
-    labels = draw_labels(draw_anatomy(shapes), frame, shapes)
-    geometry = Geometry(shape, spacing, (0.0, 0.0, -(nz - 1) * spacing[0]))
-    return Volume(render(patient, labels, frame, seed, index), geometry), Volume(labels, geometry)
+    labels = draw_labels(draw_anatomy(shapes, variety, patient.liver_below_mm), frame, shapes)
+    nz, spacing = frame.z.size, frame.spacing_mm_zyx
+    geometry = Geometry(frame.shape_zyx, spacing, (0.0, 0.0, -(nz - 1) * spacing[0]))
+    image = render(patient, labels, frame, seed, index, scattered=False)
+    return Volume(image, geometry), Volume(without_cysts(labels), geometry)
 
 
-def simulate_around(given: CaseImage, seed: int, index: int) -> Volume:
-    """CT anatomy that fits around a given label map, on exactly its grid."""
+def simulate_around(
+    given: CaseImage,
+    seed: int,
+    index: int,
+    variety: Variety = "kits",
+    cysts: npt.NDArray[np.bool_] | None = None,
+) -> Volume:
+    """CT anatomy that fits around a given label map, on exactly its grid.
+
+    Args:
+        given: 0 background, 1 kidney, 2 tumour.
+        seed, index: Name the random streams.
+        variety: Of patients and scanners; what is in view is given.
+        cysts: Which of its kidney voxels are cysts; None: some are scattered in half of the cases.
+    """
     volume = given.volume
     labels = np.asarray(volume.array, np.uint8)
     view_mm = volume.geometry.extent_mm_zyx[2]
-    patient = draw_patient(stream(seed, index, "patient"), view_mm)
+    patient = draw_patient(stream(seed, index, "patient"), variety, view_mm)
     spacing = volume.geometry.spacing_mm_zyx
     origin = _spine_place(labels, spacing)
     frame = Frame.regular(labels.shape, spacing, (-origin[0], -origin[1], -origin[2]))  # type: ignore[arg-type]
-    return volume.with_array(render(patient, labels, frame, seed, index))
+    if cysts is not None:
+        labels = np.where(cysts & (labels == KIDNEY), np.uint8(CYST), labels)
+    return volume.with_array(render(patient, labels, frame, seed, index, scattered=cysts is None))
 
 
 def _spine_place(

@@ -7,13 +7,20 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bisc.core.labels import TUMOR
+from bisc.simulation.artefacts import add_streaks, paint_clothing
 from bisc.simulation.bowel import paint_bowel, paint_colon
+from bisc.simulation.chest import paint_chest
+from bisc.simulation.finds import paint_ascites, paint_finds
 from bisc.simulation.frame import Field, Frame, Slices, Upsampler
+from bisc.simulation.hips import paint_hips
 from bisc.simulation.organs import paint_organs
 from bisc.simulation.patient import Patient, stream
+from bisc.simulation.pelvic_organs import paint_pelvic_organs
+from bisc.simulation.pelvis import paint_pelvis
 from bisc.simulation.scanner import HU_HIGH, HU_LOW, NoiseSource, noise_level
 from bisc.simulation.scene import Scene
 from bisc.simulation.shapes import Canvas
+from bisc.simulation.tint import Tint
 from bisc.simulation.tissue import Tissue, make_tissue
 from bisc.simulation.trunk import paint_trunk
 from bisc.simulation.vessels import paint_vessels
@@ -21,40 +28,60 @@ from bisc.simulation.vessels import paint_vessels
 WORKING_MM = (2.5, 1.45, 1.45)
 """The anatomy around the labels is painted no finer than this (z, y, x) and upsampled."""
 
+SHARPEN_MM = 1.2
+"""Reach of a sharp kernel's overshoot."""
+
 
 def render(
-    patient: Patient, labels: npt.NDArray[np.uint8], frame: Frame, seed: int, index: int
+    patient: Patient, labels: npt.NDArray[np.uint8], frame: Frame, seed: int, index: int, *, scattered: bool
 ) -> npt.NDArray[np.int16]:
     """Simulate the scan of a patient with these labels.
 
     Args:
         patient: Tissues and scanner.
-        labels: (z, y, x) 0/1/2.
+        labels: (z, y, x) 0/1/2, cysts 3.
         frame: Its voxels in the patient frame.
         seed, index: Name the random streams.
+        scattered: The label map knows of no cysts: some are put into kidneys.
 
     Returns:
         (z, y, x) HU.
     """
     coarse = frame.coarser(WORKING_MM)
     small = labels[np.ix_(*frame.nearest(coarse))]
-    scene = Scene.prepare(patient, small, coarse, stream(seed, index, "body"))
-    tissue = make_tissue(patient, small, coarse, stream(seed, index, "tissue"))
-    paint_trunk(scene)
-    paint_bowel(scene)
-    paint_colon(scene)
-    paint_organs(scene)
-    paint_vessels(scene, tissue)
+    tint = Tint.drawn(coarse, stream(seed, index, "tint")) if patient.tinted else None
+    scene = Scene.prepare(patient, small, coarse, stream(seed, index, "body"), tint)
+    inner, lesions = stream(seed, index, "tissue"), stream(seed, index, "lesions")
+    tissue = make_tissue(patient, small, coarse, inner, lesions, scattered)
+    _paint(scene, tissue, seed, index)
     if tissue is not None:
-        Canvas(scene.canvas.hu[tissue.box], coarse.cut(tissue.box)).blend(tissue.sinus, tissue.sinus_hu)
-    _blur(scene.canvas.hu, coarse, patient.scanner.blur_mm)
+        Canvas(scene.canvas.hu, coarse).cut(tissue.box).blend(tissue.sinus, tissue.sinus_hu)
+    add_streaks(scene, stream(seed, index, "artefacts"))
+    _blur(scene.canvas.hu, coarse, patient.scanner.blur_mm, patient.scanner.slice_mix)
     noise = NoiseSource(patient.scanner, frame.shape_zyx, frame.spacing_mm_zyx, stream(seed, index, "noise"))
     return _develop(scene, tissue, labels, frame, noise)
 
 
-def _blur(hu: Field, frame: Frame, blur_mm: float) -> None:
+def _paint(scene: Scene, tissue: Tissue | None, seed: int, index: int) -> None:
+    """Everything around the labels, what lies on top last."""
+    lower, finds = stream(seed, index, "pelvis"), stream(seed, index, "finds")
+    paint_clothing(scene, finds)
+    paint_trunk(scene)
+    paint_hips(scene, lower)
+    paint_pelvis(scene, lower)
+    paint_ascites(scene, finds)
+    paint_bowel(scene)
+    paint_colon(scene)
+    paint_organs(scene)
+    paint_pelvic_organs(scene, lower)
+    paint_vessels(scene, tissue)
+    paint_chest(scene, stream(seed, index, "chest"))
+    paint_finds(scene, finds)
+
+
+def _blur(hu: Field, frame: Frame, blur_mm: float, mix: float) -> None:
     """The point spread function in plane, and a little of the neighbouring slices' tissue, in place."""
-    for axis, sigma in zip((0, 1, 2), (0.32, *(blur_mm / s for s in frame.spacing_mm_zyx[1:])), strict=True):
+    for axis, sigma in zip((0, 1, 2), (mix, *(blur_mm / s for s in frame.spacing_mm_zyx[1:])), strict=True):
         ndimage.gaussian_filter1d(hu, sigma, axis=axis, output=hu, truncate=3.0)
 
 
@@ -67,13 +94,25 @@ def _develop(
     inner = None if tissue is None else _Inner(tissue, scene.canvas.frame, labels, frame, scanner.blur_mm)
     image = np.empty(frame.shape_zyx, np.int16)
     level = noise_level(scene.skin_mm, 0.75 * scene.patient.front_mm, scanner.noise_hu)
+    soft = [SHARPEN_MM / s for s in frame.spacing_mm_zyx[1:]]
+    padded = outside_circle(frame) if scanner.has_circle else None
     for k in range(frame.z.size):
         plane = np.array(up.slice(scene.canvas.hu, k))
         if inner is not None:
             inner.overlay(plane, k)
+        if scanner.sharpen:
+            plane += scanner.sharpen * (plane - ndimage.gaussian_filter(plane, soft, truncate=2.5))
         plane += noise.next_slice() * up.slice(level, k)
         image[k] = np.clip(np.rint(plane), HU_LOW, HU_HIGH)
+        if padded is not None:
+            image[k][padded] = HU_LOW
     return image
+
+
+def outside_circle(frame: Frame) -> npt.NDArray[np.bool_]:
+    """The corners (y, x) beyond the round field that is reconstructed."""
+    y, x = (axis - (axis[0] + axis[-1]) / 2 for axis in frame.axes[1:])
+    return np.asarray(np.hypot(y[:, None], x[None, :]) > max(y[-1], x[-1]) + max(frame.spacing_mm_zyx[1:]))
 
 
 class _Inner:

@@ -1,14 +1,14 @@
-"""The organs of the cavity beside the kidneys: liver, spleen, stomach, pancreas, lungs and heart."""
+"""The organs of the cavity beside the kidneys: liver, spleen, stomach and pancreas."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from bisc.core.geometry import Triple
+from bisc.simulation.chest import DIAPHRAGM_MM
 from bisc.simulation.frame import Field, Frame, smooth_noise
 from bisc.simulation.scene import Scene
 from bisc.simulation.shapes import (
-    Canvas,
     Shape,
     ellipsoid_distance,
     local_axes,
@@ -18,17 +18,14 @@ from bisc.simulation.shapes import (
 )
 
 GAS, FLUID, CONTRAST = -950.0, 12.0, 330.0
-DIAPHRAGM_MM = 105.0
-"""Height of the diaphragm's dome above the kidneys' middle."""
 
 
 def paint_organs(scene: Scene) -> None:
-    """The solid organs and the stomach, then what lies above the diaphragm."""
+    """The solid organs and the stomach."""
     _paint_spleen(scene)
     _paint_stomach(scene)
     _paint_pancreas(scene)
     _paint_liver(scene)
-    _paint_lungs(scene)
 
 
 def _ellipsoid(centre: Triple, semi: Triple, tilt: float = 0.0, turn: float = 0.0) -> Shape:
@@ -42,13 +39,13 @@ def _ellipsoid(centre: Triple, semi: Triple, tilt: float = 0.0, turn: float = 0.
 
 def _paint_liver(scene: Scene) -> None:
     rng, p = scene.rng, scene.patient
-    low, high = (-95, -p.front_mm, -p.half_width_mm), (170, 80, 90)
+    low, high = (-165, -p.front_mm, -p.half_width_mm), (170, 80, 90)
     cut = scene.canvas.frame.slices(low, high)
     if cut is None:
         return
     width = p.half_width_mm - p.fat_mm
-    tip, shift = rng.uniform(-75, -20), rng.normal(0, 6)
-    right = _ellipsoid((45 + shift, -0.2 * p.front_mm, -0.66 * width), (93 - tip / 2, 0.68 * p.front_mm, 0.5 * width))
+    tip, shift = p.liver_tip_mm, rng.normal(0, 6)
+    right = _ellipsoid((45 + shift, -0.2 * p.front_mm, -0.66 * width), (45 - tip, 0.68 * p.front_mm, 0.5 * width))
     left = _ellipsoid((70 + shift, -0.55 * p.front_mm, -8), (40, 0.32 * p.front_mm, 78), tilt=10)
     bumps = 7 * smooth_noise(rng, scene.canvas.frame.cut(cut), 42.0)
     spine = np.float32(46)
@@ -58,7 +55,9 @@ def _paint_liver(scene: Scene) -> None:
         z, y, x = frame.open_zyx
         # Behind, the liver ends in front of the kidney; higher up and at the side it reaches farther back.
         back = 0.6 * (12 + 0.55 * (z - 10) + 0.9 * (-x - 75) - y)
-        return smooth_minimum(np.minimum(solid, np.hypot(x, y - 5) - spine), back + bumps, 15.0)
+        dome = np.float32(DIAPHRAGM_MM + 2) - z - np.float32(0.0018) * (x + 75) ** 2
+        solid = smooth_minimum(np.minimum(solid, np.hypot(x, y - 5) - spine), dome + bumps, 12.0)
+        return smooth_minimum(solid, back + bumps, 15.0)
 
     field = np.full(scene.canvas.frame.shape_zyx, p.hu.liver, np.float32)
     part = scene.canvas.frame.cut(cut)
@@ -95,8 +94,9 @@ def _paint_spleen(scene: Scene) -> None:
 def _paint_stomach(scene: Scene) -> None:
     rng, p = scene.rng, scene.patient
     centre = (float(rng.normal(68, 12)), -0.50 * p.front_mm, float(rng.normal(58, 10)))
-    semi = (float(rng.uniform(30, 50)), float(rng.uniform(25, 38)), float(rng.uniform(32, 50)))
-    low, high = np.subtract(centre, 75), np.add(centre, 75)
+    full = 1.5 if rng.random() < 0.12 else 1.0
+    semi = (full * float(rng.uniform(30, 50)), full * float(rng.uniform(25, 38)), full * float(rng.uniform(32, 50)))
+    low, high = np.subtract(centre, 90), np.add(centre, 90)
     inner = (semi[0] - 5, semi[1] - 5, semi[2] - 5)
     filling = float(rng.choice([FLUID + 15, CONTRAST * 0.6, 45.0], p=[0.5, 0.2, 0.3]))
     scene.organ(low, high, _ellipsoid(centre, semi, tilt=-20), p.hu.bowel_wall)
@@ -118,24 +118,3 @@ def _paint_pancreas(scene: Scene) -> None:
     scene.organ(
         low, high, lambda f: tube_distance(f, points, [12, 12, 8, 8, 6]) + lobes, scene.patient.hu.bowel_wall + 12
     )
-
-
-def _paint_lungs(scene: Scene) -> None:
-    """Air above the diaphragm's domes, lowest at the back and sides; the heart between."""
-    rng, p, frame = scene.rng, scene.patient, scene.canvas.frame
-    cut = frame.slices((-10, -500, -500), (1e4, 500, 500))
-    if cut is None:
-        return
-    part = Canvas(scene.canvas.hu[cut], frame.cut(cut))
-    z, y, x = part.frame.open_zyx
-    width = p.half_width_mm - p.fat_mm - p.wall_mm
-    dome = DIAPHRAGM_MM + rng.normal(0, 8)
-    behind = np.clip((y - p.depth_centre_mm) / 90, 0, 1.3)
-    rim = np.hypot(x / width, (y - p.depth_centre_mm) / (0.5 * (p.front_mm + p.back_mm) - p.fat_mm))
-    floor = dome - (55 * np.clip(2 * rim - 1, 0, 1.2) ** 2 + 30 * behind**2) - 6 * (x > 0)
-    middle = np.abs(x) - 38 - 25 * np.clip(-(y + 60) / 60, 0, 1) * (x > 0)  # the mediastinum stays
-    lung = np.minimum(np.minimum((z - floor) * 0.6, middle), scene.cavity_mm[cut] - np.float32(2))
-    lung = np.minimum(lung, scene.gap_mm[cut] - np.float32(6))
-    heart = ellipsoid_distance(z - dome - 42, y + 0.45 * p.front_mm, x - 22, (42, 50, 58))
-    part.paint(np.minimum(heart, scene.cavity_mm[cut] - np.float32(4)), 0.5 * (p.hu.aorta + p.hu.cava))
-    part.paint(np.minimum(lung, -heart - 3), -840 + 40 * smooth_noise(rng, part.frame, 6.0))

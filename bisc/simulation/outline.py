@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bisc.simulation.frame import Field, Frame, smooth_noise
+from bisc.simulation.legs import below_trunk
 from bisc.simulation.patient import Patient
 
 BINS = 360
@@ -22,6 +23,7 @@ Curve = npt.NDArray[np.float64]
 class Outline:
     """Radii in mm around (y = `centre_y_mm`, x = 0), one per direction in `ANGLES`."""
 
+    patient: Patient
     centre_y_mm: float
     skin: Curve
     muscle: Curve
@@ -35,13 +37,21 @@ class Outline:
             np.interp(angle, around, np.tile(c, 3)).astype(np.float32) for c in (self.skin, self.muscle, self.cavity)
         )
         uneven = smooth_noise(rng, frame, (60.0, 45.0, 45.0))
-        # The trunk narrows a little towards the chest.
-        scale = 1 - np.float32(0.0004) * np.clip(frame.z, 0, 150)[:, None, None]
-        return (
+        # The trunk narrows a little towards the chest, and widens at the hips.
+        z = frame.z[:, None, None]
+        scale = 1 - np.float32(0.0004) * np.clip(z, 0, 150) + np.float32(0.05) * np.exp(-(((z + 220) / 70) ** 2))
+        fields = (
             scale * skin - r + 1.5 * uneven,
             scale * muscle - r + 2.0 * uneven,
-            scale * cavity - r + 2.2 * uneven,
+            scale * cavity - r + 2.2 * uneven - shoulders(z),
         )
+        below_trunk(self.patient, frame, *fields)
+        return fields
+
+
+def shoulders(z: Field) -> Field:
+    """How much thicker the wall grows above the chest's middle, in mm: shoulder blades and their muscles."""
+    return np.asarray(np.float32(0.3) * np.clip(z - 200, 0, 150))
 
 
 def make_outline(patient: Patient, labels: npt.NDArray[np.uint8], frame: Frame) -> Outline:
@@ -61,7 +71,7 @@ def make_outline(patient: Patient, labels: npt.NDArray[np.uint8], frame: Frame) 
     push = np.maximum(needed - cavity, 0)
     push = ndimage.gaussian_filter1d(ndimage.maximum_filter1d(push, 41, mode="wrap"), 14, mode="wrap")
     push = np.maximum(push, 0.6 * push[::-1])  # a belly widens on both sides
-    return Outline(patient.depth_centre_mm, skin + push, muscle + push, cavity + push)
+    return Outline(patient, patient.depth_centre_mm, skin + push, muscle + push, cavity + push)
 
 
 def _needed(labels: npt.NDArray[np.uint8], frame: Frame, centre_y_mm: float) -> Curve:

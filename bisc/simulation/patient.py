@@ -6,7 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STREAMS = ("patient", "kidneys", "body", "tissue", "noise")
+from bisc.simulation.phases import Enhancement, Variety, draw_enhancement
+from bisc.simulation.protocol import Scanner, draw_scanner
+from bisc.simulation.tint import any_enhancement
+
+STREAMS = (
+    "patient",
+    "kidneys",
+    "body",
+    "tissue",
+    "noise",
+    "view",
+    "lesions",
+    "pelvis",
+    "chest",
+    "finds",
+    "artefacts",
+    "tint",
+)
 
 
 def stream(seed: int, index: int, name: str) -> np.random.Generator:
@@ -14,43 +31,8 @@ def stream(seed: int, index: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, index, STREAMS.index(name)])
 
 
-@dataclass(frozen=True)
-class Enhancement:
-    """Mean HU of the tissues in one contrast phase."""
-
-    phase: str
-    cortex: float
-    medulla: float
-    aorta: float
-    cava: float
-    liver: float
-    spleen: float
-    muscle: float
-    fat: float
-    bowel_wall: float
-
-    @property
-    def kidney(self) -> float:
-        """Rough mean of the parenchyma: about 60 % is cortex."""
-        return 0.6 * self.cortex + 0.4 * self.medulla
-
-
-@dataclass(frozen=True)
-class Scanner:
-    """How the image is made of the anatomy.
-
-    Attributes:
-        blur_mm: Standard deviation of the in-plane point spread function.
-        noise_hu: Standard deviation of the noise in the soft tissue of the body's middle.
-        noise_peak_per_mm: Spatial frequency where the noise is strongest: small for smooth kernels.
-        noise_z: Correlation of the noise of neighbouring slices.
-    """
-
-    blur_mm: float
-    noise_hu: float
-    noise_peak_per_mm: float
-    noise_z: float
-    has_table: bool
+USUAL_TIP_MM = -85.5
+"""Height of the lower end of the longest usual livers."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +40,20 @@ class Patient:
     """Size, tissues and scan of one patient; mm and HU.
 
     Attributes:
+        variety: What the patient is one of.
         half_width_mm, front_mm, back_mm: The skin's distance from the spine at kidney level, to the side (from the
             midline), to the front and to the back.
         fat_mm: Thickness of the subcutaneous fat at the side.
         wall_mm: Thickness of the muscle wall at the side.
         perirenal_mm: Least gap between kidney and neighbouring organs.
         bowel_fill: Share of the bowel's loops that hold contrast medium.
+        female: Has breasts and a uterus, else a prostate.
+        arms_down: The arms lie beside the trunk instead of above the head.
+        liver_tip_mm: Height of the liver's lower end above the kidneys' middle.
+        tinted: Every structure's HU, texture and edge are drawn anew, far from any tissue's (see `tint`).
     """
 
+    variety: Variety
     half_width_mm: float
     front_mm: float
     back_mm: float
@@ -73,6 +61,10 @@ class Patient:
     wall_mm: float
     perirenal_mm: float
     bowel_fill: float
+    female: bool
+    arms_down: bool
+    liver_tip_mm: float
+    tinted: bool
     hu: Enhancement
     scanner: Scanner
 
@@ -81,69 +73,51 @@ class Patient:
         """y of the body's middle."""
         return (self.back_mm - self.front_mm) / 2
 
+    @property
+    def liver_below_mm(self) -> float:
+        """How far the liver reaches below its usual end."""
+        return max(0.0, USUAL_TIP_MM - self.liver_tip_mm)
 
-def draw_patient(rng: np.random.Generator, view_mm: float | None = None) -> Patient:
-    """Draw one patient. Ranges: adult abdomens as in KiTS19, late arterial phase in most.
+
+ARMS_DOWN_SHARE, LARGE_LIVER_SHARE, TINTED_SHARE = 0.2, 0.15, 0.3
+"""Of the wide variety alone."""
+
+
+def draw_patient(rng: np.random.Generator, variety: Variety = "kits", view_mm: float | None = None) -> Patient:
+    """Draw one patient. Ranges: adult trunks; `wide` has the thinner, the stouter and the larger livers.
 
     Args:
         rng: Draws everything.
+        variety: See `Variety`.
         view_mm: Width of a given field of view, which was once chosen to fit the patient; None: it follows later.
     """
-    build = rng.normal()  # body mass: widens the fat, deepens the abdomen, raises the noise
-    fat = float(np.clip(17 + 9 * build + rng.normal(0, 3), 4, 45))
+    wide = variety == "wide"
+    build = rng.normal() * (1.3 if wide else 1.0)  # widens the fat, deepens the abdomen, raises the noise
+    fat = float(np.clip(17 + 9 * build + rng.normal(0, 3), 4, 60 if wide else 45))
     wall = float(np.clip(rng.normal(13, 2), 8, 18))
     frame = float(np.clip(137 + 6 * rng.normal() + 4 * build, 122, 157))
     share = float(rng.uniform(0.75, 0.98))
     if view_mm is not None:
         fat = float(np.clip(share * view_mm / 2 - frame, 5, 50))
     half_width = frame + fat
-    front = float(np.clip(138 + 14 * build + 8 * rng.normal(), 105, 180)) + 0.4 * fat
+    front = float(np.clip(138 + 14 * build + 8 * rng.normal(), 100 if wide else 105, 190)) + 0.4 * fat
+    hu = draw_enhancement(rng, variety)
+    tinted = wide and bool(rng.random() < TINTED_SHARE)
+    large = wide and rng.random() < LARGE_LIVER_SHARE
+    tip = rng.uniform(-140, USUAL_TIP_MM) if large else rng.uniform(USUAL_TIP_MM, -58)
     return Patient(
+        variety,
         half_width_mm=half_width,
         front_mm=front,
         back_mm=float(rng.uniform(76, 86)) + 0.45 * fat,
         fat_mm=fat,
         wall_mm=wall,
         perirenal_mm=float(np.clip(rng.gamma(2.5, 2.6) + 1.5 * build, 1.5, 16.0)),
-        bowel_fill=float(rng.choice([0.0, 0.3, 0.8], p=[0.5, 0.25, 0.25])),
-        hu=_draw_enhancement(rng),
-        scanner=_draw_scanner(rng, build),
-    )
-
-
-def _draw_enhancement(rng: np.random.Generator) -> Enhancement:
-    phase = str(rng.choice(["arterial", "nephrographic", "plain"], p=[0.58, 0.38, 0.04]))
-    jitter = rng.normal(size=8)
-    if phase == "arterial":
-        cortex, medulla = 145 + 22 * jitter[0], 58 + 13 * jitter[1]
-        aorta, cava, liver, spleen = 290 + 50 * jitter[2], 100 + 20 * jitter[3], 65, 108
-    elif phase == "nephrographic":
-        cortex = 125 + 17 * jitter[0]
-        medulla = cortex - abs(20 * jitter[1])
-        aorta, cava, liver, spleen = 145 + 15 * jitter[2], 130 + 12 * jitter[3], 92, 110
-    else:
-        cortex, medulla = 34 + 3 * jitter[0], 32 + 3 * jitter[1]
-        aorta, cava, liver, spleen = 42 + 4 * jitter[2], 40 + 4 * jitter[3], 56, 48
-    fatty = 25.0 * float(rng.random() < 0.15)
-    return Enhancement(
-        phase,
-        cortex=float(cortex),
-        medulla=float(medulla),
-        aorta=float(max(aorta, 35)),
-        cava=float(cava),
-        liver=float(liver + 8 * jitter[4] - fatty),
-        spleen=float(spleen + 8 * jitter[5]),
-        muscle=float(58 + 5 * jitter[6]),
-        fat=float(-104 + 5 * jitter[7]),
-        bowel_wall=float(rng.uniform(45, 85) if phase != "plain" else 38),
-    )
-
-
-def _draw_scanner(rng: np.random.Generator, build: float) -> Scanner:
-    return Scanner(
-        blur_mm=float(rng.uniform(0.45, 0.8)),
-        noise_hu=float(np.clip(np.exp(rng.normal(np.log(18), 0.38) + 0.12 * build), 7, 40)),
-        noise_peak_per_mm=float(rng.uniform(0.15, 0.28)),
-        noise_z=float(rng.uniform(0.0, 0.4)),
-        has_table=bool(rng.random() < 0.75),
+        bowel_fill=float(rng.choice([0.0, 0.3, 0.8], p=[0.65, 0.2, 0.15])),
+        female=bool(rng.random() < (0.5 if wide else 0.4)),
+        arms_down=bool(rng.random() < ARMS_DOWN_SHARE) and wide,
+        liver_tip_mm=float(tip),
+        tinted=tinted,
+        hu=any_enhancement(hu, rng) if tinted else hu,
+        scanner=draw_scanner(rng, build, variety),
     )

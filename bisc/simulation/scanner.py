@@ -7,7 +7,7 @@ from scipy import fft
 
 from bisc.core.geometry import IntTriple, Triple
 from bisc.simulation.frame import Field
-from bisc.simulation.patient import Scanner
+from bisc.simulation.protocol import Scanner
 
 HU_LOW, HU_HIGH = -1024, 3071
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from bisc.core.geometry import Triple
 from bisc.simulation.frame import Field, Frame, Upsampler
 from bisc.simulation.outline import make_outline
 from bisc.simulation.patient import Patient
 from bisc.simulation.shapes import Canvas, Shape, Value
+from bisc.simulation.tint import Tint
 
 AIR = -1000.0
+
+
+@dataclass(frozen=True)
+class Metal:
+    """A piece of metal: where, how far its slices reach, and how strong its streaks are beside it."""
+
+    centre_zyx: Triple
+    reach_mm: float
+    strength_hu: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +37,7 @@ class Scene:
         rng: For the unevenness of what is painted.
         skin_mm, muscle_mm, cavity_mm: Signed distances (z, y, x) to the body's outlines, positive inside.
         gap_mm: Distance to the nearest kidney or tumour voxel.
+        metal: What will cast streaks; painters add to it.
     """
 
     canvas: Canvas
@@ -35,12 +47,20 @@ class Scene:
     muscle_mm: Field
     cavity_mm: Field
     gap_mm: Field
+    metal: list[Metal] = field(default_factory=list)
 
     @classmethod
-    def prepare(cls, patient: Patient, labels: npt.NDArray[np.uint8], frame: Frame, rng: np.random.Generator) -> Scene:
+    def prepare(
+        cls,
+        patient: Patient,
+        labels: npt.NDArray[np.uint8],
+        frame: Frame,
+        rng: np.random.Generator,
+        tint: Tint | None = None,
+    ) -> Scene:
         """An empty scene around a label map on `frame`."""
         skin, muscle, cavity = make_outline(patient, labels, frame).distances(frame, rng)
-        return cls(Canvas.filled(frame, AIR), patient, rng, skin, muscle, cavity, distance_to(labels, frame))
+        return cls(Canvas.filled(frame, AIR, tint), patient, rng, skin, muscle, cavity, distance_to(labels, frame))
 
     def organ(
         self, low_mm_zyx: npt.ArrayLike, high_mm_zyx: npt.ArrayLike, shape: Shape, value: Value, gap_mm: float = 2.0
@@ -49,7 +69,7 @@ class Scene:
         cut = self.canvas.frame.slices(low_mm_zyx, high_mm_zyx)
         if cut is None:
             return
-        part = Canvas(self.canvas.hu[cut], self.canvas.frame.cut(cut))
+        part = self.canvas.cut(cut)
         room = np.minimum(self.cavity_mm[cut] - np.float32(1.5), self.gap_mm[cut] - np.float32(gap_mm))
         part.paint(np.minimum(shape(part.frame), room), value if np.ndim(value) == 0 else np.asarray(value)[cut])
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.geometry import Triple
-from bisc.simulation.frame import Field, Frame
+from bisc.simulation.frame import Field, Frame, Slices
+from bisc.simulation.tint import Tint
 
 Value = float | Field
 Shape = Callable[[Frame], Field]
@@ -73,29 +74,37 @@ def tube_distance(frame: Frame, points_zyx: npt.ArrayLike, radii_mm: npt.ArrayLi
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """HU on a grid; shapes are laid over it with edges one voxel soft.
+    """HU on a grid; shapes are laid over it with soft edges.
 
     Attributes:
         hu: float32 (z, y, x), painted in place.
         frame: Its voxels in patient coordinates.
+        tint: Changes how everything looks that is painted; None: nothing is changed.
     """
 
     hu: Field
     frame: Frame
+    tint: Tint | None = None
 
     @classmethod
-    def filled(cls, frame: Frame, hu: float) -> Canvas:
+    def filled(cls, frame: Frame, hu: float, tint: Tint | None = None) -> Canvas:
         """A canvas of one value."""
-        return cls(np.full(frame.shape_zyx, hu, np.float32), frame)
+        return cls(np.full(frame.shape_zyx, hu, np.float32), frame, tint)
 
     def window(self, low_mm_zyx: npt.ArrayLike, high_mm_zyx: npt.ArrayLike) -> Canvas | None:
         """A view of the part between two corners, or None where nothing of the grid lies there."""
         cut = self.frame.slices(low_mm_zyx, high_mm_zyx)
-        return None if cut is None else Canvas(self.hu[cut], self.frame.cut(cut))
+        return None if cut is None else self.cut(cut)
+
+    def cut(self, slices: Slices) -> Canvas:
+        """A view of some voxels."""
+        tint = None if self.tint is None else self.tint.cut(slices)
+        return Canvas(self.hu[slices], self.frame.cut(slices), tint)
 
     def coverage(self, distance_mm: Field) -> Field:
         """How much of each voxel lies inside, 0..1, from a signed distance."""
-        return np.clip(distance_mm / np.float32(self.frame.spacing_mm_zyx[2]) + np.float32(0.5), 0, 1)
+        width = self.frame.spacing_mm_zyx[2] * (1.0 if self.tint is None else self.tint.edge())
+        return np.clip(distance_mm / np.float32(width) + np.float32(0.5), 0, 1)
 
     def paint(self, distance_mm: Field, value: Value, opacity: float = 1.0) -> None:
         """Lay `value` over everything inside."""
@@ -106,7 +115,8 @@ class Canvas:
 
     def blend(self, weight: Field, value: Value) -> None:
         """hu <- hu + weight * (value - hu)."""
-        change = np.asarray(value, np.float32) - self.hu
+        seen = value if self.tint is None else self.tint.dye(value)
+        change = np.asarray(seen, np.float32) - self.hu
         change *= weight
         self.hu.__iadd__(change)
 

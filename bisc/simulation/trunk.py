@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bisc.simulation.frame import smooth_noise
+from bisc.simulation.frame import Field, smooth_noise
+from bisc.simulation.legs import CREST_MM
 from bisc.simulation.scene import Scene
-from bisc.simulation.shapes import Canvas
 
-VERTEBRA_MM = 34.0
+VERTEBRA_MM, SACRUM_MM = 34.0, -118.0
 
 
 def paint_trunk(scene: Scene) -> None:
@@ -41,7 +41,18 @@ def _paint_layers(scene: Scene) -> None:
     _paint_wall_gaps(scene)
     # Vessels and ligaments cross the fat of the cavity as thin strands.
     threads = np.clip(strands - 1.5, 0, 1) * 90
-    canvas.paint(scene.cavity_mm, fat + threads)
+    reaches = canvas.frame.z[0] < CREST_MM
+    inside = np.maximum(scene.cavity_mm, _without_muscle(scene)) if reaches else scene.cavity_mm
+    canvas.paint(inside, fat + threads)
+
+
+def _without_muscle(scene: Scene) -> Field:
+    """Below the crests only the front wall is muscle, and no thicker than above where the cavity narrows."""
+    z, y, x = scene.canvas.frame.open_zyx
+    aside = np.maximum(20 - y, np.abs(x) - 95)  # not the thick muscles of the back
+    inner = np.minimum(scene.muscle_mm - np.float32(scene.patient.wall_mm + 2), aside)
+    behind = y - np.float32(115) - np.float32(1.5) * (z - np.float32(CREST_MM))
+    return np.asarray(np.minimum(np.maximum(inner, behind), np.minimum(CREST_MM - z, scene.skin_mm - np.float32(3))))
 
 
 def _paint_wall_gaps(scene: Scene) -> None:
@@ -63,12 +74,13 @@ def _paint_deep_muscles(scene: Scene) -> None:
         place = side * (27 + 12 * down)
         psoas = (1 - np.sqrt(((x - place) / wide) ** 2 + ((y - 9) / deep) ** 2)) * np.minimum(wide, deep)
         quadratus = (1 - np.sqrt(((x - side * 62) / 20) ** 2 + ((y - 44 + 0.25 * (side * x - 62)) / 8) ** 2)) * 8
-        quadratus = np.minimum(quadratus, (70 - z) / 6)
+        quadratus = np.minimum(np.minimum(quadratus, (70 - z) / 6), (z - CREST_MM + 12) / 4)
+        psoas = np.minimum(psoas, (z + 122) / 2)  # from there on hips' muscles
         both = np.minimum(np.maximum(psoas, quadratus), scene.gap_mm - np.float32(2.0))
         canvas.paint(both, hu.muscle + 3 + grain)
         # A sheet of fat parts erector spinae from quadratus.
         line = 0.8 - np.abs(y - 54 + 0.12 * (side * x - 40) ** 2 / 40)
-        canvas.paint(np.minimum(line, 40 - np.abs(side * x - 62)) + 0 * z, hu.fat, opacity=0.7)
+        canvas.paint(np.minimum(np.minimum(line, 40 - np.abs(side * x - 62)), z - CREST_MM), hu.fat, opacity=0.7)
 
 
 def _paint_ribs(scene: Scene) -> None:
@@ -77,7 +89,7 @@ def _paint_ribs(scene: Scene) -> None:
     top = canvas.frame.slices((-25, -500, -500), (1e4, 500, 500))
     if top is None:
         return
-    part = Canvas(canvas.hu[top], canvas.frame.cut(top))
+    part = canvas.cut(top)
     z, y, x = part.frame.open_zyx
     forward = np.arctan2(np.abs(x), y + 30) / np.float32(np.pi)  # 0 at the spine, 1 at the front
     pitch = 27.0
@@ -98,10 +110,10 @@ def _paint_ribs(scene: Scene) -> None:
 
 def _paint_spine(scene: Scene) -> None:
     canvas, rng = scene.canvas, scene.rng
-    cut = canvas.frame.slices((-1e4, -40, -60), (1e4, 90, 60))
+    cut = canvas.frame.slices((SACRUM_MM, -40, -60), (1e4, 90, 60))
     if cut is None:
         return
-    part = Canvas(canvas.hu[cut], canvas.frame.cut(cut))
+    part = canvas.cut(cut)
     z, y, x = part.frame.open_zyx
     along = np.abs(((z / VERTEBRA_MM + rng.uniform()) % 1) - 0.5) * VERTEBRA_MM  # 0 mid-body, 17 mid-disc
     waist = 1 - np.float32(0.05) * np.cos(along / 17 * np.pi)

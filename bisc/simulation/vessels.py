@@ -9,6 +9,8 @@ from bisc.simulation.tissue import Tissue
 
 FORK_MM = -105.0
 """Height where aorta and vena cava part for the legs."""
+ARCH_MM = 255.0
+"""Height of the aortic arch; above the diaphragm the aorta lies beside the spine (see `chest`)."""
 AORTA_YX, CAVA_YX = (-31.0, 7.0), (-28.0, -20.0)
 
 
@@ -23,11 +25,13 @@ def paint_vessels(scene: Scene, tissue: Tissue | None) -> None:
 def _paint_trunks(scene: Scene) -> None:
     """Aorta (with a plaque in half of the patients), vena cava, crura of the diaphragm, iliac vessels."""
     rng, hu, canvas = scene.rng, scene.patient.hu, scene.canvas
-    z = np.arange(FORK_MM, 501.0, 40.0)
+    z = np.arange(FORK_MM, ARCH_MM + 1, 40.0)
     wander = np.cumsum(rng.normal(0, 1.2, (2, z.size)), axis=1)
     radius = float(rng.uniform(8, 11.5))
     aorta = np.stack([z, AORTA_YX[0] + 0.3 * wander[0], AORTA_YX[1] + wander[1]], axis=1)
-    cava = np.stack([z, CAVA_YX[0] - 0.1 * np.clip(z, 0, 80), CAVA_YX[1] - 0.05 * np.clip(z, 0, 80)], axis=1)
+    aorta[:, 1:] += np.clip((z - 60) / 60, 0, 1)[:, None] * [14, 16]
+    low = np.append(z[z < 135], 150.0)  # the heart begins above
+    cava = np.stack([low, CAVA_YX[0] - 0.1 * np.clip(low, 0, 80), CAVA_YX[1] - 0.05 * np.clip(low, 0, 80)], axis=1)
     for side in (-1, 1):
         crus = [(-30.0, -16.0, side * 14.0 + 2), (30.0, -24.0, side * 17.0 + 3), (90.0, -38.0, side * 15.0 + 6)]
         canvas.tube(crus, [2.0, 4.5, 4.5], hu.muscle)
@@ -38,8 +42,10 @@ def _paint_trunks(scene: Scene) -> None:
         spot = aorta[int(rng.integers(min(5, len(aorta))))] + [rng.uniform(-15, 15), radius * 0.7, radius * 0.6]
         canvas.ellipsoid(spot, (6, 1.8, 2.5), 650.0)
     for side in (-1, 1):
-        canvas.tube([(aorta[0][0], aorta[0][1], side * 8.0 + 4), (-250.0, -5.0, side * 55.0)], [7.0, 5.5], hu.aorta)
-        canvas.tube([(cava[0][0], cava[0][1], side * 12.0 - 8), (-250.0, 3.0, side * 58.0)], [8.0, 7.0], hu.cava)
+        iliac = np.array([(-160.0, -6.0, side * 42.0), (-200.0, -24.0, side * 60.0), (-235.0, -46.0, side * 74.0)])
+        canvas.tube(np.vstack([(aorta[0][0], aorta[0][1], side * 8.0 + 4), iliac]), [7, 6, 5.5, 5], hu.aorta)
+        iliac[:, 1] += 9
+        canvas.tube(np.vstack([(cava[0][0], cava[0][1], side * 12.0 - 8), iliac]), [8, 7.5, 7, 6], hu.cava)
 
 
 def _paint_renal(scene: Scene, tissue: Tissue) -> None:
