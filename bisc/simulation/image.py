@@ -28,6 +28,8 @@ from bisc.simulation.vessels import paint_vessels
 WORKING_MM = (2.5, 1.45, 1.45)
 """The anatomy around the labels is painted no finer than this (z, y, x) and upsampled."""
 
+REACH_MM, REACH_PIXELS = 2.0, 1.2
+"""Blur by which the distance to a label's outline is told, the larger of the two; it tells up to 1.25 times as far."""
 SHARPEN_MM = 1.2
 """Reach of a sharp kernel's overshoot."""
 
@@ -130,7 +132,8 @@ class _Inner:
         self._cut: Slices = cut
         self._up = Upsampler(part, frame.cut(cut))
         self._tissue, self._labels = tissue, labels[cut]
-        self._sigma = [max(blur_mm / s, 0.35) for s in frame.spacing_mm_zyx[1:]]
+        self._pixel = frame.spacing_mm_zyx[1:]
+        self._sigma = [max(blur_mm / s, 0.35) for s in self._pixel]
 
     def overlay(self, plane: Field, k: int) -> None:
         """Change the (y, x) slice `k` in place."""
@@ -138,25 +141,36 @@ class _Inner:
         k -= self._cut[0].start
         if not 0 <= k < self._labels.shape[0]:
             return
-        labels = self._soft(k)
+        labels = self._mixed(k)
         if labels is None:
             return
-        organ, tumor = labels
+        organ, tumor = (ndimage.gaussian_filter(mask, self._sigma, truncate=3.0) for mask in labels)
         part = plane[rows, columns]
         inside = self._up.slice(self._tissue.kidney, k)
         share = tumor / np.maximum(organ, np.float32(1e-3))
         inside = inside + share * (self._up.slice(self._tissue.tumor, k) - inside)
-        part += organ * (inside - part)
+        part += self._within(labels[0], self._up.slice(self._tissue.loose_mm, k)) * (inside - part)
 
-    def _soft(self, k: int) -> tuple[Field, Field] | None:
-        """Coverage by kidney-or-tumour and by tumour, blurred in plane and mixed with the neighbouring slices."""
+    def _within(self, organ: Field, loose_mm: Field) -> Field:
+        """Coverage by an organ whose surface lies `loose_mm` within its label's outline, as persons draw it, blurred.
+
+        The distance to the outline is read off the label's own blur, which is a Gaussian's integral across an edge.
+        """
+        reach_mm = max(REACH_MM, REACH_PIXELS * max(self._pixel))
+        wide = ndimage.gaussian_filter(organ, [reach_mm / s for s in self._pixel], truncate=3.0)
+        within_mm = (wide - np.float32(0.5)) * np.float32(reach_mm * np.sqrt(2 * np.pi))
+        hard = np.clip((within_mm - loose_mm) / np.float32(max(self._pixel)) + np.float32(0.5), 0, 1)
+        return np.asarray(ndimage.gaussian_filter(hard * (organ > 0), self._sigma, truncate=3.0))
+
+    def _mixed(self, k: int) -> tuple[Field, Field] | None:
+        """Kidney-or-tumour and tumour, mixed with the neighbouring slices."""
         near = self._labels[max(k - 1, 0) : k + 2]
         if not near.any():
             return None
         weights = np.array([0.07, 0.86, 0.07], np.float32)[1 if k == 0 else 0 :][: len(near)]
         weights = weights / weights.sum()
-        both = []
-        for mask in (near > 0, near == TUMOR):
-            mixed = sum(w * m.astype(np.float32) for w, m in zip(weights, mask, strict=True))
-            both.append(ndimage.gaussian_filter(np.asarray(mixed, np.float32), self._sigma, truncate=3.0))
-        return both[0], both[1]
+        organ, tumor = (
+            np.asarray(sum(w * m.astype(np.float32) for w, m in zip(weights, mask, strict=True)), np.float32)
+            for mask in (near > 0, near == TUMOR)
+        )
+        return organ, tumor

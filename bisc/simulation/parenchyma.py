@@ -36,7 +36,7 @@ def kidney_hu(
     # Label maps of KiTS19 take in the calyces' ends and threads of sinus fat between the pyramids.
     branches, deep = smooth_noise(rng, frame, (7.0, 4.5, 4.5)), np.clip((depth - 10) / 5, 0, 1)
     out += np.clip(1.5 * branches - 1.0, 0, 1) * deep * (float(rng.uniform(-30, 10)) - out)
-    out += 4 * smooth_noise(rng, frame, 5.0)
+    out += 4 * smooth_noise(rng, frame, 5.0) + 0.09 * abs(hu.cortex) * smooth_noise(rng, frame, (3.0, 2.2, 2.2))
     usual = float(out[kidney].mean()) if kidney.any() else hu.kidney
     if hu.urine > BRIGHT_URINE_HU:
         out += np.clip(3 * branches - 3.0, 0, 1) * deep * (np.float32(hu.urine) - out)
@@ -51,10 +51,11 @@ def renal_sinus(
     cover = ndimage.gaussian_filter(sinus.astype(np.float32), [1.0 / s for s in frame.spacing_mm_zyx])
     vessels, pelvis = smooth_noise(rng, frame, 6.0), smooth_noise(rng, frame, 10.0)
     blocked = 1.2 if rng.random() < WIDE_PELVIS_SHARE[patient.variety] else 0.0  # urine that cannot leave widens it
-    field = np.full(frame.shape_zyx, hu.fat + 35, np.float32)
+    field = np.full(frame.shape_zyx, hu.fat + 30, np.float32)
     for weight, value in (
-        (np.clip((pelvis - 0.1 + blocked) * 3, 0, 1) * np.clip(depth / 8, 0, 1), hu.urine),
-        (np.clip((vessels - 0.3 - blocked) * 3, 0, 1), 0.8 * hu.cava + 0.2 * hu.aorta),
+        # What labels leave out at the hilum is fat, but for threads: vessels and pelvis are within them.
+        (np.clip((pelvis - 0.5 + blocked) * 3, 0, 1) * np.clip(depth / 8, 0, 1), hu.urine),
+        (np.clip((vessels - 0.9 - blocked) * 3, 0, 1), 0.8 * hu.cava + 0.2 * hu.aorta),
     ):
         field += weight * (np.float32(value) - field)
     return cover, field

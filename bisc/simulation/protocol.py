@@ -17,7 +17,7 @@ class Scanner:
         blur_mm: Standard deviation of the in-plane point spread function.
         slice_mix: Standard deviation of the blur along the body, in slices of the working grid.
         noise_hu: Standard deviation of the noise in the soft tissue of the body's middle.
-        noise_peak_per_mm: Spatial frequency where the noise is strongest: small for smooth kernels.
+        noise_peak_per_mm: Spatial frequency f0 up to which there is noise: small for smooth kernels.
         noise_z: Correlation of the noise of neighbouring slices.
         sharpen: Overshoot of a sharp kernel at edges, as a share of the edge's height.
         has_table: Whether a table is in view.
@@ -53,7 +53,7 @@ def draw_scanner(rng: np.random.Generator, build: float, variety: Variety) -> Sc
         blur_mm=float(rng.uniform(0.3, 0.5) if sharp else rng.uniform(0.45, 1.1 if wide else 0.8)),
         slice_mix=float(rng.uniform(0.2, 0.6)) if wide else 0.32,
         noise_hu=float(noise * (1.4 if sharp else 1.0)),
-        noise_peak_per_mm=float(rng.uniform(0.28, 0.5) if sharp else rng.uniform(0.1 if wide else 0.15, 0.28)),
+        noise_peak_per_mm=float(rng.uniform(0.35, 0.6) if sharp else rng.uniform(0.1, 0.4)),
         noise_z=float(rng.uniform(0.0, 0.6 if wide else 0.4)),
         sharpen=float(rng.uniform(0.2, 0.7)) if sharp else 0.0,
         has_table=bool(rng.random() < 0.75),

@@ -71,7 +71,7 @@ class _Painter:
     def paint(self, face: str) -> Field:
         """The face, one of `FACES`, with calcium in some."""
         coarse = smooth_noise(self.rng, self.frame, float(np.clip(0.5 * self.radius_mm, 5, 14)))
-        fine = smooth_noise(self.rng, self.frame, (4.0, 3.0, 3.0))
+        fine = smooth_noise(self.rng, self.frame, (3.5, 2.4, 2.4))
         tone = float(self.rng.normal(0, 40 if self.patient.tinted else 7))
         out = self._face(face, coarse, fine, tone)
         if self.radius_mm > 12 and self.rng.random() < CALCIUM_SHARE:
@@ -87,13 +87,14 @@ class _Painter:
             gap = float(rng.choice([-1, 1])) * float(rng.uniform(12, 22))
             return np.asarray(hu.kidney + gap + 6 * coarse + 4 * fine)
         if face == "homogeneous":
-            return np.asarray((48 if plain else 54) + tone + 7 * coarse + 5 * fine)
+            return np.asarray((48 if plain else 54) + tone + 8 * coarse + 8 * fine)
         if face == "fatty":  # an angiomyolipoma: fat between vessels and muscle
             return np.asarray((30 if plain else 60) + np.clip(1.2 * coarse + 0.8, 0, 1) * -110 + 12 * fine)
         vascular = hu.phase == "arterial" and rng.random() < 0.3
         base = 48.0 + 0.5 * tone if plain else float(rng.uniform(80, 120) if vascular else rng.uniform(46, 80)) + tone
-        spread = 6.0 if plain else float(rng.uniform(14, 32))
-        out = base + spread * coarse + 0.7 * spread * fine
+        spread = 6.0 if plain else float(rng.uniform(16, 36))
+        rim = np.clip(1 - self.inside_mm / 7, 0, 1) * float(0 if plain else rng.uniform(0, 35))
+        out = base + spread * coarse + 0.8 * spread * fine + rim
         if hu.phase == "arterial":  # winding vessels in clear cell carcinomas
             out += 60 * np.clip(fine - 1.4, 0, 1.5)
         if face == "necrotic" and self.radius_mm > 8:
