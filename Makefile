@@ -6,11 +6,26 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long bench install clean
+# A model from simulated CT alone: a night on two cores; on a GPU `make model ROUGH_MINUTES=2 FINE_MINUTES=8`.
+MODEL ?= bisc_model
+MODEL_CASES ?= 400
+ROUGH_MINUTES ?= 120
+FINE_MINUTES ?= 420
+
+.PHONY: demo model test test-long bench install clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/bisc_demo $(DEMO_FLAGS)
+
+model: export BISC_HOME = $(MODEL)
+model: $(VENV)/.installed
+	$(BIN)/bisc_simulate -o $(MODEL)/raw/Simulated -n $(MODEL_CASES) --variety wide --size 256 256 96 --seed 1
+	$(BIN)/bisc_plan_and_preprocess -d Simulated
+	$(BIN)/bisc_train rough 0 -d Simulated --preset best --minutes $(ROUGH_MINUTES) --continue
+	$(BIN)/bisc_train fine 0 -d Simulated --preset best --minutes $(FINE_MINUTES) --continue
+	$(BIN)/bisc_export -d Simulated -o $(MODEL)/model.zip
+	@echo "$(MODEL)/model.zip: see docs/reference/model_card.md for what it is and is not tried on"
 
 test: $(VENV)/.installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/check
