@@ -29,7 +29,7 @@ FORWARD_SHARE: Final = 0.35
 """Of a training step, that a pass without gradients takes."""
 RESERVE: Final = 0.03
 """For checkpoints, the log, and what else runs on the machine."""
-LEAST_STEPS: Final = {"rough": 250, "fine": 1000}
+LEAST_STEPS: Final = {"rough": 150, "fine": 1000}
 """A preset that narrows takes the largest sizes that come to this many (docs/lab/race.md)."""
 SMALL_BATCH, SMALL_DEPTH, SMALL_SIDE_PX, NARROW = 2, 32, 64, 8
 
