@@ -67,7 +67,7 @@ def _sizes_that_fit(trainer: Trainer, seconds: float, smaller: list[RunSettings]
     upwards = trainer.device.kind == "cpu"
     best: tuple[RunSettings, float] | None = None
     for sizes in ladder[:: -1 if upwards else 1]:
-        step_s = step_seconds(replace(trainer, settings=sizes), PROBE_SHARE * seconds)
+        step_s = step_seconds(replace(trainer, settings=sizes), PROBE_SHARE * seconds / len(ladder))
         fits = LEAST_STEPS[sizes.stage] * step_s <= seconds
         if best is None or fits or not upwards:
             best = sizes, step_s
