@@ -19,7 +19,7 @@ from bisc.imageio import read_labels
 
 COMMANDS = ("plan_and_preprocess", "train", "predict", "evaluate", "simulate", "export", "demo")
 BRIEF = ("--preset", "quick", "--epochs", "1", "--iterations", "3")
-ROUGH = (*BRIEF[:-1], "20")
+ROUGH = (*BRIEF[:-1], "40")
 """What the rough stage needs in order not to mark the whole body, upon which no fine pass is run."""
 
 
