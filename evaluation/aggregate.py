@@ -42,7 +42,7 @@ def read_report(path: Path) -> pd.DataFrame:
         if missing:
             raise InputError(path, f"no column {', '.join(missing)}", "a report of bisc_evaluate", mend)
         return _typed(raw[list(COLUMNS)])
-    except (OSError, ValueError, TypeError) as error:  # pandas' own errors derive from ValueError
+    except (OSError, ValueError, TypeError, OverflowError) as error:  # pandas' own derive from ValueError
         raise InputError(path, one_line(f"cannot be read ({error})"), "a report of bisc_evaluate", mend) from error
 
 

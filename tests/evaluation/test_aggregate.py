@@ -75,8 +75,12 @@ def test_a_report_survives_its_file(tmp_path: Path) -> None:
     assert summary_path(tmp_path / "report.csv").name == "report_summary.csv"
 
 
-@pytest.mark.parametrize("text", ["", "case,status\na,ok\n", ",".join(COLUMNS) + "\na,ok" + ",x" * len(METRICS)])
+WITH = ",".join(COLUMNS) + "\na,ok"
+
+
+@pytest.mark.parametrize("text", ["", "case,status\na,ok\n", WITH + ",x" * len(METRICS), WITH + ",inf" * len(METRICS)])
 def test_a_report_that_is_none(tmp_path: Path, text: str) -> None:
+    """Empty, without its columns, with words for numbers, with infinitely many tumours."""
     (tmp_path / "report.csv").write_text(text)
     with pytest.raises(InputError, match=r"report\.csv"):
         read_report(tmp_path / "report.csv")
