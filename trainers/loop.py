@@ -74,9 +74,11 @@ class TrainingRun:
         self.state = Checkpoint(settings=to_plain(s), plan=self.plan, network={})
         self.forward = self.network
         self.level_step, self.air = self.train.intensity.level_step, self.train.intensity.air
-        # Rough images differ a little in their spacing; what is turned out of the slice is little too.
-        spacing = self.train.regions[0].record.spacing_mm_zyx
-        self.augmented = Augmentation(s.seed, s.batch_size, spacing, self.train.intensity) if s.augment else None
+        self.augmented: Augmentation | None = None
+        if s.augment:
+            # Rough images differ a little in their spacing; what is turned out of the slice is little too.
+            spacing = self.train.regions[0].record.spacing_mm_zyx
+            self.augmented = Augmentation(s.seed, s.batch_size, spacing, self.train.intensity)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same settings."""
