@@ -2,7 +2,7 @@
 
 What is drawn are a few numbers for each case from (seed, step), the same on every device and however a batch is cut
 into passes; they are applied to a whole batch at once. Only the noise's voxels come from the device's own generator.
-Kinds and ranges are nnU-Net's (Isensee et al. 2021), but tilts out of the slice are small, since slices are thick.
+The kinds are nnU-Net's (Isensee et al. 2021); tilts out of the slice are small, since slices are thick.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from bisc.core.geometry import Triple
@@ -24,6 +25,8 @@ STREAM: Final = 2
 P_TURN, P_SCALE, P_NOISE, P_BLUR, P_CONTRAST, P_SHIFT, P_GAMMA, P_COARSE = 0.3, 0.3, 0.15, 0.2, 0.2, 0.2, 0.2, 0.15
 MOST_TURN_DEG: Final = (30.0, 10.0, 10.0)
 """About the axes z (in the slice), y and x."""
+SENSE: Final = (-1.0, 1.0, -1.0)
+"""Angles count from y to x, z to x and z to y."""
 KERNEL: Final = 7
 """Taps of the blur; its sigma is 1.2 voxels at most."""
 Values = npt.NDArray[np.float64]
@@ -128,16 +131,10 @@ def moved(image: Tensor, targets: Tensor, draws: Draws, spacing_mm_zyx: Triple, 
 
 def matrices(draws: Draws, shape_zyx: tuple[int, ...], spacing_mm_zyx: Triple) -> npt.NDArray[np.float32]:
     """(n, 3, 4) for `affine_grid`: from the place of an output voxel to where it is read, x first, -1 to 1 across."""
-    to_mm = np.diag(np.multiply(shape_zyx, spacing_mm_zyx) / 2.0)
-    found = np.zeros((len(draws.scale), 3, 4), np.float32)
-    for i, (turn, scale) in enumerate(zip(np.radians(draws.turn_deg), draws.scale, strict=True)):
-        read = np.diag(1.0 / scale)
-        for angle, (a, b) in zip(turn, ((1, 2), (0, 2), (0, 1)), strict=True):
-            plane = np.eye(3)
-            plane[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-            read = plane @ read
-        found[i, :, :3] = (np.linalg.inv(to_mm) @ read @ to_mm)[::-1, ::-1]
-    return found
+    half_mm = np.multiply(shape_zyx, spacing_mm_zyx)[::-1] / 2.0
+    turns = Rotation.from_euler("zyx", draws.turn_deg * SENSE, degrees=True).as_matrix()
+    read = turns / draws.scale[:, None, ::-1] * half_mm / half_mm[:, None]
+    return np.asarray(np.concatenate([read, np.zeros((len(read), 3, 1))], axis=2), np.float32)
 
 
 def toned(image: Tensor, draws: Draws, air: float, top: float, seed: tuple[int, ...]) -> Tensor:

@@ -30,7 +30,7 @@ FORWARD_SHARE: Final = 0.35
 RESERVE: Final = 0.03
 """For checkpoints, the log, and what else runs on the machine."""
 LEAST_STEPS: Final = {"rough": 150, "fine": 1000}
-"""A preset that narrows takes the largest sizes that come to this many (docs/lab/race.md)."""
+"""A preset that narrows takes the largest sizes that come to this many. Judged, not measured."""
 SMALL_BATCH, SMALL_DEPTH, SMALL_SIDE_PX, NARROW = 2, 32, 64, 8
 
 
