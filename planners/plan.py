@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from bisc.core.choices import Stage
 from bisc.core.limits import Amount, Batch, Count, Edge, Features, Norm, Packing, SpacingMm
 from bisc.preprocessing.kidneys import RoiRule
 from bisc.preprocessing.resample import Intensity
@@ -40,3 +41,10 @@ class Plan(Document, frozen=True):
     reasons: dict[str, str]
     packed: StagePlan | None = None
     """The fine stage of presets that pack squares of voxels into channels, where voxels are small enough for it."""
+    packed_rough: StagePlan | None = None
+    """The rough stage of such presets; None in plans of before it was packed."""
+
+    def stage(self, stage: Stage, packs: bool) -> StagePlan:
+        """A stage's sizes, packed where that is asked for and planned."""
+        plain, packed = (self.rough, self.packed_rough) if stage == "rough" else (self.fine, self.packed)
+        return packed if packs and packed is not None else plain

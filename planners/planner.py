@@ -60,7 +60,7 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
             "labels 1 (kidney) and 2 (tumour)",
         )
     sides = roi_sides([k.extent_mm_zyx[1:] for k in kidneys], spacing)
-    rough = _rough_sizes(fingerprint, spacing[0], memory_gb)
+    rough, packed_rough = (_rough_sizes(fingerprint, spacing[0], memory_gb, packing) for packing in (1, 2))
     fine = _fine_sizes(fingerprint, spacing, sides[0], memory_gb)
     packed = _fine_sizes(fingerprint, spacing, sides[0], memory_gb, 2) if max(spacing[1:]) <= PACKED_MM else None
     intensity, intensity_reason = _intensity(fingerprint)
@@ -73,6 +73,8 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
         "roi.min_kidney_ml": "the smallest volume a kidney is told from a speck by",
         "rough": _sizes_reason(rough, memory_gb, "whole field of view in plane, patches cropped in z"),
         "fine": _sizes_reason(fine, memory_gb, f"begins at the median kidney's depth and the ROI side {sides[0]}"),
+        "packed_rough": "voxels enter two by two as channels, a quarter of the arithmetic; "
+        + _sizes_reason(packed_rough, memory_gb, "sizes found as the rough stage's"),
         "packed": f"in-plane voxels up to {PACKED_MM:g} mm enter two by two as channels, a quarter of the arithmetic; "
         + (_sizes_reason(packed, memory_gb, "sizes found as the fine stage's") if packed else "these are larger"),
         "norm": "batch norm from batches of 4 on (it folds at inference), instance norm below (it learns at 1 or 2)",
@@ -96,6 +98,7 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
         label_note=label_note,
         reasons=reasons,
         packed=None if packed is None else _stage(packed),
+        packed_rough=_stage(packed_rough),
     )
 
 
@@ -141,19 +144,20 @@ def explain(plan: Plan) -> str:
         f"Rough stage on {plan.rough_in_plane_px} px in plane ({why['rough_in_plane_px']}): "
         f"{_stage_words(plan.rough)}; {why['rough']}.",
         f"Fine stage at target spacing: {_stage_words(plan.fine)}; {why['fine']}.",
-        f"Presets that pack: {_stage_words(plan.packed) if plan.packed else 'as the fine stage'}; {why['packed']}.",
+        f"Presets that pack, rough stage: {_packed_words(plan.packed_rough)}; {why['packed_rough']}.",
+        f"Presets that pack, fine stage: {_packed_words(plan.packed)}; {why['packed']}.",
         f"Norm: {why['norm']}.",
         f"Labels: {plan.label_note}.",
     ]
     return "\n".join(one_line(line) for line in lines) + "\n"
 
 
-def _rough_sizes(fingerprint: Fingerprint, spacing_z: float, memory_gb: float) -> Sizes:
+def _rough_sizes(fingerprint: Fingerprint, spacing_z: float, memory_gb: float, packing: int) -> Sizes:
     depths = [c.shape_zyx[0] * c.spacing_mm_zyx[0] / spacing_z for c in fingerprint.cases]
     depth = min(ROUGH_MAX_DEPTH, next_multiple(float(np.median(depths))))
     in_plane = (ROUGH_IN_PLANE_PX, ROUGH_IN_PLANE_PX)
     return largest_that_fits(
-        (depth, *in_plane), (min(depth, ROUGH_MIN_DEPTH), *in_plane), memory_gb, (spacing_z, 1.0, 1.0)
+        (depth, *in_plane), (min(depth, ROUGH_MIN_DEPTH), *in_plane), memory_gb, (spacing_z, 1.0, 1.0), packing
     )
 
 
@@ -206,6 +210,10 @@ def _sides_reason(n_kidneys: int, sides: list[int], spacing_x: float) -> str:
 def _sizes_reason(sizes: Sizes, memory_gb: float, start: str) -> str:
     fits = "fits" if sizes.memory_gb <= memory_gb else "the smallest there is; it does NOT fit"
     return f"{start}; {sizes.memory_gb:.1f} GB estimated, {fits} the target of {memory_gb:g} GB"
+
+
+def _packed_words(stage: StagePlan | None) -> str:
+    return "as those that do not" if stage is None else _stage_words(stage)
 
 
 def _stage_words(stage: StagePlan) -> str:

@@ -27,6 +27,8 @@ WARM: Final = 2
 """First steps, which choose kernels and fill allocators, and are not counted."""
 FORWARD_SHARE: Final = 0.35
 """Of a training step, that a pass without gradients takes."""
+VALIDATION_SHARE: Final = 0.025
+"""Of the steps' time, that epochs' validation may take: a short run has fewer epochs."""
 RESERVE: Final = 0.03
 """For checkpoints, the log, and what else runs on the machine."""
 LEAST_STEPS: Final = {"rough": 150, "fine": 1000}
@@ -35,7 +37,8 @@ SMALL_BATCH, SMALL_DEPTH, SMALL_SIDE_PX, NARROW = 2, 32, 64, 8
 
 
 def within_budget(trainer: Trainer, seconds: float, narrows: bool = False) -> RunSettings:
-    """The trainer's settings with as many steps an epoch as the budget holds, the probe's own time taken off.
+    """The trainer's settings with as many steps as the budget holds, the probe's own time taken off; fewer epochs where
+    their validation would take more than its share.
 
     The probe trains a network that is thrown away: a schedule that falls to zero must know its end from the beginning.
 
@@ -50,11 +53,13 @@ def within_budget(trainer: Trainer, seconds: float, narrows: bool = False) -> Ru
     began = time.monotonic()
     s, step_s = _sizes_that_fit(trainer, seconds, smaller_and_smaller(trainer.settings) if narrows else [])
     left = (seconds - (time.monotonic() - began)) * (1.0 - RESERVE)
-    steps = int(left / step_s - s.epochs * VALIDATION_BATCHES * FORWARD_SHARE)
-    if steps < max(10, s.epochs):
+    validation = VALIDATION_BATCHES * FORWARD_SHARE  # of an epoch, in steps
+    epochs = min(s.epochs, max(1, int(VALIDATION_SHARE * left / step_s / validation)))
+    steps = int(left / step_s - epochs * validation)
+    if steps < max(10, epochs):
         found = f"a step takes {step_s:.1f} s here: {max(steps, 0)} steps"
         raise InputError("--minutes", f"{seconds / 60:g} ({found})", "at least ten steps", "give it longer")
-    return msgspec.structs.replace(s, iterations=max(1, steps // s.epochs))
+    return msgspec.structs.replace(s, epochs=epochs, iterations=steps // epochs)
 
 
 def _sizes_that_fit(trainer: Trainer, seconds: float, smaller: list[RunSettings]) -> tuple[RunSettings, float]:

@@ -44,7 +44,7 @@ class Preset(Document, frozen=True):
     narrows: bool = False
     """Whether `--minutes` may choose smaller sizes, so that the steps are enough."""
     packs: bool = False
-    """Whether small voxels enter the fine stage two by two (`Plan.packed`)."""
+    """Whether voxels enter two by two: the rough stage's, and small ones of the fine stage (`Plan.packed`)."""
 
 
 DEFAULT_THRESHOLD: Final = 0.0

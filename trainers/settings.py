@@ -64,8 +64,7 @@ def run_settings(
 ) -> RunSettings:
     """A run's settings from plan, preset and what the user changed (None: the preset's value)."""
     budget: StageBudget = preset.rough if stage == "rough" else preset.fine
-    fine = plan.packed if preset.packs and plan.packed else plan.fine
-    sizes = _capped(plan.rough if stage == "rough" else fine, budget)
+    sizes = _capped(plan.stage(stage, preset.packs), budget)
     return RunSettings(
         dataset=plan.dataset,
         stage=stage,

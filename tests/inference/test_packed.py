@@ -24,7 +24,7 @@ def test_a_packed_model_gives_the_probabilities_of_one_that_is_not(tmp_path: Pat
     packed = load_model(write_results(tmp_path / "packed", base_features=8, packing=2), None, CPU)
     assert isinstance(packed.fine[0].network, FoldedSCUNet)
     assert packed.fine[0].network.packing == 2
-    assert packed.rough[0].network.packing == 1  # type: ignore[attr-defined]
+    assert packed.rough[0].network.packing == 2  # type: ignore[attr-defined]
     assert packed.fine[0].bytes_per_voxel == plain.fine[0].bytes_per_voxel / 4 + UNPACKING_BYTES
     image = np.random.default_rng(0).normal(1.0, 1.5, (13, 37, 50)).astype(np.float32)
     expected, found = (softmax_volume(model.fine, image, -2.0) for model in (plain, packed))

@@ -195,11 +195,23 @@ def test_norm_follows_the_batch(batch: int, norm: str) -> None:
 def test_the_plan_respects_its_memory(memory_gb: float) -> None:
     """Both stages fit, and the estimate in the plan is that of its sizes."""
     plan = make_plan(hand_fingerprint(), memory_gb)
-    for stage in (plan.rough, plan.fine):
-        estimate = training_gb(stage.patch_size_zyx, stage.batch_size, stage.base_features)
+    stages = [plan.stage(name, packs) for name in ("rough", "fine") for packs in (False, True)]
+    assert [stage.packing for stage in stages] == [1, 2, 1, 2]
+    for stage in stages:
+        estimate = training_gb(stage.patch_size_zyx, stage.batch_size, stage.base_features, stage.packing)
         assert stage.estimated_memory_gb == pytest.approx(estimate, abs=0.005)
         assert estimate <= memory_gb
         assert stage.norm == norm_for(stage.batch_size)
+
+
+def test_large_voxels_are_packed_by_the_rough_stage_alone() -> None:
+    """Above 1.2 mm in plane, and in plans of before the rough stage was packed, a stage has its plain sizes."""
+    case = msgspec.structs.replace(hand_case("a"), spacing_mm_zyx=(3.0, 1.3, 1.3))
+    plan = make_plan(hand_fingerprint([case]))
+    assert plan.stage("fine", packs=True) == plan.fine
+    assert plan.stage("rough", packs=True) == plan.packed_rough != plan.rough
+    old = msgspec.structs.replace(plan, packed_rough=None)
+    assert old.stage("rough", packs=True) == old.rough
 
 
 def test_a_target_that_nothing_fits_is_said() -> None:

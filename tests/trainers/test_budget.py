@@ -56,11 +56,14 @@ def trainer(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fine
 
 
 def test_steps_fill_the_budget(trainer: FineTrainer) -> None:
-    """By hand: a probe of 4 steps takes 36 s; of the other 964 s 3 % are kept, the rest holds 2 s a step and its share
-    of four epochs' validation."""
+    """By hand: a probe of 4 steps takes 36 s; of the other 964 s 3 % are kept, the rest holds 2 s a step, 467.5 steps.
+    An epoch's validation takes as long as 4.2, which a fortieth of the time holds twice, and four times at 1800 s."""
     found = within_budget(trainer, 1000.0)
-    steps = int(964.0 * (1 - RESERVE) / 2.0 - 4 * VALIDATION_BATCHES * FORWARD_SHARE)
-    assert (found.epochs, found.iterations) == (4, steps // 4)
+    steps = int(964.0 * (1 - RESERVE) / 2.0 - 2 * VALIDATION_BATCHES * FORWARD_SHARE)
+    assert (found.epochs, found.iterations) == (2, steps // 2)
+    assert within_budget(trainer, 1800.0).epochs == 4
+    assert within_budget(trainer, 9999.0).epochs == 4
+    assert within_budget(trainer, 100.0).epochs == 1
     assert list(trainer.results.iterdir()) == []
 
 
@@ -103,7 +106,7 @@ def test_sizes_shrink_until_the_steps_are_enough(trainer: FineTrainer, monkeypat
 
 
 def test_a_budget_of_no_steps_is_refused(trainer: FineTrainer) -> None:
-    with pytest.raises(InputError, match=r"^--minutes: 1 \(a step takes 2.0 s here: 0 steps\); expected at least ten"):
+    with pytest.raises(InputError, match=r"^--minutes: 1 \(a step takes 2.0 s here: 7 steps\); expected at least ten"):
         within_budget(trainer, 60.0)
 
 
