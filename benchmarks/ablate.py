@@ -108,6 +108,8 @@ def trained(args: argparse.Namespace, seed: int, name: str, changes: dict[str, A
     rows = []
     for case in load_fold(args.preprocessed, 0).val:
         regions = load_regions(args.preprocessed / args.stage / case)
+        if not regions:  # a scan without a kidney
+            continue
         softmax = [softmax_volume(networks, r.image(plan.intensity), plan.intensity.air) for r in regions]
         found = np.concatenate([p.argmax(0).ravel() for p in softmax])
         truth = np.concatenate([labels_of(r.targets).ravel() for r in regions])

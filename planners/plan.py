@@ -40,9 +40,9 @@ class Plan(Document, frozen=True):
     label_note: str
     reasons: dict[str, str]
     packed: StagePlan | None = None
-    """The fine stage of presets that pack squares of voxels into channels, where voxels are small enough for it."""
+    """The fine stage of presets that pack squares of voxels into channels; None in plans of before there were any."""
     packed_rough: StagePlan | None = None
-    """The rough stage of such presets; None in plans of before it was packed."""
+    """The rough stage of such presets."""
 
     def stage(self, stage: Stage, packs: bool) -> StagePlan:
         """A stage's sizes, packed where that is asked for and planned."""

@@ -25,8 +25,6 @@ ROUGH_MIN_DEPTH: Final = 32
 ROUGH_MAX_DEPTH: Final = 64
 FINE_MIN_PATCH: Final = (32, 96, 96)
 SIDE_PERCENTILES: Final = (95.0, 97.5)
-PACKED_MM: Final = 1.2
-"""In-plane voxels up to this are packed two by two: then a network works at 2.4 mm at most, as fine as thin slices."""
 CLIP_PERCENTILES: Final = (0.5, 99.5)
 ROI_MARGIN_MM: Final = 6.0
 """One and a half rough voxels of a 500 mm field of view: what a rough border may be off."""
@@ -61,8 +59,7 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
         )
     sides = roi_sides([k.extent_mm_zyx[1:] for k in kidneys], spacing)
     rough, packed_rough = (_rough_sizes(fingerprint, spacing[0], memory_gb, packing) for packing in (1, 2))
-    fine = _fine_sizes(fingerprint, spacing, sides[0], memory_gb)
-    packed = _fine_sizes(fingerprint, spacing, sides[0], memory_gb, 2) if max(spacing[1:]) <= PACKED_MM else None
+    fine, packed = (_fine_sizes(fingerprint, spacing, sides[0], memory_gb, packing) for packing in (1, 2))
     intensity, intensity_reason = _intensity(fingerprint)
     reasons = {
         "target_spacing_mm_zyx": f"median per axis of {len(cases)} cases",
@@ -73,10 +70,8 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
         "roi.min_kidney_ml": "the smallest volume a kidney is told from a speck by",
         "rough": _sizes_reason(rough, memory_gb, "whole field of view in plane, patches cropped in z"),
         "fine": _sizes_reason(fine, memory_gb, f"begins at the median kidney's depth and the ROI side {sides[0]}"),
-        "packed_rough": "voxels enter two by two as channels, a quarter of the arithmetic; "
-        + _sizes_reason(packed_rough, memory_gb, "sizes found as the rough stage's"),
-        "packed": f"in-plane voxels up to {PACKED_MM:g} mm enter two by two as channels, a quarter of the arithmetic; "
-        + (_sizes_reason(packed, memory_gb, "sizes found as the fine stage's") if packed else "these are larger"),
+        "packed_rough": _sizes_reason(packed_rough, memory_gb, "sizes found as the rough stage's"),
+        "packed": _sizes_reason(packed, memory_gb, "sizes found as the fine stage's"),
         "norm": "batch norm from batches of 4 on (it folds at inference), instance norm below (it learns at 1 or 2)",
     }
     return Plan(
@@ -97,7 +92,7 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
         memory_gb=memory_gb,
         label_note=label_note,
         reasons=reasons,
-        packed=None if packed is None else _stage(packed),
+        packed=_stage(packed),
         packed_rough=_stage(packed_rough),
     )
 
@@ -144,8 +139,9 @@ def explain(plan: Plan) -> str:
         f"Rough stage on {plan.rough_in_plane_px} px in plane ({why['rough_in_plane_px']}): "
         f"{_stage_words(plan.rough)}; {why['rough']}.",
         f"Fine stage at target spacing: {_stage_words(plan.fine)}; {why['fine']}.",
-        f"Presets that pack, rough stage: {_packed_words(plan.packed_rough)}; {why['packed_rough']}.",
-        f"Presets that pack, fine stage: {_packed_words(plan.packed)}; {why['packed']}.",
+        "Some presets pack: voxels enter two by two in plane as channels, a quarter of the arithmetic.",
+        f"Packed rough stage: {_packed_words(plan.packed_rough)}; {why['packed_rough']}.",
+        f"Packed fine stage: {_packed_words(plan.packed)}; {why['packed']}.",
         f"Norm: {why['norm']}.",
         f"Labels: {plan.label_note}.",
     ]
@@ -161,7 +157,7 @@ def _rough_sizes(fingerprint: Fingerprint, spacing_z: float, memory_gb: float, p
     )
 
 
-def _fine_sizes(fingerprint: Fingerprint, spacing: Triple, side: int, memory_gb: float, packing: int = 1) -> Sizes:
+def _fine_sizes(fingerprint: Fingerprint, spacing: Triple, side: int, memory_gb: float, packing: int) -> Sizes:
     depths = [k.extent_mm_zyx[0] / spacing[0] for c in fingerprint.cases for k in c.kidneys]
     start = (next_multiple(float(np.median(depths))), side, side)
     minimum: IntTriple = tuple(min(a, b) for a, b in zip(start, FINE_MIN_PATCH, strict=True))  # type: ignore[assignment]
@@ -213,7 +209,7 @@ def _sizes_reason(sizes: Sizes, memory_gb: float, start: str) -> str:
 
 
 def _packed_words(stage: StagePlan | None) -> str:
-    return "as those that do not" if stage is None else _stage_words(stage)
+    return "as it is" if stage is None else _stage_words(stage)
 
 
 def _stage_words(stage: StagePlan) -> str:

@@ -31,8 +31,9 @@ VALIDATION_SHARE: Final = 0.025
 """Of the steps' time, that epochs' validation may take: a short run has fewer epochs."""
 RESERVE: Final = 0.03
 """For checkpoints, the log, and what else runs on the machine."""
-LEAST_STEPS: Final = {"rough": 150, "fine": 1000}
-"""A preset that narrows takes the largest sizes that come to this many. Judged, not measured."""
+LEAST_STEPS: Final = {"rough": 400, "fine": 1000}
+"""A preset that narrows takes the largest sizes that come to this many. Between 8 and 16 base features equal seconds
+broke even at 350 to 500 steps of the wider network (docs/lab/ablations.md); the rest is judged."""
 SMALL_BATCH, SMALL_DEPTH, SMALL_SIDE_PX, NARROW = 2, 32, 64, 8
 
 

@@ -44,7 +44,7 @@ class Preset(Document, frozen=True):
     narrows: bool = False
     """Whether `--minutes` may choose smaller sizes, so that the steps are enough."""
     packs: bool = False
-    """Whether voxels enter two by two: the rough stage's, and small ones of the fine stage (`Plan.packed`)."""
+    """Whether voxels enter two by two as channels (`Plan.packed`)."""
 
 
 DEFAULT_THRESHOLD: Final = 0.0
@@ -77,7 +77,7 @@ PRESETS: Final[dict[str, Preset]] = {
         ),
         Preset(
             name="best",
-            purpose="learns most in any time (--minutes): Dice + CE, Muon 0.03, no edges, small voxels packed",
+            purpose="learns most in any time (--minutes): Dice + CE, Muon 0.03, no edges, voxels packed",
             loss_threshold=DEFAULT_THRESHOLD,
             schedule="cosine",
             mirror_axes=(2,),
@@ -93,9 +93,10 @@ PRESETS: Final[dict[str, Preset]] = {
             loss_threshold=DEFAULT_THRESHOLD,
             schedule="cosine",
             mirror_axes=(2,),
-            rough=replace(BRIEF, iterations=36),
-            fine=replace(BRIEF, epochs=20, iterations=100, max_patch_zyx=(32, 64, 64)),
+            rough=replace(BRIEF, iterations=72),
+            fine=replace(BRIEF, epochs=20, iterations=75, max_features=16, max_patch_zyx=(32, 64, 64)),
             edges="off",
+            packs=True,
         ),
         Preset(
             name="quick",

@@ -204,14 +204,12 @@ def test_the_plan_respects_its_memory(memory_gb: float) -> None:
         assert stage.norm == norm_for(stage.batch_size)
 
 
-def test_large_voxels_are_packed_by_the_rough_stage_alone() -> None:
-    """Above 1.2 mm in plane, and in plans of before the rough stage was packed, a stage has its plain sizes."""
-    case = msgspec.structs.replace(hand_case("a"), spacing_mm_zyx=(3.0, 1.3, 1.3))
-    plan = make_plan(hand_fingerprint([case]))
-    assert plan.stage("fine", packs=True) == plan.fine
-    assert plan.stage("rough", packs=True) == plan.packed_rough != plan.rough
-    old = msgspec.structs.replace(plan, packed_rough=None)
-    assert old.stage("rough", packs=True) == old.rough
+def test_plans_of_before_packing_have_the_plain_sizes() -> None:
+    plan = make_plan(hand_fingerprint())
+    old = msgspec.structs.replace(plan, packed=None, packed_rough=None)
+    assert old.stage("fine", packs=True) == old.fine != plan.stage("fine", packs=True)
+    assert old.stage("rough", packs=True) == old.rough != plan.stage("rough", packs=True)
+    assert "Packed fine stage: as it is" in explain(old)
 
 
 def test_a_target_that_nothing_fits_is_said() -> None:
@@ -233,7 +231,8 @@ def test_explain_gives_every_decision_and_reason() -> None:
     values += [f"{v:g}" for v in (plan.memory_gb, plan.roi.margin_mm, plan.roi.min_kidney_ml)]
     values += [f"{v:g}" for v in msgspec.structs.astuple(plan.intensity)]
     values += [", ".join(map(str, plan.roi.sides_px)), f"multiples of {plan.roi.multiple_px}"]
-    for stage in (plan.rough, plan.fine):
+    for stage in (plan.rough, plan.fine, plan.packed_rough, plan.packed):
+        assert stage is not None
         pz, py, px = stage.patch_size_zyx
         values += [
             f"{px} x {py} x {pz}",
