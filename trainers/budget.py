@@ -14,7 +14,6 @@ import msgspec
 from bisc.core.errors import InputError
 from bisc.planners.dataset import load_plan
 from bisc.planners.memory import norm_for
-from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.loop import VALIDATION_BATCHES
 from bisc.trainers.resident import batches_for
 from bisc.trainers.settings import RunSettings
@@ -101,11 +100,11 @@ def smaller_and_smaller(settings: RunSettings) -> list[RunSettings]:
 
 
 def step_seconds(trainer: Trainer, seconds: float) -> float:
-    """Median seconds of a training step, its batch included, of as many steps as fit into `seconds`."""
+    """Median seconds of a training step, its batch included, of as many steps as fit into `seconds` after what is done
+    but once."""
     plan, fold = load_plan(trainer.preprocessed), load_fold(trainer.preprocessed, trainer.settings.fold)
     run = trainer.training(plan, fold)
-    if run.device.kind == "cpu":
-        keep_freed_memory()
+    run.prepare()
     began, took = time.monotonic(), []
     with batches_for(run.train, run.device, 0, MOST_PROBE, trainer.n_workers) as ahead:
         for step in count():

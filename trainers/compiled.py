@@ -19,23 +19,25 @@ from bisc.system.console import notice, track
 
 LEAST_STEPS: Final = 4000
 """A run with fewer to go stays as it is: at 15 ms won a step, this many win back a minute."""
+LEAST_S: Final = 300.0
+"""The same of a run whose end is a time (`--minutes`): a quarter of this is more than compiling takes, twice."""
 
 Forward = Callable[[Tensor], Branches]
 
 
 def compiled_where_it_pays(
-    network: SCUNet, device: Device, steps: int, batch: int, patch_size_zyx: IntTriple
+    network: SCUNet, device: Device, pays: bool, batch: int, patch_size_zyx: IntTriple
 ) -> Forward:
     """The network's forward pass for training, compiled or as it is.
 
     Args:
         network: On the device. Its weights and running statistics stay as they are, and stay its own.
         device: Where it trains.
-        steps: Still to go.
+        pays: Whether the run is long enough.
         batch: Cases of a pass.
         patch_size_zyx: Of a pass.
     """
-    if device.kind != "cuda" or steps < LEAST_STEPS:
+    if device.kind != "cuda" or not pays:
         return network
     image = torch.zeros((batch, 1, *patch_size_zyx), device=device.device)
     forward: Forward = network

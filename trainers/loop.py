@@ -22,7 +22,7 @@ from bisc.system.console import Stopped, check, stoppable, track
 from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST
 from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.augment import Augmentation
-from bisc.trainers.compiled import Forward, compiled_where_it_pays
+from bisc.trainers.compiled import LEAST_STEPS, Forward, compiled_where_it_pays
 from bisc.trainers.log import EpochTimes, write_log
 from bisc.trainers.optimizers import make_optimizers, set_rate
 from bisc.trainers.resident import batches_for
@@ -51,6 +51,7 @@ class TrainingRun:
         folder: Where log and checkpoints go.
         device: Where and in which precision to compute.
         n_workers: Loader processes.
+        compiles: Whether a GPU's network is compiled; None: where there are steps enough to go.
     """
 
     settings: RunSettings
@@ -61,6 +62,7 @@ class TrainingRun:
     folder: Path
     device: Device
     n_workers: int
+    compiles: bool | None = None
     state: Checkpoint = field(init=False)
     saved_step: int = field(init=False, default=0)
     forward: Forward = field(init=False)
@@ -107,10 +109,7 @@ class TrainingRun:
         s, state = self.settings, self.state
         if state.rows:  # the run may have been cut off between its checkpoint and its log
             write_log(self.folder, s, state.rows, None)
-        if self.device.kind == "cpu":
-            keep_freed_memory()
-        left, of_pass = s.total_steps - state.step, s.batch_size // s.passes
-        self.forward = compiled_where_it_pays(self.network, self.device, left, of_pass, s.patch_size_zyx)
+        self.prepare()
         fixed = [self.validation.batch(i) for i in range(VALIDATION_BATCHES)]
         if len(state.rows) < state.step // s.iterations:  # or between an epoch's last step and its validation
             self.end_epoch(fixed, EpochTimes())
@@ -132,6 +131,15 @@ class TrainingRun:
                 elif time.monotonic() - saved_at > SAVE_EVERY_S:
                     self.save(CHECKPOINT_LAST)
                     saved_at = time.monotonic()
+
+    def prepare(self) -> None:
+        """What is done once, before the first step."""
+        s = self.settings
+        if self.device.kind == "cpu":
+            keep_freed_memory()
+        pays = s.total_steps - self.state.step >= LEAST_STEPS if self.compiles is None else self.compiles
+        of_pass = s.batch_size // s.passes
+        self.forward = compiled_where_it_pays(self.network, self.device, pays, of_pass, s.patch_size_zyx)
 
     def train_step(self, batch: Batch, step: int) -> float:
         """One optimiser step, after which the state counts it; returns the loss.

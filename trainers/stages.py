@@ -42,6 +42,7 @@ class Trainer:
         results: The data set's folder of results.
         device: Where to compute.
         n_workers: Loader processes; 0 loads in this process.
+        compiles: Whether a GPU's network is compiled; None: where there are steps enough.
     """
 
     stage: ClassVar[Stage]
@@ -52,6 +53,7 @@ class Trainer:
     results: Path
     device: Device
     n_workers: int = 0
+    compiles: bool | None = None
 
     @property
     def folder(self) -> Path:
@@ -127,6 +129,7 @@ class Trainer:
             folder=self.folder,
             device=self.device,
             n_workers=self.n_workers,
+            compiles=self.compiles,
         )
 
     def sampler(self, plan: Plan, names: list[str], seed: int) -> Sampler:

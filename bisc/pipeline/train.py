@@ -21,6 +21,7 @@ from bisc.system.jsonfile import load_json
 from bisc.system.memory import usable_cores
 from bisc.system.paths import CHECKPOINT_LAST, VALIDATION, Folders, find_dataset, fold_folder, name_of
 from bisc.trainers.budget import within_budget
+from bisc.trainers.compiled import LEAST_S
 from bisc.trainers.passes import choose_passes, free_on
 from bisc.trainers.presets import preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
@@ -159,6 +160,7 @@ def train(
         settings = choose_passes(settings, passes, last, free)
         trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers)
         if minutes is not None:
+            trainer.compiles = 60.0 * minutes >= LEAST_S  # the probe too, which steps are counted by
             trainer.settings = _fitted(
                 trainer, 60.0 * minutes, chosen.narrows, goes_on=last is not None and last.exists()
             )

@@ -105,6 +105,26 @@ def test_sizes_shrink_until_the_steps_are_enough(trainer: FineTrainer, monkeypat
     assert [s.base_features for s in tried] == [48, 48, 48, 24]
 
 
+@pytest.mark.parametrize(
+    ("compiles", "iterations", "pays"), [(None, 1000, True), (None, 999, False), (True, 1, True), (False, 5000, False)]
+)
+def test_what_is_compiled_is_timed_compiled(
+    compiles: bool | None, iterations: int, pays: bool, trainer: FineTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its steps (four epochs of 1000 are 4000), unless it was decided; the probe as the run."""
+    asked: list[bool] = []
+
+    def compiled(network: object, device: object, pays: bool, batch: int, patch: object) -> object:
+        asked.append(pays)
+        return network
+
+    monkeypatch.setattr("bisc.trainers.loop.compiled_where_it_pays", compiled)
+    trainer.settings = replace(trainer.settings, iterations=iterations)
+    trainer.compiles = compiles
+    step_seconds(trainer, 0.0)
+    assert asked == [pays]
+
+
 def test_a_budget_of_no_steps_is_refused(trainer: FineTrainer) -> None:
     with pytest.raises(InputError, match=r"^--minutes: 1 \(a step takes 2.0 s here: 7 steps\); expected at least ten"):
         within_budget(trainer, 60.0)
@@ -118,8 +138,17 @@ def test_minutes_end_in_time_and_go_on_with_their_steps(
     monkeypatch.setenv("BISC_RESULTS", str(tmp_path))
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     how: dict[str, Any] = {"preset": "tiny", "device": "cpu", "validate": False, "minutes": 0.1}
+    seen: list[bool | None] = []
+    fitted = within_budget
+
+    def spied(trainer: Any, *given: Any) -> RunSettings:
+        seen.append(trainer.compiles)
+        return fitted(trainer, *given)
+
+    monkeypatch.setattr("bisc.pipeline.train.within_budget", spied)
     begin = time.monotonic()
     (whole,) = train("rough", 0, NAME, **how)
+    assert seen == [False]  # compiling takes longer than the whole run
     assert time.monotonic() - begin < 12.0
     assert whole.settings.total_steps >= 10
     with pytest.raises(InputError, match="--minutes"):
