@@ -13,7 +13,7 @@ from bisc.core.errors import BiscError, InputError
 from bisc.imageio.dataset import RawCase
 from bisc.planners.examine import Examined, examine_case, header_faults
 from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerprint
-from bisc.planners.plan import Plan
+from bisc.planners.plan import Plan, completed
 from bisc.planners.planner import LABEL_NOTE, explain, make_plan
 from bisc.planners.source import MEND
 from bisc.planners.splits import Splits, make_splits
@@ -135,8 +135,8 @@ def split_duplicates(
 def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float, label_note: str = LABEL_NOTE) -> Plan:
     """Write fingerprint.json, plan.json, plan.txt and splits.json under `folder`, and return the plan.
 
-    A plan made from the same fingerprint for the same memory stays, so that a person's own changes to it do; splits
-    stay while the cases are the same.
+    A plan made from the same fingerprint for the same memory stays, so that a person's own changes to it do; sizes that
+    an older version had not are added. Splits stay while the cases are the same.
 
     Args:
         fingerprint: Of the data set.
@@ -147,8 +147,8 @@ def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float, label
     unchanged = _text(folder / "fingerprint.json") == to_json(fingerprint)
     kept = folder / "plan.json"
     plan = load_json(kept, Plan, "correct it, or delete it to plan anew") if unchanged and kept.exists() else None
-    if plan is None or plan.memory_gb != memory_gb:
-        plan = make_plan(fingerprint, memory_gb, label_note)
+    anew = make_plan(fingerprint, memory_gb, label_note)
+    plan = anew if plan is None or plan.memory_gb != memory_gb else completed(plan, anew)
     plan = msgspec.structs.replace(plan, label_note=label_note)
     save_json(kept, plan)
     # After its plan: a run cut off in between must not take an older plan for this fingerprint's.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
 from bisc.core.choices import Stage
 from bisc.core.limits import Amount, Batch, Count, Edge, Features, Norm, Packing, SpacingMm
 from bisc.preprocessing.kidneys import RoiRule
@@ -48,3 +50,10 @@ class Plan(Document, frozen=True):
         """A stage's sizes, packed where that is asked for and planned."""
         plain, packed = (self.rough, self.packed_rough) if stage == "rough" else (self.fine, self.packed)
         return packed if packs and packed is not None else plain
+
+
+def completed(plan: Plan, anew: Plan) -> Plan:
+    """`plan` with the packed sizes, and their reasons, that plans had not from the beginning."""
+    missing = [name for name in ("packed", "packed_rough") if getattr(plan, name) is None]
+    reasons = plan.reasons | {name: anew.reasons[name] for name in missing}
+    return replace(plan, **{name: getattr(anew, name) for name in missing}, reasons=reasons)

@@ -82,6 +82,15 @@ def test_a_persons_change_survives_until_the_data_change(tmp_path: Path) -> None
     assert (tmp_path / "fingerprint.json").read_text() == to_json(more)
 
 
+def test_a_plan_of_an_older_version_is_completed(tmp_path: Path) -> None:
+    """It gets the sizes of what was not planned then, with their reasons; a person's change to it stays."""
+    first = plan_dataset(hand_fingerprint(), tmp_path, 12.0)
+    reasons = {key: why for key, why in first.reasons.items() if key != "packed_rough"} | {"packed": "older words"}
+    old = msgspec.structs.replace(first, rough_in_plane_px=160, packed=None, packed_rough=None, reasons=reasons)
+    save_json(tmp_path / "plan.json", old)
+    assert plan_dataset(hand_fingerprint(), tmp_path, 12.0) == msgspec.structs.replace(first, rough_in_plane_px=160)
+
+
 def test_measuring_is_done_once(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second run takes the records, `again` (--verify) reads every file; both give the same fingerprint."""
     cases = find_raw_dataset(tiny_dataset).cases
