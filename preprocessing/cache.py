@@ -1,6 +1,7 @@
 """Caches of both stages: regions with packed targets, one folder a case, whole or absent.
 
-A region is what a stage crops training patches from: the whole rough grid, or one kidney's ROI with room to jitter.
+A region is what a stage crops training patches from: the whole rough grid, or one kidney's or decoy's ROI with room to
+jitter.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from msgspec.structs import replace
 
 from bisc.core.choices import STAGES
 from bisc.core.errors import BiscError
-from bisc.core.geometry import Geometry, Triple
-from bisc.core.volume import digest_of
+from bisc.core.geometry import Geometry, Triple, as_int_triple
+from bisc.core.volume import Box, digest_of
 from bisc.imageio import CaseImage, on_grid_of, read_image, read_labels
 from bisc.imageio.dataset import RawCase
+from bisc.preprocessing.decoys import decoy_boxes
 from bisc.preprocessing.edges import targets_of
 from bisc.preprocessing.kidneys import RoiRule, find_kidneys, map_box, roi_box
 from bisc.preprocessing.regions import MEND, Region, RegionRecord, save_region
@@ -27,7 +29,7 @@ from bisc.preprocessing.resample import Intensity, resample, resample_labels, ro
 from bisc.system.files import atomic_folder
 from bisc.system.jsonfile import Document, load_json, save_json
 
-CACHE_FORMAT: Final = 4
+CACHE_FORMAT: Final = 5
 JITTER_MM: Final = (24.0, 12.0, 12.0)
 """How far (z, y, x) a cached ROI reaches beyond the label's own: training shifts it as a rough mask would, whose errors
 reach farthest along z, into liver, spleen and muscle."""
@@ -83,14 +85,14 @@ def cache_case(job: CacheJob) -> bool:
     labels = on_grid_of(image, read_labels(job.case.labels, job.case.meaning))
     voxels = digest_of(image.volume, labels.volume)
     for stage in stale:
-        grids = _rough_regions(image, job) if stage == "rough" else _fine_regions(labels, job)
+        kidneys, decoys = _rough_regions(image, job) if stage == "rough" else _fine_regions(image, labels, job)
         record = CaseRecord(name=job.case.name, key=key, regions=[], voxels=voxels)
-        _write(job.root / stage / job.case.name, job, record, image, labels, grids)
+        _write(job.root / stage / job.case.name, job, record, image, labels, kidneys, decoys)
     return True
 
 
 def load_regions(folder: Path) -> list[Region]:
-    """The regions of one cached case.
+    """The regions of one cached case; no decoys.
 
     Raises:
         InputError: If the cache is missing or damaged.
@@ -101,10 +103,11 @@ def load_regions(folder: Path) -> list[Region]:
     return regions
 
 
-def list_regions(folder: Path) -> list[Region]:
-    """`load_regions` by the record alone: a file at fault is told when it is read."""
+def list_regions(folder: Path, decoys: bool = False) -> list[Region]:
+    """`load_regions`, and the decoys where they are wanted, by the record alone: a file at fault is told when it is
+    read."""
     record = load_json(folder / "case.json", CaseRecord, MEND)
-    return [Region(folder, number, region) for number, region in enumerate(record.regions)]
+    return [Region(folder, i, region) for i, region in enumerate(record.regions) if decoys or not region.decoy]
 
 
 def cache_key(job: CacheJob) -> str:
@@ -123,31 +126,43 @@ def is_fresh(folder: Path, key: str, voxels: str = "") -> bool:
     return record.key == key and (not voxels or record.voxels == voxels)
 
 
-def _rough_regions(image: CaseImage, job: CacheJob) -> list[Geometry]:
+def _rough_regions(image: CaseImage, job: CacheJob) -> tuple[list[Geometry], list[Geometry]]:
     settings = job.settings
-    return [rough_grid(image.volume.geometry, settings.target_spacing_mm_zyx[0], settings.rough_in_plane_px)]
+    grid = rough_grid(image.volume.geometry, settings.target_spacing_mm_zyx[0], settings.rough_in_plane_px)
+    return [grid], []
 
 
-def _fine_regions(labels: CaseImage, job: CacheJob) -> list[Geometry]:
-    """One grid per kidney of the label map: its ROI at target spacing, with room to jitter."""
+def _fine_regions(image: CaseImage, labels: CaseImage, job: CacheJob) -> tuple[list[Geometry], list[Geometry]]:
+    """One grid per kidney of the label map: its ROI at target spacing, with room to jitter; and the decoys'."""
     volume, rule = labels.volume, job.settings.roi
+    kidneys = [k.box for k in find_kidneys(volume.array > 0, volume.geometry, rule.min_kidney_ml)]
+    decoys = decoy_boxes(image.volume, volume.array > 0, job.case.name)
     target = volume.geometry.resampled(job.settings.target_spacing_mm_zyx)
     room = np.ceil(np.divide(JITTER_MM, target.spacing_mm_zyx)).astype(int)
-    regions = []
-    for kidney in find_kidneys(volume.array > 0, volume.geometry, rule.min_kidney_ml):
-        roi = roi_box(map_box(kidney.box, volume.geometry, target), target, rule)
-        around = roi.padded((int(room[0]), int(room[1]), int(room[2])))
-        regions.append(target.cropped(around.start_zyx, around.shape_zyx))
-    return regions
+
+    def grids(boxes: list[Box]) -> list[Geometry]:
+        rois = [
+            roi_box(map_box(box, volume.geometry, target), target, rule).padded(as_int_triple(room)) for box in boxes
+        ]
+        return [target.cropped(roi.start_zyx, roi.shape_zyx) for roi in rois]
+
+    return grids(kidneys), grids(decoys)
 
 
 def _write(
-    folder: Path, job: CacheJob, record: CaseRecord, image: CaseImage, labels: CaseImage, grids: list[Geometry]
+    folder: Path,
+    job: CacheJob,
+    record: CaseRecord,
+    image: CaseImage,
+    labels: CaseImage,
+    grids: list[Geometry],
+    decoys: list[Geometry],
 ) -> None:
     with atomic_folder(folder) as scratch:
         regions = []
-        for i, grid in enumerate(grids):
+        for i, grid in enumerate([*grids, *decoys]):
             levels = to_levels(resample(image.volume, grid).array, job.settings.intensity)
             targets = targets_of(resample_labels(labels.volume, grid))
-            regions.append(save_region(scratch, i, levels, targets, grid.spacing_mm_zyx))
+            region = save_region(scratch, i, levels, targets, grid.spacing_mm_zyx)
+            regions.append(replace(region, decoy=i >= len(grids)))
         save_json(scratch / "case.json", replace(record, regions=regions))

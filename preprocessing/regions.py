@@ -47,6 +47,8 @@ class RegionRecord(Document, frozen=True):
     marked: Box | None
     kidney_voxels: int
     tumor_voxels: int
+    decoy: bool = False
+    """Cut where no kidney is (`preprocessing.decoys`)."""
 
     def __post_init__(self) -> None:
         if self.marked is not None and not Box.of_shape(self.shape_zyx).contains(self.marked):

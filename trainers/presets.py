@@ -43,6 +43,8 @@ class Preset(Document, frozen=True):
     """Whether patches are turned, scaled and toned (`trainers.augment`)."""
     narrows: bool = False
     """Whether `--minutes` may choose smaller sizes, so that the steps are enough."""
+    decoys: bool = False
+    """Whether the fine stage sees places without a kidney too."""
     packs: bool = False
     """Whether voxels enter two by two as channels (`Plan.packed`)."""
 
@@ -84,6 +86,7 @@ PRESETS: Final[dict[str, Preset]] = {
             rough=BEST,
             fine=replace(BEST, epochs=16, iterations=500),
             edges="off",
+            decoys=True,
             narrows=True,
             packs=True,
         ),

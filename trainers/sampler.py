@@ -176,13 +176,13 @@ def numpy_seeded(seed: int) -> Iterator[None]:
             np.random.set_state(state)  # noqa: NPY002
 
 
-def index_regions(folders: list[Path]) -> tuple[Region, ...]:
-    """The regions of cached cases, from their records alone.
+def index_regions(folders: list[Path], decoys: bool = False) -> tuple[Region, ...]:
+    """The regions of cached cases, with or without decoys, from their records alone.
 
     Raises:
         InputError: If a cache is missing or damaged, or there is no region at all.
     """
-    regions = tuple(region for folder in folders for region in list_regions(folder))
+    regions = tuple(region for folder in folders for region in list_regions(folder, decoys))
     if not regions:
         where = folders[0].parent if folders else Path()
         raise InputError(where, "no cached region to train on", "cases with kidneys", "check the label maps")

@@ -41,6 +41,8 @@ class RunSettings(Document, frozen=True):
     edges: Edges = "branches"
     packing: Packing = 1
     augment: bool = False
+    decoys: bool = False
+    """Whether the fine stage sees places without a kidney too (`preprocessing.decoys`)."""
 
     @property
     def total_steps(self) -> int:
@@ -87,6 +89,7 @@ def run_settings(
         edges=edges or preset.edges,
         packing=sizes.packing,
         augment=preset.augment if augment is None else augment,
+        decoys=preset.decoys,
     )
 
 

@@ -27,7 +27,7 @@ from bisc.trainers.settings import RunSettings
 
 PREVIOUS = "previous"
 RUN = "run.json"
-ADDED = {"passes": 1, "edges": "branches", "packing": 1, "augment": False}
+ADDED = {"passes": 1, "edges": "branches", "packing": 1, "augment": False, "decoys": False}
 """Settings of runs that were begun before there were others."""
 TRAIN_ANEW = "go on with those, or leave --continue out to train anew"
 
@@ -136,7 +136,7 @@ class Trainer:
         """Patches of the named cases."""
         folders = [self.preprocessed / self.stage / name for name in names]
         return Sampler(
-            regions=index_regions(folders),
+            regions=index_regions(folders, self.settings.decoys),
             patch_size_zyx=self.settings.patch_size_zyx,
             batch_size=self.settings.batch_size,
             policy=self.policy,
