@@ -40,7 +40,7 @@ def decoy_boxes(image: Volume, foreground: npt.NDArray[np.bool_], seed: str) -> 
             break
         start = middle - size // 2
         box = Box(as_int_triple(start), as_int_triple(start + size))
-        seen = box.clipped(foreground.shape)  # type: ignore[arg-type]
+        seen = box.clipped(image.geometry.shape_zyx)
         soft = SOFT_HU[0] <= image.array[tuple(middle)] <= SOFT_HU[1]
         if soft and seen is not None and not foreground[seen.to_slices()].any():
             boxes.append(box)

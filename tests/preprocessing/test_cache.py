@@ -23,8 +23,10 @@ from bisc.preprocessing.cache import (
     cache_case,
     cache_key,
     is_fresh,
+    list_regions,
     load_regions,
 )
+from bisc.preprocessing.decoys import DECOYS
 from bisc.preprocessing.kidneys import find_kidneys, map_box, roi_box
 from bisc.preprocessing.resample import (
     normalise,
@@ -33,6 +35,7 @@ from bisc.preprocessing.resample import (
     rough_grid,
 )
 from bisc.system.jsonfile import load_json
+from bisc.trainers.sampler import index_regions
 from tests.support.cached import INTENSITY, ROUGH_PX, image_of, read, settings_for
 
 
@@ -172,7 +175,7 @@ def test_points_and_records_agree_with_the_targets(job: CacheJob) -> None:
         folder = job.root / stage / job.case.name
         record = load_json(folder / "case.json", CaseRecord, "")
         assert (record.name, record.key) == (job.case.name, cache_key(job))
-        for region, entry in zip(load_regions(folder), record.regions, strict=True):
+        for region, entry in zip(list_regions(folder, decoys=True), record.regions, strict=True):
             found = labels_of(region.targets)
             assert entry.shape_zyx == region.targets.shape
             assert entry.kidney_voxels == (found == 1).sum()
@@ -207,6 +210,24 @@ def test_cases_without_tumour_or_kidney(job: CacheJob) -> None:
     (rough,) = load_regions(job.root / "rough" / job.case.name)
     assert not rough.targets.any()
     assert load_regions(job.root / "fine" / job.case.name) == []
+    decoys = list_regions(job.root / "fine" / job.case.name, decoys=True)
+    assert len(decoys) == DECOYS
+    assert all(region.record.decoy and not region.targets.any() for region in decoys)
+
+
+def test_decoys_are_wanted_or_not_there(job: CacheJob) -> None:
+    """They stand behind the kidneys, of an ROI's size with room to jitter: 110 mm and 24 mm on both sides, at least."""
+    cache_case(job)
+    folder = job.root / "fine" / job.case.name
+    both = list_regions(folder, decoys=True)
+    kidneys = [region for region in both if not region.record.decoy]
+    assert load_regions(folder) == kidneys == both[: len(kidneys)]
+    for decoy in both[len(kidneys) :]:
+        depth_mm, *in_plane_mm = np.multiply(decoy.shape_zyx, decoy.record.spacing_mm_zyx)
+        assert depth_mm >= 110 + 2 * 24
+        assert min(in_plane_mm) >= 60 + 2 * 12
+    assert set(index_regions([folder])) == set(kidneys)
+    assert set(index_regions([folder], decoys=True)) == set(both)
 
 
 def test_another_grid_is_refused(job: CacheJob) -> None:
