@@ -21,7 +21,7 @@ from bisc.preprocessing.regions import Region
 from bisc.trainers.sampler import Batch, Sampler, batches
 
 SHARE: Final = 0.25
-"""Of a GPU's free memory that regions may take; training wants the rest. KiTS19's take 2 GB."""
+"""Of a GPU's free memory that regions may take; training wants the rest. KiTS19's take 2 GB, with decoys 4."""
 BYTES_PER_VOXEL: Final = 2
 """Image and targets."""
 
