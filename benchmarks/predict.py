@@ -2,7 +2,7 @@
 
     python -m benchmarks.predict [-o bench_out] [--peers .bench/peers] [--repeats 3] [--peer-repeats 1]
 
-Ours twice: as preset `paper` has it, and `best`, whose fine stage packs four voxels into channels.
+Ours twice: as preset `paper` has it, and `best`, whose stages pack four voxels into channels.
 Single fold, full width (32 base features), default settings of both, but nnU-Net without its mirroring (with it: eight
 times as long). Our network's weights are set by hand, nnU-Net's are random: neither's speed depends on them, and our
 cascade finds both kidneys of the simulated patient, as a trained one would. nnU-Net computes in float32 on a CPU, ours
