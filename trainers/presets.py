@@ -97,7 +97,7 @@ PRESETS: Final[dict[str, Preset]] = {
             schedule="cosine",
             mirror_axes=(2,),
             rough=replace(BRIEF, iterations=72),
-            fine=replace(BRIEF, epochs=20, iterations=150, max_features=16, max_patch_zyx=(32, 64, 64)),
+            fine=replace(BRIEF, epochs=20, iterations=75, max_features=16, max_patch_zyx=(32, 64, 64)),
             edges="off",
             packs=True,
         ),
