@@ -29,7 +29,6 @@ from bisc.report.figure3 import CaseFigure, draw_case
 REFERENCE: Final = "kidneys.nii.gz"
 NEAR_MM: Final = 10.0
 """What lies further from a reference's kidneys is not a rim drawn too generously."""
-Labels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def found(scan: Scan, model: Path, out: Path) -> dict[str, object]:
     """Predict one scan, draw it, and measure its mask."""
     masks = out / scan.name
     status = bisc_predict(["-i", str(scan.image), "-o", str(masks), "-m", str(model), "--save-rough"])
-    (row,) = read_rows(masks / TABLE)[-1:]
+    row = read_rows(masks / TABLE)[-1]
     if status:
         return {"scan": scan.name, "status": row.error}
     image = read_image(scan.image).volume
@@ -78,14 +77,14 @@ def found(scan: Scan, model: Path, out: Path) -> dict[str, object]:
     labels, ml = fine.array, image.geometry.voxel_volume_ml
     figures = {"status": row.status, "kidney_ml": ml * (labels > 0).sum(), "tumour_ml": ml * (labels == 2).sum()}
     if reference is not None:
-        figures |= against(fine.array > 0, reference.array > 0, image.geometry.spacing_mm_zyx, ml)
+        figures |= against(labels > 0, reference.array > 0, image.geometry.spacing_mm_zyx, ml)
     return {"scan": scan.name, **{k: v if isinstance(v, str) else round(float(v), 3) for k, v in figures.items()}}
 
 
 def against(
     mask: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], spacing_mm_zyx: tuple[float, ...], voxel_ml: float
 ) -> dict[str, float]:
-    """Dice of both kidneys together, and what lies far from them, in ml."""
+    """Dice of (z, y, x) masks of both kidneys together, and what lies more than `NEAR_MM` from the true ones, in ml."""
     far = ndimage.distance_transform_edt(~truth, sampling=spacing_mm_zyx) > NEAR_MM
     return {"dice": dice(truth, mask), "far_ml": voxel_ml * float((mask & far).sum())}
 

@@ -135,8 +135,9 @@ def _rough_regions(image: CaseImage, job: CacheJob) -> tuple[list[Geometry], lis
 def _fine_regions(image: CaseImage, labels: CaseImage, job: CacheJob) -> tuple[list[Geometry], list[Geometry]]:
     """One grid per kidney of the label map: its ROI at target spacing, with room to jitter; and the decoys'."""
     volume, rule = labels.volume, job.settings.roi
-    kidneys = [k.box for k in find_kidneys(volume.array > 0, volume.geometry, rule.min_kidney_ml)]
-    decoys = decoy_boxes(image.volume, volume.array > 0, job.case.name)
+    foreground = volume.array > 0
+    kidneys = [k.box for k in find_kidneys(foreground, volume.geometry, rule.min_kidney_ml)]
+    decoys = decoy_boxes(image.volume, foreground, job.case.name)
     target = volume.geometry.resampled(job.settings.target_spacing_mm_zyx)
     room = np.ceil(np.divide(JITTER_MM, target.spacing_mm_zyx)).astype(int)
 
