@@ -94,8 +94,8 @@ class NnUNet:
             (raw / name).mkdir(parents=True, exist_ok=True)
         cases = sorted(path.resolve() for path in kits.glob("case_*"))
         for case in cases:
-            _link(raw / "imagesTr" / f"{case.name}_0000.nii.gz", case / "imaging.nii.gz")
-            _link(raw / "labelsTr" / f"{case.name}.nii.gz", case / "segmentation.nii.gz")
+            link(raw / "imagesTr" / f"{case.name}_0000.nii.gz", case / "imaging.nii.gz")
+            link(raw / "labelsTr" / f"{case.name}.nii.gz", case / "segmentation.nii.gz")
         about = {
             "channel_names": {"0": "CT"},
             "labels": {"background": 0, "kidney": 1, "tumor": 2},
@@ -125,6 +125,7 @@ class NnUNet:
         return run([self.programs / "python", script, *map(str, arguments)], self.env)[1]
 
 
-def _link(link: Path, target: Path) -> None:
-    if not link.exists():
-        link.symlink_to(target)
+def link(at: Path, target: Path) -> None:
+    """A link, unless it is there already."""
+    if not at.exists():
+        at.symlink_to(target)

@@ -10,8 +10,8 @@ Without label maps the cases are procedural and small, for a CPU: 200 to train a
 test on, 128 x 128 x 32. Both sides train on fold 0's training cases. A budget holds all of a training from the start
 of its process to its last checkpoint, both of our stages together; caches are made before. nnU-Net's poly
 decay ends with the budget; its prediction does without mirroring, as ours. Both are scored by argmax; a missed kidney
-is 0. Every run appends its test cases to WORK/race.csv: a race can be run piece by piece, and whatever was run stays in
-the table.
+is 0. Every run leaves its test cases in WORK/rows: a race can be run piece by piece, and whatever was run stays in
+the table. Where machine time is dear, `--only` does one part: `prepare` (no GPU), `train`, `score` (several at once).
 """
 
 from __future__ import annotations
@@ -20,28 +20,25 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.measure import run
-from benchmarks.peers import DATASET_ID, NnUNet, install
+from benchmarks.peers import DATASET_ID, NnUNet, install, link
 from benchmarks.race_table import draw, table_of
 
-TABLE: Final = "race.csv"
+ROWS: Final = "rows"
+OUTCOME: Final = "outcome.json"
 NAME: Final = "Race"
 SIZE: Final = ("128", "128", "32")
 N_TRAIN, N_TEST = 200, 24
 SEEDS: Final = {"train": "11", "test": "77"}
-ROUGH_SHARE: Final = 0.2
-"""Of our budget; the fine stage has the rest."""
-START_S: Final = 6.0
-"""Of a command of ours, its imports, before its own clock begins."""
+PARTS: Final = ("prepare", "train", "score")
 RESENC: Final = ("resenc_m", "nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans")
 
 
@@ -59,113 +56,148 @@ def main() -> None:
     parser.add_argument("--test", type=Path, help="the same of other patients, to test on")
     parser.add_argument("--peers", type=Path, default=Path(".bench/peers"))
     parser.add_argument("-np", dest="n_workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", choices=PARTS, help="of prepare, train and score; default: all three, in turn")
     args = parser.parse_args()
     args.work = args.work.resolve()
     if args.contestant:
-        prepare(args)
-        race = nnunet if args.contestant.startswith("nnunet:") else ours
-        append(args, race(args))
-    rows = pd.read_csv(args.work / TABLE)
-    text = table_of(rows)
-    (args.work / "race.md").write_text(text)
-    draw(rows, args.work / "race.png")
-    print(text)
+        contestant = (Theirs if args.contestant.startswith("nnunet:") else Ours)(args)
+        for part in PARTS:
+            if args.only in (None, part):
+                getattr(contestant, part)()
+    if args.only in (None, "score"):
+        rows = pd.concat([pd.read_csv(path) for path in sorted((args.work / ROWS).glob("*.csv"))])
+        text = table_of(rows)
+        (args.work / "race.md").write_text(text)
+        draw(rows, args.work / "race.png")
+        print(text)
 
 
-def prepare(args: argparse.Namespace) -> None:
-    """Simulate, plan and cache, unless an earlier run has."""
-    for part, maps, first, n in (("raw/Race", args.maps, 0, N_TRAIN), ("test", args.test, 1000, N_TEST)):
-        kind = "test" if part == "test" else "train"
-        painted = ["-l", maps] if maps else ["-n", n, "--start-index", first, "--size", *SIZE]
-        bisc(args, "simulate", "-o", args.work / part, *painted, "--seed", SEEDS[kind], "-np", args.n_workers)
-    bisc(args, "plan_and_preprocess", "-d", NAME, "-np", args.n_workers)
+@dataclass
+class Contestant:
+    """One side's way through a race's parts."""
+
+    args: argparse.Namespace
+
+    @property
+    def label(self) -> str:
+        """Of the run, in folders."""
+        a = self.args
+        return f"{a.contestant.replace(':', '_')}_{a.minutes:g}min_seed{a.seed}"
+
+    @property
+    def home(self) -> Path:
+        """What the run leaves."""
+        found: Path = self.args.work / "runs" / self.label
+        return found
+
+    def prepare(self) -> None:
+        """Simulate, plan and cache, unless an earlier run has."""
+        a = self.args
+        for part, maps, first, n in (("raw/Race", a.maps, 0, N_TRAIN), ("test", a.test, 1000, N_TEST)):
+            kind = "test" if part == "test" else "train"
+            painted = ["-l", maps] if maps else ["-n", n, "--start-index", first, "--size", *SIZE]
+            self.bisc("simulate", "-o", a.work / part, *painted, "--seed", SEEDS[kind], "-np", a.n_workers)
+        self.bisc("plan_and_preprocess", "-d", NAME, "-np", a.n_workers)
+
+    def train(self) -> None:
+        """Train for the budget, and note what was done."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.home.mkdir(parents=True)
+        begin = time.monotonic()
+        steps = self.trained()
+        outcome = {"train_s": time.monotonic() - begin, "steps": steps}
+        (self.home / OUTCOME).write_text(json.dumps(outcome))
+
+    def score(self) -> None:
+        """Predict the test cases, and write a row for each."""
+        a, report = self.args, self.home / "report.csv"
+        self.predicted(self.home / "masks")
+        self.bisc("evaluate", "-r", a.work / "test", "-p", self.home / "masks", "--all-references", "-o", report)
+        rows = pd.read_csv(report)
+        about = {"contestant": a.contestant, "minutes": a.minutes, "seed": a.seed, "device": a.device}
+        outcome = json.loads((self.home / OUTCOME).read_text())
+        for column, value in reversed({**about, **outcome}.items()):
+            rows.insert(0, column, value)
+        (a.work / ROWS).mkdir(exist_ok=True)
+        rows.to_csv(a.work / ROWS / f"{self.label}.csv", index=False)
+
+    def trained(self) -> str:
+        """Train; the steps done."""
+        raise NotImplementedError
+
+    def predicted(self, masks: Path) -> None:
+        """Leave masks of the test cases."""
+        raise NotImplementedError
+
+    def bisc(self, name: str, *arguments: object) -> None:
+        """One of our commands, as installed beside this interpreter."""
+        run([Path(sys.executable).with_name(f"bisc_{name}"), *map(str, arguments)], self.env)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Where our commands find their data."""
+        return {"BISC_HOME": str(self.args.work), "BISC_RESULTS": str(self.home)}
 
 
-def ours(args: argparse.Namespace) -> dict[str, Any]:
-    """Both stages of a preset, and the argmax masks of the test cases."""
-    home = args.work / "ours" / label(args)
-    shutil.rmtree(home, ignore_errors=True)
-    seconds = 60.0 * args.minutes
-    begin = time.monotonic()
-    for stage in ("rough", "fine"):
-        left = ROUGH_SHARE * seconds if stage == "rough" else seconds - (time.monotonic() - begin)
-        what = [stage, "0", "-d", NAME, "--preset", args.contestant, "--device", args.device, "--no-validation"]
-        how = ["--minutes", (left - START_S) / 60.0, "--seed", args.seed]
-        bisc(args, "train", *what, *how, results=home)
-    took = time.monotonic() - begin
-    masks = home / "masks"
-    where = ["-i", args.work / "test", "-o", masks, "-d", NAME, "--device", args.device]
-    bisc(args, "predict", *where, "--decision", "argmax", results=home)
-    steps = [json.loads((home / NAME / stage / "fold_0/run.json").read_text()) for stage in ("rough", "fine")]
-    return {"masks": masks, "train_s": took, "steps": "+".join(str(s["epochs"] * s["iterations"]) for s in steps)}
+class Ours(Contestant):
+    """Both stages of a preset, in one process."""
+
+    def trained(self) -> str:
+        """Both stages."""
+        a = self.args
+        script = Path(__file__).with_name("race_own.py")
+        return run([sys.executable, script, 60.0 * a.minutes, NAME, a.contestant, a.device, a.seed], self.env)[1]
+
+    def predicted(self, masks: Path) -> None:
+        """By argmax, as theirs."""
+        a = self.args
+        what = ["-i", a.work / "test", "-o", masks, "-d", NAME, "--device", a.device]
+        self.bisc("predict", *what, "--decision", "argmax")
 
 
-def nnunet(args: argparse.Namespace) -> dict[str, Any]:
-    """nnU-Net's trainer, and the masks of the test cases."""
-    configuration = args.contestant.removeprefix("nnunet:")
-    peer = NnUNet(install(args.peers), args.work / "nnunet")
-    peer.env |= {"nnUNet_n_proc_DA": str(max(2, args.n_workers - 3)), "nnUNet_compile": "f"}
-    peer.take(args.work / "raw" / NAME)
-    plans = "nnUNetPlans"
-    workers = ["-np", args.n_workers, "-npfp", args.n_workers]
-    if configuration == RESENC[0]:
-        configuration, plans = "3d_fullres", RESENC[2]
-        command(peer, "nnUNetv2_plan_and_preprocess", "-d", DATASET_ID, "-c", configuration, "-pl", RESENC[1], *workers)
-    elif not (peer.caches / f"{plans}_{configuration}").is_dir():
-        command(peer, "nnUNetv2_plan_and_preprocess", "-d", DATASET_ID, "-c", configuration, *workers)
-    fold = json.loads((args.work / "preprocessed" / NAME / "splits.json").read_text())["folds"][0]
-    splits = [{"train": fold["train"], "val": fold["val"]}]
-    (peer.caches / "splits_final.json").write_text(json.dumps(splits))
-    begin = time.monotonic()
-    script = Path(__file__).with_name("race_peer.py")
-    steps = peer.python(script, 60.0 * args.minutes, DATASET_ID, configuration, plans, args.device, args.seed)
-    took = time.monotonic() - begin
-    masks = peer.home / "masks" / label(args)
-    shutil.rmtree(masks, ignore_errors=True)
-    images = peer.home / "test"
-    images.mkdir(exist_ok=True)
-    for case in sorted((args.work / "test").glob("case_*")):
-        link = images / f"{case.name}_0000.nii.gz"
-        if not link.exists():
-            link.symlink_to(case / "imaging.nii.gz")
-    what = ["-d", DATASET_ID, "-c", configuration, "-p", plans, "-f", "0", "-device", args.device, "--disable_tta"]
-    command(peer, "nnUNetv2_predict", "-i", images, "-o", masks, *what)
-    return {"masks": masks, "train_s": took, "steps": steps}
+class Theirs(Contestant):
+    """nnU-Net's own commands and trainer."""
 
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args)
+        self.configuration, self.plans = args.contestant.removeprefix("nnunet:"), "nnUNetPlans"
+        if self.configuration == RESENC[0]:
+            self.configuration, self.plans = "3d_fullres", RESENC[2]
+        self.peer = NnUNet(install(args.peers), args.work / "nnunet")
+        self.peer.env |= {"nnUNet_n_proc_DA": str(max(2, args.n_workers - 3)), "nnUNet_compile": "f"}
 
-def append(args: argparse.Namespace, outcome: dict[str, Any]) -> None:
-    """Score the masks and add a row for each test case."""
-    report = args.work / "reports" / f"{label(args)}.csv"
-    report.parent.mkdir(exist_ok=True)
-    masks = outcome.pop("masks")
-    bisc(args, "evaluate", "-r", args.work / "test", "-p", masks, "--all-references", "-o", report)
-    rows = pd.read_csv(report)
-    about = {"contestant": args.contestant, "minutes": args.minutes, "seed": args.seed, "device": args.device}
-    for column, value in reversed({**about, **outcome}.items()):
-        rows.insert(0, column, value)
-    table = args.work / TABLE
-    if table.exists():
-        old = pd.read_csv(table)
-        same = np.logical_and.reduce([old[key] == value for key, value in about.items()])
-        rows = pd.concat([old[~same], rows])
-    rows.to_csv(table, index=False)
+    def prepare(self) -> None:
+        """The same cases, planned and cached by nnU-Net, in our folds."""
+        super().prepare()
+        work, caches = self.args.work, self.peer.caches
+        self.peer.take(work / "raw" / NAME)
+        workers = ["-np", self.args.n_workers, "-npfp", self.args.n_workers]
+        if not (caches / f"nnUNetPlans_{self.configuration}").is_dir():
+            self.command("plan_and_preprocess", "-d", DATASET_ID, "-c", self.configuration, *workers)
+        if self.plans == RESENC[2]:  # of the same fingerprint and caches
+            self.command("plan_experiment", "-d", DATASET_ID, "-pl", RESENC[1])
+        fold = json.loads((work / "preprocessed" / NAME / "splits.json").read_text())["folds"][0]
+        (caches / "splits_final.json").write_text(json.dumps([{"train": fold["train"], "val": fold["val"]}]))
 
+    def trained(self) -> str:
+        """By its own trainer."""
+        a, script = self.args, Path(__file__).with_name("race_peer.py")
+        self.peer.env["nnUNet_results"] = str(self.home)
+        return self.peer.python(script, 60.0 * a.minutes, DATASET_ID, self.configuration, self.plans, a.device, a.seed)
 
-def label(args: argparse.Namespace) -> str:
-    """A run's name in folders."""
-    return f"{args.contestant.replace(':', '_')}_{args.minutes:g}min_seed{args.seed}"
+    def predicted(self, masks: Path) -> None:
+        """One fold, without mirroring."""
+        self.peer.env["nnUNet_results"] = str(self.home)
+        images = self.home / "test"
+        images.mkdir(exist_ok=True)
+        for case in sorted((self.args.work / "test").glob("case_*")):
+            link(images / f"{case.name}_0000.nii.gz", case / "imaging.nii.gz")
+        what = ["-d", DATASET_ID, "-c", self.configuration, "-p", self.plans, "-f", "0", "-device", self.args.device]
+        self.command("predict", "-i", images, "-o", masks, *what, "--disable_tta")
 
-
-def bisc(args: argparse.Namespace, name: str, *arguments: object, results: Path | None = None) -> None:
-    """One of our commands, as installed beside this interpreter."""
-    program = Path(sys.executable).with_name(f"bisc_{name}")
-    home = {"BISC_HOME": str(args.work)} | ({"BISC_RESULTS": str(results)} if results else {})
-    run([program, *map(str, arguments)], home)
-
-
-def command(peer: NnUNet, name: str, *arguments: object) -> None:
-    """One of nnU-Net's."""
-    subprocess.run([peer.programs / name, *map(str, arguments)], env=os.environ | peer.env, check=True)
+    def command(self, name: str, *arguments: object) -> None:
+        """One of nnU-Net's."""
+        run([self.peer.programs / f"nnUNetv2_{name}", *map(str, arguments)], self.peer.env)
 
 
 if __name__ == "__main__":

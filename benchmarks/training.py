@@ -1,6 +1,7 @@
 """What training costs beside the arithmetic, and how many patches a second the loader cuts.
 
     python -m benchmarks.training PREPROCESSED/NAME [-o bench_out] [--patch 64 128 128] [--device cpu] [--no-peers]
+    python -m benchmarks.training PREPROCESSED/NAME --step-only --device cuda --preset best --batch 8
 
 Step: the trainer's own loop (batch, forward, backward, clip, optimiser) against bare forward and backward on the same
 tensors, alternating, full width. Loader: patches a second in one process with crop and mirroring, ours against
@@ -21,6 +22,7 @@ import pandas as pd
 import torch
 from batchgenerators.augmentations.crop_and_pad_augmentations import crop
 from batchgenerators.augmentations.spatial_transformations import augment_mirroring
+from msgspec.structs import replace
 from torch import Tensor
 
 from benchmarks import table
@@ -37,8 +39,9 @@ from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.log import EpochTimes
 from bisc.trainers.loop import TrainingRun
 from bisc.trainers.presets import preset_by_name
-from bisc.trainers.sampler import Sampler, batches, index_regions
-from bisc.trainers.settings import run_settings
+from bisc.trainers.resident import batches_for
+from bisc.trainers.sampler import Sampler, index_regions
+from bisc.trainers.settings import RunSettings, run_settings
 from bisc.trainers.stages import FineTrainer
 
 BATCH = 4
@@ -54,21 +57,28 @@ def main() -> None:
     parser.add_argument("--step-patch", type=int, nargs=3, default=(32, 96, 96), metavar=("Z", "Y", "X"))
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="of the step")
+    parser.add_argument("--preset", default="paper", help="of the step")
+    parser.add_argument("--step-only", action="store_true", help="no loader")
     parser.add_argument("--patches", type=int, default=100)
     args = parser.parse_args()
     patch: IntTriple = tuple(args.patch)
     rows = []
-    for _ in range(args.repeats):
+    for _ in range(0 if args.step_only else args.repeats):
         rows += loader_rows(args.preprocessed, patch, args.patches)
         if not args.no_peers:
             rows += peer_rows(install(args.peers), args.preprocessed, patch, args.patches)
         print(rows[-5:], flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     measures = {"ms": "ms a patch", "per_s": "patches a second"}
-    print(table.write(args.out, "loader", pd.DataFrame(rows), measures, f"Patches of {patch}, one process"))
+    if rows:
+        print(table.write(args.out, "loader", pd.DataFrame(rows), measures, f"Patches of {patch}, one process"))
     device = choose_device(args.device)
-    steps = step_seconds(args.preprocessed, tuple(args.step_patch), args.batch, 2 * args.repeats, device)
+    settings = run_settings(load_plan(args.preprocessed), "fine", 0, preset_by_name(args.preset), device.precision)
+    settings = replace(settings, patch_size_zyx=tuple(args.step_patch), batch_size=args.batch)
+    steps = step_seconds(args.preprocessed, settings, 2 * args.repeats, device)
     pd.DataFrame(steps).to_csv(args.out / "step.csv", index=False)
     medians = pd.DataFrame(steps).median(numeric_only=True)
+    print(args.preset, settings.patch_size_zyx, settings.batch_size, settings.base_features, device.precision)
     print(medians.to_string(), f"\nstep / bare: {medians['step_s'] / medians['bare_s']:.3f}")
 
 
@@ -133,20 +143,19 @@ def make_sampler(preprocessed: Path, patch: IntTriple, batch: int) -> Sampler:
     return Sampler(regions, patch, batch, FineTrainer.policy, seed=0, intensity=load_plan(preprocessed).intensity)
 
 
-def step_seconds(preprocessed: Path, patch: IntTriple, batch: int, n: int, device: Device) -> list[dict[str, float]]:
+def step_seconds(preprocessed: Path, settings: RunSettings, n: int, device: Device) -> list[dict[str, float]]:
     """Per round the trainer's step with its wait for the batch, and bare forward and backward on the same tensors.
 
     A round is a step and a bare step on a CPU; on CUDA `CUDA_ROUND` of each, so that what the loader's processes made
     ready during the bare ones is soon used up.
     """
-    settings = run_settings(load_plan(preprocessed), "fine", 0, preset_by_name("paper"), device.precision)
-    sampler = make_sampler(preprocessed, patch, batch)
-    network = device.put_network(SCUNet(32, settings.norm))
+    sampler = make_sampler(preprocessed, settings.patch_size_zyx, settings.batch_size)
+    network = device.put_network(SCUNet(settings.base_features, settings.norm, settings.edges, settings.packing))  # type: ignore[arg-type]
     loss = SCUNetLoss(settings.loss, settings.loss_threshold)
     size, workers = (1, 0) if device.kind == "cpu" else (CUDA_ROUND, CUDA_WORKERS)
     steps = iter(range((n + 1) * size))
     rounds = []
-    with tempfile.TemporaryDirectory() as name, batches(sampler, 0, (n + 1) * size, workers) as ahead:
+    with tempfile.TemporaryDirectory() as name, batches_for(sampler, device, 0, (n + 1) * size, workers) as ahead:
         run = TrainingRun(settings, {}, network, sampler, sampler, Path(name), device, workers)
         for _ in range(n + 1):
             times = EpochTimes()
@@ -155,7 +164,9 @@ def step_seconds(preprocessed: Path, patch: IntTriple, batch: int, n: int, devic
                     drawn = next(ahead)
                 with times.stepping():
                     run.train_step(drawn, step)
-            image = device.put(input_of_levels(drawn.levels, sampler.intensity))
+            with times.stepping():
+                run.settle()
+            image = device.put(drawn.levels).float() * sampler.intensity.level_step + sampler.intensity.air
             targets = unpack_targets(device.put(drawn.targets))
 
             def bare(image: Tensor = image, targets: BranchTargets = targets) -> None:

@@ -35,6 +35,8 @@ GRADIENT_NORM: Final = 12.0
 """nnU-Net's clip; it only matters for the first steps of the fast presets."""
 WARM_UP_STEPS: Final = 40
 """At most a tenth of the run. Full rate at once left the rough stage at 'all background' for 240 steps (Adam, 1e-2)."""
+SETTLE_EVERY: Final = 32
+"""Steps after which a GPU's losses are looked at: looking waits until it has done all it was given."""
 OPTIMIZERS, SCALER = "optimizers", "scaler"
 
 
@@ -65,6 +67,8 @@ class TrainingRun:
     compiles: bool | None = None
     state: Checkpoint = field(init=False)
     saved_step: int = field(init=False, default=0)
+    unsettled: list[Tensor] = field(init=False, default_factory=list)
+    """Losses of the last steps, still on the device."""
     forward: Forward = field(init=False)
     """The network's pass in training, compiled where that pays."""
 
@@ -141,11 +145,11 @@ class TrainingRun:
         of_pass = s.batch_size // s.passes
         self.forward = compiled_where_it_pays(self.network, self.device, pays, of_pass, s.patch_size_zyx)
 
-    def train_step(self, batch: Batch, step: int) -> float:
-        """One optimiser step, after which the state counts it; returns the loss.
+    def train_step(self, batch: Batch, step: int) -> None:
+        """One optimiser step, after which the state counts it.
 
         Raises:
-            WorkError: If the loss is not finite.
+            WorkError: If the loss, or on a GPU that of one of the last `SETTLE_EVERY` steps, is not finite.
         """
         loss = self.gradients(batch, step)
         for optimizer in self.optimizers:
@@ -155,10 +159,10 @@ class TrainingRun:
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
-        value = self._finite(loss, step)
-        self.state.epoch_losses.append(value)
+        self.unsettled.append(loss)
         self.state.step = step + 1
-        return value
+        if self.device.kind == "cpu" or len(self.unsettled) == SETTLE_EVERY:
+            self.settle()
 
     def gradients(self, batch: Batch, step: int) -> Tensor:
         """Leave a step's gradients in the network; returns the loss."""
@@ -183,17 +187,28 @@ class TrainingRun:
         image = self.device.put(part.levels).float().mul_(self.level_step).add_(self.air)
         return image, self.device.put(part.targets)
 
-    def _finite(self, loss: Tensor, step: int) -> float:
-        value = float(loss)
-        if not math.isfinite(value):
-            raise WorkError(
-                f"{self.folder}: the loss is {value} at step {step}; lower the rate or use --precision fp32; "
-                f"the last good state is in {CHECKPOINT_LAST}"
-            )
-        return value
+    def settle(self) -> None:
+        """Wait for the steps in hand, and put their losses into the state.
+
+        Raises:
+            WorkError: If one is not finite.
+        """
+        if not self.unsettled:
+            return
+        values: list[float] = torch.stack(self.unsettled).tolist()
+        first = self.state.step - len(values)
+        self.unsettled = []
+        for step, value in enumerate(values, first):
+            if not math.isfinite(value):
+                raise WorkError(
+                    f"{self.folder}: the loss is {value} at step {step}; lower the rate or use --precision fp32; "
+                    f"the last good state is in {CHECKPOINT_LAST}"
+                )
+        self.state.epoch_losses += values
 
     def end_epoch(self, fixed: list[Batch], times: EpochTimes) -> None:
         """Validate, log, and save the last and, where it is, the best state."""
+        self.settle()
         with times.validating():
             scores = self.validate(fixed)
         self._count_epoch(*scores)
@@ -244,6 +259,7 @@ class TrainingRun:
 
     def save(self, name: str) -> None:
         """Write the state, which is one between steps, as `name`."""
+        self.settle()
         self.state.network = {**self.network.state_dict()}
         states = [optimizer.state_dict() for optimizer in self.optimizers]
         self.state.optimizer = {OPTIMIZERS: states, SCALER: self.scaler.state_dict()}

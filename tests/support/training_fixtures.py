@@ -119,11 +119,10 @@ def _struck_training() -> int:
     struck, signum = map(int, os.environ["STRIKE"].split())
     train_step = loop.TrainingRun.train_step
 
-    def step_and_strike(run: loop.TrainingRun, batch: Batch, step: int) -> float:
-        value = train_step(run, batch, step)
+    def step_and_strike(run: loop.TrainingRun, batch: Batch, step: int) -> None:
+        train_step(run, batch, step)
         if step + 1 == struck:
             os.killpg(0, signum)
-        return value
 
     setattr(loop.TrainingRun, "train_step", step_and_strike)  # noqa: B010 - a method
     return train.main(sys.argv[1:])

@@ -141,10 +141,10 @@ def test_interrupted_in_the_middle_of_an_epoch(
 def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     whole = TrainingRun.train_step
 
-    def step_or_crash(run: TrainingRun, batch: Batch, number: int) -> float:
+    def step_or_crash(run: TrainingRun, batch: Batch, number: int) -> None:
         if number == step:
             raise MemoryError
-        return whole(run, batch, number)
+        whole(run, batch, number)
 
     monkeypatch.setattr(TrainingRun, "train_step", step_or_crash)
     return monkeypatch
