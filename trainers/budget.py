@@ -68,8 +68,10 @@ def _sizes_that_fit(trainer: Trainer, seconds: float, smaller: list[RunSettings]
     """The largest sizes that come to enough steps, or the smallest there are, and the seconds of a step.
 
     Tried from the smallest on a CPU, where a step of the largest alone could take longer than the budget; from the
-    largest on a GPU, which they mostly fit.
+    largest on a GPU, which they mostly fit, and where each takes a second or two to begin with: as long as there is
+    time to try.
     """
+    began = time.monotonic()
     ladder = [trainer.settings, *smaller]
     upwards = trainer.device.kind == "cpu"
     best: tuple[RunSettings, float] | None = None
@@ -78,7 +80,7 @@ def _sizes_that_fit(trainer: Trainer, seconds: float, smaller: list[RunSettings]
         fits = LEAST_STEPS[sizes.stage] * step_s <= seconds
         if best is None or fits or not upwards:
             best = sizes, step_s
-        if fits != upwards:
+        if fits != upwards or (not upwards and time.monotonic() - began > PROBE_SHARE * seconds):
             break
     assert best is not None  # there are the settings themselves
     return best
@@ -110,7 +112,7 @@ def step_seconds(trainer: Trainer, seconds: float) -> float:
     at_once = GPU_STEPS if run.device.kind == "cuda" else 1
     began = time.monotonic()
     took: list[float] = []
-    with batches_for(run.train, run.device, 0, MOST_PROBE * at_once, trainer.n_workers) as ahead:
+    with batches_for(run.train, run.device, 0, MOST_PROBE * at_once, trainer.n_workers, at_once) as ahead:
         while True:
             begin = time.monotonic()
             for step, batch in enumerate(islice(ahead, at_once), at_once * len(took)):

@@ -61,9 +61,9 @@ class Resident:
                     out.copy_(out.flip(mirrored))
         return Batch(batch[0][:, None], batch[1])
 
-    def batches(self, start: int, stop: int) -> Iterator[Batch]:
-        """Those of the steps from `start` up to `stop`, in order."""
-        return map(self.batch, range(start, stop))
+    def batches(self, start: int, stop: int, period: int | None = None) -> Iterator[Batch]:
+        """Those of the steps from `start` up to `stop`, in order; the first `period` again and again."""
+        return map(self.batch, (step if period is None else step % period for step in range(start, stop)))
 
     def _region(self, region: Region) -> tuple[Tensor, Tensor]:
         key = region.folder, region.number
@@ -73,12 +73,13 @@ class Resident:
 
 
 def batches_for(
-    sampler: Sampler, device: Device, start: int, stop: int, n_workers: int
+    sampler: Sampler, device: Device, start: int, stop: int, n_workers: int, period: int | None = None
 ) -> AbstractContextManager[Iterator[Batch]]:
     """A run's batches in order: from a GPU's own memory where all regions fit into a part of what is free there, else
-    from loader processes (`bisc.trainers.sampler.batches`)."""
+    from loader processes (`bisc.trainers.sampler.batches`). With a `period` the former repeat: after the first of them
+    nothing is read any more."""
     if device.kind == "cuda":
         free, _ = torch.cuda.mem_get_info(device.device)
         if BYTES_PER_VOXEL * sum(prod(region.shape_zyx) for region in sampler.regions) < SHARE * free:
-            return nullcontext(Resident(sampler, device).batches(start, stop))
+            return nullcontext(Resident(sampler, device).batches(start, stop, period))
     return batches(sampler, start, stop, n_workers)

@@ -81,6 +81,7 @@ def test_sizes_shrink_until_the_steps_are_enough(trainer: FineTrainer, monkeypat
 
     def cost(trained: FineTrainer, seconds: float) -> float:
         tried.append(trained.settings)
+        CLOCK["now"] += 30.0
         return trained.settings.base_features * trained.settings.batch_size / 16
 
     monkeypatch.setattr("bisc.trainers.budget.step_seconds", cost)
@@ -102,6 +103,9 @@ def test_sizes_shrink_until_the_steps_are_enough(trainer: FineTrainer, monkeypat
     tried.clear()
     assert within_budget(trainer, 3100.0, narrows=True).base_features == 24
     assert [s.base_features for s in tried] == [48, 48, 48, 24]
+    tried.clear()
+    assert within_budget(trainer, 900.0, narrows=True).base_features == 48
+    assert len(tried) == 1  # which took more than its share already
 
 
 @pytest.mark.parametrize(
