@@ -14,7 +14,8 @@ import torch
 
 from benchmarks.measure import Cost, bytes_under, cost_of, run
 
-PACKAGES: Final = ("nnunetv2==2.8.1", "monai")
+PACKAGES: Final = ("nnunetv2==2.8.1", "monai", "setuptools")
+"""nnU-Net takes distutils from setuptools where Python has none (3.12 on)."""
 DATASET_ID: Final = 901
 DATASET: Final = "Dataset901_Simulated"
 CONFIGURATION: Final = "3d_fullres"

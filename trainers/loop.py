@@ -228,10 +228,10 @@ class TrainingRun:
         }
         state.rows.append(row)
         state.epoch_losses = []
-        if row["score"] > state.best:
+        better = row["score"] > state.best
+        if better:
             state.best = row["score"]
-            self.save(CHECKPOINT_BEST)
-        self.save(CHECKPOINT_LAST)
+        self.save(*((CHECKPOINT_BEST,) if better else ()), CHECKPOINT_LAST)
 
     @torch.no_grad()
     def validate(self, fixed: list[Batch]) -> tuple[float, float, float]:
@@ -257,14 +257,15 @@ class TrainingRun:
         dice = [2 * c[0] / (c[1] + c[2]) if c[1] + c[2] else 1.0 for c in counts]
         return float(np.mean(losses)), dice[0], dice[1]
 
-    def save(self, name: str) -> None:
-        """Write the state, which is one between steps, as `name`."""
+    def save(self, *names: str) -> None:
+        """Write the state, which is one between steps, under `names`, one after the other."""
         self.settle()
         self.state.network = {**self.network.state_dict()}
         states = [optimizer.state_dict() for optimizer in self.optimizers]
         self.state.optimizer = {OPTIMIZERS: states, SCALER: self.scaler.state_dict()}
-        save_checkpoint(self.folder / name, self.state)
-        if name == CHECKPOINT_LAST:
+        first, *more = (self.folder / name for name in names)
+        save_checkpoint(first, self.state, *more)
+        if CHECKPOINT_LAST in names:
             self.saved_step = self.state.step
 
 

@@ -68,12 +68,13 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True):
     offsets: Annotated[list[float], msgspec.Meta(min_length=N_CLASSES, max_length=N_CLASSES)] | None = None
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint whole or not at all."""
+def save_checkpoint(path: Path, checkpoint: Checkpoint, *copies: Path) -> None:
+    """Write a checkpoint, and the same bytes as `copies`, each whole or not at all."""
     # Through memory: torch.save writes the file's own name into the archive, and a scratch name would change its bytes.
     buffer = io.BytesIO()
     torch.save(_canonical({"format": CHECKPOINT_FORMAT, **vars(checkpoint)}), buffer)
-    write_bytes(path, buffer.getvalue())
+    for each in (path, *copies):
+        write_bytes(each, buffer.getvalue())
 
 
 def load_checkpoint(source: Path | BinaryIO, name: Path | str | None = None) -> Checkpoint:

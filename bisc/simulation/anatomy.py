@@ -50,7 +50,7 @@ class Shares:
 
 SHARES: Final[dict[Variety, Shares]] = {
     "kits": Shares(),
-    "wide": Shares(0.05, 0.02, 0.03, 0.015, 0.05, 0.3, 0.012, 18.0, 0.12, 10.0),
+    "wide": Shares(0.05, 0.02, 0.03, 0.015, 0.05, 0.5, 0.012, 18.0, 0.12, 10.0),
 }
 
 

@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 BRIGHT_URINE_HU: Final = 60.0
 """Above this the calyces hold contrast medium."""
 STONE_SHARE: Final[dict[Variety, float]] = {"kits": 0.03, "wide": 0.12}
-WIDE_PELVIS_SHARE: Final[dict[Variety, float]] = {"kits": 0.03, "wide": 0.08}
+WIDE_PELVIS_SHARE: Final[dict[Variety, float]] = {"kits": 0.03, "wide": 0.15}
 
 
 def kidney_hu(

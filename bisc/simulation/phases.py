@@ -20,6 +20,8 @@ PHASE_SHARES: Final[dict[Variety, dict[Phase, float]]] = {
 """`wide`: plain scans for stones and in PET/CT, portal venous ones for all else, urography's third phase."""
 EARLY_URINE: Final = 0.1
 """Of nephrographic scans so many are late enough for some contrast medium in the calyces."""
+PLAIN_STD_HU: Final = 7.0
+"""Of kidneys without contrast medium in `wide`; those of two real scans lie at 16 and 29 HU."""
 FATTY_SHARE: Final[dict[Variety, float]] = {"kits": 0.15, "wide": 0.25}
 
 
@@ -51,6 +53,9 @@ def draw_enhancement(rng: np.random.Generator, variety: Variety) -> Enhancement:
     phase = list(shares)[int(rng.choice(len(shares), p=list(shares.values())))]
     jitter = rng.normal(size=8)
     cortex, medulla, aorta, cava, liver, spleen = _vessels_and_organs(phase, jitter)
+    if phase == "plain" and variety == "wide":  # parenchyma moves as one, with the patient's water and the scanner
+        cortex = 29 + PLAIN_STD_HU * float(jitter[0])
+        medulla = cortex - 2 + 2 * float(jitter[1])
     fatty = float(rng.uniform(10, 60 if variety == "wide" else 35)) * float(rng.random() < FATTY_SHARE[variety])
     return Enhancement(
         phase,
