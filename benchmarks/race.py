@@ -172,8 +172,10 @@ class Theirs(Contestant):
         work, caches = self.args.work, self.peer.caches
         self.peer.take(work / "raw" / NAME)
         workers = ["-np", self.args.n_workers, "-npfp", self.args.n_workers]
-        if not (caches / f"nnUNetPlans_{self.configuration}").is_dir():
+        done = self.args.work / f"nnunet_{self.configuration}.done"
+        if not done.exists():
             self.command("plan_and_preprocess", "-d", DATASET_ID, "-c", self.configuration, *workers)
+            done.touch()
         if self.plans == RESENC[2]:  # of the same fingerprint and caches
             self.command("plan_experiment", "-d", DATASET_ID, "-pl", RESENC[1])
         fold = json.loads((work / "preprocessed" / NAME / "splits.json").read_text())["folds"][0]
