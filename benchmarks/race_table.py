@@ -37,9 +37,7 @@ def table_of(rows: pd.DataFrame) -> str:
             cells += [f"{own[key].fillna(0).mean():.3f}" for key in (*MEASURES, SURFACE)]
             cells += [found_of(own), found_of(own[own.volume_tumor_ref_ml < SMALL_ML])]
             cells += [f"{own.tumors_false.sum():.0f}"]
-            cells += [
-                difference(own, best, key) if contestant.startswith("nnunet") is False else "" for key in MEASURES
-            ]
+            cells += ["" if str(contestant).startswith("nnunet") else difference(own, best, key) for key in MEASURES]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", f"{rows.case.nunique()} test cases; {machine()}.", ""])
 

@@ -42,7 +42,7 @@ def write(out: Path, name: str, runs: pd.DataFrame, measures: dict[str, str], ti
     runs.to_csv(out / f"{name}.csv", index=False)
     medians = runs.groupby("who", sort=False)[list(measures)].median()
     lines = ["| | " + " | ".join(measures.values()) + " | runs |", "| --- |" + " --- |" * (len(measures) + 1)]
-    n_runs = runs.groupby("who", sort=False).size()
+    n_runs = runs["who"].value_counts().to_dict()
     for who, row in medians.iterrows():
         lines.append(f"| {who} | " + " | ".join(map(_shown, row)) + f" | {n_runs[who]} |")
     for who in medians.index.drop(OURS, errors="ignore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -68,4 +69,4 @@ def test_ours_are_set_against_the_best_of_theirs_alone(rows: pd.DataFrame) -> No
 
 
 def test_an_interval_is_of_the_mean() -> None:
-    assert interval(pd.Series([0.25, 0.25]).to_numpy()) == (0.25, 0.25)
+    assert interval(np.array([0.25, 0.25])) == (0.25, 0.25)
