@@ -22,6 +22,7 @@ import os
 import shutil
 import sys
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -73,7 +74,7 @@ def main() -> None:
 
 
 @dataclass
-class Contestant:
+class Contestant(ABC):
     """One side's way through a race's parts."""
 
     args: argparse.Namespace
@@ -121,13 +122,13 @@ class Contestant:
         (a.work / ROWS).mkdir(exist_ok=True)
         rows.to_csv(a.work / ROWS / f"{self.label}.csv", index=False)
 
+    @abstractmethod
     def trained(self) -> str:
         """Train; the steps done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predicted(self, masks: Path) -> None:
         """Leave masks of the test cases."""
-        raise NotImplementedError
 
     def bisc(self, name: str, *arguments: object) -> None:
         """One of our commands, as installed beside this interpreter."""

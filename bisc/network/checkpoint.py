@@ -73,8 +73,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *copies: Path) -> None:
     # Through memory: torch.save writes the file's own name into the archive, and a scratch name would change its bytes.
     buffer = io.BytesIO()
     torch.save(_canonical({"format": CHECKPOINT_FORMAT, **vars(checkpoint)}), buffer)
+    content = buffer.getvalue()
     for each in (path, *copies):
-        write_bytes(each, buffer.getvalue())
+        write_bytes(each, content)
 
 
 def load_checkpoint(source: Path | BinaryIO, name: Path | str | None = None) -> Checkpoint:
