@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, make_parser, positive_float, run_command
-from bisc.core.choices import DECISIONS, DEFAULT_DECISION, PRECISIONS
+from bisc.core.choices import DECISIONS, DEFAULT_DECISION, PHASES, PRECISIONS
 from bisc.core.errors import BiscError, InputError
-from bisc.imageio.inputs import KINDS, find_inputs
+from bisc.imageio.archive import unpacked
+from bisc.imageio.inputs import KINDS, InputCase, find_inputs
 from bisc.system.console import say
 from bisc.system.paths import TRAINED, Folders, find_dataset
 
@@ -41,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mirror", action="store_true", help="see every kidney left for right too, and average: twice the time"
     )
+    parser.add_argument("--series", metavar="UID", help="the DICOM series to take, by its SeriesInstanceUID (bisc_info)")
+    parser.add_argument("--phase", choices=PHASES, help="the contrast phase to take of a DICOM study")
     parser.add_argument("--continue", dest="resume", action="store_true", help="keep the cases already done in OUT")
     parser.add_argument(
         "--memory-gb", type=positive_float, metavar="G", help="what this process may take (default: all that is free)"
@@ -50,8 +53,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Predict every case; failed ones are listed and the others go on."""
-    cases = find_inputs(args.source, args.out)
-    source = args.model or find_dataset(
+    with unpacked(args.source, args.out) as source:
+        cases = find_inputs(source, args.out)
+        if source != args.source:
+            cases = [replace(case, origin=args.source) for case in cases]
+        return predict_all(args, cases)
+
+
+def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
+    """Predict the cases that a source holds."""
+    trained = args.model or find_dataset(
         Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one"
     )
     from bisc.inference.model import load_model
@@ -59,9 +70,10 @@ def run(args: argparse.Namespace) -> int:
     from bisc.pipeline.predict import FAILED as FAILED_CASE
     from bisc.pipeline.predict import SKIPPED, PredictOptions, predict_cases
 
-    model = load_model(source, args.folds, choose_device(args.device, args.precision, args.deterministic))
+    model = load_model(trained, args.folds, choose_device(args.device, args.precision, args.deterministic))
     model = replace(model, mirror=args.mirror)
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
+    options = replace(options, series=args.series, phase=args.phase)
     errors: list[BiscError] = []
 
     def note(error: BiscError) -> None:

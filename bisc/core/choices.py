@@ -20,3 +20,7 @@ DEFAULT_DECISION: Final[Decision] = "calibrated"
 
 Stage = Literal["rough", "fine"]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+
+Phase = Literal["late", "early", "plain"]
+PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
+"""Of contrast medium, the preferred first: venous, nephrographic or excretory; arterial; without any."""

@@ -58,7 +58,13 @@ def read_image(path: str | Path) -> CaseImage:
         InputError: If it cannot be read, ends too early, lacks a slice, is not one 3-D scalar image, holds NaN or
             infinite voxels, or lies on no straight grid.
     """
-    path, n_bad = Path(path), 0
+    path = Path(path)
+    return image_of(path, _open(path))
+
+
+def image_of(path: Path, stored: Stored) -> CaseImage:
+    """An image that was opened, as `read_image` gives it; `path` is named in errors, which are the same."""
+    n_bad = 0
 
     def converted(slab: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
         nonlocal n_bad
@@ -66,7 +72,7 @@ def read_image(path: str | Path) -> CaseImage:
         n_bad += n
         return hu
 
-    image = _converted(path, _open(path), converted, np.int16)
+    image = _converted(path, stored, converted, np.int16)
     if n_bad:
         raise InputError(path, f"{n_bad} voxels are NaN or infinite", "finite HU", "repair the export")
     return image

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError, PassedOver, one_line
-from bisc.imageio.formats.dicom import INDEX, identity, is_dicom, seems_dicom
+from bisc.imageio.formats.dicom import INDEX, is_dicom, seems_dicom
 from bisc.imageio.images import image_suffix
+from bisc.imageio.studies import Holding, StudyFiles, studies_of
 from bisc.system.paths import absence, check_nameable, entries_of, name_fault
 
-KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders or DICOM series"
+KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders, DICOM studies or a .zip of any of them"
 ROW_LIST: Final = "predictions.csv"
 """A folder that holds one is an output of bisc_predict, and no input."""
 ROW_HEAD: Final = b"case,status,"
@@ -47,24 +48,31 @@ class InputCase:
 
     Attributes:
         name: Of its mask, CASE.nii.gz.
-        path: A file or a DICOM series folder.
+        path: A file, or the folder that holds a DICOM study.
         fault: Why it cannot be predicted, where that shows before it is read; a `PassedOver` where it is no scan.
         others: Further inputs of the same name, where that is the fault.
+        files: Of a DICOM study, wherever they lie; none for a file.
+        origin: What it was unpacked from; None where it lay as it is.
     """
 
     name: str
     path: Path
     fault: InputError | None = None
     others: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
+    origin: Path | None = None
 
 
 @dataclass(frozen=True)
 class _Found:
-    """An image or a fault on the way to a case; `names` from the shortest on, the first one that is its own counts."""
+    """An image or a fault on the way to a case; `names` from the shortest on, the first one that is its own counts.
+    Of a folder's DICOM files there is a `holding` first, then a study's `files`."""
 
     path: Path
     names: tuple[str, ...]
     fault: InputError | None = None
+    holding: Holding | None = None
+    files: tuple[Path, ...] = ()
 
 
 def find_inputs(source: Path, out: Path | None = None) -> list[InputCase]:
@@ -90,28 +98,24 @@ def find_inputs(source: Path, out: Path | None = None) -> list[InputCase]:
     if not cases:
         seen = "; ".join(f"{one.names[0]}: {one.fault.found}" for one in found[:3] if one.fault)
         raise InputError(source, f"no image found{f' ({seen})' if seen else ''}", KINDS)
-    return _told_apart(_whole_series(found))
+    return _told_apart(_with_studies(found, _own_name(source)))
 
 
-def _whole_series(found: list[_Found]) -> list[_Found]:
-    """A fault for the folders among which one series is divided, as by media with so many files a folder: each part
-    would pass for a patient. Copies of one series are as many patients as they have names."""
-    by_series: dict[tuple[str, ...], list[tuple[str, _Found]]] = {}
-    for one in found:
-        series, file = identity(one.path) if one.fault is None and one.path.is_dir() else ((), "")
-        if any(series[:1]):
-            by_series.setdefault(series, []).append((file, one))
-    parts: dict[Path, Path] = {}
-    for ours in by_series.values():
-        if len({file for file, _ in ours}) > 1:
-            parts |= {one.path: ours[i - 1][1].path for i, (_, one) in enumerate(ours)}
-    expected, mend = "a series in one folder", "put its slices together"
-    return [
-        replace(one, fault=InputError(one.path, f"holds a part of the series in {parts[one.path]}", expected, mend))
-        if one.path in parts
-        else one
-        for one in found
-    ]
+def _with_studies(found: list[_Found], source: str) -> list[_Found]:
+    """The folders' DICOM files put together into studies, whatever folders these lie in."""
+    studies = studies_of([one.holding for one in found if one.holding is not None])
+    lone = len(studies) == 1
+    return [one for one in found if one.holding is None] + [_study(study, source, lone) for study in studies]
+
+
+def _study(study: StudyFiles, source: str, lone: bool) -> _Found:
+    """A study, named by its folder; one of several that are spread over the source by the first of its folders."""
+    folders = [holding.folder for holding in study.holdings]
+    parts = study.parts or (() if lone or len(folders) == 1 else study.holdings[0].parts)
+    names = _folder_names(parts or (source,), (source,))
+    if study.number:
+        names = f"{names[0]}_study{study.number}", f"{names[1]}_study{study.number}"
+    return _Found(Path(os.path.commonpath(folders)), names, files=study.files)
 
 
 def _walk(
@@ -174,7 +178,7 @@ def _files(folder: Path, entries: list[Path], parts: tuple[str, ...], names: tup
     files = [p for p in entries if not _is_folder(p)]
     case_images = [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED[:1]]
     case_images = case_images or [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED and parts]
-    dicom = False
+    dicom: list[Path] = []
     for path in files:
         rest = (*parts, path.name)
         if path in case_images:
@@ -197,14 +201,15 @@ def _files(folder: Path, entries: list[Path], parts: tuple[str, ...], names: tup
             except InputError as fault:
                 yield _Found(path, ("_".join(rest),), fault)
                 continue
-            dicom = dicom or ours
-            if not ours and path.name.lower().endswith(OTHER_SCANS):
+            if ours:
+                dicom.append(path)
+            elif path.name.lower().endswith(OTHER_SCANS):
                 unread = InputError(path, "a form that is not read", KINDS, "unpack it, or convert it to .nii.gz")
                 yield _Found(path, ("_".join(rest),), unread)
-            elif not ours:
+            else:
                 yield _passed(path, parts, "no image by its name")
     if dicom:
-        yield _Found(folder, names)
+        yield _Found(folder, names, holding=Holding(folder, parts, tuple(dicom)))
 
 
 def _passed(path: Path, parts: tuple[str, ...], reason: str) -> _Found:
@@ -219,7 +224,7 @@ def _told_apart(found: list[_Found]) -> list[InputCase]:
     passed = []
     for one in found:
         name = one.names[0] if taken[one.names[0]] == 1 else one.names[-1]
-        case = InputCase(name, one.path, one.fault)
+        case = InputCase(name, one.path, one.fault, files=one.files)
         if isinstance(one.fault, PassedOver):
             passed.append(replace(case, name=one_line(name)))
         else:

@@ -19,15 +19,16 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from bisc.core.choices import Decision
+from bisc.core.choices import Decision, Phase
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
 from bisc.core.volume import Volume
-from bisc.imageio import files_of, read_image, write_image
+from bisc.imageio import files_of, write_image
 from bisc.imageio.formats.nifti import is_byte_mask
 from bisc.imageio.inputs import ROW_LIST, InputCase
+from bisc.imageio.scan import open_scan
 from bisc.inference.cascade import RoughExcess, offsets_of, roi_arrays, upsample_labels
 from bisc.inference.model import Model
-from bisc.pipeline.segment import segment_case, within_memory
+from bisc.pipeline.segment import phase_of_image, segment_case, within_memory
 from bisc.system.console import collecting, track
 from bisc.system.files import atomic_file, change_text, make_output_folder, remove_partial
 from bisc.system.paths import check_name, exists
@@ -50,6 +51,8 @@ class PredictOptions:
         save_rough: Also write the rough stage's labels, as rough/CASE.nii.gz.
         resume: Keep what a finished earlier run of the same folder holds.
         memory_gb: What this process may take; None: all that is free.
+        series: SeriesInstanceUID of the DICOM series to predict, instead of the best one of each study.
+        phase: Contrast phase of the series to predict, likewise.
     """
 
     decision: Decision
@@ -57,6 +60,8 @@ class PredictOptions:
     save_rough: bool = False
     resume: bool = False
     memory_gb: float | None = None
+    series: str | None = None
+    phase: Phase | None = None
 
 
 def predict_cases(
@@ -95,7 +100,7 @@ def predict_cases(
         done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
         if row is None or not done or not all(path.exists() for path in _Outputs(out, case, options).wanted):
             row = _predict_or_fail(case, model, out, options, complain)
-            row = replace(row, source=os.path.realpath(case.path), stamp=stamp)
+            row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
             merge_rows(out / TABLE, [row])
         rows.append(row)
     return [*rows, *passed]
@@ -110,7 +115,7 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
     # realpath: unlike resolve, it minds no link loops
     inputs = {os.path.realpath(path): path for case in cases for path in (case.path, *case.others)}
     for case in cases:
-        target, source = out / f"{case.name}.nii.gz", os.path.realpath(case.path)
+        target, source = out / f"{case.name}.nii.gz", os.path.realpath(case.origin or case.path)
         if os.path.realpath(target) in inputs:
             found = "would be overwritten by its own prediction"
             raise InputError(inputs[os.path.realpath(target)], found, "an output folder of its own")
@@ -133,10 +138,9 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
         RoughExcess: If the rough stage marks more than any patient has; its mask is written where it was asked for.
     """
     begin = time.perf_counter()
-    if case.fault is not None:
-        raise case.fault
-    model = within_memory(model, case.path, options.memory_gb)
-    image = read_image(case.path)
+    scan = open_scan(case, options.series, options.phase, lambda image: phase_of_image(image, model))
+    model = within_memory(model, case.path, options.memory_gb, scan.size() if scan.stored else None)
+    image = scan.read()
     files = _Outputs(out, case, options)
 
     def save_rough(rough: Volume) -> None:
@@ -158,7 +162,8 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
     ml = found.kidney_ml, found.tumor_ml
     ends = [(roi.side, roi.box.start_zyx[::-1], [stop - 1 for stop in roi.box.stop_zyx[::-1]]) for roi in found.rois]
     rois = json.dumps([{"side": side, "first_xyz": first, "last_xyz": last} for side, first, last in ends])
-    return PredictionRow(case.name, found.status, _since(begin, model), rois, *ml, found.doubt)
+    choice = scan.choice.reason if scan.choice is not None else ""
+    return PredictionRow(case.name, found.status, _since(begin, model), rois, *ml, found.doubt, choice=choice)
 
 
 def _predict_or_fail(
@@ -188,11 +193,12 @@ def _predict_or_fail(
 def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
     """What a prediction depends on, in a few letters: its files' sizes and times, the decision, all weights."""
     try:
-        stats = [file.stat() for file in files_of(case.path)]
+        stats = [file.stat() for file in case.files or files_of(case.path)]
     except OSError:
         return ""
     weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
-    parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights, *["mirrored"] * model.mirror]
+    asked = [*["mirrored"] * model.mirror, *filter(None, [options.series, options.phase])]
+    parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights, *asked]
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -228,6 +234,7 @@ class PredictionRow:
         notes: What was made of the input's oddities (bisc.system.console), one line.
         source: Where the input lay, links followed: another one of the same name is not written over it.
         stamp: Changes with the input's files, the decision rule and the model: what `--continue` may keep.
+        choice: Of a DICOM study, which series was predicted, and why the others were not; one line.
     """
 
     case: str
@@ -240,6 +247,7 @@ class PredictionRow:
     notes: str = ""
     source: str = ""
     stamp: str = ""
+    choice: str = ""
 
 
 def rows_csv(rows: Sequence[PredictionRow]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,10 @@ from bisc.imageio.case import Stored
 from bisc.imageio.formats.dicom.elements import INDEX, is_dicom, seems_dicom
 from bisc.imageio.plausible import straight_grid
 
-__all__ = ["INDEX", "identity", "is_dicom", "open_dicom", "seeming_shape", "seems_dicom"]
+if TYPE_CHECKING:
+    from bisc.imageio.formats.dicom.stack import Stack
+
+__all__ = ["INDEX", "is_dicom", "open_dicom", "seeming_shape", "seems_dicom", "stored_stack"]
 
 
 def open_dicom(path: Path) -> Stored:
@@ -26,9 +30,22 @@ def open_dicom(path: Path) -> Stored:
         InputError: As `find_stack`; its slabs as `read_hu`.
     """
     from bisc.imageio.formats.dicom.folder import find_stack
+
+    return stored_stack(path, find_stack(path))
+
+
+def stored_stack(path: Path, stack: Stack) -> Stored:
+    """A stack's grid and voxels, which are HU.
+
+    Args:
+        path: Its folder, or its one file: named in errors that concern no file alone.
+        stack: Sound and even.
+
+    Raises:
+        InputError: If its axes meet at no right angles; its slabs as `read_hu`.
+    """
     from bisc.imageio.formats.dicom.pixels import read_hu
 
-    stack = find_stack(path)
     size, spacing = stack.shape_zyx[::-1], stack.spacing_mm_zyx[::-1]
     geometry = straight_grid(path, size, spacing, stack.origin_mm_xyz, stack.direction)
 
@@ -36,13 +53,6 @@ def open_dicom(path: Path) -> Stored:
         yield read_hu(path, stack.frames)
 
     return Stored(geometry, 2 * prod(stack.shape_zyx), False, slabs)
-
-
-def identity(folder: Path) -> tuple[tuple[str, ...], str]:
-    """What series the first DICOM file of a folder is of, and the file's own UID; empty where that cannot be read."""
-    from bisc.imageio.formats.dicom import folder as series
-
-    return series.identity(folder)
 
 
 def seeming_shape(path: Path) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,8 @@ import numpy as np
 from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
-from bisc.core.errors import InputError, PassedOver, one_line
+from bisc.core.errors import InputError, PassedOver
+from bisc.imageio.formats.dicom.about import About, about
 from bisc.imageio.formats.dicom.elements import INDEX, seems_dicom
 from bisc.imageio.formats.dicom.frames import Frame, check_ct, cosines, frames_of
 from bisc.imageio.formats.dicom.stack import Stack, stack_of
@@ -37,18 +38,23 @@ class Series:
     """The files of a folder that bear one SeriesInstanceUID.
 
     Attributes:
-        label: Its number and description, for messages.
+        about: What it says of itself.
         frames: Of all its files; none where it is no CT image.
         unfit: Why it cannot be a CT stack, in a fault that names the file; None where it may be one.
         no_scan: Whether that is by its kind (a localizer, a report).
         defect: Whether it is a CT stack all the same, and a damaged one: no other may be taken in its place unasked.
     """
 
-    label: str
+    about: About
     frames: tuple[Frame, ...]
     unfit: InputError | None
     no_scan: bool = False
     defect: bool = False
+
+    @property
+    def label(self) -> str:
+        """Its number and description, for messages."""
+        return self.about.label
 
     @property
     def is_stack(self) -> bool:
@@ -84,16 +90,6 @@ def find_stack(path: Path) -> Stack:
     raise InputError(path, f"{len(found)} DICOM series{listed}", "exactly one", mend)
 
 
-def identity(folder: Path) -> tuple[tuple[str, ...], str]:
-    """What series the first DICOM file of a folder is of, and the file's own UID; empty where that cannot be read."""
-    try:
-        path = _files(folder)[0]
-        data = read_header(path)
-        return tuple(text(path, data, tag) for tag in SERIES_TAGS), text(path, data, "SOPInstanceUID")
-    except (InputError, IndexError):
-        return (), ""
-
-
 def seeming_shape(path: Path) -> tuple[int, int, int]:
     """(z, y, x) of a folder's stack or of a file, as the header of its first file lets expect: a look, not a check.
 
@@ -125,16 +121,18 @@ def series_in(what: Path, files: Sequence[Path]) -> list[Series]:
         except InputError as error:
             raise InputError(what, f"{path.name} {error.found}", "whole DICOM slices alone", MEND) from error
         key = tuple(text(path, data, tag) for tag in SERIES_TAGS)
-        found.setdefault(key, _Gathered(_label(path, data))).take(what, path, data)
+        found.setdefault(key, _Gathered(about(path, data))).take(what, path, data)
     return [gathered.series(what) for gathered in found.values()]
 
 
 class _Gathered:
     """A series while its files are read."""
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    def __init__(self, says: About) -> None:
+        self.about = says
         self.frames: list[Frame] = []
+        self.frames_of_image: dict[str, list[Frame]] = {}
+        self.n_copies = 0
         self.image_types: set[bool] = set()
         self.shared: dict[str, set[str]] = {tag: set() for tag in SHARED_TAGS}
         self.n_files = 0
@@ -160,30 +158,38 @@ class _Gathered:
         for tag, values in self.shared.items():
             values.add(text(path, data, tag))
         try:
-            self.frames += frames_of(path, data)
+            frames = frames_of(path, data)
         except InputError as error:
             self.defect = self.defect or error
+            return
+        instance = text(path, data, "SOPInstanceUID")
+        if instance and _is_copy(self.frames_of_image.setdefault(instance, frames), frames):
+            self.n_copies += 1
+        else:
+            self.frames += frames
 
     def series(self, what: Path) -> Series:
         """What became of it: one odd file among slices is a defect, and makes no scan something else."""
+        if self.n_copies:
+            notice(what, f"holds {self.n_copies} files of {self.about.label} twice, to the last pixel", "read once")
         slices = bool(self.frames) or self.defect is not None
         odd = self.no_image or self.no_ct
         if not slices and odd is not None:
-            return Series(self.label, (), odd, no_scan=self.no_ct is None)
+            return Series(self.about, (), odd, no_scan=self.no_ct is None)
         if odd is not None:
             mixed = InputError(
                 odd.what, f"{odd.found}, among the slices of a CT series", "CT slices alone", "move it away"
             )
-            return Series(self.label, tuple(self.frames), self.defect or mixed, defect=True)
+            return Series(self.about, tuple(self.frames), self.defect or mixed, defect=True)
         mingled = next((tag for tag, values in self.shared.items() if 1 < len(values) < self.n_files), None)
         if mingled is not None:
             found = f"its slices have {len(self.shared[mingled])} different {name_of(mingled)}"
             self.defect = self.defect or InputError(what, found, "slices of one scan", "put each scan into a folder")
         if self.defect is not None:
-            return Series(self.label, tuple(self.frames), self.defect, defect=True)
+            return Series(self.about, tuple(self.frames), self.defect, defect=True)
         scout = _scout(self.frames, self.image_types == {True})
         unfit = PassedOver(what, scout, "a CT series", GIVE) if scout else None
-        return Series(self.label, tuple(self.frames), unfit, no_scan=bool(scout))
+        return Series(self.about, tuple(self.frames), unfit, no_scan=bool(scout))
 
 
 def _no_image(path: Path, data: FileDataset) -> str:
@@ -208,11 +214,13 @@ def _scout(frames: Sequence[Frame], says_so: bool) -> str:
     return f"a localizer: {len(frames)} {'plane' if len(frames) == 1 else 'planes'}, none of them axial"
 
 
-def _label(path: Path, data: FileDataset) -> str:
-    number, described = text(path, data, "SeriesNumber"), text(path, data, "SeriesDescription")
-    return one_line(
-        f"series {number or text(path, data, 'SeriesInstanceUID') or 'without UID'} {described[:60]}"
-    ).strip()
+def _is_copy(first: list[Frame], again: list[Frame]) -> bool:
+    """Whether a second file of one SOPInstanceUID shows the same: then it is the first one's copy."""
+    path = again[0].path
+    if first is again or [replace(frame, path=path) for frame in first] != again:
+        return False
+    one, other = (read_header(p, pixels=True).get("PixelData") for p in (first[0].path, path))
+    return one is not None and one == other
 
 
 def _listed(found: Sequence[Series]) -> str:

@@ -1,0 +1,86 @@
+"""A .zip of a study, unpacked for as long as it is worked on. Nothing in it is trusted: not its names, not its sizes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from bisc.core.errors import InputError
+from bisc.system.files import make_output_folder, scratch_folder
+
+SUFFIX: Final = ".zip"
+MOST_FILES: Final = 1 << 20
+LEFT_FREE: Final = 0.9
+"""Of the disk, so much may be filled."""
+ENCRYPTED: Final = 0x1
+LINK: Final = 0o120000
+KIND: Final = 0o170000
+NOISE: Final = "__MACOSX"
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path names a .zip."""
+    return path.suffix.lower() == SUFFIX and path.is_file()
+
+
+@contextmanager
+def unpacked(source: Path, beside: Path) -> Iterator[Path]:
+    """`source` itself, or, of a .zip, a folder of its name with what it holds, which is gone after the block.
+
+    Args:
+        source: Any input.
+        beside: The output folder, in which it is unpacked.
+
+    Raises:
+        InputError: If the archive is damaged, encrypted, larger than the disk, or names files outside of itself.
+    """
+    if not is_archive(source):
+        yield source
+        return
+    make_output_folder(beside)
+    with scratch_folder(beside) as scratch:
+        folder = scratch / source.stem
+        folder.mkdir()
+        try:
+            with zipfile.ZipFile(source) as archive:
+                _unpack(source, archive, folder)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+            raise InputError(source, f"cannot be unpacked ({error})", "a whole .zip", "export it again") from error
+        yield folder
+
+
+def _unpack(source: Path, archive: zipfile.ZipFile, folder: Path) -> None:
+    members = [m for m in archive.infolist() if not m.is_dir() and PurePosixPath(m.filename).parts[:1] != (NOISE,)]
+    if len(members) > MOST_FILES:
+        raise InputError(source, f"holds {len(members)} files", f"at most {MOST_FILES}", "unpack it yourself")
+    if any(m.flag_bits & ENCRYPTED for m in members):
+        raise InputError(source, "is encrypted", "a plain .zip", "unpack it, and give the folder")
+    promised, free = sum(m.file_size for m in members), shutil.disk_usage(folder).free
+    if promised > LEFT_FREE * free:
+        found = f"holds {promised / 1e9:.3g} GB, and the disk of {folder.parent.parent} has {free / 1e9:.3g} GB left"
+        raise InputError(source, found, "room for what it holds", "free space or choose another output folder")
+    for member in members:
+        if (member.external_attr >> 16) & KIND == LINK:
+            continue
+        target = folder / _safe(source, member.filename)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            raise InputError(source, f"holds {member.filename} twice", "every file once", "unpack it yourself")
+        with archive.open(member) as packed, target.open("wb") as file:
+            shutil.copyfileobj(packed, file)  # no more than its promised size is ever given out
+        when = time.mktime((*member.date_time, 0, 0, -1))
+        os.utime(target, (when, when))  # what `--continue` knows a file by
+
+
+def _safe(source: Path, name: str) -> PurePosixPath:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise InputError(source, f"names a file outside of itself ({name})", "names of files within", "unpack it yourself")
+    return path

@@ -1,0 +1,113 @@
+"""What a series says of itself in words: its contrast phase, kernel, part of the body, and whether it was derived.
+
+Words are those that scanners and technologists use, in English, German, French, Spanish and Italian. A word tells in
+favour of or against a series beside others of its study; none of them ever makes a scan of what is none.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from bisc.core.choices import Phase
+from bisc.core.errors import one_line
+from bisc.imageio.formats.dicom.tags import text
+
+WORD_TAGS: Final = ("SeriesDescription", "ProtocolName", "AcquisitionProtocolName")
+PHASE_WORDS: Final[dict[Phase, re.Pattern[str]]] = {
+    "plain": re.compile(
+        r"\b(plain|nativ[aeo]?|native|non ?con\w*|unenhanced|sans|ohne|sin|senza|without|wo|w o|pre ?con\w*|nc|nect|basal)\b"
+    ),
+    "early": re.compile(r"\b(art|arterial\w*|arteri[ae]ll?e?|early|fr[uü]h\w*|cortico\w*|kortiko\w*|precoce)\b"),
+    "late": re.compile(
+        r"\b(ven|ven[oö]s\w*|veineu\w*|pv|pvp|portal\w*|porto\w*|nephro\w*|nefro\w*|n[eé]phro\w*|late|delay\w*|excret\w*|"
+        r"urogra\w*|sp[aä]t\w*|tardi\w*|parenchym\w*)\b"
+    ),
+}
+BOTH: Final = re.compile(r"\blate arterial\b|\bsp[aä]tarteriell\w*\b|\btardive? art\w*")
+"""One phase in two words: the late part of the early one."""
+SHARP_WORDS: Final = re.compile(r"\b(lung\w*|bone\w*|knochen\w*|poumon\w*|os|pulmon\w*|hueso|osso|edge|sharp)\b")
+SIEMENS: Final = re.compile(r"\b[a-z]{1,2}(\d{2})[a-z]*\b")
+CANON: Final = re.compile(r"\bfc(\d{2})\b")
+SHARP_FROM: Final = 50
+"""Of Siemens' kernel numbers (B30 soft, B70 lung) and of Canon's (FC51 to 56 and 80 on are for lung and bone)."""
+ELSEWHERE: Final = re.compile(
+    r"\b(head|skull|brain|schadel|schädel|crane|neck|hals|cou|chest|thorax|torax|lung\w*|leg|knee|foot|hand|arm|shoulder|"
+    r"heart|cardiac|coronar\w*|extremity|whole ?body ?scout)\b"
+)
+TRUNK: Final = re.compile(
+    r"(abd|kidney|renal|niere|rein|pelv|becken|trunk|rumpf|tap\b|cap\b|uro|bauch|liver|leber|wholebody|whole body)"
+)
+
+
+@dataclass(frozen=True)
+class About:
+    """A series by its first file.
+
+    Attributes:
+        label: Its number and description, for messages.
+        uid: SeriesInstanceUID.
+        number: SeriesNumber; large where there is none.
+        words: Its descriptions in lower case, every separator a blank.
+        kernel: ConvolutionKernel likewise.
+        image_type: Values of ImageType, in capitals.
+        body_part: BodyPartExamined in lower case.
+    """
+
+    label: str = ""
+    uid: str = ""
+    number: int = 1 << 31
+    words: str = ""
+    kernel: str = ""
+    image_type: tuple[str, ...] = ()
+    body_part: str = ""
+
+    @property
+    def phase(self) -> Phase | None:
+        """The contrast phase that its words name; None where they name none, or two."""
+        words = BOTH.sub("arterial", self.words)
+        found = [phase for phase, pattern in PHASE_WORDS.items() if pattern.search(words)]
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def is_sharp(self) -> bool:
+        """Whether it was reconstructed for lung or bone."""
+        numbers = [int(n) for n in SIEMENS.findall(self.kernel)] if not CANON.search(self.kernel) else []
+        canon = [int(n) for n in CANON.findall(self.kernel)]
+        sharp = any(n >= SHARP_FROM for n in numbers) or any(50 <= n < 60 or n >= 80 for n in canon)
+        return sharp or bool(SHARP_WORDS.search(f"{self.words} {self.kernel}"))
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether it was computed of another one (a reformat, a projection)."""
+        return self.image_type[:1] == ("DERIVED",) or any(t in self.image_type for t in ("REFORMATTED", "MPR", "MIP"))
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it names another part of the body alone."""
+        words = f"{self.words} {self.body_part}"
+        return bool(ELSEWHERE.search(words)) and not TRUNK.search(words)
+
+
+def about(path: Path, data: Dataset) -> About:
+    """What one file says of its series."""
+    number, described = text(path, data, "SeriesNumber"), text(path, data, "SeriesDescription")
+    uid = text(path, data, "SeriesInstanceUID")
+    label = one_line(f"series {number or 'without number'} {described[:60]}").strip()
+    return About(
+        label,
+        uid,
+        int(number) if re.fullmatch(r"\d{1,9}", number) else 1 << 31,
+        _plain(" ".join(text(path, data, tag) for tag in WORD_TAGS)),
+        _plain(text(path, data, "ConvolutionKernel")),
+        tuple(part.strip() for part in text(path, data, "ImageType").upper().split("\\")),
+        _plain(text(path, data, "BodyPartExamined")),
+    )
+
+
+def _plain(words: str) -> str:
+    return " ".join(re.sub(r"[\W_]+", " ", words.lower()).split())

@@ -1,0 +1,48 @@
+"""What one DICOM file is of: the identity by which files are put together, and nothing else of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisc.core.errors import InputError
+from bisc.imageio.formats.dicom.folder import IMAGE_MODALITIES
+from bisc.imageio.formats.dicom.tags import read_header, text
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A file's UIDs and kind; empty texts where it has none.
+
+    Attributes:
+        patient: PatientID.
+        study: StudyInstanceUID.
+        series: SeriesInstanceUID.
+        instance: SOPInstanceUID.
+        when: StudyDate and StudyTime, then the study's UID: what studies are ordered by.
+        may_be_slice: Whether it may be a slice of a CT: by its modality, and no localizer by its ImageType.
+    """
+
+    patient: str
+    study: str
+    series: str
+    instance: str
+    when: tuple[str, str, str]
+    may_be_slice: bool
+
+
+def mark_of(path: Path) -> Mark | None:
+    """A file's mark; None where its header cannot be read."""
+    try:
+        data = read_header(path)
+        study = text(path, data, "StudyInstanceUID")
+        return Mark(
+            text(path, data, "PatientID"),
+            study,
+            text(path, data, "SeriesInstanceUID"),
+            text(path, data, "SOPInstanceUID"),
+            (text(path, data, "StudyDate"), text(path, data, "StudyTime"), study),
+            text(path, data, "Modality") in IMAGE_MODALITIES and "LOCALIZER" not in text(path, data, "ImageType").upper(),
+        )
+    except InputError:
+        return None

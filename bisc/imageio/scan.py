@@ -1,0 +1,117 @@
+"""A case on the way to its image: of a DICOM study the series is chosen first, by headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bisc.core.choices import Phase
+from bisc.core.errors import InputError, PassedOver
+from bisc.imageio.case import CaseImage, Stored
+from bisc.imageio.formats.dicom import is_dicom, stored_stack
+from bisc.imageio.images import StoredImage, image_of, image_suffix, read_image, read_size
+from bisc.imageio.inputs import InputCase
+from bisc.system.console import notice
+
+if TYPE_CHECKING:
+    from bisc.imageio.formats.dicom.choice import Choice, Wanted
+    from bisc.imageio.formats.dicom.stack import Stack
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One image that is about to be read.
+
+    Attributes:
+        path: Of the file, or of the folder that holds the study.
+        choice: Which series of the study it is, and why; None for a file of another format.
+        stored: Its grid and voxels on disk, where a series was chosen.
+    """
+
+    path: Path
+    choice: Choice | None = None
+    stored: Stored | None = None
+
+    def read(self) -> CaseImage:
+        """Its voxels; raises as `bisc.imageio.read_image`."""
+        return read_image(self.path) if self.stored is None else image_of(self.path, self.stored)
+
+    def size(self) -> StoredImage:
+        """By its header; raises InputError where that cannot be read."""
+        if self.stored is None:
+            return read_size(self.path)
+        return StoredImage(self.stored.geometry.shape_zyx, self.stored.n_bytes, self.stored.streamed)
+
+
+def open_scan(
+    case: InputCase, series: str | None = None, phase: Phase | None = None, look: Callable[[CaseImage], Phase | None] | None = None
+) -> Scan:
+    """What is predicted of a case.
+
+    Args:
+        case: A file or a DICOM study.
+        series: SeriesInstanceUID of the series to take; a case that does not hold it is passed over.
+        phase: The contrast phase to take; None prefers `bisc.core.choices.PHASES` in their order.
+        look: Tells the phase of an image, asked where words do not.
+
+    Raises:
+        InputError: If the case is at fault, or as `bisc.imageio.formats.dicom.choice.choose`.
+    """
+    if case.fault is not None:
+        raise case.fault
+    if not is_study(case):
+        if series is not None:
+            raise PassedOver(case.path, "no DICOM", f"--series {series}")
+        return Scan(case.path)
+    from bisc.imageio.formats.dicom.choice import Wanted, choose
+
+    def phase_of(stack: Stack) -> Phase | None:
+        try:
+            return None if look is None else look(image_of(case.path, stored_stack(case.path, stack)))
+        except InputError:
+            return None  # it is told when the series is taken
+
+    choice = choose(case.path, case.files or [case.path], Wanted(series, phase), None if look is None else phase_of)
+    if choice.n_left:
+        notice(case.path, f"holds {choice.n_left + 1} series", f"{choice.series.label} was taken, see the column choice")
+    return Scan(case.path, choice, stored_stack(case.path, choice.stack))
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A series of a study as `bisc_info` shows it.
+
+    Attributes:
+        label: Its number and description.
+        uid: SeriesInstanceUID.
+        told: Slices and phase, or what it is instead.
+        reason: Why it would be left out; empty for the one that would be predicted.
+    """
+
+    label: str
+    uid: str
+    told: str
+    reason: str
+
+
+def list_series(case: InputCase, series: str | None = None, phase: Phase | None = None) -> list[Listed]:
+    """Every series of a DICOM study, the one that would be predicted first; with a fault's words where none would be.
+
+    Raises:
+        InputError: If a file is damaged.
+    """
+    from bisc.imageio.formats.dicom.choice import Wanted, candidates, judge
+
+    found = candidates(case.path, case.files or [case.path])
+    try:
+        judged = judge(case.path, found, Wanted(series, phase))
+    except InputError as fault:
+        judged = [(one, one.unfit.found if one.unfit else fault.found) for one in found]
+    return [Listed(one.series.label, one.series.about.uid, one.told, reason) for one, reason in judged]
+
+
+def is_study(case: InputCase) -> bool:
+    """Whether a case is DICOM."""
+    return bool(case.files) or (image_suffix(case.path) is None and case.path.is_file() and is_dicom(case.path))
