@@ -74,7 +74,9 @@ def aorta_hu(image: Volume, kidneys: npt.NDArray[np.bool_]) -> float | None:
     return float(disc[at]) if stands_out[at] > 0 else None
 
 
-def _mean_within(plane: npt.NDArray[np.floating], radii_mm: tuple[float, float], spacing_mm_yx: tuple[float, float]) -> npt.NDArray[np.float64]:
+def _mean_within(
+    plane: npt.NDArray[np.floating], radii_mm: tuple[float, float], spacing_mm_yx: tuple[float, float]
+) -> npt.NDArray[np.float64]:
     """(y, x) mean of the voxels whose distance lies between two radii."""
     reach = [int(np.ceil(radii_mm[1] / step)) for step in spacing_mm_yx]
     y, x = np.ogrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]

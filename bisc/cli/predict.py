@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, make_parser, positive_float, run_command
-from bisc.core.choices import DECISIONS, DEFAULT_DECISION, PHASES, PRECISIONS
+from bisc.core.choices import DECISIONS, DEFAULT_DECISION, DICOM_EXTRAS, FORMS, PHASES, PRECISIONS
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio.archive import unpacked
 from bisc.imageio.inputs import KINDS, InputCase, find_inputs
@@ -42,8 +42,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mirror", action="store_true", help="see every kidney left for right too, and average: twice the time"
     )
-    parser.add_argument("--series", metavar="UID", help="the DICOM series to take, by its SeriesInstanceUID (bisc_info)")
+    parser.add_argument(
+        "--series", metavar="UID", help="the DICOM series to take, by its SeriesInstanceUID (bisc_info)"
+    )
     parser.add_argument("--phase", choices=PHASES, help="the contrast phase to take of a DICOM study")
+    parser.add_argument("--format", choices=FORMS, default="nifti", help="of the masks (default: %(default)s)")
+    parser.add_argument("--labelmap", action="store_true", help="DICOM SEG as one plane of numbers, not of bits")
+    parser.add_argument("--also", dest="extras", nargs="+", choices=DICOM_EXTRAS, help="written beside the DICOM SEG")
+    parser.add_argument("--deidentify", action="store_true", help="write nothing that says whom a DICOM study is of")
     parser.add_argument("--continue", dest="resume", action="store_true", help="keep the cases already done in OUT")
     parser.add_argument(
         "--memory-gb", type=positive_float, metavar="G", help="what this process may take (default: all that is free)"
@@ -67,13 +73,23 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     )
     from bisc.inference.model import load_model
     from bisc.network.device import choose_device
-    from bisc.pipeline.predict import FAILED as FAILED_CASE
-    from bisc.pipeline.predict import SKIPPED, PredictOptions, predict_cases
+    from bisc.pipeline.dicom_results import DicomOptions
+    from bisc.pipeline.predict import PredictOptions, predict_cases
+    from bisc.pipeline.rows import FAILED as FAILED_CASE
+    from bisc.pipeline.rows import SKIPPED
 
     model = load_model(trained, args.folds, choose_device(args.device, args.precision, args.deterministic))
     model = replace(model, mirror=args.mirror)
     options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
-    options = replace(options, series=args.series, phase=args.phase)
+    dicom = DicomOptions(tuple(args.extras or ()), args.labelmap, args.deidentify) if args.format != "nifti" else None
+    options = replace(
+        options,
+        series=args.series,
+        phase=args.phase,
+        nifti=args.format != "dicomseg",
+        dicom=dicom,
+        anonymous=args.deidentify,
+    )
     errors: list[BiscError] = []
 
     def note(error: BiscError) -> None:

@@ -24,3 +24,11 @@ STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 Phase = Literal["late", "early", "plain"]
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 """Of contrast medium, the preferred first: venous, nephrographic or excretory; arterial; without any."""
+
+Form = Literal["nifti", "dicomseg", "both"]
+FORMS: Final[tuple[Form, ...]] = get_args(Form)
+"""What masks are written as."""
+
+DicomExtra = Literal["sr", "capture", "rtstruct"]
+DICOM_EXTRAS: Final[tuple[DicomExtra, ...]] = get_args(DicomExtra)
+"""What is written beside a DICOM SEG: a structured report, a picture (secondary capture), contours."""

@@ -1,4 +1,4 @@
-"""A .zip of a study, unpacked for as long as it is worked on. Nothing in it is trusted: not its names, not its sizes."""
+"""A .zip of a study, unpacked while it is worked on. Nothing in it is trusted: neither its names nor its sizes."""
 
 from __future__ import annotations
 
@@ -82,5 +82,7 @@ def _unpack(source: Path, archive: zipfile.ZipFile, folder: Path) -> None:
 def _safe(source: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-        raise InputError(source, f"names a file outside of itself ({name})", "names of files within", "unpack it yourself")
+        raise InputError(
+            source, f"names a file outside of itself ({name})", "names of files within", "unpack it yourself"
+        )
     return path

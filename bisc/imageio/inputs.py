@@ -52,6 +52,7 @@ class InputCase:
         fault: Why it cannot be predicted, where that shows before it is read; a `PassedOver` where it is no scan.
         others: Further inputs of the same name, where that is the fault.
         files: Of a DICOM study, wherever they lie; none for a file.
+        study: StudyInstanceUID of a DICOM study that has one.
         origin: What it was unpacked from; None where it lay as it is.
     """
 
@@ -60,6 +61,7 @@ class InputCase:
     fault: InputError | None = None
     others: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
+    study: str = ""
     origin: Path | None = None
 
 
@@ -73,6 +75,7 @@ class _Found:
     fault: InputError | None = None
     holding: Holding | None = None
     files: tuple[Path, ...] = ()
+    study: str = ""
 
 
 def find_inputs(source: Path, out: Path | None = None) -> list[InputCase]:
@@ -115,7 +118,7 @@ def _study(study: StudyFiles, source: str, lone: bool) -> _Found:
     names = _folder_names(parts or (source,), (source,))
     if study.number:
         names = f"{names[0]}_study{study.number}", f"{names[1]}_study{study.number}"
-    return _Found(Path(os.path.commonpath(folders)), names, files=study.files)
+    return _Found(Path(os.path.commonpath(folders)), names, files=study.files, study=study.uid)
 
 
 def _walk(
@@ -224,7 +227,7 @@ def _told_apart(found: list[_Found]) -> list[InputCase]:
     passed = []
     for one in found:
         name = one.names[0] if taken[one.names[0]] == 1 else one.names[-1]
-        case = InputCase(name, one.path, one.fault, files=one.files)
+        case = InputCase(name, one.path, one.fault, files=one.files, study=one.study)
         if isinstance(one.fault, PassedOver):
             passed.append(replace(case, name=one_line(name)))
         else:

@@ -16,7 +16,7 @@ from bisc.imageio.inputs import InputCase
 from bisc.system.console import notice
 
 if TYPE_CHECKING:
-    from bisc.imageio.formats.dicom.choice import Choice, Wanted
+    from bisc.imageio.formats.dicom.choice import Choice
     from bisc.imageio.formats.dicom.stack import Stack
 
 
@@ -46,7 +46,10 @@ class Scan:
 
 
 def open_scan(
-    case: InputCase, series: str | None = None, phase: Phase | None = None, look: Callable[[CaseImage], Phase | None] | None = None
+    case: InputCase,
+    series: str | None = None,
+    phase: Phase | None = None,
+    look: Callable[[CaseImage], Phase | None] | None = None,
 ) -> Scan:
     """What is predicted of a case.
 
@@ -75,7 +78,9 @@ def open_scan(
 
     choice = choose(case.path, case.files or [case.path], Wanted(series, phase), None if look is None else phase_of)
     if choice.n_left:
-        notice(case.path, f"holds {choice.n_left + 1} series", f"{choice.series.label} was taken, see the column choice")
+        notice(
+            case.path, f"holds {choice.n_left + 1} series", f"{choice.series.label} was taken, see the column choice"
+        )
     return Scan(case.path, choice, stored_stack(case.path, choice.stack))
 
 

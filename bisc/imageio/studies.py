@@ -44,11 +44,13 @@ class StudyFiles:
         holdings: Folders that hold any of them, each with those alone.
         parts: The innermost folder that holds all of its images, as parts below the source.
         number: Its place among the studies that share a folder, from 1 on; 0 where it shares none.
+        uid: StudyInstanceUID; empty where its files have none.
     """
 
     holdings: tuple[Holding, ...]
     parts: tuple[str, ...]
     number: int
+    uid: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -129,7 +131,8 @@ def _numbered(groups: list[list[_File]], damaged: list[tuple[Holding, Path]]) ->
         images = [file.holding.parts for file in group if file.mark.may_be_slice]
         parts = _common(images or [file.holding.parts for file in group])
         files = _holdings([*((file.holding, file.path) for file in group), *lost])
-        found.append(StudyFiles(files, parts, 1 + rivals.index(k) if len(rivals) > 1 else 0))
+        number = 1 + rivals.index(k) if len(rivals) > 1 else 0
+        found.append(StudyFiles(files, parts, number, group[0].mark.study))
     alone = _holdings((holding, path) for holding, path in damaged if holding.folder not in shared)
     found += [StudyFiles((holding,), holding.parts, 0) for holding in alone]
     return sorted(found, key=lambda one: (one.holdings[0].parts, one.number))

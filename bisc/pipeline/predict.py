@@ -1,22 +1,16 @@
-"""Files in, masks and predictions.csv out; one bad file never ends the others' run.
-
-predictions.csv has one row per case of a folder, whichever of its runs came to it last.
-"""
+"""Files in, masks and predictions.csv out; one bad file never ends the others' run."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import numpy as np
 
 from bisc.core.choices import Decision, Phase
@@ -24,21 +18,19 @@ from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_l
 from bisc.core.volume import Volume
 from bisc.imageio import files_of, write_image
 from bisc.imageio.formats.nifti import is_byte_mask
-from bisc.imageio.inputs import ROW_LIST, InputCase
-from bisc.imageio.scan import open_scan
+from bisc.imageio.inputs import InputCase
+from bisc.imageio.scan import is_study, open_scan
 from bisc.inference.cascade import RoughExcess, offsets_of, roi_arrays, upsample_labels
 from bisc.inference.model import Model
+from bisc.pipeline.dicom_results import DicomOptions, dicom_paths, divided, write_dicom
+from bisc.pipeline.rows import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, merge_rows, read_rows
 from bisc.pipeline.segment import phase_of_image, segment_case, within_memory
 from bisc.system.console import collecting, track
-from bisc.system.files import atomic_file, change_text, make_output_folder, remove_partial
-from bisc.system.paths import check_name, exists
+from bisc.system.files import atomic_file, make_output_folder, remove_partial
+from bisc.system.paths import exists
 
 ROUGH: Final = "rough"
 """The folder of the rough stage's masks, under the output."""
-TABLE: Final = ROW_LIST
-FAILED: Final = "failed"
-SKIPPED: Final = "skipped"
-BETWEEN_NOTES: Final = " | "
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,9 @@ class PredictOptions:
         memory_gb: What this process may take; None: all that is free.
         series: SeriesInstanceUID of the DICOM series to predict, instead of the best one of each study.
         phase: Contrast phase of the series to predict, likewise.
+        nifti: Whether CASE.nii.gz is kept; where no DICOM result can be written, it is in any case.
+        dicom: Which DICOM objects are written; None: none.
+        anonymous: Whether files and rows say nothing of whom a DICOM study is of: names are made of its UID's digest.
     """
 
     decision: Decision
@@ -62,6 +57,9 @@ class PredictOptions:
     memory_gb: float | None = None
     series: str | None = None
     phase: Phase | None = None
+    nifti: bool = True
+    dicom: DicomOptions | None = None
+    anonymous: bool = False
 
 
 def predict_cases(
@@ -83,6 +81,8 @@ def predict_cases(
     Raises:
         InputError: If `out` cannot be written, or would overwrite an input.
     """
+    if options.anonymous:
+        cases = [_nameless(case) for case in cases]
     make_output_folder(out)
     for folder in (out, out / ROUGH):
         remove_partial(folder)
@@ -98,12 +98,23 @@ def predict_cases(
     for case in track(cases, "predict"):
         row, stamp = known.get(case.name), _stamp(case, model, options)
         done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
-        if row is None or not done or not all(path.exists() for path in _Outputs(out, case, options).wanted):
+        if row is None or not done or not _Outputs(out, case, options).are_there(row):
             row = _predict_or_fail(case, model, out, options, complain)
             row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
+            row = _row_without_identity(row, case) if options.anonymous else row
             merge_rows(out / TABLE, [row])
         rows.append(row)
     return [*rows, *passed]
+
+
+def _nameless(case: InputCase) -> InputCase:
+    """A DICOM study's case under a name that only who has the study can find."""
+    return replace(case, name=f"study_{_digest(case.study)}") if case.study else case
+
+
+def _row_without_identity(row: PredictionRow, case: InputCase) -> PredictionRow:
+    """What is left of a row when descriptions and places, which may name a patient, are left out."""
+    return replace(row, source="", notes="", choice="", error=row.error.replace(str(case.path), row.case))
 
 
 def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, PredictionRow]) -> None:
@@ -129,8 +140,15 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
             raise InputError(case.path, found, "one name for each patient", mend)
 
 
-def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptions) -> PredictionRow:
-    """Read, run the cascade, write one case.
+def predict_case(
+    case: InputCase,
+    model: Model,
+    out: Path,
+    options: PredictOptions,
+    complain: Callable[[BiscError], None] = lambda _: None,
+) -> PredictionRow:
+    """Read, run the cascade, write one case; of what no DICOM result can be written the mask is NIfTI, and `complain`
+    told.
 
     Raises:
         InputError: If the image cannot be used.
@@ -158,12 +176,34 @@ def predict_case(case: InputCase, model: Model, out: Path, options: PredictOptio
     if options.save_probabilities:
         with atomic_file(files.probabilities) as scratch:
             np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
-    found.save(files.mask)
+    parts = divided(
+        image.native.to_canonical(found.labels).array,
+        image.volume.geometry,
+        result.min_kidney_ml,
+        result.middle_mm,
+    )
+    refused = ""
+    if options.dicom is not None:
+        try:
+            write_dicom(out, case.name, scan, image, parts, model, options.dicom)
+        except InputError as error:
+            refused = str(error)
+            complain(error)
+    if options.nifti or refused:
+        found.save(files.mask)
     ml = found.kidney_ml, found.tumor_ml
     ends = [(roi.side, roi.box.start_zyx[::-1], [stop - 1 for stop in roi.box.stop_zyx[::-1]]) for roi in found.rois]
     rois = json.dumps([{"side": side, "first_xyz": first, "last_xyz": last} for side, first, last in ends])
-    choice = scan.choice.reason if scan.choice is not None else ""
-    return PredictionRow(case.name, found.status, _since(begin, model), rois, *ml, found.doubt, choice=choice)
+    return PredictionRow(
+        case.name,
+        found.status,
+        _since(begin, model),
+        rois,
+        *ml,
+        BETWEEN_NOTES.join(filter(None, [found.doubt, refused])),
+        choice=scan.choice.reason if scan.choice is not None else "",
+        segments=json.dumps(parts.told()),
+    )
 
 
 def _predict_or_fail(
@@ -172,7 +212,7 @@ def _predict_or_fail(
     begin, fault = time.perf_counter(), None
     with collecting() as notes:
         try:
-            row = predict_case(case, model, out, options)
+            row = predict_case(case, model, out, options, complain)
         except BiscError as error:
             fault = error
         except Exception as error:  # noqa: BLE001 - one broken case must not end the others
@@ -180,7 +220,7 @@ def _predict_or_fail(
     if fault is not None:
         files = _Outputs(out, case, options)
         fresh = {files.rough} & set(files.wanted) if isinstance(fault, RoughExcess) else set()  # shows what is wrong
-        for path in {files.mask, files.rough, files.probabilities} - fresh:
+        for path in {*files.all} - fresh:
             path.unlink(missing_ok=True)  # an older run's, beside a row that says 'failed', would be taken for its own
         if isinstance(fault, PassedOver):
             row = PredictionRow(case.name, SKIPPED, error=str(fault))
@@ -199,7 +239,11 @@ def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
     weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
     asked = [*["mirrored"] * model.mirror, *filter(None, [options.series, options.phase])]
     parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights, *asked]
-    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+    return _digest(repr(parts))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _since(begin: float, model: Model) -> float | None:
@@ -213,93 +257,19 @@ class _Outputs:
         self.mask = out / f"{case.name}.nii.gz"
         self.rough = out / ROUGH / self.mask.name
         self.probabilities = out / f"{case.name}_probabilities.npz"
-        asked = {self.mask: True, self.rough: options.save_rough, self.probabilities: options.save_probabilities}
+        dicom = dicom_paths(out, case.name)
+        self.all = [self.mask, self.rough, self.probabilities, *dicom.values()]
+        asked = {
+            self.mask: options.nifti,
+            self.rough: options.save_rough,
+            self.probabilities: options.save_probabilities,
+        }
         self.wanted = [path for path, wanted in asked.items() if wanted]
+        kinds = options.dicom.kinds if options.dicom is not None and is_study(case) else ()
+        self.wanted_of_kidneys = [dicom[kind] for kind in kinds]
+        """Of a case in which any was found."""
 
-
-@dataclass(frozen=True)
-class PredictionRow:
-    """One row of predictions.csv.
-
-    Attributes:
-        case: Name.
-        status: ok (kidneys on both sides of the mask), one_kidney (on one: solitary or fused), no_kidney or failed;
-            skipped: an input that was not taken for a case.
-        seconds: Reading, both stages and writing; None where the same bytes are demanded each time.
-        rois: JSON list, one per ROI, kidney or not: its side, and first and last voxel (x, y, z) of the ROI in
-            canonical LPS order on the image's own grid.
-        kidney_ml: Volume of label > 0.
-        tumor_ml: Volume of label 2.
-        error: What went wrong, or makes the mask doubtful, in one line.
-        notes: What was made of the input's oddities (bisc.system.console), one line.
-        source: Where the input lay, links followed: another one of the same name is not written over it.
-        stamp: Changes with the input's files, the decision rule and the model: what `--continue` may keep.
-        choice: Of a DICOM study, which series was predicted, and why the others were not; one line.
-    """
-
-    case: str
-    status: str
-    seconds: float | None = None
-    rois: str = "[]"
-    kidney_ml: float | None = None
-    tumor_ml: float | None = None
-    error: str = ""
-    notes: str = ""
-    source: str = ""
-    stamp: str = ""
-    choice: str = ""
-
-
-def rows_csv(rows: Sequence[PredictionRow]) -> str:
-    """predictions.csv's text."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(f.name for f in fields(PredictionRow))
-    writer.writerows(asdict(row).values() for row in rows)  # None as an empty cell
-    return table.getvalue()
-
-
-def read_rows(path: Path) -> list[PredictionRow]:
-    """Rows of an earlier predictions.csv; none where there is no such file. Older ones lack the last columns.
-
-    Raises:
-        InputError: If the file is of another form.
-    """
-    if not path.exists():
-        return []
-    if not path.is_file():
-        raise InputError(path, "is no plain file", "a predictions.csv of bisc_predict", "move it")
-    names = [f.name for f in fields(PredictionRow)]
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            if not {*names[: names.index("notes")]} <= {*(table.fieldnames or ())}:
-                raise ValueError("a column is missing")
-            cells = [{name: row[name] for name in names if row.get(name)} for row in table]
-        rows = msgspec.convert(cells, list[PredictionRow], strict=False)
-    except (OSError, csv.Error, ValueError) as error:
-        raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
-    for row in rows:
-        if row.status != SKIPPED:  # the others name no file of ours
-            check_name(row.case, path, "move it")
-    return rows
-
-
-def merge_rows(path: Path, rows: Sequence[PredictionRow]) -> None:
-    """Put rows into a predictions.csv that other runs may write to at the same time.
-
-    Each takes the place of an older one of its case, but for one of a skipped input, which never stands in for a
-    prediction; all others stay. The order is that of the cases' names.
-
-    Raises:
-        InputError: If the file there is of another form, or cannot be written.
-    """
-
-    def merged() -> str:
-        table = {row.case: row for row in read_rows(path)}
-        for row in rows:
-            if row.status != SKIPPED or row.case not in table or table[row.case].status in (SKIPPED, FAILED):
-                table[row.case] = row
-        return rows_csv([table[name] for name in sorted(table)])
-
-    change_text(path, merged)
+    def are_there(self, row: PredictionRow) -> bool:
+        """Whether a case that ended as `row` says has all of its files."""
+        wanted = self.wanted + (self.wanted_of_kidneys if row.status != "no_kidney" else [])
+        return all(path.exists() for path in wanted)

@@ -15,7 +15,7 @@ from bisc.imageio import read_labels, write_image
 from bisc.pipeline.demo import best_median_worst, reports_of, write_demo_page
 from bisc.pipeline.evaluate import evaluate_folders
 from bisc.pipeline.plan import plan
-from bisc.pipeline.predict import TABLE, PredictionRow, merge_rows
+from bisc.pipeline.rows import TABLE, PredictionRow, merge_rows
 
 
 def test_best_median_worst_by_hand() -> None:

@@ -15,7 +15,8 @@ from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio import read_image, write_image
 from bisc.imageio.inputs import find_inputs
-from bisc.pipeline.predict import PredictionRow, PredictOptions, predict_cases, read_rows, rows_csv
+from bisc.pipeline.predict import PredictOptions, predict_cases
+from bisc.pipeline.rows import PredictionRow, read_rows, rows_csv
 from bisc.pipeline.segment import doubt_of
 from tests.support.stub_model import OBLIQUE, ByIntensity, dice, kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bisc.pipeline.predict import SKIPPED, read_rows
+from bisc.pipeline.rows import SKIPPED, read_rows
 from bisc.system.files import PARTIAL
 from tests.robustness.crash_harness import Command
 

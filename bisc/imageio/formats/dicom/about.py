@@ -20,7 +20,8 @@ from bisc.imageio.formats.dicom.tags import text
 WORD_TAGS: Final = ("SeriesDescription", "ProtocolName", "AcquisitionProtocolName")
 PHASE_WORDS: Final[dict[Phase, re.Pattern[str]]] = {
     "plain": re.compile(
-        r"\b(plain|nativ[aeo]?|native|non ?con\w*|unenhanced|sans|ohne|sin|senza|without|wo|w o|pre ?con\w*|nc|nect|basal)\b"
+        r"\b(plain|nativ[aeo]?|native|non ?con\w*|unenhanced|sans|ohne|sin|senza|without|wo|w o|pre ?con\w*|nc|nect|"
+        r"basal)\b"
     ),
     "early": re.compile(r"\b(art|arterial\w*|arteri[ae]ll?e?|early|fr[uü]h\w*|cortico\w*|kortiko\w*|precoce)\b"),
     "late": re.compile(

@@ -178,7 +178,9 @@ def _none_sound(what: Path, found: Sequence[Candidate]) -> InputError:
     listed = "; ".join(f"{one.series.label}: {one.told}" for one in found[:LISTED])
     if not defects:
         return PassedOver(what, f"no CT stack: {listed}" if found else "no CT stack", "a CT series", GIVE)
-    return InputError(what, f"none of {len(found)} series can be read ({listed})", "a sound CT series", "export it again")
+    return InputError(
+        what, f"none of {len(found)} series can be read ({listed})", "a sound CT series", "export it again"
+    )
 
 
 def _looked_at(sound: list[Candidate], wanted: Wanted, look: Look | None) -> list[Candidate]:

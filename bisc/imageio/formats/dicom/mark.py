@@ -42,7 +42,8 @@ def mark_of(path: Path) -> Mark | None:
             text(path, data, "SeriesInstanceUID"),
             text(path, data, "SOPInstanceUID"),
             (text(path, data, "StudyDate"), text(path, data, "StudyTime"), study),
-            text(path, data, "Modality") in IMAGE_MODALITIES and "LOCALIZER" not in text(path, data, "ImageType").upper(),
+            text(path, data, "Modality") in IMAGE_MODALITIES
+            and "LOCALIZER" not in text(path, data, "ImageType").upper(),
         )
     except InputError:
         return None

@@ -1,0 +1,102 @@
+"""A structured report by template TID 1500: the volumes and diameters that a mask gives, for the segments of a SEG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydicom.dataset import Dataset
+
+from bisc.preprocessing.segments import Segment, Sizes
+from bisc.report.dicom.codes import (
+    AXIAL_DIAMETER,
+    CATEGORY,
+    CT,
+    DIAMETER,
+    KIDNEY,
+    ML,
+    MM,
+    SIDES,
+    VOLUME,
+    type_of,
+)
+from bisc.report.dicom.identity import derived_uid
+from bisc.report.dicom.origin import MANUFACTURER, SERIES_NUMBERS, Maker, Origin
+from bisc.report.dicom.seg import tracking_uid
+
+
+def structured_report(
+    origin: Origin, seg: Dataset, segments: Sequence[Segment], sizes: Mapping[int, Sizes], maker: Maker
+) -> Dataset:
+    """A Comprehensive SR (PS3.16, TID 1500) with one measurement group (TID 1411) for each segment.
+
+    Args:
+        origin: The source series.
+        seg: The Segmentation object that the groups refer to.
+        segments: Its segments.
+        sizes: By segment number.
+        maker: Who measured.
+    """
+    import highdicom as hd
+
+    uid = derived_uid("sr", str(seg.SOPInstanceUID), maker.version, *(str(sizes[one.number]) for one in segments))
+    device = hd.sr.ObserverContext(
+        observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=derived_uid("device", maker.model, maker.checksum, maker.version),
+            name=MANUFACTURER,
+            manufacturer_name=MANUFACTURER,
+            model_name=maker.model,
+            serial_number=maker.checksum,
+        ),
+    )
+    algorithm = hd.sr.AlgorithmIdentification(
+        name=MANUFACTURER, version=maker.version, parameters=[f"model={maker.model}", f"checksum={maker.checksum}"]
+    )
+    groups = []
+    for segment in segments:
+        side = SIDES.get(segment.side)
+        groups.append(
+            hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+                tracking_identifier=hd.sr.TrackingIdentifier(
+                    uid=tracking_uid(segment, str(seg.SOPInstanceUID)), identifier=segment.name
+                ),
+                referenced_segment=hd.sr.ReferencedSegment.from_segmentation(seg, segment.number),
+                finding_category=CATEGORY[segment.organ],
+                finding_type=type_of(segment),
+                finding_sites=[hd.sr.FindingSite(KIDNEY, laterality=side)],
+                algorithm_id=algorithm,
+                measurements=[
+                    hd.sr.Measurement(name=name, value=value, unit=unit)
+                    for name, value, unit in _measured(sizes[segment.number])
+                ],
+            )
+        )
+    report = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=device),
+        procedure_reported=CT,
+        imaging_measurements=groups,
+    )
+    made: Dataset = hd.sr.ComprehensiveSR(
+        evidence=[*origin.images, seg],
+        content=report,
+        series_instance_uid=derived_uid("sr series", uid),
+        series_number=SERIES_NUMBERS["sr"],
+        sop_instance_uid=uid,
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=f"{MANUFACTURER} {maker.model}"[:64],
+        software_versions=maker.version,
+        device_serial_number=maker.checksum,
+        series_description="Kidney and tumour measurements (BiSC-UNet)",
+        is_complete=True,
+    )
+    return made
+
+
+def _measured(sizes: Sizes) -> list[tuple[object, float, object]]:
+    found: list[tuple[object, float, object]] = [(VOLUME, sizes.volume_ml, ML)]
+    if sizes.axial_mm is not None:
+        found.append((AXIAL_DIAMETER, sizes.axial_mm, MM))
+    if sizes.diameter_mm is not None:
+        found.append((DIAMETER, sizes.diameter_mm, MM))
+    return found

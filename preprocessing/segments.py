@@ -1,0 +1,163 @@
+"""A label map divided into what is spoken of: each kidney by its side, each tumour by a number. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from bisc.core.geometry import Geometry
+from bisc.core.labels import TUMOR
+from bisc.preprocessing.kidneys import Kidney, Side, find_kidneys
+from bisc.preprocessing.parts import Component, label_components
+
+Organ = Literal["kidney", "tumor"]
+SPECK_ML: Final = 0.05
+"""A smaller component is part of the nearest tumour: the smallest tumour of 167 label maps that is its patient's
+largest has 0.82 ml."""
+MOST_TUMORS: Final = 99
+SIDES: Final[tuple[Side, ...]] = ("right", "left", "middle")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One kidney or tumour.
+
+    Attributes:
+        number: Its value in the divided map, from 1 on.
+        organ: What it is.
+        side: The patient's; 'middle' for a fused kidney and what lies in it.
+        rank: Of a tumour its place by size, 1 for the largest; 0 for a kidney.
+        volume_ml: Its own voxels; a kidney's are without its tumours'.
+    """
+
+    number: int
+    organ: Organ
+    side: Side
+    rank: int
+    volume_ml: float
+
+    @property
+    def name(self) -> str:
+        """'Right kidney', 'Tumour 1 (left)'."""
+        where = "" if self.side == "middle" else self.side
+        if self.organ == "kidney":
+            return f"{where} kidney".strip().capitalize()
+        return f"Tumour {self.rank}" + (f" ({where})" if where else "")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured of one segment.
+
+    Attributes:
+        volume_ml: Its volume; a kidney's without its tumours.
+        axial_mm: Its largest axial diameter; None of a kidney.
+        diameter_mm: Its largest diameter; None of a kidney.
+    """
+
+    volume_ml: float
+    axial_mm: float | None = None
+    diameter_mm: float | None = None
+
+
+def divide(
+    labels: npt.NDArray[np.uint8], grid: Geometry, min_kidney_ml: float, body_middle_mm: float | None = None
+) -> tuple[npt.NDArray[np.uint8], list[Segment]]:
+    """Number the kidneys and tumours of a canonical label map.
+
+    Every voxel that is labelled gets a number, so that the segments together are the label map. A component of tumour
+    below `SPECK_ML` goes with the nearest larger one.
+
+    Args:
+        labels: (z, y, x), 0 background, 1 kidney, 2 tumour.
+        grid: Its grid, in LPS.
+        min_kidney_ml: As of `find_kidneys`.
+        body_middle_mm: Likewise.
+
+    Returns:
+        (z, y, x) numbers, 0 is background, and the segments in their order: kidneys, the right one first; then
+        tumours, the largest first.
+    """
+    numbered = np.zeros(labels.shape, np.uint8)
+    found, components, box = label_components(labels > 0)
+    if box is None:
+        return numbered, []
+    kidneys = find_kidneys(labels > 0, grid, min_kidney_ml, body_middle_mm)
+    inside, sides = labels[box.to_slices()], np.zeros(box.shape_zyx, np.uint8)
+    x_mm = _x_of(grid)[box.start_zyx[2] : box.stop_zyx[2]]
+    for one in found:
+        own = components == one.label
+        for side, part in _sides_of(one, kidneys, x_mm, grid, body_middle_mm):
+            sides[own & part] = SIDES.index(side) + 1
+    inner = numbered[box.to_slices()]
+    segments: list[Segment] = []
+    for k, side in enumerate(SIDES, start=1):
+        of_side = (sides == k) & (inside != TUMOR)
+        if of_side.any():
+            inner[of_side] = len(segments) + 1
+            segments.append(Segment(len(segments) + 1, "kidney", side, 0, _ml(of_side, grid)))
+    tumors, sizes = _tumors(inside == TUMOR, grid)
+    for rank in range(1, len(sizes) + 1):
+        own = tumors == rank
+        inner[own] = len(segments) + 1
+        side = SIDES[int(np.bincount(sides[own], minlength=4)[1:].argmax())]
+        segments.append(Segment(len(segments) + 1, "tumor", side, rank, _ml(own, grid)))
+    return numbered, segments
+
+
+def _ml(mask: npt.NDArray[np.bool_], grid: Geometry) -> float:
+    return int(np.count_nonzero(mask)) * grid.voxel_volume_ml
+
+
+def _x_of(grid: Geometry) -> npt.NDArray[np.float64]:
+    """LPS x of every voxel along the last axis of a canonical grid, through the grid's middle."""
+    z, y, n = grid.shape_zyx
+    index = np.stack([np.full(n, (z - 1) / 2), np.full(n, (y - 1) / 2), np.arange(n)], axis=1)
+    return np.asarray(grid.index_to_physical(index)[:, 0])
+
+
+def _sides_of(
+    one: Component, kidneys: Sequence[Kidney], x_mm: npt.NDArray[np.float64], grid: Geometry, middle_mm: float | None
+) -> list[tuple[Side, npt.NDArray[np.bool_]]]:
+    """The side of a component, or of its two halves where it joins two kidneys, and which x are of each."""
+    everywhere = np.ones((1, 1, x_mm.size), dtype=bool)
+    z, y, x = one.centroid_zyx
+    at_mm = float(grid.index_to_physical([z, y, x])[0])
+    if not kidneys:
+        middle = float(np.mean(_x_of(grid))) if middle_mm is None else middle_mm
+        return [("left" if at_mm > middle else "right", everywhere)]
+    centre_mm = {
+        kidney: float(grid.index_to_physical(np.add(kidney.box.start_zyx, kidney.box.stop_zyx) / 2.0 - 0.5)[0])
+        for kidney in kidneys
+    }
+    within = [kidney for kidney in kidneys if one.box.contains(kidney.box)]
+    if len({kidney.side for kidney in within}) > 1:
+        low, high = (pick(within, key=centre_mm.__getitem__) for pick in (min, max))
+        is_high = x_mm[None, None, :] > (centre_mm[low] + centre_mm[high]) / 2
+        return [(low.side, ~is_high), (high.side, is_high)]
+    return [(min(kidneys, key=lambda kidney: abs(centre_mm[kidney] - at_mm)).side, everywhere)]
+
+
+def _tumors(mask: npt.NDArray[np.bool_], grid: Geometry) -> tuple[npt.NDArray[np.int32], list[int]]:
+    """Tumours numbered by size, specks and what is beyond `MOST_TUMORS` with the nearest; their sizes in voxels."""
+    numbered, box = np.zeros(mask.shape, np.int32), None
+    found, components, box = label_components(mask)
+    if box is None:
+        return numbered, []
+    kept = [one for one in found if one.n_voxels * grid.voxel_volume_ml >= SPECK_ML][:MOST_TUMORS] or found[:1]
+    rank_of = np.zeros(len(found) + 1, np.int32)
+    for rank, one in enumerate(kept, start=1):
+        rank_of[one.label] = rank
+    ranked = rank_of[components]
+    if len(kept) < len(found):
+        nearest = ndimage.distance_transform_edt(
+            ranked == 0, sampling=grid.spacing_mm_zyx, return_distances=False, return_indices=True
+        )
+        ranked = np.where(components > 0, ranked[tuple(nearest)], 0)
+    numbered[box.to_slices()] = ranked
+    return numbered, [one.n_voxels for one in kept]
