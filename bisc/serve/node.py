@@ -1,0 +1,238 @@
+"""The node: studies come in by DICOM or by a watched folder, one after the other is predicted, results go out."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from bisc.core.choices import DEFAULT_DECISION
+from bisc.core.errors import BiscError, InputError, PassedOver
+from bisc.imageio.archive import unpacked
+from bisc.imageio.inputs import InputCase, find_inputs
+from bisc.inference.model import Model
+from bisc.pipeline.dicom_results import DicomOptions
+from bisc.pipeline.predict import PredictOptions, predict_cases
+from bisc.pipeline.rows import FAILED, SKIPPED, TABLE, PredictionRow
+from bisc.serve.config import NodeConfig
+from bisc.serve.queue import Queue, digest
+from bisc.serve.send import SendError, send_job
+from bisc.serve.status import StatusServer
+from bisc.serve.store import Counts, Receiver
+from bisc.system.console import check, collecting, say
+from bisc.system.files import make_folder
+
+TICK_S: Final = 0.5
+TRIES: Final = 3
+"""Of a job whose input was right and whose work failed (memory, disk)."""
+AGAIN_S: Final = (5.0, 300.0)
+"""Until a destination that took nothing is tried again: at first, and at most."""
+
+
+@dataclass
+class Work:
+    """What was done since the start."""
+
+    predicted: int = 0
+    failed: int = 0
+    sent: int = 0
+    send_failures: int = 0
+    seconds: float = 0.0
+    tries: dict[str, int] = field(default_factory=dict)
+
+
+class Node:
+    """All of it; `run` returns when it is told to stop."""
+
+    def __init__(self, config: NodeConfig, model: Model) -> None:
+        if not config.accept and config.watch is None:
+            raise InputError("[accept]", "nobody may send, and no folder is watched", "an AE title, or 'watch'")
+        self.config, self.model = config, model
+        self.queue = Queue(config.folder, config.quota_gb * 1e9)
+        self.queue.recover()
+        self.counts, self.work = Counts(), Work()
+        self.receiver = Receiver(config, self.queue, self.counts, log)
+        self.status = StatusServer(config.host, config.status_port, self.numbers, self.healthy)
+        self.stopping = threading.Event()
+        self.sender = threading.Thread(target=self._send_all, name="sender", daemon=True)
+        self._seen: dict[Path, tuple[float, float]] = {}
+
+    def stop(self) -> None:
+        """Let `run` return after the job that it is at."""
+        self.stopping.set()
+
+    def run(self) -> None:
+        """Serve until SIGINT, SIGTERM or `stop`; what is under way then goes on at the next start."""
+        self.receiver.start()
+        self.status.start()
+        self.sender.start()
+        config = self.config
+        log(f"{config.ae_title} listens on {config.host}:{self.receiver.port}, status on port {self.status.port}")
+        try:
+            while not self.stopping.is_set():
+                check()
+                with self.receiver.moving:
+                    self.queue.complete(config.quiet_s)
+                self._take_watched()
+                jobs = self.queue.folders("ready")
+                if jobs:
+                    self._do(jobs[0])
+                else:
+                    time.sleep(TICK_S)
+        finally:
+            self.stopping.set()
+            self.receiver.stop()
+            self.status.stop()
+            self.sender.join(timeout=TICK_S)
+
+    def healthy(self) -> bool:
+        """Whether it can go on: it sends, and has room."""
+        return (self.sender.is_alive() or self.stopping.is_set()) and self.queue.has_room(0)
+
+    def numbers(self) -> dict[str, float]:
+        """For the status page."""
+        waiting = {f"studies_{stage}": len(self.queue.folders(stage)) for stage in ("incoming", "ready", "outgoing")}
+        return {
+            **waiting,
+            "studies_predicted_total": self.work.predicted,
+            "studies_failed_total": self.work.failed,
+            "studies_sent_total": self.work.sent,
+            "send_failures_total": self.work.send_failures,
+            "objects_received_total": self.counts.received,
+            "objects_refused_total": self.counts.refused,
+            "associations_rejected_total": self.counts.rejected,
+            "prediction_seconds_total": round(self.work.seconds, 3),
+            "queue_bytes": self.queue.used_bytes(),
+        }
+
+    def _do(self, job: Path) -> None:
+        """Predict a job's study; the folder moves on when all of its results are there."""
+        begin = time.perf_counter()
+        out = make_folder(job / "out")
+        config = self.config
+        options = PredictOptions(
+            DEFAULT_DECISION,
+            resume=True,
+            phase=config.phase,
+            nifti=config.keep is not None,
+            dicom=DicomOptions(config.extras, config.labelmap, config.deidentify),
+            anonymous=config.deidentify,
+        )
+        errors: list[BiscError] = []
+        rows: list[PredictionRow] = []
+        try:
+            with collecting(quiet=True), _source(job, out) as source:
+                cases = [_bare(case, job.name, i) for i, case in enumerate(find_inputs(source, out))]
+                rows = predict_cases(cases, self.model, out, options, errors.append)
+        except BiscError as error:
+            errors.append(error)
+        self.work.seconds += time.perf_counter() - begin
+        good = [row for row in rows if row.status not in (FAILED, SKIPPED)]
+        transient = [error for error in errors if not isinstance(error, InputError)]
+        tries = self.work.tries[job.name] = self.work.tries.get(job.name, 0) + 1
+        if transient and not good and tries < TRIES:
+            log(f"{job.name}: {type(transient[0]).__name__}, tried again")
+            time.sleep(TICK_S)
+            return
+        if config.keep is not None:
+            _keep(out, config.keep / job.name)
+        if good:
+            self.work.predicted += 1
+            self.queue.move(job, "outgoing")
+        else:
+            self.work.failed += 1
+            self.queue.move(job, "failed")
+        told = ", ".join(row.status for row in good) or _why(errors, rows)
+        log(f"{job.name}: {told}, {time.perf_counter() - begin:.1f} s")
+
+    def _send_all(self) -> None:
+        """Send what is to be sent, for ever; a destination that is away is tried more and more seldom."""
+        wait_s, not_before = AGAIN_S[0], 0.0
+        while not self.stopping.wait(TICK_S):
+            if time.monotonic() < not_before:
+                continue
+            for job in self.queue.folders("outgoing"):
+                try:
+                    send_job(job, self.config)
+                except SendError as error:
+                    self.work.send_failures += 1
+                    log(f"{job.name}: not sent, {error}; again in {wait_s:.0f} s")
+                    not_before, wait_s = time.monotonic() + wait_s, min(2 * wait_s, AGAIN_S[1])
+                    break
+                self.queue.move(job, "done")
+                self.work.sent += 1
+                wait_s = AGAIN_S[0]
+
+    def _take_watched(self) -> None:
+        """Move what has not changed for the quiet time from the watched folder into the queue."""
+        watch = self.config.watch
+        if watch is None:
+            return
+        with suppress(OSError):
+            entries = [p for p in watch.iterdir() if not p.name.startswith(".")]
+            now = time.monotonic()
+            self._seen = {p: self._seen.get(p, (-1.0, now)) for p in entries}
+            for path in entries:
+                state = _state(path)
+                if state != self._seen[path][0]:
+                    self._seen[path] = state, now
+                elif now - self._seen[path][1] >= self.config.quiet_s:
+                    self._take(path)
+
+    def _take(self, path: Path) -> None:
+        job = self.queue.new_job(_key_of(path))
+        staging = make_folder(job.with_name(f".{job.name}")) / "in"
+        make_folder(staging)
+        try:
+            shutil.move(path, staging / path.name)
+        except OSError as error:
+            log(f"an entry of the watched folder cannot be moved: {error.strerror}")
+            return
+        staging.parent.rename(job)
+        self._seen.pop(path, None)
+
+
+def log(line: str) -> None:
+    """One line on stderr, with the time; nothing of a patient."""
+    say(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z} bisc_serve: {line}")
+
+
+def _source(job: Path, out: Path) -> AbstractContextManager[Path]:
+    """A job's files; those of a .zip unpacked."""
+    entries = list((job / "in").iterdir())
+    alone = entries[0] if len(entries) == 1 else job / "in"
+    return unpacked(alone, out)
+
+
+def _bare(case: InputCase, job: str, i: int) -> InputCase:
+    """The case under its job's name, which is no patient's."""
+    return replace(case, name=f"{job}_{i + 1}")
+
+
+def _why(errors: list[BiscError], rows: list[PredictionRow]) -> str:
+    if errors and not all(isinstance(error, PassedOver) for error in errors):
+        return "failed, its predictions.csv says why"
+    return "nothing to predict in it" if not rows or all(row.status == SKIPPED for row in rows) else "failed"
+
+
+def _keep(out: Path, target: Path) -> None:
+    """Copy masks and tables to where they are kept."""
+    make_folder(target)
+    for path in out.iterdir():
+        if path.is_file() and (path.name == TABLE or path.suffix in (".gz", ".dcm")) and not path.name.startswith("."):
+            shutil.copyfile(path, target / path.name)
+
+
+def _state(path: Path) -> float:
+    """Changes while anything in an entry does."""
+    paths = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return float(sum(hash((p.name, p.stat().st_size, p.stat().st_mtime_ns)) & 0xFFFFFFFF for p in paths))
+
+
+def _key_of(path: Path) -> str:
+    return digest(path.name)

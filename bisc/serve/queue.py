@@ -1,0 +1,164 @@
+"""The queue on disk: a folder for each study, moved in one step from stage to stage, so that a kill loses nothing.
+
+    incoming/KEY/   files of a study as they arrive
+    ready/JOB/      the study is complete: in/ holds its files, out/ what was made of them so far
+    outgoing/JOB/   predicted: out/ is to be sent, sent.txt says what was
+    done/JOB/       sent; failed/JOB/ could not be predicted: their out/ holds the tables alone
+
+A job that was begun is begun again; its results bear the same UIDs. Names are digests: none says whom a study is of.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from bisc.system.files import make_folder, remove_partial
+
+STAGES: Final = ("incoming", "ready", "outgoing", "done", "failed")
+SENT: Final = "sent.txt"
+KEPT: Final = 1000
+"""Finished jobs whose tables are kept; the oldest go first."""
+LEAST_FREE: Final = 1 << 30
+"""Bytes that are left free on the disk."""
+MEASURED_S: Final = 5.0
+"""How old a measurement of the folder may be."""
+
+
+class Queue:
+    """All jobs of a node."""
+
+    def __init__(self, folder: Path, quota_bytes: float) -> None:
+        self.folder, self.quota_bytes = folder, quota_bytes
+        for stage in STAGES:
+            remove_partial(make_folder(folder / stage))
+        for key in self.folders("incoming"):
+            remove_partial(key)
+        self.began = time.time()
+        self._used = (0.0, 0)
+
+    def folders(self, stage: str) -> list[Path]:
+        """A stage's jobs, the oldest first."""
+        with suppress(OSError):
+            found = [p for p in (self.folder / stage).iterdir() if p.is_dir() and not p.name.startswith(".")]
+            return sorted(found, key=lambda p: (_changed(p), p.name))
+        return []
+
+    def place_for(self, study: str) -> Path:
+        """Where files of a study are gathered."""
+        return make_folder(self.folder / "incoming" / digest(study))
+
+    def complete(self, quiet_s: float) -> list[Path]:
+        """Move studies without a new file for so long to `ready`; after a start the silence is counted anew."""
+        moved = []
+        for folder in self.folders("incoming"):
+            if time.time() - max(self.began, _changed(folder)) < quiet_s:
+                continue
+            if not any(p.is_file() and not p.name.startswith(".") for p in folder.rglob("*")):
+                continue
+            job = self.new_job(folder.name)
+            make_folder(job.parent)
+            staging = self.folder / "ready" / f".{job.name}"
+            make_folder(staging)
+            folder.rename(staging / "in")  # files that come from now on make a folder, and a job, of their own
+            staging.rename(job)
+            moved.append(job)
+        return moved
+
+    def new_job(self, key: str) -> Path:
+        """A job's folder under `ready`, which is not made."""
+        taken = {p.name for stage in STAGES[1:] for p in (self.folder / stage).iterdir()}
+        taken |= {name.removeprefix(".") for name in taken}
+        n = next(n for n in range(1, len(taken) + 2) if f"{key}-{n}" not in taken)
+        return self.folder / "ready" / f"{key}-{n}"
+
+    def recover(self) -> None:
+        """Finish moves that a kill cut in two."""
+        for staging in (self.folder / "ready").glob(".*-*"):
+            if (staging / "in").is_dir():
+                staging.rename(staging.with_name(staging.name.removeprefix(".")))
+            else:
+                with suppress(OSError):
+                    staging.rmdir()
+
+    def move(self, job: Path, stage: str) -> Path:
+        """To another stage; what is not needed there goes."""
+        if stage != "ready":
+            shutil.rmtree(job / "in", ignore_errors=True)
+        if stage in ("done", "failed"):
+            for path in (job / "out").glob("*"):
+                if path.suffix != ".csv":
+                    _remove(path)
+        target = self.folder / stage / job.name
+        job.rename(target)
+        os.utime(target)
+        for old in self.folders(stage)[:-KEPT] if stage in ("done", "failed") else []:
+            shutil.rmtree(old, ignore_errors=True)
+        return target
+
+    def used_bytes(self) -> int:
+        """What the folder holds, measured every few seconds."""
+        when, used = self._used
+        if time.monotonic() - when > MEASURED_S:
+            used = sum(_size(p) for p in self.folder.rglob("*"))
+            self._used = time.monotonic(), used
+        return used
+
+    def has_room(self, n_bytes: int) -> bool:
+        """Whether so many more fit within the quota and on the disk."""
+        free = shutil.disk_usage(self.folder).free
+        return self.used_bytes() + n_bytes <= self.quota_bytes and free - n_bytes >= LEAST_FREE
+
+
+def sent(job: Path) -> set[str]:
+    """What of a job was sent, as 'DESTINATION FILE'."""
+    with suppress(OSError):
+        return set((job / SENT).read_text(encoding="utf-8").splitlines())
+    return set()
+
+
+def mark_sent(job: Path, what: str) -> None:
+    """Note it for good."""
+    with (job / SENT).open("a", encoding="utf-8") as file:
+        file.write(f"{what}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def results(job: Path) -> Iterator[Path]:
+    """A job's DICOM objects, the segmentation before what refers to it."""
+    order = ("_seg.dcm", "_sr.dcm", "_rtstruct.dcm", "_capture.dcm")
+    for ending in order:
+        yield from sorted((job / "out").glob(f"*{ending}"))
+
+
+def digest(text: str) -> str:
+    """A name that tells nothing."""
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _changed(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""The node's DICOM side: who may call, and what becomes of the objects that are sent to it."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pynetdicom import AE, StoragePresentationContexts, _config, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made by the module
+from pynetdicom.transport import ThreadedAssociationServer
+
+from bisc.core.errors import InputError
+from bisc.imageio.formats.dicom.elements import elements_fit
+from bisc.imageio.formats.dicom.tags import read_header, text
+from bisc.serve.config import NodeConfig, Tls
+from bisc.serve.queue import Queue, digest
+from bisc.system.files import atomic_file
+
+SUCCESS, OUT_OF_RESOURCES, NOT_UNDERSTOOD, NOT_FOR_US = 0x0000, 0xA700, 0xC000, 0x0124
+"""PS3.4, table B.2-1; 0x0124: refused, not authorized."""
+PERMANENT, BY_USER, UNKNOWN_CALLER = 0x01, 0x01, 0x03
+"""Of a rejected association (PS3.8, 9.3.4)."""
+IDLE_S: Final = 60.0
+"""An association on which nothing comes for so long is ended."""
+
+
+@dataclass
+class Counts:
+    """What happened since the start."""
+
+    received: int = 0
+    refused: int = 0
+    rejected: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, name: str) -> None:
+        """One more."""
+        with self.lock:
+            setattr(self, name, getattr(self, name) + 1)
+
+
+class Receiver:
+    """Listens for associations until it is stopped."""
+
+    def __init__(self, config: NodeConfig, queue: Queue, counts: Counts, log: Callable[[str], None]) -> None:
+        self.config, self.queue, self.counts, self.log = config, queue, counts, log
+        self.moving = threading.Lock()
+        """Held while a file takes its place, and while complete studies leave theirs."""
+        self.server: ThreadedAssociationServer | None = None
+
+    def start(self) -> None:
+        """Listen in threads of its own.
+
+        Raises:
+            InputError: If the port cannot be had.
+        """
+        _config.STORE_RECV_CHUNKED_DATASET = True  # objects go to the disk as they come, however large
+        ae = AE(ae_title=self.config.ae_title)
+        ae.require_called_aet = True
+        ae.maximum_associations = self.config.max_associations
+        ae.network_timeout = ae.dimse_timeout = IDLE_S
+        ae.supported_contexts = StoragePresentationContexts
+        ae.add_supported_context(Verification)
+        handlers: list[Any] = [(evt.EVT_REQUESTED, self._asked), (evt.EVT_C_STORE, self._stored)]
+        address = (self.config.host, self.config.port)
+        context = server_context(self.config.tls) if self.config.tls else None
+        try:
+            self.server = ae.start_server(address, block=False, evt_handlers=handlers, ssl_context=context)
+        except OSError as error:
+            raise InputError(
+                f"{address[0]}:{address[1]}",
+                f"cannot listen ({error.strerror or error})",
+                "a free port",
+                "change 'port'",
+            ) from error
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self.server is not None
+        return int(self.server.server_address[1])
+
+    def stop(self) -> None:
+        """End every association and listen no more."""
+        if self.server is not None:
+            self.server.shutdown()
+
+    def _asked(self, event: Any) -> None:
+        """Reject who is not named in the file, or calls from elsewhere."""
+        asked = event.assoc.requestor
+        if self.config.accepts(asked.primitive.calling_ae_title, asked.address):
+            return
+        self.counts.add("rejected")
+        self.log(f"rejected an association from {asked.address}: its AE title and address are not in [accept]")
+        event.assoc.acse.send_reject(PERMANENT, BY_USER, UNKNOWN_CALLER)
+        event.assoc.kill()
+
+    def _stored(self, event: Any) -> int:
+        """Keep an object, safe on the disk before the sender is told so."""
+        path = Path(event.dataset_path)
+        try:
+            status = self._keep(path, event.request.AffectedSOPInstanceUID)
+        except (InputError, OSError) as error:
+            status = OUT_OF_RESOURCES
+            self.log(f"refused an object: {type(error).__name__}")
+        self.counts.add("received" if status == SUCCESS else "refused")
+        return status
+
+    def _keep(self, path: Path, instance: str) -> int:
+        if not self.queue.has_room(path.stat().st_size):
+            self.log("refused an object: the queue's disk quota is used up")
+            return OUT_OF_RESOURCES
+        try:
+            fits = elements_fit(path)
+            data = read_header(path) if fits else None
+        except InputError:
+            data = None
+        if data is None or text(path, data, "SOPInstanceUID") != instance:
+            self.log("refused an object: it is damaged")
+            return NOT_UNDERSTOOD
+        study = text(path, data, "StudyInstanceUID") or text(path, data, "SeriesInstanceUID") or instance
+        with self.moving:
+            target = self.queue.place_for(study) / f"{digest(instance)}.dcm"
+            with atomic_file(target) as scratch:
+                shutil.copyfile(path, scratch)
+        return SUCCESS
+
+
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """Both sides show certificates of the authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(tls.certificate, tls.key)
+    context.load_verify_locations(tls.authority)
+    return context
+
+
+def client_context(tls: Tls) -> ssl.SSLContext:
+    """Likewise, as the caller; hospital hosts seldom have names that certificates hold."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_cert_chain(tls.certificate, tls.key)
+    context.load_verify_locations(tls.authority)
+    return context

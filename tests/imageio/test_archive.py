@@ -1,0 +1,110 @@
+"""A .zip of a study: unpacked, read, gone again; hostile ones refused in one line."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bisc.core.errors import InputError
+from bisc.imageio.archive import unpacked
+from bisc.imageio.inputs import find_inputs
+from bisc.imageio.scan import open_scan
+from tests.imageio.test_studies import volume
+from tests.support.ct_series import write_ct
+
+
+def zipped(folder: Path, target: Path) -> Path:
+    shutil.make_archive(str(target.with_suffix("")), "zip", folder)
+    return target
+
+
+def test_a_study_in_a_zip(tmp_path: Path) -> None:
+    """Named by its folder in the archive, or by the archive; nothing stays behind; times are the archive's."""
+    write_ct(tmp_path / "in" / "DICOM" / "S1", volume())
+    source = zipped(tmp_path / "in", tmp_path / "jane.zip")
+    out = tmp_path / "out"
+    times = []
+    for _ in range(2):
+        with unpacked(source, out) as folder:
+            (case,) = find_inputs(folder, out)
+            assert case.name == "jane"
+            assert np.array_equal(open_scan(case).read().volume.array, volume().array)
+            times.append([path.stat().st_mtime for path in case.files])
+        assert list(out.iterdir()) == []
+    assert times[0] == times[1]
+
+
+def test_what_is_no_zip_is_left_as_it_is(tmp_path: Path) -> None:
+    with unpacked(tmp_path, tmp_path / "out") as folder:
+        assert folder == tmp_path
+    assert not (tmp_path / "out").exists()
+
+
+def hostile(tmp_path: Path, kind: str) -> Path:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("IM1", b"0" * 1000)
+        if kind == "outside":
+            archive.writestr("../../evil", b"x")
+        elif kind == "absolute":
+            archive.writestr("/etc/evil", b"x")
+        elif kind == "drive":
+            archive.writestr("C:\\evil", b"x")
+        elif kind == "link":
+            link = zipfile.ZipInfo("link")
+            link.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(link, "/etc/passwd")
+        elif kind == "folder and file":
+            archive.writestr("IM1/IM2", b"x")
+    data = bytearray(path.read_bytes())
+    if kind == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif kind == "one bit":
+        data[40] ^= 1
+        path.write_bytes(data)
+    elif kind == "encrypted":
+        for at in (data.find(b"PK\3\4") + 6, data.find(b"PK\1\2") + 8):
+            data[at] |= 1
+        path.write_bytes(data)
+    elif kind == "promises much":
+        at = data.find(b"PK\1\2") + 24
+        data[at : at + 4] = (0xFFFFFFFE).to_bytes(4, "little")
+        path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("outside", "names a file outside of itself"),
+        ("absolute", "names a file outside of itself"),
+        ("drive", "names a file outside of itself"),
+        ("folder and file", "cannot be unpacked"),
+        ("cut", "cannot be unpacked"),
+        ("one bit", "cannot be unpacked"),
+        ("encrypted", "is encrypted"),
+    ],
+)
+def test_hostile_archives_are_refused(tmp_path: Path, kind: str, told: str) -> None:
+    path = hostile(tmp_path, kind)
+    with pytest.raises(InputError, match=told), unpacked(path, tmp_path / "out"):
+        pass
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_promise_beyond_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = hostile(tmp_path, "promises much")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**31, 0, 2**31))  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"holds 4.29 GB, and the disk"), unpacked(path, tmp_path / "out"):
+        pass
+
+
+def test_links_are_left_out(tmp_path: Path) -> None:
+    with unpacked(hostile(tmp_path, "link"), tmp_path / "out") as folder:
+        assert [p.name for p in folder.iterdir()] == ["IM1"]

@@ -1,0 +1,340 @@
+"""DICOM studies: files put together wherever they lie, and the one series of each that is predicted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from bisc.core.choices import Phase
+from bisc.core.errors import InputError, PassedOver
+from bisc.core.geometry import Geometry
+from bisc.core.volume import Volume
+from bisc.imageio.formats.dicom.about import About
+from bisc.imageio.inputs import InputCase, find_inputs
+from bisc.imageio.scan import Scan, list_series, open_scan
+from bisc.system.console import collecting
+from tests.support.ct_series import STEM, write_ct
+
+LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+GRID = Geometry((60, 10, 12), (2.5, 3.0, 3.0), (-15.0, -12.0, -700.0), LPS)
+
+
+def volume(grid: Geometry = GRID, seed: int = 0) -> Volume:
+    """Every voxel of its own value."""
+    hu = np.random.default_rng(seed).integers(-900, 900, grid.shape_zyx).astype(np.int16)
+    return Volume(hu, grid)
+
+
+def grid_of(n: int, step: float) -> Geometry:
+    return Geometry((n, 10, 12), (step, 3.0, 3.0), (-15.0, -12.0, -700.0), LPS)
+
+
+def coronal(data: Dataset, i: int) -> None:
+    data.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    data.ImagePositionPatient = [-15, -12 + 2.5 * i, 0]
+
+
+def scout(data: Dataset, i: int) -> None:
+    data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    coronal(data, i)
+
+
+def dose_report(data: Dataset, i: int) -> None:
+    data.Modality, data.SOPClassUID = "SR", "1.2.840.10008.5.1.4.1.1.88.67"
+    for keyword in ("PixelData", "Rows", "Columns"):
+        delattr(data, keyword)
+
+
+def opened(folder: Path, **how: object) -> Scan:
+    (case,) = find_inputs(folder)
+    with collecting(quiet=True):
+        return open_scan(case, **how)  # type: ignore[arg-type]
+
+
+def chosen(folder: Path, **how: object) -> str:
+    scan = opened(folder, **how)
+    assert scan.choice is not None
+    return scan.choice.series.about.uid.removeprefix(f"{STEM}.2.")
+
+
+def reason(folder: Path) -> str:
+    scan = opened(folder)
+    assert scan.choice is not None
+    return scan.choice.reason
+
+
+def test_shuffled_with_everything_beside_it(tmp_path: Path) -> None:
+    """One flat folder: a stack in any order, a copy of some files, a scout, a second phase, a report."""
+    whole, folder = volume(), tmp_path / "patient"
+    order = np.random.default_rng(5).permutation(60)
+    write_ct(folder, whole, description="Nephro 2.5", number=4, name=lambda i: f"{order[i]:04d}a")
+    write_ct(folder, volume(seed=1), series="2", description="nativ 2.5", number=2, name=lambda i: f"{order[i]:04d}b")
+    write_ct(folder, whole, series="3", description="Topo", keep=[0], name=lambda i: "scout", change=scout)
+    write_ct(folder, whole, series="5", description="Dose", number=99, keep=[0], name=lambda i: "d", change=dose_report)
+    for i in (7, 30):
+        shutil.copy(folder / f"{i:04d}a", folder / f"copy{i}")
+    scan = opened(folder)
+    assert np.array_equal(scan.read().volume.array, whole.array)
+    assert scan.choice is not None
+    assert scan.choice.reason == (
+        "series 4 Nephro 2.5: 60 slices of 2.5 mm, late phase by its words; left out: series 2 nativ 2.5: plain phase "
+        "by its words; series 1 Topo: a localizer, by its ImageType; series 99 Dose: modality SR (X-Ray Radiation Dose "
+        "SR Storage)"
+    )
+
+
+def test_copies_are_read_once_and_told(tmp_path: Path) -> None:
+    write_ct(tmp_path / "p", volume())
+    shutil.copy(tmp_path / "p" / "IM0003.dcm", tmp_path / "p" / "again.dcm")
+    (case,) = find_inputs(tmp_path)
+    with collecting(quiet=True) as notes:
+        assert open_scan(case).read().volume.array.shape[0] == 60
+    assert ["twice, to the last pixel" in note for note in notes] == [True]
+
+
+def test_another_slice_under_the_same_uid_is_no_copy(tmp_path: Path) -> None:
+    """Same UID, other pixels: a fault, as two slices at one place are."""
+    write_ct(tmp_path / "p", volume())
+    write_ct(tmp_path / "p", volume(seed=1), keep=[3], name=lambda i: "again.dcm")
+    with pytest.raises(InputError, match="a slice is there twice"):
+        opened(tmp_path)
+
+
+def test_a_series_spread_over_folders_is_one(tmp_path: Path) -> None:
+    """As media hold it, so many files a folder."""
+    whole = volume()
+    for k, part in enumerate((range(25), range(25, 40), range(40, 60))):
+        write_ct(tmp_path / "medium" / f"DIR{k}", whole, keep=list(part))
+    (case,) = find_inputs(tmp_path / "medium")
+    assert (case.name, case.path, len(case.files)) == ("medium", tmp_path / "medium", 60)
+    assert np.array_equal(open_scan(case).read().volume.array, whole.array)
+
+
+def test_studies_under_one_folder(tmp_path: Path) -> None:
+    """Each study is a case, named by its folder, whatever its series' folders are called."""
+    for patient, study in (("anna", "1"), ("bert", "2")):
+        write_ct(tmp_path / patient / "S1", volume(), study=study, description="arterial", patient=patient)
+        write_ct(tmp_path / patient / "S2", volume(), study=study, series="2", description="venous", patient=patient)
+    cases = find_inputs(tmp_path)
+    assert [(case.name, len(case.files), case.study[-2:]) for case in cases] == [
+        ("anna", 120, ".1"),
+        ("bert", 120, ".2"),
+    ]
+
+
+def test_two_studies_in_one_flat_folder_are_told_apart(tmp_path: Path) -> None:
+    """By number, the earlier first; neither gets a slice of the other."""
+    for k, (study, day) in enumerate((("1", "20240601"), ("2", "20230101"))):
+
+        def dated(data: Dataset, i: int, day: str = day) -> None:
+            data.StudyDate = day
+
+        write_ct(tmp_path / "disc", volume(seed=k), study=study, name=lambda i, k=k: f"{k}_{i}", change=dated)  # type: ignore[misc]
+    cases = find_inputs(tmp_path)
+    assert [(case.name, case.study[-2:]) for case in cases] == [("disc_study1", ".2"), ("disc_study2", ".1")]
+    for case, seed in zip(cases, (1, 0), strict=True):
+        assert np.array_equal(open_scan(case).read().volume.array, volume(seed=seed).array)
+
+
+def test_two_patients_under_one_series_uid_are_two(tmp_path: Path) -> None:
+    """What an anonymiser leaves that gives everyone the same UIDs."""
+    for k, patient in enumerate(("a", "b")):
+        write_ct(tmp_path / "all", volume(seed=k), patient=patient, name=lambda i, p=patient: f"{p}{i}")  # type: ignore[misc]
+    assert len(find_inputs(tmp_path)) == 2
+
+
+def test_whole_copies_under_two_names_are_two_cases(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_ct(tmp_path / name, volume())
+    assert [case.name for case in find_inputs(tmp_path)] == ["first", "second"]
+
+
+def test_a_study_whose_series_lie_at_the_source_bears_its_name(tmp_path: Path) -> None:
+    """And that of its images' folder where the others hold none."""
+    study = tmp_path / "miller"
+    write_ct(study / "art", volume(), description="art")
+    write_ct(study / "topo", volume(), series="2", keep=[0], change=scout)
+    assert [case.name for case in find_inputs(study)] == ["art"]
+    write_ct(study / "ven", volume(), series="3", description="ven")
+    assert [case.name for case in find_inputs(study)] == ["miller"]
+
+
+def test_a_damaged_file_fails_its_study_alone(tmp_path: Path) -> None:
+    write_ct(tmp_path / "whole", volume(), study="1")
+    write_ct(tmp_path / "cut", volume(), study="2")
+    path = tmp_path / "cut" / "IM0009.dcm"
+    path.write_bytes(path.read_bytes()[:700])
+    cut, whole = find_inputs(tmp_path)
+    assert open_scan(whole).read().volume.array.shape == GRID.shape_zyx
+    with pytest.raises(InputError, match=r"IM0009.dcm is damaged"):
+        open_scan(cut)
+
+
+Make = Callable[[Path], object]
+
+
+def stack(series: str, description: str = "", number: int = 5, grid: Geometry = GRID, **how: object) -> Make:
+    def make(folder: Path) -> None:
+        write_ct(
+            folder / series,
+            volume(grid),
+            series=series,
+            description=description,
+            number=number,
+            **how,  # type: ignore[arg-type]
+        )
+
+    return make
+
+
+def typed(*values: str) -> Callable[[Dataset, int], None]:
+    def change(data: Dataset, i: int) -> None:
+        data.ImageType = list(values)
+
+    return change
+
+
+def kernel(name: str) -> Callable[[Dataset, int], None]:
+    def change(data: Dataset, i: int) -> None:
+        data.ConvolutionKernel = name
+
+    return change
+
+
+RANKS: dict[str, tuple[Make, Make, str]] = {
+    "a reformat": (stack("1"), stack("2", number=1, change=typed("DERIVED", "SECONDARY", "MPR")), "derived of other"),
+    "coronal planes": (stack("1"), stack("2", number=1, change=coronal), "coronal or sagittal"),
+    "the chest": (stack("1", "Abdomen"), stack("2", "Thorax 2.5", number=1), "of another part of the body"),
+    "a few slices": (stack("1"), stack("2", number=1, grid=grid_of(12, 2.5)), "too short"),
+    "an early phase": (stack("1", "portal venous"), stack("2", "late arterial", number=1), "early phase by its words"),
+    "no contrast": (stack("1", "cortico"), stack("2", "w/o contrast", number=1), "plain phase by its words"),
+    "lung": (stack("1", change=kernel("B30f")), stack("2", number=1, change=kernel("B70f")), "a sharp kernel"),
+    "thick slices": (stack("1"), stack("2", number=1, grid=grid_of(30, 5.0)), "slices of 5 mm"),
+    "very thin slices": (stack("1"), stack("2", number=1, grid=grid_of(300, 0.5)), "slices of 0.5 mm"),
+    "a part": (stack("1"), stack("2", number=1, grid=grid_of(44, 2.5)), "shorter (110 mm)"),
+    "nothing": (stack("1", number=3), stack("2"), "as good"),
+}
+
+
+@pytest.mark.parametrize("worse", RANKS)
+def test_the_better_series_is_taken_with_the_reason(tmp_path: Path, worse: str) -> None:
+    best, other, why = RANKS[worse]
+    best(tmp_path)
+    other(tmp_path)
+    assert chosen(tmp_path) == "1.1"
+    assert f"left out: series {'5' if worse == 'nothing' else '1'}" in reason(tmp_path)
+    assert why in reason(tmp_path).split("left out")[1]
+
+
+def test_a_broken_series_is_told_and_left_for_a_sound_one(tmp_path: Path) -> None:
+    stack("1", number=1, keep=[i for i in range(60) if i != 20])(tmp_path)
+    stack("2", number=2)(tmp_path)
+    assert chosen(tmp_path) == "1.2"
+    assert "left out: series 1: slices 20 and 21 of 59 lie 5 mm apart" in reason(tmp_path)
+
+
+def test_only_broken_series_are_a_fault_that_names_them(tmp_path: Path) -> None:
+    for k in ("1", "2"):
+        stack(k, keep=[i for i in range(60) if i != 20])(tmp_path)
+    with pytest.raises(InputError, match="none of 2 series can be read"):
+        opened(tmp_path)
+
+
+def test_a_study_without_a_stack_is_passed_over(tmp_path: Path) -> None:
+    stack("1", keep=[0], change=scout)(tmp_path)
+    stack("2", keep=[0], change=dose_report)(tmp_path)
+    with pytest.raises(PassedOver, match="no CT stack"):
+        opened(tmp_path)
+
+
+def test_series_and_phase_are_asked_for(tmp_path: Path) -> None:
+    stack("1", "venous")(tmp_path)
+    stack("2", "arterial")(tmp_path)
+    assert chosen(tmp_path) == "1.1"
+    assert chosen(tmp_path, series=f"{STEM}.2.1.2") == "1.2"
+    assert chosen(tmp_path, phase="early") == "1.2"
+    with pytest.raises(PassedOver, match="not the series that was asked for"):
+        opened(tmp_path, series="1.2.3")
+    with pytest.raises(InputError, match=r"no series of the plain phase .*early phase by its words"):
+        opened(tmp_path, phase="plain")
+
+
+def test_voxels_are_looked_at_only_where_words_leave_it_open(tmp_path: Path) -> None:
+    """Of several good stacks without a known phase each is looked at once; of one alone none."""
+    looked: list[int] = []
+
+    def look(image: object) -> Phase:
+        looked.append(1)
+        return "early" if len(looked) == 1 else "late"
+
+    stack("1")(tmp_path)
+    assert chosen(tmp_path, look=look) == "1.1"
+    assert looked == []
+    stack("2", number=6)(tmp_path)
+    stack("3", "venous", number=7, keep=[0, 1, 2])(tmp_path)
+    assert chosen(tmp_path, look=look) == "1.2"
+    assert len(looked) == 2
+    assert "late phase by its HU" in reason_of(opened(tmp_path, look=look)) or len(looked) == 4
+
+
+def reason_of(scan: Scan) -> str:
+    assert scan.choice is not None
+    return scan.choice.reason
+
+
+def test_what_a_study_holds_is_listed(tmp_path: Path) -> None:
+    stack("1", "venous")(tmp_path)
+    stack("2", "topo", keep=[0], change=scout)(tmp_path)
+    (case,) = find_inputs(tmp_path)
+    listed = list_series(case)
+    assert [(one.label, one.reason) for one in listed] == [
+        ("series 5 venous", ""),
+        ("series 5 topo", "a localizer, by its ImageType"),
+    ]
+    assert listed[0].told == "60 slices of 2.5 mm, late phase by its words"
+    assert listed[0].uid == f"{STEM}.2.1.1"
+
+
+@pytest.mark.parametrize(
+    ("words", "phase"),
+    [
+        ("abd nativ 3 0 b30f", "plain"),
+        ("non contrast", "plain"),
+        ("abdomen w o", "plain"),
+        ("late arterial 1 0", "early"),
+        ("kortikomedullaer", "early"),
+        ("spaetarteriell", "early"),
+        ("portalvenoes", "late"),
+        ("urographic phase", "late"),
+        ("delayed 10 min", "late"),
+        ("nephrographic", "late"),
+        ("artifact reduction", None),
+        ("abdomen 3 mm", None),
+        ("arterial and venous", None),
+        ("with contrast", None),
+    ],
+)
+def test_phases_by_words(words: str, phase: Phase | None) -> None:
+    assert About(words=words).phase == phase
+
+
+@pytest.mark.parametrize(
+    ("name", "sharp"),
+    [
+        ("b30f", False), ("br40d 3", False), ("i26f 3", False), ("b70f", True), ("br64", True), ("fc08", False),
+        ("fc18", False), ("fc52", True), ("fc81", True), ("lung", True), ("boneplus", True), ("standard", False),
+        ("soft", False), ("", False),
+    ],
+)  # fmt: skip
+def test_kernels(name: str, sharp: bool) -> None:
+    assert About(kernel=name).is_sharp is sharp
+
+
+def test_a_file_that_is_no_dicom_has_no_series(tmp_path: Path) -> None:
+    with pytest.raises(PassedOver, match="no DICOM"):
+        open_scan(InputCase("a", tmp_path / "a.nii.gz"), series="1.2")

@@ -1,0 +1,321 @@
+"""The node with a PACS of pynetdicom's own: what comes in goes out once, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, StoragePresentationContexts, _config, evt
+from pynetdicom.sop_class import CTImageStorage
+
+from bisc.core.errors import InputError
+from bisc.core.geometry import Geometry
+from bisc.core.volume import Volume
+from bisc.serve import store
+from bisc.serve.config import Destination, NodeConfig
+from bisc.serve.node import Node
+from bisc.serve.queue import Queue
+from tests.support.ct_series import write_ct
+from tests.support.stub_model import kidneys, stub_model
+from tests.support.training_fixtures import use_one_thread
+
+use_one_thread()
+LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+GRID = Geometry((48, 80, 96), (3.0, 4.0, 4.0), (-190.0, -160.0, -700.0), LPS)
+HERE = "127.0.0.1"
+PATIENT = (b"Doe", b"Jane", b"P1", b"19500102")
+
+
+def patient() -> Volume:
+    return kidneys(GRID)[0]
+
+
+class Pacs:
+    """Takes what it is sent, and counts it by UID."""
+
+    def __init__(self) -> None:
+        self.got: Counter[str] = Counter()
+        self.last: dict[str, Dataset] = {}
+        self.answer = 0x0000
+        ae = AE(ae_title="PACS")
+        ae.supported_contexts = StoragePresentationContexts
+        self.server: Any = ae.start_server((HERE, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self.take)])
+        self.port = self.server.server_address[1]
+
+    def take(self, event: Any) -> int:
+        if self.answer == 0:
+            path = getattr(event, "dataset_path", None)
+            data = pydicom.dcmread(path) if path else event.dataset
+            self.got[str(data.SOPInstanceUID)] += 1
+            self.last[str(data.Modality)] = data
+        return self.answer
+
+
+@pytest.fixture
+def pacs() -> Iterator[Pacs]:
+    found = Pacs()
+    yield found
+    found.server.shutdown()
+
+
+def config_for(tmp_path: Path, pacs: Pacs | None = None, **how: Any) -> NodeConfig:
+    to = (Destination("pacs", "cstore", "PACS", HERE, pacs.port),) if pacs else ()
+    config = NodeConfig(
+        folder=tmp_path / "queue",
+        model=tmp_path,
+        port=0,
+        status_port=0,
+        quiet_s=0.3,
+        accept={"SCANNER": (HERE,)},
+        destinations=to,
+        extras=("sr",),
+    )
+    return replace(config, **how)
+
+
+@contextmanager
+def running(config: NodeConfig) -> Iterator[Node]:
+    node = Node(config, stub_model())
+    thread = threading.Thread(target=node.run, daemon=True)
+    thread.start()
+    wait(lambda: node.receiver.server is not None and node.sender.is_alive())
+    try:
+        yield node
+    finally:
+        node.stop()
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+def wait(done: Any, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def send(node: Node, files: list[Path], calling: str = "SCANNER", called: str = "BISC") -> list[int | None]:
+    """Statuses of each file; none where the association was not had."""
+    ae = AE(ae_title=calling)
+    ae.add_requested_context(CTImageStorage)
+    association: Any = ae.associate(HERE, node.receiver.port, ae_title=called)
+    if not association.is_established:
+        return []
+    found = [association.send_c_store(path).get("Status") for path in files]
+    association.release()
+    return found
+
+
+def test_a_study_sent_comes_back_as_seg_and_report(
+    tmp_path: Path, pacs: Pacs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once; nothing of it stays but tables; no line says whom it is of; the pages count it."""
+    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
+    with running(config_for(tmp_path, pacs)) as node:
+        assert send(node, files) == [0] * len(files)
+        wait(lambda: node.work.sent == 1)
+        numbers = page(node, "/metrics")
+        assert "bisc_studies_sent_total 1\n" in numbers
+        assert f"bisc_objects_received_total {len(files)}\n" in numbers
+        assert json.loads(page(node, "/health")) == {"healthy": True}
+        assert "<td>studies sent total<td>1" in page(node, "/")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            page(node, "/etc/passwd")
+    assert sorted(pacs.got.values()) == [1, 1]
+    assert pacs.last["SEG"].PatientID == "P1"
+    assert pacs.last["SR"].StudyInstanceUID == pacs.last["SEG"].StudyInstanceUID
+    left = [p for p in (tmp_path / "queue").rglob("*") if p.is_file()]
+    assert {p.name for p in left} == {"predictions.csv", "sent.txt"}
+    said = capsys.readouterr().err.encode()
+    told = said + b"".join(str(p).encode() + p.read_bytes() for p in left)
+    assert not [secret for secret in PATIENT if secret in told]
+
+
+def page(node: Node, path: str) -> str:
+    with urllib.request.urlopen(f"http://{HERE}:{node.status.port}{path}") as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.parametrize(("calling", "called"), [("STRANGER", "BISC"), ("SCANNER", "OTHER")])
+def test_strangers_are_rejected(tmp_path: Path, calling: str, called: str) -> None:
+    files = sorted(write_ct(tmp_path / "ct", patient(), keep=[0]).iterdir())
+    with running(config_for(tmp_path)) as node:
+        assert send(node, files, calling, called) == []
+        assert send(node, files) == [0]
+
+
+def test_a_caller_from_elsewhere_is_rejected(tmp_path: Path) -> None:
+    files = sorted(write_ct(tmp_path / "ct", patient(), keep=[0]).iterdir())
+    with running(config_for(tmp_path, accept={"SCANNER": ("10.0.0.5",)})) as node:
+        assert send(node, files) == []
+        assert node.counts.rejected == 1
+
+
+def test_more_associations_than_allowed_wait(tmp_path: Path) -> None:
+    """The one too many is refused; when another ends there is room again."""
+    with running(config_for(tmp_path, max_associations=3)) as node:
+        ae = AE(ae_title="SCANNER")
+        ae.add_requested_context(CTImageStorage)
+        there: list[Any] = [ae.associate(HERE, node.receiver.port, ae_title="BISC") for _ in range(4)]
+        assert [a.is_established for a in there] == [True, True, True, False]
+        there[0].release()
+        wait(lambda: ae.associate(HERE, node.receiver.port, ae_title="BISC").is_established, 10)
+
+
+def test_a_truncated_object_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the association goes on."""
+    whole, cut = sorted(write_ct(tmp_path / "ct", patient(), keep=[0, 1]).iterdir())
+    cut.write_bytes(cut.read_bytes()[:-4000])
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
+    with running(config_for(tmp_path, quiet_s=60.0)) as node:
+        assert send(node, [cut, whole]) == [store.NOT_UNDERSTOOD, 0]
+        assert len(list((tmp_path / "queue" / "incoming").rglob("*.dcm"))) == 1
+
+
+def test_a_full_queue_refuses(tmp_path: Path) -> None:
+    files = sorted(write_ct(tmp_path / "ct", patient(), keep=[0]).iterdir())
+    with running(config_for(tmp_path, quota_gb=1e-6)) as node:
+        assert send(node, files) == [store.OUT_OF_RESOURCES]
+        assert node.counts.refused == 1
+
+
+def test_a_pacs_that_is_away_gets_it_later(tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bisc.serve.node.AGAIN_S", (0.2, 0.4))
+    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
+    pacs.answer = 0xA700
+    with running(config_for(tmp_path, pacs)) as node:
+        send(node, files)
+        wait(lambda: node.work.send_failures >= 2)
+        assert not pacs.got
+        pacs.answer = 0x0000
+        wait(lambda: node.work.sent == 1)
+    assert sorted(pacs.got.values()) == [1, 1]
+
+
+def test_what_was_under_way_goes_on(tmp_path: Path, pacs: Pacs) -> None:
+    """Whatever stage a killed node left it in; what was sent is not sent again."""
+    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
+    with running(config_for(tmp_path)) as node:  # nowhere to send to: all ends in `done`
+        send(node, files)
+        wait(lambda: node.work.sent == 1)
+    queue = Queue(tmp_path / "queue", 1e12)
+    (job,) = queue.folders("done")
+    shutil.copytree(tmp_path / "ct", job / "in")  # as if it had been killed amid its prediction
+    job.rename(tmp_path / "queue" / "ready" / f".{job.name}")
+    with running(config_for(tmp_path, pacs)) as node:
+        wait(lambda: node.work.sent == 1)
+    assert sorted(pacs.got.values()) == [1, 1]
+    (job,) = queue.folders("done")
+    shutil.copytree(tmp_path / "ct", job / "in")
+    (job / "sent.txt").unlink()
+    job.rename(tmp_path / "queue" / "ready" / job.name)
+    first = set(pacs.got)
+    with running(config_for(tmp_path, pacs)) as node:  # killed before it noted what it had sent: the same objects
+        wait(lambda: node.work.sent == 1)
+    assert set(pacs.got) == first
+
+
+def test_files_of_a_begun_study_wait_anew_after_a_start(tmp_path: Path) -> None:
+    """Its sender may have been cut off with the node, and goes on."""
+    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
+    with running(config_for(tmp_path, quiet_s=60.0)) as node:
+        send(node, files[:20])
+    for path in (tmp_path / "queue" / "incoming").rglob("*"):
+        assert path.exists()
+    with running(config_for(tmp_path, quiet_s=1.5)) as node:
+        send(node, files[20:])
+        wait(lambda: node.work.predicted + node.work.failed == 1)
+        assert node.work.predicted == 1
+
+
+def test_a_watched_folder(tmp_path: Path, pacs: Pacs) -> None:
+    """Folders and archives, when they no longer change; masks are kept where the file says."""
+    watch, keep = tmp_path / "watch", tmp_path / "keep"
+    watch.mkdir()
+    with running(config_for(tmp_path, pacs, watch=watch, keep=keep, accept={})) as node:
+        write_ct(watch / "jane doe" / "S1", patient())
+        shutil.make_archive(str(watch / "second"), "zip", write_ct(tmp_path / "z", patient(), study="2"))
+        wait(lambda: node.work.sent == 2)
+        assert list(watch.iterdir()) == []
+    kept = sorted(p.name for p in keep.rglob("*.nii.gz"))
+    assert len(kept) == 2
+    assert not [name for name in kept if "doe" in name]
+    assert sorted(pacs.got.values()) == [1] * 4
+
+
+def test_a_study_without_a_ct_ends_in_failed(tmp_path: Path, pacs: Pacs) -> None:
+    def report(data: Dataset, i: int) -> None:
+        data.Modality = "MR"
+
+    files = sorted(write_ct(tmp_path / "ct", patient(), keep=[0, 1], change=report).iterdir())
+    with running(config_for(tmp_path, pacs)) as node:
+        send(node, files)
+        wait(lambda: node.work.failed == 1)
+        assert node.healthy()
+    assert not pacs.got
+
+
+def test_stow(tmp_path: Path) -> None:
+    """By DICOMweb, with the token of a file."""
+    got: list[tuple[str, bytes]] = []
+
+    class Archive(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            got.append((self.headers.get("Authorization", ""), body))
+            answer = b"[{}]" if False else b'[{"00081199": {"vr": "SQ", "Value": []}}]'
+            self.send_response(200)
+            self.send_header("Content-Type", "application/dicom+json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer((HERE, 0), Archive)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / "token").write_text("s3cret\n")
+    url = f"http://{HERE}:{server.server_address[1]}/dicom-web"
+    to = (Destination("archive", "stow", url=url, token_file=tmp_path / "token"),)
+    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
+    with running(config_for(tmp_path, destinations=to)) as node:
+        send(node, files)
+        wait(lambda: node.work.sent == 1)
+    server.shutdown()
+    server.server_close()
+    assert [authorization for authorization, _ in got] == ["Bearer s3cret"] * 2
+    assert all(b"DICM" in body for _, body in got)
+
+
+def test_nobody_may_send(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nobody may send"):
+        Node(config_for(tmp_path, accept={}), stub_model())
+
+
+def test_a_port_that_is_taken(tmp_path: Path, pacs: Pacs) -> None:
+    node = Node(config_for(tmp_path, port=pacs.port), stub_model())
+    with pytest.raises(InputError, match="cannot listen"):
+        node.run()
+
+
+def test_used_bytes(tmp_path: Path) -> None:
+    queue = Queue(tmp_path, 1000.0)
+    (tmp_path / "ready" / "x").write_bytes(np.zeros(900, np.uint8).tobytes())
+    assert queue.used_bytes() == 900
+    assert (queue.has_room(100), queue.has_room(101)) == (True, False)
