@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -119,11 +120,12 @@ class NodeConfig:
         return any(ip_address(address) in ip_network(one, strict=False) for one in allowed)
 
 
-NODE: Final = frozenset(
-    ["folder", "ae_title", "host", "port", "status_port", "quiet_seconds", "quota_gb", "max_associations", "watch", "keep", "tls_certificate", "tls_key", "tls_authority"]
-)
-PREDICT: Final = frozenset(["model", "also", "labelmap", "deidentify", "phase", "device"])
-DESTINATION: Final = frozenset(["how", "ae_title", "host", "port", "url", "token_file", "tls"])
+NODE: Final = (
+    "folder", "ae_title", "host", "port", "status_port", "quiet_seconds", "quota_gb", "max_associations", "watch",
+    "keep", "tls_certificate", "tls_key", "tls_authority",
+)  # fmt: skip
+PREDICT: Final = ("model", "also", "labelmap", "deidentify", "phase", "device")
+DESTINATION: Final = ("how", "ae_title", "host", "port", "url", "token_file", "tls")
 
 
 def read_config(path: Path) -> NodeConfig:
@@ -179,8 +181,8 @@ class _Section:
     def __init__(self, path: Path, parser: configparser.ConfigParser) -> None:
         self.path, self.parser = path, parser
 
-    def check(self, section: str, known: frozenset[str]) -> None:
-        unknown = sorted(set(self.parser[section]) - known) if section in self.parser else []
+    def check(self, section: str, known: Sequence[str]) -> None:
+        unknown = sorted(set(self.parser[section]) - set(known)) if section in self.parser else []
         if unknown:
             raise InputError(self.path, f"'{unknown[0]}' in [{section}]", f"one of {', '.join(sorted(known))}")
 

@@ -13,7 +13,8 @@ Numbers = Callable[[], dict[str, float]]
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="5">
 <meta name="viewport" content="width=device-width"><title>bisc_serve</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:32rem;padding:0 1rem;color-scheme:light dark}}
+<style>body{{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:32rem;padding:0 1rem}}
+:root{{color-scheme:light dark}}
 table{{border-collapse:collapse;width:100%}}td{{padding:.3rem 0;border-bottom:1px solid #8884}}
 td:last-child{{text-align:right;font-variant-numeric:tabular-nums}}</style>
 <h1>bisc_serve</h1><p>{state}. Research use, not a medical device.</p><table>{rows}</table></html>"""

@@ -1,0 +1,326 @@
+"""With the programs that hospitals run: Orthanc and its DICOMweb, dcmtk, dciodvfy. Minutes; run by `make test-long`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage
+
+from bisc.core.volume import Volume
+from bisc.inference.model import load_model
+from bisc.network.device import choose_device
+from tests.report.test_dicom_objects import FORMS, made
+from tests.support.ct_series import write_ct
+
+pytestmark = pytest.mark.long
+HERE = "127.0.0.1"
+STUDIES, KILLS = 20, 5
+NO_FAULT = (
+    "Error - Unrecognized tag",  # of dciodvfy's dictionary, older than the tag
+)
+
+
+@pytest.fixture(scope="session")
+def tools(repository: Path) -> None:
+    """Install what is missing, or skip with the reason."""
+    done = subprocess.run([repository / "scripts" / "dicom_tools"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(done.stdout.strip() or done.stderr.strip()[-200:])
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind((HERE, 0))
+        return int(one.getsockname()[1])
+
+
+def wait(done: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.3)
+
+
+def faults(path: Path) -> list[str]:
+    """What dciodvfy calls an error."""
+    said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
+    return [line for line in said.splitlines() if line.startswith("Error") and not line.startswith(NO_FAULT)]
+
+
+@pytest.mark.parametrize("labelmap", [False, True], ids=["binary", "labelmap"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.usefixtures("tools")
+def test_dciodvfy_finds_no_error(tmp_path: Path, form: str, labelmap: bool) -> None:
+    write, on = FORMS[form]
+    case = made(tmp_path, write, on, labelmap=labelmap)
+    kinds = ["sr", "capture", "rtstruct"] + ([] if labelmap else ["seg"])  # it knows no LABELMAP
+    assert {kind: faults(case.out / f"{kind}.dcm") for kind in kinds} == {kind: [] for kind in kinds}
+
+
+class Orthanc:
+    """One of its own, its data in a folder of the test's."""
+
+    def __init__(self, folder: Path, node_port: int) -> None:
+        self.http, self.dicom = free_port(), free_port()
+        plugins = [p for p in Path("/usr").rglob("libOrthancDicomWeb.so*") if p.is_file()]
+        config = {
+            "Name": "test", "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
+            "HttpPort": self.http, "DicomPort": self.dicom, "DicomAet": "ORTHANC", "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False, "Plugins": [str(p) for p in plugins[:1]],
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
+            "DicomModalities": {"bisc": ["BISC", HERE, node_port]}, "OverwriteInstances": True,
+        }  # fmt: skip
+        folder.mkdir(parents=True)
+        (folder / "orthanc.json").write_text(json.dumps(config))
+        program = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
+        self.process = subprocess.Popen(
+            [program, folder / "orthanc.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait(self.answers, 60)
+
+    def answers(self) -> bool:
+        try:
+            self.get("/system")
+        except OSError:
+            return False
+        return True
+
+    def get(self, path: str) -> Any:
+        request = urllib.request.Request(f"http://{HERE}:{self.http}{path}", headers={"Accept": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"[]")
+
+    def post(self, path: str, body: bytes) -> Any:
+        request = urllib.request.Request(f"http://{HERE}:{self.http}{path}", data=body)
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            return json.loads(answer.read() or b"{}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+
+
+class Served:
+    """bisc_serve as a process of its own, that can be killed and started again."""
+
+    def __init__(self, folder: Path, model: Path, orthanc_http: Callable[[], int], **node: object) -> None:
+        self.folder, self.model, self.orthanc_http, self.node = folder, model, orthanc_http, node
+        self.port, self.status = free_port(), free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.folder.mkdir(exist_ok=True, parents=True)
+        more = "".join(f"{key} = {value}\n" for key, value in self.node.items())
+        (self.folder / "node.ini").write_text(
+            f"[node]\nfolder = queue\nport = {self.port}\nstatus_port = {self.status}\nquiet_seconds = 2\n{more}"
+            f"[accept]\nORTHANC = {HERE}\nSCANNER = {HERE}\n"
+            f"[send orthanc]\nhow = stow\nurl = http://{HERE}:{self.orthanc_http()}/dicom-web\n"
+            f"[predict]\nmodel = {self.model}\nalso = sr\ndevice = cpu\n"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bisc.cli.serve", self.folder / "node.ini"],
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / "log").open("ab"),
+        )
+        wait(self.healthy, 120)
+
+    def healthy(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "log").read_text()
+        try:
+            with urllib.request.urlopen(f"http://{HERE}:{self.status}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        assert self.process is not None
+        self.process.send_signal(how)
+        self.process.wait(60)
+
+    def count(self, name: str) -> float:
+        with urllib.request.urlopen(f"http://{HERE}:{self.status}/metrics", timeout=5) as answer:
+            lines = dict(line.split(" ") for line in answer.read().decode().splitlines())
+        return float(lines[f"bisc_{name}"])
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Any trained model; what it finds does not matter here, that it finds something does."""
+    given = os.environ.get("BISC_MODEL")
+    if given is None:
+        given_path = Path("bisc_demo") / "model.zip"
+        if not given_path.is_file():
+            pytest.skip("no model: run `make demo`, or set BISC_MODEL to one of bisc_export's")
+        given = str(given_path.absolute())
+    load_model(Path(given), None, choose_device("cpu"))
+    return Path(given)
+
+
+@pytest.fixture
+def pair(tmp_path: Path, model: Path, tools: None) -> Iterator[tuple[Orthanc, Served]]:
+    """An archive and a node that know each other."""
+    served = Served(tmp_path / "node", model, lambda: orthanc.http)
+    orthanc = Orthanc(tmp_path / "orthanc", served.port)
+    served.start()
+    yield orthanc, served
+    if served.process is not None and served.process.poll() is None:
+        served.kill(signal.SIGTERM)
+    orthanc.stop()
+
+
+def simulated(tmp_path: Path) -> Volume:
+    """A patient whose kidneys any model finds."""
+    from bisc.imageio import read_image
+    from bisc.simulation import SimulationSpec, simulate_dataset
+
+    simulate_dataset(tmp_path / "sim", SimulationSpec(n=1, seed=5, size_xyz=(128, 128, 40)))
+    return read_image(tmp_path / "sim" / "case_00000" / "imaging.nii.gz").volume
+
+
+def scu(calling: str = "SCANNER") -> AE:
+    ae = AE(ae_title=calling)
+    ae.add_requested_context(CTImageStorage)
+    return ae
+
+
+def store_all(port: int, files: list[Path], called: str) -> None:
+    """By C-STORE, again and again until every file was taken: what a scanner's own queue does."""
+    waiting = list(files)
+    end = time.monotonic() + 600
+    while waiting:
+        assert time.monotonic() < end
+        association: Any = scu().associate(HERE, port, ae_title=called)
+        if not association.is_established:
+            time.sleep(0.5)
+            continue
+        for path in list(waiting):
+            try:
+                status = association.send_c_store(path).get("Status")
+            except (ValueError, RuntimeError):
+                break
+            if status != 0:
+                break
+            waiting.remove(path)
+        if association.is_established:
+            association.release()
+
+
+def test_twenty_studies_and_five_kills(tmp_path: Path, pair: tuple[Orthanc, Served]) -> None:
+    """Studies sent to Orthanc, from there to the node, results back by STOW-RS and visible by QIDO: 0 lost, 0 twice."""
+    orthanc, served = pair
+    volume = simulated(tmp_path)
+    for k in range(STUDIES):
+        files = sorted(write_ct(tmp_path / f"s{k}", volume, study=str(k + 1), patient=f"P{k}").iterdir())
+        store_all(orthanc.dicom, files, "ORTHANC")
+    studies = orthanc.get("/studies")
+    assert len(studies) == STUDIES
+    kills = 0
+    for k, study in enumerate(studies):
+        while True:
+            try:
+                done = orthanc.post("/modalities/bisc/store", study.encode())
+                if done.get("FailedInstancesCount", 1) == 0:
+                    break
+            except OSError:
+                pass
+            time.sleep(1)
+        if k % 4 == 3 and kills < KILLS:
+            served.kill()
+            served.start()
+            kills += 1
+    assert kills == KILLS
+
+    def found(modality: str) -> list[Any]:
+        return list(orthanc.get(f"/dicom-web/instances?Modality={modality}&includefield=StudyInstanceUID"))
+
+    wait(lambda: len({one["0020000D"]["Value"][0] for one in found("SEG")}) == STUDIES, 900)
+    wait(
+        lambda: (
+            served.count("studies_ready") + served.count("studies_incoming") + served.count("studies_outgoing") == 0
+        ),
+        120,
+    )
+    for modality in ("SEG", "SR"):
+        of = [one["0020000D"]["Value"][0] for one in found(modality)]
+        assert sorted(of) == sorted(set(of)), f"{modality} twice"
+        assert len(of) == STUDIES, f"{modality} lost"
+    log = (served.folder / "log").read_text()
+    assert "Doe" not in log
+    assert "Traceback" not in log
+
+
+def test_ten_at_once_and_a_stranger(tmp_path: Path, pair: tuple[Orthanc, Served]) -> None:
+    """Ten associations send at the same time; a stranger and a truncated object do not disturb them."""
+    _, served = pair
+    volume = simulated(tmp_path)
+    sets = [
+        sorted(write_ct(tmp_path / f"t{k}", volume, study=str(100 + k), patient=f"Q{k}").iterdir()) for k in range(10)
+    ]
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(lambda files: store_all(served.port, files, "BISC"), sets))
+    stranger: Any = scu("STRANGER").associate(HERE, served.port, ae_title="BISC")
+    assert not stranger.is_established
+    raw = socket.create_connection((HERE, served.port))
+    raw.sendall(b"GET / HTTP/1.1\r\n\r\n" * 100)
+    raw.close()
+    assert served.healthy()
+    assert served.count("objects_received_total") == sum(map(len, sets))
+    assert served.count("associations_rejected_total") == 1
+
+
+def test_four_gigabytes(tmp_path: Path, model: Path, tools: None) -> None:
+    """A study of 4 GB: taken while the quota lasts, then refused; memory stays small; never down."""
+    served = Served(tmp_path / "node", model, lambda: 9, quota_gb=2, host=HERE)
+    served.start()
+    assert served.process is not None
+    size = 2048
+    volume = np.zeros((1, size, size), np.int16)
+    ae = scu()
+    association: Any = ae.associate(HERE, served.port, ae_title="BISC")
+    assert association.is_established
+    statuses = []
+    for k in range(512):
+        data = _slice(volume, k)
+        statuses.append(association.send_c_store(data).get("Status"))
+    association.release()
+    assert statuses[0] == 0
+    assert 0xA700 in statuses
+    assert set(statuses) == {0, 0xA700}
+    assert served.healthy() or served.count("objects_refused_total") > 0
+    kb = next(
+        int(line.split()[1])
+        for line in Path(f"/proc/{served.process.pid}/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
+    assert kb < 3_000_000
+    served.kill(signal.SIGTERM)
+
+
+def _slice(volume: np.ndarray[Any, Any], k: int) -> Dataset:
+    folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"bisc-slice-{os.getpid()}"
+    from bisc.core.geometry import Geometry
+
+    grid = Geometry(volume.shape, (1.0, 0.4, 0.4), (0.0, 0.0, float(k)), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))  # type: ignore[arg-type]
+    write_ct(folder, Volume(volume, grid), study="500", series=str(k))
+    data = pydicom.dcmread(folder / "IM0000.dcm")
+    data.PixelData = data.PixelData  # read it before the file goes
+    shutil.rmtree(folder)
+    return data
