@@ -78,6 +78,7 @@ class Node:
                 check()
                 with self.receiver.moving:
                     self.queue.complete(config.quiet_s)
+                    self.queue.clear_spool()
                 self._take_watched()
                 jobs = self.queue.folders("ready")
                 if jobs:

@@ -1,5 +1,6 @@
 """The queue on disk: a folder for each study, moved in one step from stage to stage, so that a kill loses nothing.
 
+    spool/          objects while they come over the wire
     incoming/KEY/   files of a study as they arrive
     ready/JOB/      the study is complete: in/ holds its files, out/ what was made of them so far
     outgoing/JOB/   predicted: out/ is to be sent, sent.txt says what was
@@ -22,6 +23,9 @@ from typing import Final
 from bisc.system.files import make_folder, remove_partial
 
 STAGES: Final = ("incoming", "ready", "outgoing", "done", "failed")
+SPOOL: Final = "spool"
+STALE_S: Final = 600.0
+"""What lies in the spool untouched for so long belongs to an association that is gone."""
 SENT: Final = "sent.txt"
 KEPT: Final = 1000
 """Finished jobs whose tables are kept; the oldest go first."""
@@ -40,6 +44,8 @@ class Queue:
             remove_partial(make_folder(folder / stage))
         for key in self.folders("incoming"):
             remove_partial(key)
+        self.spool = make_folder(folder / SPOOL)
+        self.clear_spool(0.0)
         self.began = time.time()
         self._used = (0.0, 0)
 
@@ -70,6 +76,13 @@ class Queue:
             staging.rename(job)
             moved.append(job)
         return moved
+
+    def clear_spool(self, older_s: float = STALE_S) -> None:
+        """Remove what broken associations left."""
+        for path in self.spool.iterdir():
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime >= older_s:
+                    path.unlink()
 
     def new_job(self, key: str) -> Path:
         """A job's folder under `ready`, which is not made."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import ssl
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ SUCCESS, OUT_OF_RESOURCES, NOT_UNDERSTOOD, NOT_FOR_US = 0x0000, 0xA700, 0xC000, 
 """PS3.4, table B.2-1; 0x0124: refused, not authorized."""
 PERMANENT, BY_USER, UNKNOWN_CALLER = 0x01, 0x01, 0x03
 """Of a rejected association (PS3.8, 9.3.4)."""
+PDUS: Final = 512
+"""So many (8 MB or more) come between two looks at the quota."""
 IDLE_S: Final = 60.0
 """An association on which nothing comes for so long is ended."""
 
@@ -52,6 +55,7 @@ class Receiver:
         self.moving = threading.Lock()
         """Held while a file takes its place, and while complete studies leave theirs."""
         self.server: ThreadedAssociationServer | None = None
+        self._pdus = 0
 
     def start(self) -> None:
         """Listen in threads of its own.
@@ -60,13 +64,18 @@ class Receiver:
             InputError: If the port cannot be had.
         """
         _config.STORE_RECV_CHUNKED_DATASET = True  # objects go to the disk as they come, however large
+        tempfile.tempdir = str(self.queue.spool)  # where pynetdicom puts them, and leaves them if it is cut off
         ae = AE(ae_title=self.config.ae_title)
         ae.require_called_aet = True
         ae.maximum_associations = self.config.max_associations
         ae.network_timeout = ae.dimse_timeout = IDLE_S
         ae.supported_contexts = StoragePresentationContexts
         ae.add_supported_context(Verification)
-        handlers: list[Any] = [(evt.EVT_REQUESTED, self._asked), (evt.EVT_C_STORE, self._stored)]
+        handlers: list[Any] = [
+            (evt.EVT_REQUESTED, self._asked),
+            (evt.EVT_C_STORE, self._stored),
+            (evt.EVT_PDU_RECV, self._came),
+        ]
         address = (self.config.host, self.config.port)
         context = server_context(self.config.tls) if self.config.tls else None
         try:
@@ -87,8 +96,16 @@ class Receiver:
 
     def stop(self) -> None:
         """End every association and listen no more."""
+        tempfile.tempdir = None
         if self.server is not None:
             self.server.shutdown()
+
+    def _came(self, event: Any) -> None:
+        """End an association whose object is larger than there is room: it would fill the disk before it is whole."""
+        self._pdus += 1
+        if self._pdus % PDUS == 0 and not self.queue.has_room(0):
+            self.log("ended an association: the queue's disk quota is used up")
+            event.assoc.abort()
 
     def _asked(self, event: Any) -> None:
         """Reject who is not named in the file, or calls from elsewhere."""
