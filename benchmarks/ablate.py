@@ -4,8 +4,9 @@ regions.
     python -m benchmarks.ablate bisc_data/preprocessed/Demo -o bench_out --seconds 120 --seeds 1 2 3 \
         --arm "branches:edges=branches" --arm "heads:edges=heads" --arm "off:edges=off;learning_rate=0.03"
 
-An arm is a name and settings of a run (`bisc.trainers.settings.RunSettings`) that replace the preset's. Every run goes
-to ablate.csv at once, so that arms can be added piece by piece; the table has means over seeds, and paired differences
+An arm is a name and settings of a run (`bisc.trainers.settings.RunSettings`) that replace the preset's; `narrows=true`
+lets a budget of seconds choose smaller sizes, as `bisc_train --minutes` does with the preset `best`. Every run goes to
+ablate.csv at once, so that arms can be added piece by piece; the table has means over seeds, and paired differences
 from the first arm with a 95 % interval, bootstrapped by patient over all seeds. With --steps every arm gets as many.
 """
 
@@ -90,6 +91,7 @@ def trained(args: argparse.Namespace, seed: int, name: str, changes: dict[str, A
     """A row for each validation case of one arm trained with one seed."""
     device = choose_device(args.device)
     plan = load_plan(args.preprocessed)
+    narrows = changes.pop("narrows", False)
     settings = run_settings(plan, args.stage, 0, preset_by_name(args.preset), device.precision, seed=seed)
     settings = msgspec.convert({**msgspec.to_builtins(settings), "epochs": EPOCHS, **changes}, RunSettings)
     device = device.for_patch(settings.patch_size_zyx)
@@ -101,7 +103,7 @@ def trained(args: argparse.Namespace, seed: int, name: str, changes: dict[str, A
         if args.steps:
             trainer.settings = msgspec.structs.replace(trainer.settings, iterations=max(1, args.steps // EPOCHS))
         else:
-            trainer.settings = within_budget(trainer, args.seconds)
+            trainer.settings = within_budget(trainer, args.seconds, narrows)
         trainer.run()
         common = {"arm": name, "seed": seed, "budget": budget_of(args), "took_s": round(time.monotonic() - begin, 1)}
         networks = load_stage(Path(results), args.stage, [0], device)
