@@ -44,7 +44,7 @@ class SamplingPolicy:
     p_tumor: float
     p_kidney: float
     jitter_mm_zyx: Triple | None = None
-    p_decoy: float = 0.05
+    p_decoy: float = 0.0
 
 
 @dataclass(frozen=True)
