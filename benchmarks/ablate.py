@@ -4,9 +4,11 @@ regions.
     python -m benchmarks.ablate bisc_data/preprocessed/Demo -o bench_out --seconds 120 --seeds 1 2 3 \
         --arm "branches:edges=branches" --arm "heads:edges=heads" --arm "off:edges=off;learning_rate=0.03"
 
-An arm is a name and settings of a run (`bisc.trainers.settings.RunSettings`) that replace the preset's. Every run goes
-to ablate.csv at once, so that arms can be added piece by piece; the table has means over seeds, and paired differences
+An arm is a name and settings of a run (`bisc.trainers.settings.RunSettings`) that replace the preset's; `narrows=true`
+lets a budget of seconds choose smaller sizes, as `bisc_train --minutes` does with the preset `best`. Every run goes to
+ablate.csv at once, so that arms can be added piece by piece; the table has means over seeds, and paired differences
 from the first arm with a 95 % interval, bootstrapped by patient over all seeds. With --steps every arm gets as many.
+With --calibrated there is a second table, decided by offsets that were fitted on the other half of the patients.
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.race_table import interval
 from benchmarks.table import machine
 from bisc.core.labels import labels_of
 from bisc.evaluation.overlap import dice
+from bisc.inference.cascade import NO_OFFSETS, Offsets, decide
 from bisc.inference.model import load_stage
 from bisc.inference.windows import softmax_volume
 from bisc.network.device import choose_device
+from bisc.pipeline.calibrate import OffsetFit
 from bisc.planners.dataset import load_plan
 from bisc.preprocessing.cache import load_regions
 from bisc.trainers.budget import within_budget
@@ -52,6 +57,7 @@ def main() -> None:
     budget.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--device")
+    parser.add_argument("--calibrated", action="store_true")
     parser.add_argument("--arm", action="append", required=True, metavar="NAME:KEY=VALUE;...")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -63,9 +69,11 @@ def main() -> None:
                 continue
             rows = trained(args, seed, name, changes)
             (rows if done is None else pd.concat([done, rows])).to_csv(table, index=False)
-            print(f"{name} seed {seed}: {rows.steps[0]} steps", rows[list(KEYS)].mean().round(4).to_dict(), flush=True)
+            means = rows.groupby("decision")[list(KEYS)].mean().round(4).to_dict("index")
+            print(f"{name} seed {seed}: {rows.steps[0]} steps", means, flush=True)
     rows = pd.read_csv(table)
-    print(summary(rows[rows.budget == budget_of(args)]))
+    for decision, own in rows[rows.budget == budget_of(args)].groupby("decision"):
+        print(f"By {decision}:\n\n{summary(own)}\n")
 
 
 def budget_of(args: argparse.Namespace) -> str:
@@ -90,6 +98,7 @@ def trained(args: argparse.Namespace, seed: int, name: str, changes: dict[str, A
     """A row for each validation case of one arm trained with one seed."""
     device = choose_device(args.device)
     plan = load_plan(args.preprocessed)
+    narrows = changes.pop("narrows", False)
     settings = run_settings(plan, args.stage, 0, preset_by_name(args.preset), device.precision, seed=seed)
     settings = msgspec.convert({**msgspec.to_builtins(settings), "epochs": EPOCHS, **changes}, RunSettings)
     device = device.for_patch(settings.patch_size_zyx)
@@ -101,23 +110,40 @@ def trained(args: argparse.Namespace, seed: int, name: str, changes: dict[str, A
         if args.steps:
             trainer.settings = msgspec.structs.replace(trainer.settings, iterations=max(1, args.steps // EPOCHS))
         else:
-            trainer.settings = within_budget(trainer, args.seconds)
+            trainer.settings = within_budget(trainer, args.seconds, narrows)
         trainer.run()
         common = {"arm": name, "seed": seed, "budget": budget_of(args), "took_s": round(time.monotonic() - begin, 1)}
         networks = load_stage(Path(results), args.stage, [0], device)
-    rows = []
+    cases = {}
     for case in load_fold(args.preprocessed, 0).val:
         regions = load_regions(args.preprocessed / args.stage / case)
-        if not regions:  # a scan without a kidney
-            continue
-        softmax = [softmax_volume(networks, r.image(plan.intensity), plan.intensity.air) for r in regions]
-        found = np.concatenate([p.argmax(0).ravel() for p in softmax])
-        truth = np.concatenate([labels_of(r.targets).ravel() for r in regions])
-        scores = [dice(truth >= least, found >= least) for least in (1, 2)]
-        rows.append(
-            {**common, "steps": trainer.settings.total_steps, "case": case, **dict(zip(KEYS, scores, strict=True))}
-        )
-    return pd.DataFrame(rows)
+        if regions:  # else a scan without a kidney
+            softmax = [softmax_volume(networks, r.image(plan.intensity), plan.intensity.air) for r in regions]
+            cases[case] = softmax, [labels_of(r.targets) for r in regions]
+    common |= {"steps": trainer.settings.total_steps}
+    offsets: dict[str, dict[str, Offsets]] = {case: {"argmax": NO_OFFSETS} for case in cases}
+    if args.calibrated:
+        for half in (list(cases)[::2], list(cases)[1::2]):
+            fit = OffsetFit()
+            for case in (other for other in cases if other not in half):
+                fit.add(*cases[case])
+            fitted = fit.fit()
+            for case in half:
+                offsets[case]["calibrated"] = fitted
+    return pd.DataFrame(
+        {**common, "case": case, "decision": decision, **scored(*cases[case], by)}
+        for case in cases
+        for decision, by in offsets[case].items()
+    )
+
+
+def scored(
+    softmax: list[npt.NDArray[np.float32]], labels: list[npt.NDArray[np.uint8]], offsets: Offsets
+) -> dict[str, float]:
+    """Dice of kidney with tumour and of tumour, over all regions of a case."""
+    found = np.concatenate([decide(p, offsets).ravel() for p in softmax])
+    truth = np.concatenate([y.ravel() for y in labels])
+    return {key: dice(truth >= least, found >= least) for key, least in zip(KEYS, (1, 2), strict=True)}
 
 
 def summary(rows: pd.DataFrame) -> str:

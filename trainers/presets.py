@@ -43,8 +43,8 @@ class Preset(Document, frozen=True):
     """Whether patches are turned, scaled and toned (`trainers.augment`)."""
     narrows: bool = False
     """Whether `--minutes` may choose smaller sizes, so that the steps are enough."""
-    decoys: bool = False
-    """Whether the fine stage sees places without a kidney too."""
+    decoy_share: float = 0.0
+    """Part of the fine stage's patches that are of places without a kidney."""
     packs: bool = False
     """Whether voxels enter two by two as channels (`Plan.packed`)."""
 
@@ -86,7 +86,7 @@ PRESETS: Final[dict[str, Preset]] = {
             rough=BEST,
             fine=replace(BEST, epochs=16, iterations=500),
             edges="off",
-            decoys=True,
+            decoy_share=0.05,
             narrows=True,
             packs=True,
         ),

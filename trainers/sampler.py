@@ -35,7 +35,8 @@ class SamplingPolicy:
 
     Attributes:
         p_tumor: Part of the patches that must hold a tumour voxel.
-        p_kidney: Part that must hold a kidney voxel; the rest may lie anywhere.
+        p_kidney: Part that must hold a kidney voxel; the rest may lie anywhere in a kidney's region.
+        p_decoy: Part of the rest, counted of all patches, that lies in decoys, where there are any.
         jitter_mm_zyx: Cut the region's ends by up to twice this first, as a rough mask's errors shift and resize an
             ROI; it is the room that was cached around the ROI. None: the whole region.
     """
@@ -43,6 +44,7 @@ class SamplingPolicy:
     p_tumor: float
     p_kidney: float
     jitter_mm_zyx: Triple | None = None
+    p_decoy: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class Sampler:
         kind = rng.random()
         policy = self.policy
         label = TUMOR if kind < policy.p_tumor else KIDNEY if kind < policy.p_tumor + policy.p_kidney else BACKGROUND
-        pool = [r for r in self.regions if r.holds(label)]
+        from_decoys = kind >= 1.0 - policy.p_decoy
+        pool = [r for r in self.regions if r.holds(label) and (label != BACKGROUND or r.record.decoy == from_decoys)]
         region = (pool or self.regions)[int(rng.integers(len(pool or self.regions)))]
         window = Box.of_shape(region.shape_zyx)
         if policy.jitter_mm_zyx is not None:

@@ -13,6 +13,10 @@ from bisc.system.jsonfile import Document
 from bisc.trainers.presets import Preset, Schedule, StageBudget
 
 DEFAULT_SEED = 12345
+LEGACY_SHARE = 0.15
+"""Of decoys, about, when they came up as often as any other region."""
+MOST_DECOYS = 0.3
+"""The share of the fine stage's patches that need hold neither kidney nor tumour."""
 
 
 class RunSettings(Document, frozen=True):
@@ -43,6 +47,8 @@ class RunSettings(Document, frozen=True):
     augment: bool = False
     decoys: bool = False
     """Whether the fine stage sees places without a kidney too (`preprocessing.decoys`)."""
+    decoy_share: float = LEGACY_SHARE
+    """Part of its patches that these are."""
 
     @property
     def total_steps(self) -> int:
@@ -63,9 +69,11 @@ def run_settings(
     seed: int = DEFAULT_SEED,
     edges: Edges | None = None,
     augment: bool | None = None,
+    decoys: float | None = None,
 ) -> RunSettings:
     """A run's settings from plan, preset and what the user changed (None: the preset's value)."""
     budget: StageBudget = preset.rough if stage == "rough" else preset.fine
+    share = preset.decoy_share if decoys is None else decoys
     sizes = _capped(plan.stage(stage, preset.packs), budget)
     return RunSettings(
         dataset=plan.dataset,
@@ -89,7 +97,8 @@ def run_settings(
         edges=edges or preset.edges,
         packing=sizes.packing,
         augment=preset.augment if augment is None else augment,
-        decoys=preset.decoys,
+        decoys=share > 0.0,
+        decoy_share=share or LEGACY_SHARE,
     )
 
 

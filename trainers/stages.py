@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,11 +23,11 @@ from bisc.system.jsonfile import save_json
 from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST, fold_folder
 from bisc.trainers.loop import TrainingRun, to_plain
 from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
-from bisc.trainers.settings import RunSettings
+from bisc.trainers.settings import LEGACY_SHARE, RunSettings
 
 PREVIOUS = "previous"
 RUN = "run.json"
-ADDED = {"passes": 1, "edges": "branches", "packing": 1, "augment": False, "decoys": False}
+ADDED = {"passes": 1, "edges": "branches", "packing": 1, "augment": False, "decoys": False, "decoy_share": LEGACY_SHARE}
 """Settings of runs that were begun before there were others."""
 TRAIN_ANEW = "go on with those, or leave --continue out to train anew"
 
@@ -139,7 +139,7 @@ class Trainer:
             regions=index_regions(folders, self.settings.decoys),
             patch_size_zyx=self.settings.patch_size_zyx,
             batch_size=self.settings.batch_size,
-            policy=self.policy,
+            policy=replace(self.policy, p_decoy=self.settings.decoy_share),
             seed=seed,
             intensity=plan.intensity,
             mirror_axes=self.settings.mirror_axes,

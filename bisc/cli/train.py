@@ -38,6 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--workers", type=non_negative_int, metavar="N", help="loader processes (default: 0 on a CPU, else up to 4)"
     )
     parser.add_argument(
+        "--decoys",
+        type=float,
+        metavar="SHARE",
+        help="part of the fine stage's patches that are of places without a kidney (default: the preset's)",
+    )
+    parser.add_argument(
         "--passes", type=positive_int, metavar="N", help="parts of a batch (default: as memory demands)"
     )
     add_deterministic(parser)
@@ -66,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         loss_threshold=args.loss_threshold,
         edges=args.edges,
         augment=args.augment,
+        decoys=args.decoys,
         epochs=args.epochs,
         iterations=args.iterations,
         minutes=args.minutes,

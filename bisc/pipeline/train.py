@@ -24,7 +24,7 @@ from bisc.trainers.budget import within_budget
 from bisc.trainers.compiled import LEAST_S
 from bisc.trainers.passes import choose_passes, free_on
 from bisc.trainers.presets import preset_by_name
-from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
+from bisc.trainers.settings import DEFAULT_SEED, MOST_DECOYS, RunSettings, run_settings
 from bisc.trainers.stages import RUN, TRAINERS, Trainer
 
 FITTED: Final = ("epochs", "iterations", "patch_size_zyx", "batch_size", "base_features", "norm", "passes")
@@ -56,6 +56,7 @@ def train(
     loss_threshold: float | None = None,
     edges: Edges | None = None,
     augment: bool | None = None,
+    decoys: float | None = None,
     epochs: int | None = None,
     iterations: int | None = None,
     minutes: float | None = None,
@@ -80,10 +81,11 @@ def train(
         fold: Its number, or 'all', one after the other.
         dataset: A name under the preprocessed folder, or a path; None: the only one there is.
         preset: A name of `bisc.trainers.presets`.
-        loss: By name; None: the preset's, as for the next five.
+        loss: By name; None: the preset's, as for the next six.
         loss_threshold: T of the balanced loss, 0 <= T < 1.
         edges: 'branches', 'heads' or 'off': where the outlines are learnt.
         augment: Turn, scale and tone the patches.
+        decoys: Part of the fine stage's patches that are of places without a kidney.
         epochs: How many.
         iterations: Steps of an epoch.
         minutes: Instead: as many as this machine does in about so long, the fold's validation not counted.
@@ -124,6 +126,8 @@ def train(
         if iterations is not None or deterministic:
             other = "--deterministic" if deterministic else "--iterations"
             raise InputError("--minutes", f"given with {other}", "one of the two", "leave one of them out")
+    if decoys is not None and not 0.0 <= decoys <= MOST_DECOYS:
+        raise InputError("--decoys", f"{decoys:g}", f"0 to {MOST_DECOYS}")
     if edges is not None and edges not in EDGES:
         raise InputError("--edges", repr(edges), " or ".join(EDGES))
     plan, chosen, folds = load_plan(preprocessed), preset_by_name(preset), _folds(fold, preprocessed)
@@ -153,6 +157,7 @@ def train(
             seed=seed,
             edges=edges,
             augment=augment,
+            decoys=decoys,
         )
         fitting = on.for_patch(settings.patch_size_zyx)
         settings = msgspec.structs.replace(settings, precision=fitting.precision)

@@ -77,6 +77,7 @@ def test_from_raw_files_to_a_validated_cascade(
         ("rough", 0, {"workers": -1}, "--workers"),
         ("rough", 0, {"precision": "fp8"}, "--precision"),
         ("rough", 0, {"loss_threshold": 1.0}, "--loss-threshold"),
+        ("fine", 0, {"decoys": 0.5}, "--decoys"),
         ("fine", 0, {}, "rough"),
     ],
 )

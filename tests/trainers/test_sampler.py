@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -207,6 +208,17 @@ def test_each_policy_draws_from_the_regions_that_serve_it(cases: list[Path]) -> 
     assert regions_of(make_sampler(cases, (4, 4, 4), KIDNEY_ALWAYS)) == {"both", "kidney"}
     assert regions_of(make_sampler(cases, (4, 4, 4), ANYWHERE)) == {"both", "kidney", "empty"}
     assert regions_of(make_sampler(cases[2:], (4, 4, 4), TUMOR_ALWAYS)) == {"empty"}
+
+
+def test_decoys_have_their_share(cases: list[Path]) -> None:
+    """Of all patches, out of those that need hold nothing; the regions of kidneys keep the rest."""
+    sampler = make_sampler(cases, (4, 4, 4), SamplingPolicy(0.3, 0.3, p_decoy=0.1))
+    empty = [r for r in sampler.regions if r.folder.name == "empty"]
+    marked = tuple(
+        replace(r, record=msgspec.structs.replace(r.record, decoy=True)) if r in empty else r for r in sampler.regions
+    )
+    names = [pick.region.folder.name for step in range(1500) for pick in replace(sampler, regions=marked).draw(step)]
+    assert names.count("empty") / len(names) == pytest.approx(0.1, abs=0.02)
 
 
 def test_shares_of_the_policy(cases: list[Path]) -> None:
