@@ -162,8 +162,8 @@ def read_config(path: Path) -> NodeConfig:
         quiet_s=section.number("node", "quiet_seconds", 20.0),
         quota_gb=section.number("node", "quota_gb", 50.0),
         max_associations=int(section.number("node", "max_associations", 10)),
-        watch=section.path("node", "watch", here),
-        keep=section.path("node", "keep", here),
+        watch=section.place("node", "watch", here),
+        keep=section.place("node", "keep", here),
         accept=_accepted(path, parser),
         destinations=tuple(_destination(section, name, here) for name in parser.sections() if name.startswith(SEND)),
         tls=_tls(section, here),
@@ -219,7 +219,7 @@ class _Section:
             raise InputError(self.path, f"{key} = {text} in [{section}]", "yes or no")
         return self.parser.BOOLEAN_STATES[text]
 
-    def path(self, section: str, key: str, here: Path) -> Path | None:
+    def place(self, section: str, key: str, here: Path) -> Path | None:
         text = self.text(section, key, "")
         return here / text if text else None
 
@@ -260,12 +260,12 @@ def _destination(section: _Section, name: str, here: Path) -> Destination:
     url = section.text(name, "url")
     if not url.startswith(("http://", "https://")):
         raise InputError(section.path, f"url = {url} in [{name}]", "http:// or https://")
-    token = section.path(name, "token_file", here)
+    token = section.place(name, "token_file", here)
     return Destination(name.removeprefix(SEND).strip(), "stow", url=url, token_file=token)
 
 
 def _tls(section: _Section, here: Path) -> Tls | None:
-    paths = [section.path("node", key, here) for key in ("tls_certificate", "tls_key", "tls_authority")]
+    paths = [section.place("node", key, here) for key in ("tls_certificate", "tls_key", "tls_authority")]
     if not any(paths):
         return None
     missing = [p for p in paths if p is None or not p.is_file()]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pynetdicom import AE, StoragePresentationContexts, _config, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, StoragePresentationContexts, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made by the module
 from pynetdicom.transport import ThreadedAssociationServer
 
@@ -69,7 +69,8 @@ class Receiver:
         ae.require_called_aet = True
         ae.maximum_associations = self.config.max_associations
         ae.network_timeout = ae.dimse_timeout = IDLE_S
-        ae.supported_contexts = StoragePresentationContexts
+        for context in StoragePresentationContexts:
+            ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)  # packed ones are read too
         ae.add_supported_context(Verification)
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._asked),

@@ -48,7 +48,7 @@ def study(folder: Path) -> Path:
     """A patient's study as a medium holds it: shuffled, with a scout, a second phase, a copy and a dose report."""
     order = np.random.default_rng(7).permutation(GRID.shape_zyx[0])
     write_ct(folder, patient(), description="venous", number=3, name=lambda i: f"D{i % 3}/{order[i]:04d}")
-    other = Volume(patient().array // 2, GRID)
+    other, _ = kidneys(GRID, centres_x_mm=(), tumor_at=None)
     write_ct(folder, other, series="2", description="nativ", number=2, name=lambda i: f"D{i % 3}/{order[i] + 500}")
     write_ct(folder / "D0", patient(), series="3", description="Topo", keep=[0], name=lambda i: "T", change=scout)
     write_ct(folder / "D1", patient(), series="4", keep=[0], number=99, name=lambda i: "R", change=dose_report)
@@ -129,14 +129,14 @@ def test_what_no_seg_can_refer_to_is_nifti(tmp_path: Path, capsys: pytest.Captur
             delattr(data, keyword)
 
     write_ct(tmp_path / "in" / "nameless", patient(), change=nameless)
-    write_image(tmp_path / "in" / "scan.nii.gz", patient().array, NativeGrid.of(GRID))
+    write_image(tmp_path / "in" / "mueller.nii.gz", patient().array, NativeGrid.of(GRID))
     write_ct(tmp_path / "in" / "jones", patient())
     rows = run(tmp_path, "--format", "dicomseg", status=2)
-    assert {name: row["status"] for name, row in rows.items()} == {"jones": "ok", "nameless": "ok", "scan": "ok"}
+    assert {name: row["status"] for name, row in rows.items()} == {"jones": "ok", "nameless": "ok", "mueller": "ok"}
     assert "has no StudyInstanceUID (0020,000D)" in rows["nameless"]["error"]
-    assert "is no DICOM series" in rows["scan"]["error"]
+    assert "is no DICOM series" in rows["mueller"]["error"]
     assert sorted(p.name for p in (tmp_path / "out").glob("*.*")) == [
-        "jones_seg.dcm", "nameless.nii.gz", "predictions.csv", "scan.nii.gz",
+        "jones_seg.dcm", "mueller.nii.gz", "nameless.nii.gz", "predictions.csv",
     ]  # fmt: skip
     said = capsys.readouterr().err
     assert said.count("its mask is written as NIfTI alone") == 2
@@ -184,7 +184,7 @@ def test_a_phase_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_info_lists_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study(tmp_path / "in" / "jones")
-    write_image(tmp_path / "in" / "scan.nii.gz", patient().array, NativeGrid.of(GRID))
+    write_image(tmp_path / "in" / "mueller.nii.gz", patient().array, NativeGrid.of(GRID))
     (tmp_path / "in" / "notes.txt").touch()
     assert info.main([str(tmp_path / "in")]) == 0
     said = capsys.readouterr().out
@@ -194,7 +194,7 @@ def test_info_lists_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "- series 2 nativ: 48 slices of 3 mm, plain phase by its words\n      left out: plain phase by its words",
         f"      {STEM}.2.1.2\n",
         "a localizer, by its ImageType",
-        "scan: 96 x 80 x 48",
+        "mueller: size 96 x 80 x 48, spacing 4 x 4 x 3 mm",
         "notes.txt: no scan: no image by its name",
     ):
         assert needle in said, needle

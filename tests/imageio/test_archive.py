@@ -25,7 +25,7 @@ def zipped(folder: Path, target: Path) -> Path:
 
 def test_a_study_in_a_zip(tmp_path: Path) -> None:
     """Named by its folder in the archive, or by the archive; nothing stays behind; times are the archive's."""
-    write_ct(tmp_path / "in" / "DICOM" / "S1", volume())
+    write_ct(tmp_path / "in" / "DICOM" / "SE1", volume())
     source = zipped(tmp_path / "in", tmp_path / "jane.zip")
     out = tmp_path / "out"
     times = []
@@ -65,7 +65,7 @@ def hostile(tmp_path: Path, kind: str) -> Path:
     if kind == "cut":
         path.write_bytes(data[: len(data) // 2])
     elif kind == "one bit":
-        data[40] ^= 1
+        data[35] ^= 1
         path.write_bytes(data)
     elif kind == "encrypted":
         for at in (data.find(b"PK\3\4") + 6, data.find(b"PK\1\2") + 8):

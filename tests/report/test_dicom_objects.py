@@ -148,7 +148,7 @@ def test_a_seg_is_the_mask(tmp_path: Path, form: str, labelmap: bool) -> None:
     seg = case.objects["seg"]
     assert np.array_equal(placed(seg, on), case.found.numbered)
     read = hd.seg.segread(case.out / "seg.dcm")
-    assert read.number_of_segments == len(case.found.segments)
+    assert list(read.segment_numbers) == [one.number for one in case.found.segments]
     if form != "enhanced, in any order":
         instances = [uid for _, _, uid in read.get_source_image_uids()]
         stored = read.get_pixels_by_source_instance(

@@ -20,6 +20,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, StoragePresentationContexts, _config, evt
 from pynetdicom.sop_class import CTImageStorage
 
@@ -112,7 +113,7 @@ def wait(done: Any, seconds: float = 60.0) -> None:
 def send(node: Node, files: list[Path], calling: str = "SCANNER", called: str = "BISC") -> list[int | None]:
     """Statuses of each file; none where the association was not had."""
     ae = AE(ae_title=calling)
-    ae.add_requested_context(CTImageStorage)
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     association: Any = ae.associate(HERE, node.receiver.port, ae_title=called)
     if not association.is_established:
         return []
@@ -278,7 +279,7 @@ def test_stow(tmp_path: Path) -> None:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             got.append((self.headers.get("Authorization", ""), body))
-            answer = b"[{}]" if False else b'[{"00081199": {"vr": "SQ", "Value": []}}]'
+            answer = b'{"00081199": {"vr": "SQ", "Value": []}}'
             self.send_response(200)
             self.send_header("Content-Type", "application/dicom+json")
             self.send_header("Content-Length", str(len(answer)))

@@ -60,7 +60,12 @@ def structured_report(
                 tracking_identifier=hd.sr.TrackingIdentifier(
                     uid=tracking_uid(segment, str(seg.SOPInstanceUID)), identifier=segment.name
                 ),
-                referenced_segment=hd.sr.ReferencedSegment.from_segmentation(seg, segment.number),
+                referenced_segment=hd.sr.ReferencedSegment(
+                    seg.SOPClassUID,
+                    seg.SOPInstanceUID,
+                    segment.number,
+                    source_series=hd.sr.SourceSeriesForSegmentation(origin.first.SeriesInstanceUID),
+                ),
                 finding_category=CATEGORY[segment.organ],
                 finding_type=type_of(segment),
                 finding_sites=[hd.sr.FindingSite(KIDNEY, laterality=side)],

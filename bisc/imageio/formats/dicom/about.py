@@ -23,13 +23,13 @@ PHASE_WORDS: Final[dict[Phase, re.Pattern[str]]] = {
         r"\b(plain|nativ[aeo]?|native|non ?con\w*|unenhanced|sans|ohne|sin|senza|without|wo|w o|pre ?con\w*|nc|nect|"
         r"basal)\b"
     ),
-    "early": re.compile(r"\b(art|arterial\w*|arteri[ae]ll?e?|early|fr[uü]h\w*|cortico\w*|kortiko\w*|precoce)\b"),
+    "early": re.compile(r"\b(art|arterial\w*|arteri[ae]ll?e?|early|fr(?:u|ü|ue)h\w*|cortico\w*|kortiko\w*|precoce)\b"),
     "late": re.compile(
-        r"\b(ven|ven[oö]s\w*|veineu\w*|pv|pvp|portal\w*|porto\w*|nephro\w*|nefro\w*|n[eé]phro\w*|late|delay\w*|excret\w*|"
-        r"urogra\w*|sp[aä]t\w*|tardi\w*|parenchym\w*)\b"
+        r"\b(ven|ven(?:o|ö|oe|ou)s\w*|veineu\w*|pv|pvp|portal\w*|porto\w*|nephro\w*|nefro\w*|n[eé]phro\w*|late|delay\w*|excret\w*|"
+        r"urogra\w*|sp(?:a|ä|ae)t\w*|tardi\w*|parenchym\w*)\b"
     ),
 }
-BOTH: Final = re.compile(r"\blate arterial\b|\bsp[aä]tarteriell\w*\b|\btardive? art\w*")
+BOTH: Final = re.compile(r"\blate arterial\b|\bsp(?:a|ä|ae)tarteriell\w*\b|\btardive? art\w*")
 """One phase in two words: the late part of the early one."""
 SHARP_WORDS: Final = re.compile(r"\b(lung\w*|bone\w*|knochen\w*|poumon\w*|os|pulmon\w*|hueso|osso|edge|sharp)\b")
 SIEMENS: Final = re.compile(r"\b[a-z]{1,2}(\d{2})[a-z]*\b")
