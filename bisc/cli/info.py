@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bisc.cli.common import BAD_INPUT, OK, complain, make_parser, run_command
-from bisc.core.choices import PHASES
+from bisc.core.choices import PHASES, Phase
 from bisc.core.errors import InputError, PassedOver
 from bisc.imageio import read_header
 from bisc.imageio.archive import unpacked
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def described(case: InputCase, series: str | None, phase: str | None) -> list[str]:
+def described(case: InputCase, series: str | None, phase: Phase | None) -> list[str]:
     """A case in lines.
 
     Raises:

@@ -103,7 +103,8 @@ def checksum_of(model: Model) -> str:
 
 def dicom_paths(out: Path, case: str) -> dict[Kind, Path]:
     """OUT/CASE_seg.dcm, and likewise for the others."""
-    return {kind: out / f"{case}_{kind}.dcm" for kind in ("seg", *DICOM_EXTRAS)}
+    kinds: tuple[Kind, ...] = ("seg", *DICOM_EXTRAS)
+    return {kind: out / f"{case}_{kind}.dcm" for kind in kinds}
 
 
 def write_dicom(

@@ -69,8 +69,8 @@ class Receiver:
         ae.require_called_aet = True
         ae.maximum_associations = self.config.max_associations
         ae.network_timeout = ae.dimse_timeout = IDLE_S
-        for context in StoragePresentationContexts:
-            ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)  # packed ones are read too
+        for kind in StoragePresentationContexts:
+            ae.add_supported_context(str(kind.abstract_syntax), ALL_TRANSFER_SYNTAXES)  # packed ones are read too
         ae.add_supported_context(Verification)
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._asked),

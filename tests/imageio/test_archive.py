@@ -100,7 +100,7 @@ def test_hostile_archives_are_refused(tmp_path: Path, kind: str, told: str) -> N
 
 def test_a_promise_beyond_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = hostile(tmp_path, "promises much")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**31, 0, 2**31))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**31, 0, 2**31))
     with pytest.raises(InputError, match=r"holds 4.29 GB, and the disk"), unpacked(path, tmp_path / "out"):
         pass
 

@@ -136,16 +136,6 @@ def test_a_defective_stack_is_not_left_out_for_another(tmp_path: Path) -> None:
         read_image(folder)
 
 
-def test_a_series_in_two_folders_is_a_fault_of_both(tmp_path: Path) -> None:
-    """Each part would pass for a patient; whole copies are as many as they have names."""
-    Form("", keep=range(6)).write(tmp_path / "cut" / "a")
-    Form("", keep=range(6, SHAPE[0])).write(tmp_path / "cut" / "b")
-    assert ["holds a part of the series" in str(case.fault) for case in find_inputs(tmp_path / "cut")] == [True, True]
-    for name in ("a", "b"):
-        Form("").write(tmp_path / "copies" / name)
-    assert [case.fault for case in find_inputs(tmp_path / "copies")] == [None, None]
-
-
 def test_a_short_axial_stack_is_no_localizer(tmp_path: Path) -> None:
     assert read_image(Form("", keep=(4, 5, 6)).write(tmp_path / "s")).volume.array.shape == (3, *SHAPE[1:])
 

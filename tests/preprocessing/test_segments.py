@@ -100,7 +100,7 @@ def test_segments_together_are_the_label_map(seed: int, n: int) -> None:
         (int(random.integers(1, 3)), tuple(random.uniform((-60, -80, -120), (60, 80, 120))), random.uniform(3, 30))
         for _ in range(n)
     ]
-    labels = patient(*balls)  # type: ignore[arg-type]
+    labels = patient(*balls)
     numbered, segments = divide(labels, GRID, 5.0)
     check(labels, numbered, segments)
     again = divide(labels, GRID, 5.0)

@@ -20,9 +20,8 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, StoragePresentationContexts, _config, evt
-from pynetdicom.sop_class import CTImageStorage
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import Geometry
@@ -55,7 +54,8 @@ class Pacs:
         self.answer = 0x0000
         ae = AE(ae_title="PACS")
         ae.supported_contexts = StoragePresentationContexts
-        self.server: Any = ae.start_server((HERE, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self.take)])
+        started: Any = ae.start_server((HERE, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self.take)])
+        self.server = started
         self.port = self.server.server_address[1]
 
     def take(self, event: Any) -> int:

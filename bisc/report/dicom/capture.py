@@ -103,5 +103,5 @@ def secondary_capture(origin: Origin, pixels: npt.NDArray[np.uint8], maker: Make
         series_description=f"Kidneys and tumours ({NOT_FOR_CARE})",
         patient_orientation=("L", "P"),
     )
-    made.BurnedInAnnotation = "NO"
+    made.BurnedInAnnotation, made.Laterality = "NO", ""  # it shows both sides
     return made

@@ -59,7 +59,7 @@ def segmentation(
 
 def seg_uid(origin: Origin, numbered: npt.NDArray[np.uint8], maker: Maker, labelmap: bool) -> str:
     """Changes with the source, the mask, the model and the form."""
-    digest = hashlib.sha256(np.ascontiguousarray(numbered)).hexdigest()
+    digest = hashlib.sha256(numbered.tobytes()).hexdigest()
     return derived_uid("seg", *origin.instances(), digest, maker.model, maker.checksum, maker.version, str(labelmap))
 
 
