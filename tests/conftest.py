@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +56,11 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rng() -> np.random.Generator:
     """A generator with a fixed seed."""
     return np.random.default_rng(20240607)
+
+
+@pytest.fixture(scope="session")
+def tools(repository: Path) -> None:
+    """Install what is missing, or skip with the reason."""
+    done = subprocess.run([repository / "scripts" / "dicom_tools"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(done.stdout.strip() or done.stderr.strip()[-200:])

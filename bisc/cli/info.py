@@ -12,8 +12,9 @@ from bisc.core.choices import PHASES, Phase
 from bisc.core.errors import InputError, PassedOver
 from bisc.imageio import read_header
 from bisc.imageio.archive import unpacked
-from bisc.imageio.inputs import KINDS, InputCase, find_inputs
-from bisc.imageio.scan import is_study, list_series
+from bisc.imageio.case import InputCase
+from bisc.imageio.inputs import KINDS, find_inputs
+from bisc.imageio.scan import list_series
 
 PROG = "bisc_info"
 
@@ -50,7 +51,7 @@ def described(case: InputCase, series: str | None, phase: Phase | None) -> list[
     """
     if case.fault is not None:
         raise case.fault
-    if not is_study(case):
+    if not case.files:
         return [f"{case.name}: {read_header(case.path).native.geometry.describe()}"]
     listed = list_series(case, series, phase)
     lines = [f"{case.name}: DICOM, {len(listed)} series in {case.path}"]

@@ -11,7 +11,8 @@ from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, 
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, DICOM_EXTRAS, FORMS, PHASES, PRECISIONS
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio.archive import unpacked
-from bisc.imageio.inputs import KINDS, InputCase, find_inputs
+from bisc.imageio.case import InputCase
+from bisc.imageio.inputs import KINDS, find_inputs
 from bisc.system.console import say
 from bisc.system.paths import TRAINED, Folders, find_dataset
 
@@ -73,22 +74,15 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     )
     from bisc.inference.model import load_model
     from bisc.network.device import choose_device
-    from bisc.pipeline.dicom_results import DicomOptions
-    from bisc.pipeline.predict import PredictOptions, predict_cases
-    from bisc.pipeline.rows import FAILED as FAILED_CASE
-    from bisc.pipeline.rows import SKIPPED
+    from bisc.pipeline.options import FAILED as FAILED_CASE
+    from bisc.pipeline.options import SKIPPED, DicomOptions, PredictOptions
+    from bisc.pipeline.predict import predict_cases
 
     model = load_model(trained, args.folds, choose_device(args.device, args.precision, args.deterministic))
     model = replace(model, mirror=args.mirror)
-    options = PredictOptions(args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb)
-    dicom = DicomOptions(tuple(args.extras or ()), args.labelmap, args.deidentify) if args.format != "nifti" else None
-    options = replace(
-        options,
-        series=args.series,
-        phase=args.phase,
-        nifti=args.format != "dicomseg",
-        dicom=dicom,
-        anonymous=args.deidentify,
+    dicom = DicomOptions(args.format, tuple(args.extras or ()), args.labelmap, args.deidentify, args.series, args.phase)
+    options = PredictOptions(
+        args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb, dicom
     )
     errors: list[BiscError] = []
 

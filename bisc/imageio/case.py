@@ -15,6 +15,29 @@ from bisc.core.geometry import GRID_TOLERANCE_VOXELS, Geometry
 from bisc.core.volume import NativeGrid, Volume
 
 
+@dataclass(frozen=True)
+class InputCase:
+    """One image to predict, or something that is none.
+
+    Attributes:
+        name: Of its mask, CASE.nii.gz.
+        path: A file, or the folder that holds a DICOM study.
+        fault: Why it cannot be predicted, where that shows before it is read; a `PassedOver` where it is no scan.
+        others: Further inputs of the same name, where that is the fault.
+        files: Of a DICOM study, wherever they lie; none for a file.
+        study: StudyInstanceUID of a DICOM study that has one.
+        origin: What it was unpacked from; None where it lay as it is.
+    """
+
+    name: str
+    path: Path
+    fault: InputError | None = None
+    others: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
+    study: str = ""
+    origin: Path | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Stored:
     """A file or a series whose header is sound; what every format's reader makes.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError, PassedOver, one_line
+from bisc.imageio.case import InputCase
 from bisc.imageio.formats.dicom import INDEX, is_dicom, seems_dicom
 from bisc.imageio.images import image_suffix
 from bisc.imageio.studies import Holding, StudyFiles, studies_of
@@ -43,32 +44,8 @@ MAX_DEPTH: Final = 12
 
 
 @dataclass(frozen=True)
-class InputCase:
-    """One image to predict, or something that is none.
-
-    Attributes:
-        name: Of its mask, CASE.nii.gz.
-        path: A file, or the folder that holds a DICOM study.
-        fault: Why it cannot be predicted, where that shows before it is read; a `PassedOver` where it is no scan.
-        others: Further inputs of the same name, where that is the fault.
-        files: Of a DICOM study, wherever they lie; none for a file.
-        study: StudyInstanceUID of a DICOM study that has one.
-        origin: What it was unpacked from; None where it lay as it is.
-    """
-
-    name: str
-    path: Path
-    fault: InputError | None = None
-    others: tuple[Path, ...] = ()
-    files: tuple[Path, ...] = ()
-    study: str = ""
-    origin: Path | None = None
-
-
-@dataclass(frozen=True)
 class _Found:
-    """An image or a fault on the way to a case; `names` from the shortest on, the first one that is its own counts.
-    Of a folder's DICOM files there is a `holding` first, then a study's `files`."""
+    """An image or a fault on the way to a case; `names` from the shortest on, the first one that is its own counts."""
 
     path: Path
     names: tuple[str, ...]
@@ -94,7 +71,8 @@ def find_inputs(source: Path, out: Path | None = None) -> list[InputCase]:
     if source.is_file():
         if image_suffix(source) is None and not is_dicom(source):
             raise InputError(source, "no image by its name", KINDS)
-        return _told_apart([_Found(source, (_file_case(source, entries_of(source.parent)),))])
+        files = (source,) if image_suffix(source) is None else ()
+        return _told_apart([_Found(source, (_file_case(source, entries_of(source.parent)),), files=files)])
     outputs = {os.path.realpath(out)} if out is not None else set()
     found = list(_walk(source, (), outputs, set(), (_own_name(source),)))
     cases = [one for one in found if not isinstance(one.fault, PassedOver)]
@@ -106,7 +84,8 @@ def find_inputs(source: Path, out: Path | None = None) -> list[InputCase]:
 
 def _with_studies(found: list[_Found], source: str) -> list[_Found]:
     """The folders' DICOM files put together into studies, whatever folders these lie in."""
-    studies = studies_of([one.holding for one in found if one.holding is not None])
+    holdings = [one.holding for one in found if one.holding is not None]
+    studies = studies_of(holdings) if holdings else []
     lone = len(studies) == 1
     return [one for one in found if one.holding is None] + [_study(study, source, lone) for study in studies]
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from bisc.core.choices import Phase
 from bisc.core.errors import InputError, PassedOver
-from bisc.imageio.case import CaseImage, Stored
-from bisc.imageio.formats.dicom import is_dicom, stored_stack
-from bisc.imageio.images import StoredImage, image_of, image_suffix, read_image, read_size
-from bisc.imageio.inputs import InputCase
+from bisc.imageio.case import CaseImage, InputCase, Stored
+from bisc.imageio.formats.dicom import stored_stack
+from bisc.imageio.images import StoredImage, image_of, read_image, read_size
 from bisc.system.console import notice
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def open_scan(
     """
     if case.fault is not None:
         raise case.fault
-    if not is_study(case):
+    if not case.files:
         if series is not None:
             raise PassedOver(case.path, "no DICOM", f"--series {series}")
         return Scan(case.path)
@@ -76,7 +75,7 @@ def open_scan(
         except InputError:
             return None  # it is told when the series is taken
 
-    choice = choose(case.path, case.files or [case.path], Wanted(series, phase), None if look is None else phase_of)
+    choice = choose(case.path, case.files, Wanted(series, phase), None if look is None else phase_of)
     if choice.n_left:
         notice(
             case.path, f"holds {choice.n_left + 1} series", f"{choice.series.label} was taken, see the column choice"
@@ -109,14 +108,9 @@ def list_series(case: InputCase, series: str | None = None, phase: Phase | None 
     """
     from bisc.imageio.formats.dicom.choice import Wanted, candidates, judge
 
-    found = candidates(case.path, case.files or [case.path])
+    found = candidates(case.path, case.files)
     try:
         judged = judge(case.path, found, Wanted(series, phase))
     except InputError as fault:
         judged = [(one, one.unfit.found if one.unfit else fault.found) for one in found]
     return [Listed(one.series.label, one.series.about.uid, one.told, reason) for one, reason in judged]
-
-
-def is_study(case: InputCase) -> bool:
-    """Whether a case is DICOM."""
-    return bool(case.files) or (image_suffix(case.path) is None and case.path.is_file() and is_dicom(case.path))

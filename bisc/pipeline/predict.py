@@ -2,76 +2,48 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 
-from bisc.core.choices import Decision, Phase
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
 from bisc.core.volume import Volume
-from bisc.imageio import files_of, write_image
+from bisc.imageio import files_of, read_image, write_image
+from bisc.imageio.case import InputCase
 from bisc.imageio.formats.nifti import is_byte_mask
-from bisc.imageio.inputs import InputCase
-from bisc.imageio.scan import is_study, open_scan
 from bisc.inference.cascade import RoughExcess, offsets_of, roi_arrays, upsample_labels
 from bisc.inference.model import Model
-from bisc.pipeline.dicom_results import DicomOptions, dicom_paths, divided, write_dicom
-from bisc.pipeline.rows import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, merge_rows, read_rows
-from bisc.pipeline.segment import phase_of_image, segment_case, within_memory
+from bisc.pipeline.dicom_cases import dicom_files, nameless, open_study, results_of
+from bisc.pipeline.options import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
+from bisc.pipeline.segment import segment_case, within_memory
 from bisc.system.console import collecting, track
-from bisc.system.files import atomic_file, make_output_folder, remove_partial
-from bisc.system.paths import exists
+from bisc.system.files import atomic_file, change_text, make_output_folder, remove_partial
+from bisc.system.paths import check_name, exists
 
 ROUGH: Final = "rough"
 """The folder of the rough stage's masks, under the output."""
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """How to predict.
-
-    Attributes:
-        decision: 'argmax' or 'calibrated'.
-        save_probabilities: Also write CASE_probabilities.npz.
-        save_rough: Also write the rough stage's labels, as rough/CASE.nii.gz.
-        resume: Keep what a finished earlier run of the same folder holds.
-        memory_gb: What this process may take; None: all that is free.
-        series: SeriesInstanceUID of the DICOM series to predict, instead of the best one of each study.
-        phase: Contrast phase of the series to predict, likewise.
-        nifti: Whether CASE.nii.gz is kept; where no DICOM result can be written, it is in any case.
-        dicom: Which DICOM objects are written; None: none.
-        anonymous: Whether files and rows say nothing of whom a DICOM study is of: names are made of its UID's digest.
-    """
-
-    decision: Decision
-    save_probabilities: bool = False
-    save_rough: bool = False
-    resume: bool = False
-    memory_gb: float | None = None
-    series: str | None = None
-    phase: Phase | None = None
-    nifti: bool = True
-    dicom: DicomOptions | None = None
-    anonymous: bool = False
+Complain = Callable[[BiscError], None]
 
 
 def predict_cases(
-    cases: Sequence[InputCase], model: Model, out: Path, options: PredictOptions, complain: Callable[[BiscError], None]
+    cases: Sequence[InputCase], model: Model, out: Path, options: PredictOptions, complain: Complain
 ) -> list[PredictionRow]:
     """Predict every case into `out`.
 
     Args:
         cases: What to predict.
         model: The cascade.
-        out: Folder of CASE.nii.gz and predictions.csv, which is brought up to date after every case; the rows of
-            other cases, of earlier runs or of runs under way, stay.
+        out: Folder of CASE.nii.gz and predictions.csv, brought up to date after every case; others' rows stay.
         options: How.
         complain: Takes the error of each failed case.
 
@@ -81,8 +53,8 @@ def predict_cases(
     Raises:
         InputError: If `out` cannot be written, or would overwrite an input.
     """
-    if options.anonymous:
-        cases = [_nameless(case) for case in cases]
+    if options.dicom.deidentify:
+        cases = [nameless(case) for case in cases]
     make_output_folder(out)
     for folder in (out, out / ROUGH):
         remove_partial(folder)
@@ -98,23 +70,14 @@ def predict_cases(
     for case in track(cases, "predict"):
         row, stamp = known.get(case.name), _stamp(case, model, options)
         done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
-        if row is None or not done or not _Outputs(out, case, options).are_there(row):
+        if row is None or not done or not all(p.exists() for p in _Outputs(out, case, options).of(row.status)):
             row = _predict_or_fail(case, model, out, options, complain)
             row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
-            row = _row_without_identity(row, case) if options.anonymous else row
+            if options.dicom.deidentify:  # descriptions and places may name a patient
+                row = replace(row, source="", notes="", choice="", error=row.error.replace(str(case.path), row.case))
             merge_rows(out / TABLE, [row])
         rows.append(row)
     return [*rows, *passed]
-
-
-def _nameless(case: InputCase) -> InputCase:
-    """A DICOM study's case under a name that only who has the study can find."""
-    return replace(case, name=f"study_{_digest(case.study)}") if case.study else case
-
-
-def _row_without_identity(row: PredictionRow, case: InputCase) -> PredictionRow:
-    """What is left of a row when descriptions and places, which may name a patient, are left out."""
-    return replace(row, source="", notes="", choice="", error=row.error.replace(str(case.path), row.case))
 
 
 def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, PredictionRow]) -> None:
@@ -128,8 +91,8 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
     for case in cases:
         target, source = out / f"{case.name}.nii.gz", os.path.realpath(case.origin or case.path)
         if os.path.realpath(target) in inputs:
-            found = "would be overwritten by its own prediction"
-            raise InputError(inputs[os.path.realpath(target)], found, "an output folder of its own")
+            found, what = "would be overwritten by its own prediction", inputs[os.path.realpath(target)]
+            raise InputError(what, found, "an output folder of its own")
         row = there.get(case.name)
         if row is None or row.status == SKIPPED:
             if exists(target) and not is_byte_mask(target):
@@ -141,14 +104,9 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
 
 
 def predict_case(
-    case: InputCase,
-    model: Model,
-    out: Path,
-    options: PredictOptions,
-    complain: Callable[[BiscError], None] = lambda _: None,
+    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Complain = lambda _: None
 ) -> PredictionRow:
-    """Read, run the cascade, write one case; of what no DICOM result can be written the mask is NIfTI, and `complain`
-    told.
+    """Read, run the cascade, write one case; what cannot be a DICOM result is NIfTI, and `complain` is told.
 
     Raises:
         InputError: If the image cannot be used.
@@ -156,9 +114,11 @@ def predict_case(
         RoughExcess: If the rough stage marks more than any patient has; its mask is written where it was asked for.
     """
     begin = time.perf_counter()
-    scan = open_scan(case, options.series, options.phase, lambda image: phase_of_image(image, model))
-    model = within_memory(model, case.path, options.memory_gb, scan.size() if scan.stored else None)
-    image = scan.read()
+    if case.fault is not None:
+        raise case.fault
+    study = open_study(case, options.dicom, model) if case.files else None
+    model = within_memory(model, case.path, options.memory_gb, None if study is None else study.size())
+    image = read_image(case.path) if study is None else study.read()
     files = _Outputs(out, case, options)
 
     def save_rough(rough: Volume) -> None:
@@ -176,38 +136,19 @@ def predict_case(
     if options.save_probabilities:
         with atomic_file(files.probabilities) as scratch:
             np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
-    parts = divided(
-        image.native.to_canonical(found.labels).array,
-        image.volume.geometry,
-        result.min_kidney_ml,
-        result.middle_mm,
-    )
-    refused = ""
-    if options.dicom is not None:
-        try:
-            write_dicom(out, case.name, scan, image, parts, model, options.dicom)
-        except InputError as error:
-            refused = str(error)
-            complain(error)
-    if options.nifti or refused:
+    more = {"error": found.doubt}
+    if study is not None or options.dicom.form != "nifti":
+        more = results_of(out, case, study, image, found, result, model, options.dicom, complain)
+    if options.dicom.form != "dicomseg" or more["error"] != found.doubt:
         found.save(files.mask)
     ml = found.kidney_ml, found.tumor_ml
     ends = [(roi.side, roi.box.start_zyx[::-1], [stop - 1 for stop in roi.box.stop_zyx[::-1]]) for roi in found.rois]
     rois = json.dumps([{"side": side, "first_xyz": first, "last_xyz": last} for side, first, last in ends])
-    return PredictionRow(
-        case.name,
-        found.status,
-        _since(begin, model),
-        rois,
-        *ml,
-        BETWEEN_NOTES.join(filter(None, [found.doubt, refused])),
-        choice=scan.choice.reason if scan.choice is not None else "",
-        segments=json.dumps(parts.told()),
-    )
+    return PredictionRow(case.name, found.status, _since(begin, model), rois, ml[0], ml[1], **more)
 
 
 def _predict_or_fail(
-    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Callable[[BiscError], None]
+    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Complain
 ) -> PredictionRow:
     begin, fault = time.perf_counter(), None
     with collecting() as notes:
@@ -219,8 +160,8 @@ def _predict_or_fail(
             fault = WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}"))
     if fault is not None:
         files = _Outputs(out, case, options)
-        fresh = {files.rough} & set(files.wanted) if isinstance(fault, RoughExcess) else set()  # shows what is wrong
-        for path in {*files.all} - fresh:
+        fresh = {files.rough} if isinstance(fault, RoughExcess) and options.save_rough else set()  # shows what is wrong
+        for path in files.asked.keys() - fresh:
             path.unlink(missing_ok=True)  # an older run's, beside a row that says 'failed', would be taken for its own
         if isinstance(fault, PassedOver):
             row = PredictionRow(case.name, SKIPPED, error=str(fault))
@@ -237,13 +178,9 @@ def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
     except OSError:
         return ""
     weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
-    asked = [*["mirrored"] * model.mirror, *filter(None, [options.series, options.phase])]
+    asked = [*["mirrored"] * model.mirror, *filter(None, [options.dicom.series, options.dicom.phase])]
     parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights, *asked]
-    return _digest(repr(parts))
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
 def _since(begin: float, model: Model) -> float | None:
@@ -251,25 +188,70 @@ def _since(begin: float, model: Model) -> float | None:
 
 
 class _Outputs:
-    """The files of one case, and which of them a finished one has."""
+    """The files of one case, and which of them are asked for."""
 
     def __init__(self, out: Path, case: InputCase, options: PredictOptions) -> None:
-        self.mask = out / f"{case.name}.nii.gz"
-        self.rough = out / ROUGH / self.mask.name
+        self.mask, self.rough = out / f"{case.name}.nii.gz", out / ROUGH / f"{case.name}.nii.gz"
         self.probabilities = out / f"{case.name}_probabilities.npz"
-        dicom = dicom_paths(out, case.name)
-        self.all = [self.mask, self.rough, self.probabilities, *dicom.values()]
-        asked = {
-            self.mask: options.nifti,
-            self.rough: options.save_rough,
-            self.probabilities: options.save_probabilities,
-        }
-        self.wanted = [path for path, wanted in asked.items() if wanted]
-        kinds = options.dicom.kinds if options.dicom is not None and is_study(case) else ()
-        self.wanted_of_kidneys = [dicom[kind] for kind in kinds]
-        """Of a case in which any was found."""
+        self.asked = {self.mask: options.dicom.form != "dicomseg", self.rough: options.save_rough}
+        self.asked |= {self.probabilities: options.save_probabilities}
+        self.asked |= dicom_files(out, case.name, options.dicom) if case.files else {}
 
-    def are_there(self, row: PredictionRow) -> bool:
-        """Whether a case that ended as `row` says has all of its files."""
-        wanted = self.wanted + (self.wanted_of_kidneys if row.status != "no_kidney" else [])
-        return all(path.exists() for path in wanted)
+    def of(self, status: str) -> list[Path]:
+        """What a case that ended so has; a SEG of no kidney is none."""
+        there = ".dcm" if status == "no_kidney" else ""
+        return [path for path, asked in self.asked.items() if asked and path.suffix != there]
+
+
+def rows_csv(rows: Sequence[PredictionRow]) -> str:
+    """predictions.csv's text."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(f.name for f in fields(PredictionRow))
+    writer.writerows(asdict(row).values() for row in rows)  # None as an empty cell
+    return table.getvalue()
+
+
+def read_rows(path: Path) -> list[PredictionRow]:
+    """Rows of an earlier predictions.csv; none where there is no such file. Older ones lack the last columns.
+
+    Raises:
+        InputError: If the file is of another form.
+    """
+    if not path.exists():
+        return []
+    if not path.is_file():
+        raise InputError(path, "is no plain file", "a predictions.csv of bisc_predict", "move it")
+    names = [f.name for f in fields(PredictionRow)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            if not {*names[: names.index("notes")]} <= {*(table.fieldnames or ())}:
+                raise ValueError("a column is missing")
+            cells = [{name: row[name] for name in names if row.get(name)} for row in table]
+        rows = msgspec.convert(cells, list[PredictionRow], strict=False)
+    except (OSError, csv.Error, ValueError) as error:
+        raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
+    for row in rows:
+        if row.status != SKIPPED:  # the others name no file of ours
+            check_name(row.case, path, "move it")
+    return rows
+
+
+def merge_rows(path: Path, rows: Sequence[PredictionRow]) -> None:
+    """Put rows into a predictions.csv that other runs may write to at the same time.
+
+    Each takes the place of an older one of its case, but a skipped input's never that of a prediction; sorted by name.
+
+    Raises:
+        InputError: If the file there is of another form, or cannot be written.
+    """
+
+    def merged() -> str:
+        table = {row.case: row for row in read_rows(path)}
+        for row in rows:
+            if row.status != SKIPPED or row.case not in table or table[row.case].status in (SKIPPED, FAILED):
+                table[row.case] = row
+        return rows_csv([table[name] for name in sorted(table)])
+
+    change_text(path, merged)

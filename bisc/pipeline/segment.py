@@ -10,29 +10,19 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision, Phase
+from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
 from bisc.core.errors import InputError
 from bisc.core.labels import TUMOR
 from bisc.core.volume import Box, NativeGrid
 from bisc.imageio import CaseImage, StoredImage, image_suffix, read_header, read_image, write_image
 from bisc.imageio.given import Axes, image_given
 from bisc.imageio.plausible import check_hu, doubt_of_scan
-from bisc.inference.cascade import (
-    CascadeResult,
-    Status,
-    decide,
-    offsets_of,
-    run_cascade,
-    run_rough,
-    softmax_of_rois,
-)
+from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, softmax_of_rois
 from bisc.inference.model import Model as Cascade
 from bisc.inference.model import load_model as load_cascade
 from bisc.inference.windows import budget_beside, network_budget
 from bisc.network.device import choose_device
 from bisc.preprocessing.kidneys import Side
-from bisc.preprocessing.phase import phase_of
-from bisc.preprocessing.resample import resample
 from bisc.system.console import collecting
 
 MAX_KIDNEY_ML: Final = 2500.0
@@ -257,13 +247,6 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
         doubt=doubt_of(kidney_ml) or ("" if result.rois else doubt_of_scan(image)),
         native=image.native,
     ), result
-
-
-def phase_of_image(image: CaseImage, model: Cascade) -> Phase | None:
-    """The contrast phase of an image, by the HU of the kidneys that the rough stage finds; None where it finds none."""
-    rough = run_rough(image.volume, model.plan, model.rough)
-    kidneys = decide(rough.array, offsets_of(model.rough, DEFAULT_DECISION)) > 0
-    return phase_of(resample(image.volume, rough.geometry), kidneys)
 
 
 def within_memory(

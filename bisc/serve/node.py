@@ -11,14 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from bisc.core.choices import DEFAULT_DECISION
+from bisc.core.choices import DEFAULT_DECISION, Form
 from bisc.core.errors import BiscError, InputError, PassedOver
 from bisc.imageio.archive import unpacked
-from bisc.imageio.inputs import InputCase, find_inputs
+from bisc.imageio.case import InputCase
+from bisc.imageio.inputs import find_inputs
 from bisc.inference.model import Model
-from bisc.pipeline.dicom_results import DicomOptions
-from bisc.pipeline.predict import PredictOptions, predict_cases
-from bisc.pipeline.rows import FAILED, SKIPPED, TABLE, PredictionRow
+from bisc.pipeline.options import FAILED, SKIPPED, TABLE, DicomOptions, PredictionRow, PredictOptions
+from bisc.pipeline.predict import predict_cases
 from bisc.serve.config import NodeConfig
 from bisc.serve.queue import Queue, digest
 from bisc.serve.send import SendError, send_job
@@ -116,14 +116,9 @@ class Node:
         begin = time.perf_counter()
         out = make_folder(job / "out")
         config = self.config
-        options = PredictOptions(
-            DEFAULT_DECISION,
-            resume=True,
-            phase=config.phase,
-            nifti=config.keep is not None,
-            dicom=DicomOptions(config.extras, config.labelmap, config.deidentify),
-            anonymous=config.deidentify,
-        )
+        form: Form = "dicomseg" if config.keep is None else "both"
+        dicom = DicomOptions(form, config.extras, config.labelmap, config.deidentify, phase=config.phase)
+        options = PredictOptions(DEFAULT_DECISION, resume=True, dicom=dicom)
         errors: list[BiscError] = []
         rows: list[PredictionRow] = []
         try:

@@ -24,10 +24,11 @@ from bisc.core.geometry import AxisOrder, Geometry, as_int_triple
 from bisc.core.volume import Box, Volume
 from bisc.evaluation.cases import score_files
 from bisc.imageio import read_image, read_labels, write_image
-from bisc.imageio.inputs import InputCase
+from bisc.imageio.case import InputCase
 from bisc.inference.cascade import BACKGROUND_FILL
 from bisc.inference.model import Model
-from bisc.pipeline.predict import PredictOptions, predict_cases
+from bisc.pipeline.options import PredictOptions
+from bisc.pipeline.predict import predict_cases
 from bisc.preprocessing.resample import resample, resample_labels, rough_grid
 from bisc.simulation import SimulationSpec, simulate_dataset
 from tests.support.grids import AXIS_ORDERS, axis_angle, grid, signed_permutation, write_itk

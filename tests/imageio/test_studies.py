@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from bisc.core.choices import Phase
-from bisc.core.errors import InputError, PassedOver
+from bisc.core.errors import InputError
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Volume
-from bisc.imageio.formats.dicom.about import About
-from bisc.imageio.inputs import InputCase, find_inputs
-from bisc.imageio.scan import Scan, list_series, open_scan
+from bisc.imageio.inputs import find_inputs
+from bisc.imageio.scan import Scan, open_scan
 from bisc.system.console import collecting
 from tests.support.ct_series import STEM, write_ct
 
@@ -173,168 +170,3 @@ def test_a_damaged_file_fails_its_study_alone(tmp_path: Path) -> None:
     assert open_scan(whole).read().volume.array.shape == GRID.shape_zyx
     with pytest.raises(InputError, match=r"IM0009.dcm is damaged"):
         open_scan(cut)
-
-
-Make = Callable[[Path], object]
-
-
-def stack(series: str, description: str = "", number: int = 5, grid: Geometry = GRID, **how: object) -> Make:
-    def make(folder: Path) -> None:
-        write_ct(
-            folder / series,
-            volume(grid),
-            series=series,
-            description=description,
-            number=number,
-            **how,  # type: ignore[arg-type]
-        )
-
-    return make
-
-
-def typed(*values: str) -> Callable[[Dataset, int], None]:
-    def change(data: Dataset, i: int) -> None:
-        data.ImageType = list(values)
-
-    return change
-
-
-def kernel(name: str) -> Callable[[Dataset, int], None]:
-    def change(data: Dataset, i: int) -> None:
-        data.ConvolutionKernel = name
-
-    return change
-
-
-RANKS: dict[str, tuple[Make, Make, str]] = {
-    "a reformat": (stack("1"), stack("2", number=1, change=typed("DERIVED", "SECONDARY", "MPR")), "derived of other"),
-    "coronal planes": (stack("1"), stack("2", number=1, change=coronal), "coronal or sagittal"),
-    "the chest": (stack("1", "Abdomen"), stack("2", "Thorax 2.5", number=1), "of another part of the body"),
-    "a few slices": (stack("1"), stack("2", number=1, grid=grid_of(12, 2.5)), "too short"),
-    "an early phase": (stack("1", "portal venous"), stack("2", "late arterial", number=1), "early phase by its words"),
-    "no contrast": (stack("1", "cortico"), stack("2", "w/o contrast", number=1), "plain phase by its words"),
-    "lung": (stack("1", change=kernel("B30f")), stack("2", number=1, change=kernel("B70f")), "a sharp kernel"),
-    "thick slices": (stack("1"), stack("2", number=1, grid=grid_of(30, 5.0)), "slices of 5 mm"),
-    "very thin slices": (stack("1"), stack("2", number=1, grid=grid_of(300, 0.5)), "slices of 0.5 mm"),
-    "a part": (stack("1"), stack("2", number=1, grid=grid_of(44, 2.5)), "shorter (110 mm)"),
-    "nothing": (stack("1", number=3), stack("2"), "as good"),
-}
-
-
-@pytest.mark.parametrize("worse", RANKS)
-def test_the_better_series_is_taken_with_the_reason(tmp_path: Path, worse: str) -> None:
-    best, other, why = RANKS[worse]
-    best(tmp_path)
-    other(tmp_path)
-    assert chosen(tmp_path) == "1.1"
-    assert f"left out: series {'5' if worse == 'nothing' else '1'}" in reason(tmp_path)
-    assert why in reason(tmp_path).split("left out")[1]
-
-
-def test_a_broken_series_is_told_and_left_for_a_sound_one(tmp_path: Path) -> None:
-    stack("1", number=1, keep=[i for i in range(60) if i != 20])(tmp_path)
-    stack("2", number=2)(tmp_path)
-    assert chosen(tmp_path) == "1.2"
-    assert "left out: series 1: slices 20 and 21 of 59 lie 5 mm apart" in reason(tmp_path)
-
-
-def test_only_broken_series_are_a_fault_that_names_them(tmp_path: Path) -> None:
-    for k in ("1", "2"):
-        stack(k, keep=[i for i in range(60) if i != 20])(tmp_path)
-    with pytest.raises(InputError, match="none of 2 series can be read"):
-        opened(tmp_path)
-
-
-def test_a_study_without_a_stack_is_passed_over(tmp_path: Path) -> None:
-    stack("1", keep=[0], change=scout)(tmp_path)
-    stack("2", keep=[0], change=dose_report)(tmp_path)
-    with pytest.raises(PassedOver, match="no CT stack"):
-        opened(tmp_path)
-
-
-def test_series_and_phase_are_asked_for(tmp_path: Path) -> None:
-    stack("1", "venous")(tmp_path)
-    stack("2", "arterial")(tmp_path)
-    assert chosen(tmp_path) == "1.1"
-    assert chosen(tmp_path, series=f"{STEM}.2.1.2") == "1.2"
-    assert chosen(tmp_path, phase="early") == "1.2"
-    with pytest.raises(PassedOver, match="not the series that was asked for"):
-        opened(tmp_path, series="1.2.3")
-    with pytest.raises(InputError, match=r"no series of the plain phase .*early phase by its words"):
-        opened(tmp_path, phase="plain")
-
-
-def test_voxels_are_looked_at_only_where_words_leave_it_open(tmp_path: Path) -> None:
-    """Of several good stacks without a known phase each is looked at once; of one alone none."""
-    looked: list[int] = []
-
-    def look(image: object) -> Phase:
-        looked.append(1)
-        return "early" if len(looked) == 1 else "late"
-
-    stack("1")(tmp_path)
-    assert chosen(tmp_path, look=look) == "1.1"
-    assert looked == []
-    stack("2", number=6)(tmp_path)
-    stack("3", "venous", number=7, keep=[0, 1, 2])(tmp_path)
-    assert chosen(tmp_path, look=look) == "1.2"
-    assert len(looked) == 2
-    assert "late phase by its HU" in reason_of(opened(tmp_path, look=look)) or len(looked) == 4
-
-
-def reason_of(scan: Scan) -> str:
-    assert scan.choice is not None
-    return scan.choice.reason
-
-
-def test_what_a_study_holds_is_listed(tmp_path: Path) -> None:
-    stack("1", "venous")(tmp_path)
-    stack("2", "topo", keep=[0], change=scout)(tmp_path)
-    (case,) = find_inputs(tmp_path)
-    listed = list_series(case)
-    assert [(one.label, one.reason) for one in listed] == [
-        ("series 5 venous", ""),
-        ("series 5 topo", "a localizer, by its ImageType"),
-    ]
-    assert listed[0].told == "60 slices of 2.5 mm, late phase by its words"
-    assert listed[0].uid == f"{STEM}.2.1.1"
-
-
-@pytest.mark.parametrize(
-    ("words", "phase"),
-    [
-        ("abd nativ 3 0 b30f", "plain"),
-        ("non contrast", "plain"),
-        ("abdomen w o", "plain"),
-        ("late arterial 1 0", "early"),
-        ("kortikomedullaer", "early"),
-        ("spaetarteriell", "early"),
-        ("portalvenoes", "late"),
-        ("urographic phase", "late"),
-        ("delayed 10 min", "late"),
-        ("nephrographic", "late"),
-        ("artifact reduction", None),
-        ("abdomen 3 mm", None),
-        ("arterial and venous", None),
-        ("with contrast", None),
-    ],
-)
-def test_phases_by_words(words: str, phase: Phase | None) -> None:
-    assert About(words=words).phase == phase
-
-
-@pytest.mark.parametrize(
-    ("name", "sharp"),
-    [
-        ("b30f", False), ("br40d 3", False), ("i26f 3", False), ("b70f", True), ("br64", True), ("fc08", False),
-        ("fc18", False), ("fc52", True), ("fc81", True), ("lung", True), ("boneplus", True), ("standard", False),
-        ("soft", False), ("", False),
-    ],
-)  # fmt: skip
-def test_kernels(name: str, sharp: bool) -> None:
-    assert About(kernel=name).is_sharp is sharp
-
-
-def test_a_file_that_is_no_dicom_has_no_series(tmp_path: Path) -> None:
-    with pytest.raises(PassedOver, match="no DICOM"):
-        open_scan(InputCase("a", tmp_path / "a.nii.gz"), series="1.2")

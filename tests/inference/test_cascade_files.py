@@ -11,9 +11,10 @@ import SimpleITK as sitk
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Volume
 from bisc.imageio import read_labels, write_image
-from bisc.imageio.inputs import InputCase
+from bisc.imageio.case import InputCase
 from bisc.inference.cascade import NO_OFFSETS, run_cascade, run_rough
-from bisc.pipeline.predict import PredictOptions, predict_case
+from bisc.pipeline.options import PredictOptions
+from bisc.pipeline.predict import predict_case
 from tests.inference.test_cascade import GRID
 from tests.support.stub_model import OBLIQUE, PLAN, dice, kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread

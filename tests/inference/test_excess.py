@@ -20,8 +20,8 @@ from bisc.imageio.inputs import find_inputs
 from bisc.inference import cascade
 from bisc.inference.cascade import NO_OFFSETS, RoughExcess, run_cascade, run_rough, upsample_labels
 from bisc.pipeline import validate as validation
-from bisc.pipeline.predict import PredictOptions, predict_cases
-from bisc.pipeline.rows import PredictionRow
+from bisc.pipeline.options import PredictionRow, PredictOptions
+from bisc.pipeline.predict import predict_cases
 from bisc.pipeline.segment import MAX_KIDNEY_ML
 from bisc.pipeline.validate import FoldCase, finish_fine
 from bisc.preprocessing.kidneys import MOST_FOREGROUND_ML, MOST_ROI_ML, excess_of_foreground, excess_of_rois

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bisc.core.errors import WorkError
 from bisc.imageio import read_size
-from bisc.imageio.inputs import InputCase
+from bisc.imageio.case import InputCase
 from bisc.inference import windows as planning
 from bisc.inference.model import MOST_NETWORK_GB
 from bisc.inference.windows import (
@@ -27,7 +27,8 @@ from bisc.inference.windows import (
 )
 from bisc.network.folded import Kernels, OneDnnKernels
 from bisc.pipeline import workers
-from bisc.pipeline.predict import PredictOptions, predict_cases
+from bisc.pipeline.options import PredictOptions
+from bisc.pipeline.predict import predict_cases
 from bisc.system import memory
 from tests.support.grids import grid, write_itk
 from tests.support.stub_model import PLAN, ByIntensity, stub_model

@@ -21,11 +21,12 @@ from benchmarks.by_intensity import write_results
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid
 from bisc.imageio import write_image
+from bisc.imageio.case import InputCase
 from bisc.imageio.given import image_given
-from bisc.imageio.inputs import InputCase
 from bisc.inference import windows
 from bisc.inference.model import export_model
-from bisc.pipeline.predict import PredictOptions, predict_case
+from bisc.pipeline.options import PredictOptions
+from bisc.pipeline.predict import predict_case
 from bisc.pipeline.segment import Model
 from tests.support.stub_model import OBLIQUE, kidneys, stub_model
 from tests.support.training_fixtures import IPL, use_one_thread

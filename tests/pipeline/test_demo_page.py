@@ -14,8 +14,9 @@ from bisc.core.choices import DECISIONS, DEFAULT_DECISION
 from bisc.imageio import read_labels, write_image
 from bisc.pipeline.demo import best_median_worst, reports_of, write_demo_page
 from bisc.pipeline.evaluate import evaluate_folders
+from bisc.pipeline.options import TABLE, PredictionRow
 from bisc.pipeline.plan import plan
-from bisc.pipeline.rows import TABLE, PredictionRow, merge_rows
+from bisc.pipeline.predict import merge_rows
 
 
 def test_best_median_worst_by_hand() -> None:

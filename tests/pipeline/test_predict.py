@@ -15,8 +15,8 @@ from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio import read_image, write_image
 from bisc.imageio.inputs import find_inputs
-from bisc.pipeline.predict import PredictOptions, predict_cases
-from bisc.pipeline.rows import PredictionRow, read_rows, rows_csv
+from bisc.pipeline.options import PredictionRow, PredictOptions
+from bisc.pipeline.predict import predict_cases, read_rows, rows_csv
 from bisc.pipeline.segment import doubt_of
 from tests.support.stub_model import OBLIQUE, ByIntensity, dice, kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread
@@ -260,7 +260,8 @@ def test_the_table_round_trips(tmp_path: Path) -> None:
     path.write_text(rows_csv(rows))
     assert read_rows(path) == rows
     header = path.read_text().splitlines()[0]
-    columns = ["case", "status", "seconds", "rois", "kidney_ml", "tumor_ml", "error", "notes", "source", "stamp"]
+    columns = ["case", "status", "seconds", "rois", "kidney_ml", "tumor_ml", "error", "notes", "source", "stamp",
+               "choice", "segments"]  # fmt: skip
     assert header.split(",") == columns
     path.write_text("case,status\na,ok\n")
     with pytest.raises(InputError, match="another form"):

@@ -20,7 +20,7 @@ from bisc.core.geometry import Geometry
 from bisc.core.volume import Volume
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import open_scan
-from bisc.pipeline.dicom_results import Divided, divided
+from bisc.pipeline.dicom_cases import Divided, divided
 from bisc.report.dicom.objects import KINDS, make_objects, save_objects
 from bisc.report.dicom.origin import Maker, origin_of
 from tests.support.ct_series import STEM, write_ct, write_enhanced

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as sitk
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE
@@ -27,23 +26,11 @@ from pynetdicom import AE
 from bisc.core.volume import Volume
 from bisc.inference.model import load_model
 from bisc.network.device import choose_device
-from tests.report.test_dicom_objects import FORMS, made
 from tests.support.ct_series import write_ct
 
 pytestmark = pytest.mark.long
 HERE = "127.0.0.1"
 STUDIES, KILLS = 20, 5
-NO_FAULT = (
-    "Error - Unrecognized tag",  # of dciodvfy's dictionary, older than the tag
-)
-
-
-@pytest.fixture(scope="session")
-def tools(repository: Path) -> None:
-    """Install what is missing, or skip with the reason."""
-    done = subprocess.run([repository / "scripts" / "dicom_tools"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(done.stdout.strip() or done.stderr.strip()[-200:])
 
 
 def free_port() -> int:
@@ -57,58 +44,6 @@ def wait(done: Callable[[], bool], seconds: float) -> None:
     while not done():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.3)
-
-
-def faults(path: Path) -> list[str]:
-    """What dciodvfy calls an error."""
-    said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
-    return [line for line in said.splitlines() if line.startswith("Error") and not line.startswith(NO_FAULT)]
-
-
-@pytest.mark.parametrize("labelmap", [False, True], ids=["binary", "labelmap"])
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.usefixtures("tools")
-def test_dciodvfy_finds_no_error(tmp_path: Path, form: str, labelmap: bool) -> None:
-    write, on = FORMS[form]
-    case = made(tmp_path, write, on, labelmap=labelmap)
-    kinds = ["capture", "rtstruct"] + ([] if labelmap else ["seg", "sr"])  # it knows no LABELMAP, nor a report of one
-    assert {kind: faults(case.out / f"{kind}.dcm") for kind in kinds} == {kind: [] for kind in kinds}
-
-
-def dcmqi(program: str, *args: object) -> None:
-    """Run one of dcmqi's programs, or skip where there is none."""
-    found = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
-    if found is None:
-        pytest.skip(f"no {program}: pip install dcmqi")
-    subprocess.run([found, *map(str, args)], check=True, capture_output=True)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_dcmqi_reads_the_mask(tmp_path: Path, form: str) -> None:
-    """Each segment, by ITK's account of where its voxels lie, on the mask's own voxels."""
-    write, on = FORMS[form]
-    case = made(tmp_path, write, on)
-    (tmp_path / "itk").mkdir()
-    dcmqi("segimage2itkimage", "--inputDICOM", case.out / "seg.dcm", "--outputDirectory", tmp_path / "itk",
-          "--outputType", "nii")  # fmt: skip
-    numbers = np.zeros(on.shape_zyx, np.uint8)
-    for segment in case.found.segments:
-        image = sitk.ReadImage(str(tmp_path / "itk" / f"{segment.number}.nii.gz"))
-        at = np.argwhere(sitk.GetArrayFromImage(image))[:, ::-1]
-        turn = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
-        index = np.rint(on.physical_to_index(np.asarray(image.GetOrigin()) + at @ turn.T)).astype(int)
-        numbers[tuple(index.T)] = segment.number
-    assert np.array_equal(numbers, case.found.numbered)
-
-
-def test_dcmqi_reads_the_numbers(tmp_path: Path) -> None:
-    write, on = FORMS["axial"]
-    case = made(tmp_path, write, on)
-    dcmqi("tid1500reader", "--inputDICOM", case.out / "sr.dcm", "--outputMetadata", tmp_path / "sr.json")
-    groups = json.loads((tmp_path / "sr.json").read_text())["Measurements"]
-    for group, told in zip(groups, case.found.told(), strict=True):
-        values = [float(one["value"]) for one in group["measurementItems"]]
-        assert values == pytest.approx([told[key] for key in ("volume_ml", "axial_mm", "diameter_mm") if key in told])
 
 
 class Orthanc:

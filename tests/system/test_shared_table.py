@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bisc.core.errors import InputError
-from bisc.pipeline.rows import TABLE, PredictionRow, merge_rows, read_rows, rows_csv
+from bisc.pipeline.options import TABLE, PredictionRow
+from bisc.pipeline.predict import merge_rows, read_rows, rows_csv
 from bisc.system import files
 from bisc.system.files import change_text, write_text
 from tests.support.noticed import noticed
@@ -21,7 +22,8 @@ OLD_HEADER = "case,status,seconds,rois,kidney_ml,tumor_ml,error\n"
 MERGE = """
 import sys
 from pathlib import Path
-from bisc.pipeline.rows import PredictionRow, merge_rows
+from bisc.pipeline.options import PredictionRow
+from bisc.pipeline.predict import merge_rows
 sys.stdin.readline()
 for i in range(int(sys.argv[3])):
     merge_rows(Path(sys.argv[1]), [PredictionRow(f"{sys.argv[2]}{i:03d}", "ok", 1.0)])

@@ -1,12 +1,13 @@
-"""What a PACS is given of one prediction: SEG, and by option a structured report, a picture, contours.
+"""DICOM studies on their way through `bisc_predict`: which series is read, and what a PACS is given of the result.
 
 What needs pydicom or highdicom is imported where it is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,14 +15,19 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.choices import DICOM_EXTRAS, DicomExtra
-from bisc.core.errors import InputError
+from bisc.core.choices import DEFAULT_DECISION, DICOM_EXTRAS, Phase
+from bisc.core.errors import BiscError, InputError
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Box
 from bisc.evaluation.diameters import axial_diameter_mm, diameter_mm
-from bisc.imageio import CaseImage
-from bisc.imageio.scan import Scan
+from bisc.imageio.case import CaseImage, InputCase
+from bisc.imageio.scan import Scan, open_scan
+from bisc.inference.cascade import CascadeResult, decide, offsets_of, run_rough
 from bisc.inference.model import Model
+from bisc.pipeline.options import DicomOptions
+from bisc.pipeline.segment import Segmentation
+from bisc.preprocessing.phase import phase_of
+from bisc.preprocessing.resample import resample
 from bisc.preprocessing.segments import Segment, Sizes, divide
 
 if TYPE_CHECKING:
@@ -32,24 +38,55 @@ NIFTI_ALONE: Final = "its mask is written as NIfTI alone"
 DECIMALS: Final = 3
 
 
-@dataclass(frozen=True)
-class DicomOptions:
-    """Which objects are written.
+def kinds_of(options: DicomOptions) -> tuple[Kind, ...]:
+    """Every object that is asked for, the SEG first."""
+    return ("seg", *options.extras) if options.form != "nifti" else ()
 
-    Attributes:
-        extras: Beside the SEG.
-        labelmap: The SEG's form: one plane of numbers, instead of one of bits for each segment.
-        deidentify: Whether they say nothing of whom they are of.
-    """
 
-    extras: tuple[DicomExtra, ...] = ()
-    labelmap: bool = False
-    deidentify: bool = False
+def nameless(case: InputCase) -> InputCase:
+    """A study's case under a name that only who has the study can find."""
+    return replace(case, name=f"study_{_digest(case.study)}") if case.study else case
 
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """Every object, the SEG first."""
-        return ("seg", *self.extras)
+
+def open_study(case: InputCase, options: DicomOptions, model: Model) -> Scan:
+    """The series of a study that is predicted; raises as `bisc.imageio.scan.open_scan`."""
+    return open_scan(case, options.series, options.phase, lambda image: phase_of_image(image, model))
+
+
+def phase_of_image(image: CaseImage, model: Model) -> Phase | None:
+    """The contrast phase of an image, by the HU of the kidneys that the rough stage finds; None where it finds none."""
+    rough = run_rough(image.volume, model.plan, model.rough)
+    kidneys = decide(rough.array, offsets_of(model.rough, DEFAULT_DECISION)) > 0
+    return phase_of(resample(image.volume, rough.geometry), kidneys)
+
+
+def results_of(
+    out: Path,
+    case: InputCase,
+    study: Scan | None,
+    image: CaseImage,
+    found: Segmentation,
+    result: CascadeResult,
+    model: Model,
+    options: DicomOptions,
+    complain: Callable[[BiscError], None],
+) -> dict[str, str]:
+    """Write a case's objects, and what its row says of them: choice, segments, and the error of what was refused."""
+    parts = divided(
+        image.native.to_canonical(found.labels).array,
+        image.volume.geometry,
+        result.min_kidney_ml,
+        result.middle_mm,
+    )
+    row = {"choice": study.choice.reason if study is not None and study.choice is not None else ""}
+    row |= {"segments": json.dumps(parts.told()), "error": found.doubt}
+    if kinds_of(options):
+        try:
+            write_dicom(out, case.name, study or Scan(case.path), image, parts, model, options)
+        except InputError as error:
+            complain(error)
+            row["error"] = " | ".join(filter(None, [found.doubt, str(error)]))
+    return row
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +134,19 @@ def divided(labels: npt.NDArray[np.uint8], grid: Geometry, min_kidney_ml: float,
 
 def checksum_of(model: Model) -> str:
     """Of all weights and offsets of a model, 16 hexadecimal digits."""
-    weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
-    return blake2b(repr(weights).encode(), digest_size=8).hexdigest()
+    return _digest(repr([(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]))
 
 
-def dicom_paths(out: Path, case: str) -> dict[Kind, Path]:
-    """OUT/CASE_seg.dcm, and likewise for the others."""
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def dicom_files(out: Path, case: str, options: DicomOptions) -> dict[Path, bool]:
+    """OUT/CASE_seg.dcm, and likewise for the others: whether each is asked for."""
+    return {path: kind in kinds_of(options) for kind, path in _paths(out, case).items()}
+
+
+def _paths(out: Path, case: str) -> dict[Kind, Path]:
     kinds: tuple[Kind, ...] = ("seg", *DICOM_EXTRAS)
     return {kind: out / f"{case}_{kind}.dcm" for kind in kinds}
 
@@ -140,7 +184,7 @@ def write_dicom(
         found.segments,
         found.sizes,
         Maker(model.plan.dataset, checksum_of(model)),
-        options.kinds,
+        kinds_of(options),
         options.labelmap,
     )
-    return save_objects(made, dicom_paths(out, case), options.deidentify)
+    return save_objects(made, _paths(out, case), options.deidentify)

@@ -1,0 +1,92 @@
+"""What a prediction is asked for, and the row of predictions.csv that it gives: types alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bisc.core.choices import Decision, DicomExtra, Form, Phase
+from bisc.imageio.inputs import ROW_LIST
+
+TABLE: Final = ROW_LIST
+FAILED: Final = "failed"
+SKIPPED: Final = "skipped"
+BETWEEN_NOTES: Final = " | "
+
+
+@dataclass(frozen=True)
+class DicomOptions:
+    """Which series of a study is predicted, and what is written.
+
+    Attributes:
+        form: Of the masks; one that no DICOM object can be made of is NIfTI in any case.
+        extras: Beside the SEG.
+        labelmap: The SEG's form: one plane of numbers, instead of one of bits for each segment.
+        deidentify: Whether nothing that is written says whom it is of; cases are named by a digest.
+        series: SeriesInstanceUID of the series to take, instead of the best one of each study.
+        phase: Contrast phase of the series to take, likewise.
+    """
+
+    form: Form = "nifti"
+    extras: tuple[DicomExtra, ...] = ()
+    labelmap: bool = False
+    deidentify: bool = False
+    series: str | None = None
+    phase: Phase | None = None
+
+
+AS_NIFTI: Final = DicomOptions()
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to predict.
+
+    Attributes:
+        decision: 'argmax' or 'calibrated'.
+        save_probabilities: Also write CASE_probabilities.npz.
+        save_rough: Also write the rough stage's labels, as rough/CASE.nii.gz.
+        resume: Keep what a finished earlier run of the same folder holds.
+        memory_gb: What this process may take; None: all that is free.
+        dicom: Which series of a study, and what is written for a PACS.
+    """
+
+    decision: Decision
+    save_probabilities: bool = False
+    save_rough: bool = False
+    resume: bool = False
+    memory_gb: float | None = None
+    dicom: DicomOptions = AS_NIFTI
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """One row of predictions.csv.
+
+    Attributes:
+        case: Name.
+        status: ok (kidneys on both sides), one_kidney (solitary or fused), no_kidney, failed; skipped: no case.
+        seconds: Reading, both stages and writing; None where the same bytes are demanded each time.
+        rois: JSON list, one per ROI: its side, first and last voxel (x, y, z) in LPS order on the image's own grid.
+        kidney_ml: Volume of label > 0.
+        tumor_ml: Volume of label 2.
+        error: What went wrong, or makes the mask doubtful, in one line.
+        notes: What was made of the input's oddities (bisc.system.console), one line.
+        source: Where the input lay, links followed: another one of the same name is not written over it.
+        stamp: Changes with the input's files, the decision rule and the model: what `--continue` may keep.
+        choice: Of a DICOM study, which series was predicted, and why the others were not; one line.
+        segments: Of a DICOM study, JSON, an entry per kidney and tumour (`bisc.pipeline.dicom_cases.Divided.told`).
+    """
+
+    case: str
+    status: str
+    seconds: float | None = None
+    rois: str = "[]"
+    kidney_ml: float | None = None
+    tumor_ml: float | None = None
+    error: str = ""
+    notes: str = ""
+    source: str = ""
+    stamp: str = ""
+    choice: str = ""
+    segments: str = ""
