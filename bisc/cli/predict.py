@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, make_parser, positive_float, run_command
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, DICOM_EXTRAS, FORMS, PHASES, PRECISIONS
 from bisc.core.errors import BiscError, InputError
-from bisc.imageio.archive import unpacked
+from bisc.imageio.archive import SUFFIX, unpacked
 from bisc.imageio.case import InputCase
 from bisc.imageio.inputs import KINDS, find_inputs
 from bisc.system.console import say
@@ -60,7 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Predict every case; failed ones are listed and the others go on."""
-    with unpacked(args.source, args.out) as source:
+    with (
+        unpacked(args.source, args.out) if args.source.suffix.lower() == SUFFIX else nullcontext(args.source) as source
+    ):
         cases = find_inputs(source, args.out)
         if source != args.source:
             cases = [replace(case, origin=args.source) for case in cases]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -14,3 +16,13 @@ def pacs() -> Iterator[Pacs]:
     found = Pacs()
     yield found
     found.server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """pynetdicom leaves the sockets of associations that were rejected to the collector, which would warn of them in
+    another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
