@@ -17,15 +17,13 @@ from bisc.core.errors import InputError, PassedOver, one_line
 from bisc.imageio.case import InputCase
 from bisc.imageio.formats.dicom import INDEX, is_dicom, seems_dicom
 from bisc.imageio.images import image_suffix
-from bisc.imageio.studies import Holding, StudyFiles, studies_of
+from bisc.imageio.studies import NO_PATIENT, Holding, StudyFiles, studies_of
 from bisc.system.paths import absence, check_nameable, entries_of, name_fault
 
 KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders, DICOM studies or a .zip of any of them"
 ROW_LIST: Final = "predictions.csv"
 """A folder that holds one is an output of bisc_predict, and no input."""
 ROW_HEAD: Final = b"case,status,"
-NO_PATIENT: Final = re.compile(r"(dicom|dcm|images?|scans?|ct|study|series|st|se|pa)[ _-]*\d*", re.IGNORECASE)
-"""Folders of a medium that name no patient, unless no other does."""
 UNNAMED: Final = ("imaging", "image", "ct", "scan", "volume")
 """Stems that name no patient: the case bears its folder's name."""
 LABEL_STEMS: Final = re.compile(r"segmentation|aggregated_(and|maj|or)_seg|seg|labels?|mask", re.IGNORECASE)
@@ -97,7 +95,11 @@ def _study(study: StudyFiles, source: str, lone: bool) -> _Found:
     names = _folder_names(parts or (source,), (source,))
     if study.number:
         names = f"{names[0]}_study{study.number}", f"{names[1]}_study{study.number}"
-    return _Found(Path(os.path.commonpath(folders)), names, files=study.files, study=study.uid)
+    path, fault = Path(os.path.commonpath(folders)), None
+    if study.rest is not None:
+        found = f"holds a part of the series in {study.rest}"
+        fault = InputError(path, found, "a series under one name", "put its slices together")
+    return _Found(path, names, fault, files=study.files, study=study.uid)
 
 
 def _walk(

@@ -6,18 +6,22 @@ tags say; folders give the case its name.
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bisc.system.console import track
 
 if TYPE_CHECKING:
     from bisc.imageio.formats.dicom.mark import Mark
 
-READ_ALL = 200
+NO_PATIENT: Final = re.compile(
+    r"(dicom|dcm|images?|scans?|ct|study|series|st|se|pa|dir|cd|dvd|dis[ck])[ _-]*\d*", re.IGNORECASE
+)
+"""Folders of a medium that name no patient, unless no other does."""
+READ_ALL: Final = 200
 """Files whose headers are read without a bar."""
 
 
@@ -45,12 +49,14 @@ class StudyFiles:
         parts: The innermost folder that holds all of its images, as parts below the source.
         number: Its place among the studies that share a folder, from 1 on; 0 where it shares none.
         uid: StudyInstanceUID; empty where its files have none.
+        rest: A folder that holds more of one of its series, under another patient's name as it seems.
     """
 
     holdings: tuple[Holding, ...]
     parts: tuple[str, ...]
     number: int
     uid: str = ""
+    rest: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -61,8 +67,8 @@ class StudyFiles:
 def studies_of(holdings: Sequence[Holding]) -> list[StudyFiles]:
     """The studies that the files make, in the order of their first folders.
 
-    Whole copies of a series, by the files' own UIDs, under several names are as many studies as there are names: the
-    uppermost folders. A file that cannot be read goes with whatever else its folder holds.
+    A study may lie in any folders. But uppermost folders seem to name patients: a study is spread over several of these
+    only where it says all that a real one does (`_is_one_study`). A file that cannot be read goes with its folder.
     """
     from bisc.imageio.formats.dicom.mark import mark_of  # pydicom: only where there is DICOM
 
@@ -76,7 +82,7 @@ def studies_of(holdings: Sequence[Holding]) -> list[StudyFiles]:
         # Some writers give every slice a study of its own, which tells nothing.
         study = studies.pop() if len(studies) == 1 else ""
         groups.setdefault((key[1], study) if study else ("", *key), []).extend(files)
-    divided = [part for files in groups.values() for part in _copies_apart(files)]
+    divided = [part for files in groups.values() for part in _by_patient(files)]
     return _numbered(divided, [(holding, path) for holding, path, mark in marks if mark is None])
 
 
@@ -97,27 +103,45 @@ def _by_series(marks: Iterable[tuple[Holding, Path, Mark | None]]) -> dict[tuple
     return found
 
 
-def _copies_apart(files: list[_File]) -> list[list[_File]]:
-    """The files of one study, divided by their uppermost folders where any of these repeat a whole series."""
+def _by_patient(files: list[_File]) -> list[tuple[list[_File], Path | None]]:
+    """The files of one study, divided by their uppermost folders where a series lies under several that may name
+    patients: copies, or programs that give everyone the same UIDs. With each part, the folder that holds another part
+    of one of its series, if there is any."""
     tops = list(dict.fromkeys(file.holding.parts[:1] for file in files))
-    if len(tops) < 2:
-        return [files]
-    instances: dict[str, dict[tuple[str, ...], Counter[str]]] = {}
+    under: dict[str, dict[tuple[str, ...], set[str]]] = {}
     for file in files:
-        instances.setdefault(file.mark.series, {}).setdefault(file.holding.parts[:1], Counter())[
-            file.mark.instance
-        ] += 1
-    copied = any(
-        one == other
-        for by_top in instances.values()
-        for i, one in enumerate(by_top.values())
-        for other in list(by_top.values())[:i]
-    )
-    return [[file for file in files if file.holding.parts[:1] == top] for top in tops] if copied else [files]
+        under.setdefault(file.mark.series, {}).setdefault(file.holding.parts[:1], set()).add(file.mark.instance)
+    several = [by_top for by_top in under.values() if len(by_top) > 1]
+    is_medium = all(NO_PATIENT.fullmatch(top[0]) for top in tops if top)
+    if len(tops) < 2 or (is_medium and not any(_shared(by_top.values()) for by_top in several)):
+        return [(files, None)]
+    if not several and _is_one_study(files):
+        return [(files, None)]
+    divided: list[tuple[list[_File], Path | None]] = []
+    for top in tops:
+        own = [file for file in files if file.holding.parts[:1] == top]
+        rest = [by_top for by_top in several if top in by_top and not _shared(by_top.values())]
+        other = next((t for by_top in rest for t in by_top if t != top), None)
+        beside = next((file.holding.folder for file in files if file.holding.parts[:1] == other), None)
+        divided.append((own, None if other is None else beside))
+    return divided
 
 
-def _numbered(groups: list[list[_File]], damaged: list[tuple[Holding, Path]]) -> list[StudyFiles]:
+def _is_one_study(files: list[_File]) -> bool:
+    """Whether files bear a patient's ID and each series a number of its own, as those of a scanner do."""
+    numbers = {file.mark.series: file.mark.number for file in files}
+    return all(file.mark.patient and file.mark.number for file in files) and len(set(numbers.values())) == len(numbers)
+
+
+def _shared(sets: Iterable[set[str]]) -> bool:
+    """Whether any two have something in common."""
+    together = list(sets)
+    return len(set().union(*together)) < sum(map(len, together))
+
+
+def _numbered(divided: list[tuple[list[_File], Path | None]], damaged: list[tuple[Holding, Path]]) -> list[StudyFiles]:
     """The groups as studies; those that share a folder are told apart by number, the earlier study first."""
+    groups = [files for files, _ in divided]
     shared: dict[Path, list[int]] = {}
     by_day = sorted(range(len(groups)), key=lambda k: (*groups[k][0].mark.when, str(groups[k][0].path)))
     for k in by_day:
@@ -132,7 +156,7 @@ def _numbered(groups: list[list[_File]], damaged: list[tuple[Holding, Path]]) ->
         parts = _common(images or [file.holding.parts for file in group])
         files = _holdings([*((file.holding, file.path) for file in group), *lost])
         number = 1 + rivals.index(k) if len(rivals) > 1 else 0
-        found.append(StudyFiles(files, parts, number, group[0].mark.study))
+        found.append(StudyFiles(files, parts, number, group[0].mark.study, divided[k][1]))
     alone = _holdings((holding, path) for holding, path in damaged if holding.folder not in shared)
     found += [StudyFiles((holding,), holding.parts, 0) for holding in alone]
     return sorted(found, key=lambda one: (one.holdings[0].parts, one.number))

@@ -131,9 +131,9 @@ def test_two_studies_in_one_flat_folder_are_told_apart(tmp_path: Path) -> None:
         def dated(data: Dataset, i: int, day: str = day) -> None:
             data.StudyDate = day
 
-        write_ct(tmp_path / "disc", volume(seed=k), study=study, name=lambda i, k=k: f"{k}_{i}", change=dated)  # type: ignore[misc]
+        write_ct(tmp_path / "clinic", volume(seed=k), study=study, name=lambda i, k=k: f"{k}_{i}", change=dated)  # type: ignore[misc]
     cases = find_inputs(tmp_path)
-    assert [(case.name, case.study[-2:]) for case in cases] == [("disc_study1", ".2"), ("disc_study2", ".1")]
+    assert [(case.name, case.study[-2:]) for case in cases] == [("clinic_study1", ".2"), ("clinic_study2", ".1")]
     for case, seed in zip(cases, (1, 0), strict=True):
         assert np.array_equal(open_scan(case).read().volume.array, volume(seed=seed).array)
 
@@ -143,6 +143,23 @@ def test_two_patients_under_one_series_uid_are_two(tmp_path: Path) -> None:
     for k, patient in enumerate(("a", "b")):
         write_ct(tmp_path / "all", volume(seed=k), patient=patient, name=lambda i, p=patient: f"{p}{i}")  # type: ignore[misc]
     assert len(find_inputs(tmp_path)) == 2
+
+
+def test_parts_of_a_series_under_two_names_are_faults(tmp_path: Path) -> None:
+    """Each would pass for a patient; under a medium's folders they are one series."""
+    write_ct(tmp_path / "anna", volume(), keep=range(30))
+    write_ct(tmp_path / "bert", volume(), keep=range(30, 60))
+    assert ["holds a part of the series in" in str(case.fault) for case in find_inputs(tmp_path)] == [True, True]
+
+
+def test_patients_of_one_uid_are_as_many_as_their_names(tmp_path: Path) -> None:
+    """What a careless anonymiser leaves: one study and one series UID, and the same UIDs of slices."""
+    for k, name in enumerate(("anna", "bert", "carl")):
+        write_ct(tmp_path / name, volume(seed=k))
+        write_ct(tmp_path / name, volume(seed=k + 9), series=f"only {k}"[-1] + "7", number=9, name=lambda i: f"x{i}")
+    assert [(case.name, case.fault, len(case.files)) for case in find_inputs(tmp_path)] == [
+        ("anna", None, 120), ("bert", None, 120), ("carl", None, 120),
+    ]  # fmt: skip
 
 
 def test_whole_copies_under_two_names_are_two_cases(tmp_path: Path) -> None:

@@ -106,8 +106,6 @@ def candidates(what: Path, files: Sequence[Path]) -> list[Candidate]:
 
 def _candidate(what: Path, one: Series) -> Candidate:
     unfit, stack, notes = one.unfit, None, list[str]()
-    if unfit is None and not one.is_stack:
-        unfit = PassedOver(what, "pictures that lie nowhere in the body", "a CT series", GIVE)
     if unfit is None:
         try:
             with collecting(quiet=True) as notes:

@@ -18,6 +18,7 @@ class Mark:
         patient: PatientID.
         study: StudyInstanceUID.
         series: SeriesInstanceUID.
+        number: SeriesNumber.
         instance: SOPInstanceUID.
         when: StudyDate and StudyTime, then the study's UID: what studies are ordered by.
         may_be_slice: Whether it may be a slice of a CT: by its modality, and no localizer by its ImageType.
@@ -26,6 +27,7 @@ class Mark:
     patient: str
     study: str
     series: str
+    number: str
     instance: str
     when: tuple[str, str, str]
     may_be_slice: bool
@@ -40,6 +42,7 @@ def mark_of(path: Path) -> Mark | None:
             text(path, data, "PatientID"),
             study,
             text(path, data, "SeriesInstanceUID"),
+            text(path, data, "SeriesNumber"),
             text(path, data, "SOPInstanceUID"),
             (text(path, data, "StudyDate"), text(path, data, "StudyTime"), study),
             text(path, data, "Modality") in IMAGE_MODALITIES
