@@ -83,21 +83,21 @@ def test_a_broken_series_is_told_and_left_for_a_sound_one(tmp_path: Path) -> Non
 
 def test_only_broken_series_are_a_fault_that_names_them(tmp_path: Path) -> None:
     for k in ("1", "2"):
-        stack(k, keep=[i for i in range(60) if i != 20])(tmp_path)
+        stack(k, number=int(k), keep=[i for i in range(60) if i != 20])(tmp_path)
     with pytest.raises(InputError, match="none of 2 series can be read"):
         opened(tmp_path)
 
 
 def test_a_study_without_a_stack_is_passed_over(tmp_path: Path) -> None:
     stack("1", keep=[0], change=scout)(tmp_path)
-    stack("2", keep=[0], change=dose_report)(tmp_path)
+    stack("2", number=6, keep=[0], change=dose_report)(tmp_path)
     with pytest.raises(PassedOver, match="no CT stack"):
         opened(tmp_path)
 
 
 def test_series_and_phase_are_asked_for(tmp_path: Path) -> None:
     stack("1", "venous")(tmp_path)
-    stack("2", "arterial")(tmp_path)
+    stack("2", "arterial", number=6)(tmp_path)
     assert chosen(tmp_path) == "1.1"
     assert chosen(tmp_path, series=f"{STEM}.2.1.2") == "1.2"
     assert chosen(tmp_path, phase="early") == "1.2"
@@ -132,12 +132,12 @@ def reason_of(scan: Scan) -> str:
 
 def test_what_a_study_holds_is_listed(tmp_path: Path) -> None:
     stack("1", "venous")(tmp_path)
-    stack("2", "topo", keep=[0], change=scout)(tmp_path)
+    stack("2", "topo", number=6, keep=[0], change=scout)(tmp_path)
     (case,) = find_inputs(tmp_path)
     listed = list_series(case)
     assert [(one.label, one.reason) for one in listed] == [
         ("series 5 venous", ""),
-        ("series 5 topo", "a localizer, by its ImageType"),
+        ("series 6 topo", "a localizer, by its ImageType"),
     ]
     assert listed[0].told == "60 slices of 2.5 mm, late phase by its words"
     assert listed[0].uid == f"{STEM}.2.1.1"

@@ -172,9 +172,9 @@ def test_a_study_whose_series_lie_at_the_source_bears_its_name(tmp_path: Path) -
     """And that of its images' folder where the others hold none."""
     study = tmp_path / "miller"
     write_ct(study / "art", volume(), description="art")
-    write_ct(study / "topo", volume(), series="2", keep=[0], change=scout)
+    write_ct(study / "topo", volume(), series="2", number=2, keep=[0], change=scout)
     assert [case.name for case in find_inputs(study)] == ["art"]
-    write_ct(study / "ven", volume(), series="3", description="ven")
+    write_ct(study / "ven", volume(), series="3", number=3, description="ven")
     assert [case.name for case in find_inputs(study)] == ["miller"]
 
 

@@ -21,7 +21,7 @@ from bisc.core.volume import Volume
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import open_scan
 from bisc.pipeline.dicom_cases import Divided, divided
-from bisc.report.dicom.objects import KINDS, make_objects, save_objects
+from bisc.report.dicom.objects import KINDS, Kind, make_objects, save_objects
 from bisc.report.dicom.origin import Maker, origin_of
 from tests.support.ct_series import STEM, write_ct, write_enhanced
 from tests.support.grids import rotation
@@ -62,8 +62,8 @@ class Case:
 Write = Callable[[Path, Volume], object]
 
 
-def made(tmp_path: Path, write: Write, on: Geometry, **how: Any) -> Case:
-    """Write a series, read it, make all objects of it, save them."""
+def made(tmp_path: Path, write: Write, on: Geometry, kinds: tuple[Kind, ...] = KINDS, **how: Any) -> Case:
+    """Write a series, read it, make objects of it, save them."""
     volume, labels = patient(on)
     write(tmp_path / "in", volume)
     (case,) = find_inputs(tmp_path / "in")
@@ -75,11 +75,11 @@ def made(tmp_path: Path, write: Write, on: Geometry, **how: Any) -> Case:
     deidentify = how.pop("deidentify", False)
     origin = origin_of(scan.path, scan.choice.stack, deidentify)
     objects = make_objects(
-        origin, image.volume, image.native, found.numbered, found.segments, found.sizes, MAKER, KINDS, **how
+        origin, image.volume, image.native, found.numbered, found.segments, found.sizes, MAKER, kinds, **how
     )
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
-    paths = {kind: out / f"{kind}.dcm" for kind in KINDS}
+    paths = {kind: out / f"{kind}.dcm" for kind in kinds}
     assert save_objects(objects, paths, deidentify) == list(paths.values())
     return Case({kind: pydicom.dcmread(path) for kind, path in paths.items()}, found, labels, volume, out)
 
@@ -144,7 +144,7 @@ def placed(seg: Dataset, on: Geometry) -> npt.NDArray[np.uint8]:
 def test_a_seg_is_the_mask(tmp_path: Path, form: str, labelmap: bool) -> None:
     """By each frame's own place, and by highdicom's reading along the source's files."""
     write, on = FORMS[form]
-    case = made(tmp_path, write, on, labelmap=labelmap)
+    case = made(tmp_path, write, on, ("seg",), labelmap=labelmap)
     seg = case.objects["seg"]
     assert np.array_equal(placed(seg, on), case.found.numbered)
     read = hd.seg.segread(case.out / "seg.dcm")
@@ -205,7 +205,7 @@ def test_uids_are_of_what_is_held(tmp_path: Path) -> None:
 
 
 def test_a_report_holds_the_tables_numbers(tmp_path: Path) -> None:
-    case = made(tmp_path, write_ct, grid())
+    case = made(tmp_path, write_ct, grid(), ("seg", "sr"))
     report = hd.sr.srread(case.out / "sr.dcm")
     groups = report.content.get_volumetric_roi_measurement_groups()
     assert len(groups) == len(case.found.segments)
@@ -218,7 +218,7 @@ def test_a_report_holds_the_tables_numbers(tmp_path: Path) -> None:
 
 def test_outlines_filled_again_are_the_mask(tmp_path: Path) -> None:
     """Every contour, its points put back on the grid, by the even-odd rule."""
-    case = made(tmp_path, write_ct, grid(degrees=(9.0, -6.0, 4.0)))
+    case = made(tmp_path, write_ct, grid(degrees=(9.0, -6.0, 4.0)), ("rtstruct",))
     on, filled = case.volume.geometry, np.zeros_like(case.found.numbered)
     for contours in case.objects["rtstruct"].ROIContourSequence:
         mask = np.zeros(on.shape_zyx, dtype=bool)

@@ -178,9 +178,14 @@ def series(folder: Path, skip: tuple[int, ...] = (), uid: str = "1.2.3", array: 
     return folder
 
 
-def two_series(folder: Path, case: str) -> Path:
-    series(folder / case)
-    return series(folder / case, uid="1.2.4")
+def two_series(skip: tuple[int, ...] = ()) -> Make:
+    """Both in one folder."""
+
+    def make(folder: Path, case: str) -> Path:
+        series(folder / case, skip=skip)
+        return series(folder / case, uid="1.2.4", skip=skip)
+
+    return make
 
 
 def mixed_sizes(folder: Path, case: str) -> Path:
