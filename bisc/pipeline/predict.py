@@ -25,7 +25,8 @@ from bisc.core.volume import Volume
 from bisc.imageio import files_of, read_image, write_image
 from bisc.imageio.formats.nifti import is_byte_mask
 from bisc.imageio.inputs import ROW_LIST, InputCase
-from bisc.inference.cascade import RoughExcess, offsets_of, roi_arrays, upsample_labels
+from bisc.inference.cascade import RoughExcess, offsets_of, upsample_labels
+from bisc.inference.kept import roi_arrays
 from bisc.inference.model import Model
 from bisc.pipeline.segment import segment_case, within_memory
 from bisc.system.console import collecting, track
