@@ -64,16 +64,26 @@ def main() -> None:
     table = args.out / TABLE
     for seed in args.seeds:
         for name, changes in map(parsed, args.arm):
-            done = pd.read_csv(table) if table.exists() else None
-            if done is not None and ((done.arm == name) & (done.seed == seed) & (done.budget == budget_of(args))).any():
+            done = recorded(table)
+            same = (done.arm == name) & (done.seed == seed) & (done.budget == budget_of(args))
+            if {"argmax", *(["calibrated"] if args.calibrated else [])} <= set(done[same].decision):
                 continue
             rows = trained(args, seed, name, changes)
-            (rows if done is None else pd.concat([done, rows])).to_csv(table, index=False)
+            pd.concat([done[~same], rows] if len(done) else [rows]).to_csv(table, index=False)
             means = rows.groupby("decision")[list(KEYS)].mean().round(4).to_dict("index")
             print(f"{name} seed {seed}: {rows.steps[0]} steps", means, flush=True)
-    rows = pd.read_csv(table)
+    rows = recorded(table)
     for decision, own in rows[rows.budget == budget_of(args)].groupby("decision"):
         print(f"By {decision}:\n\n{summary(own)}\n")
+
+
+def recorded(table: Path) -> pd.DataFrame:
+    """The runs so far; those of before there was a second decision were decided by argmax."""
+    if not table.exists():
+        return pd.DataFrame(columns=["arm", "seed", "budget", "decision"])
+    rows = pd.read_csv(table)
+    rows["decision"] = rows.decision.fillna("argmax") if "decision" in rows else "argmax"
+    return rows
 
 
 def budget_of(args: argparse.Namespace) -> str:
@@ -114,27 +124,23 @@ def trained(args: argparse.Namespace, seed: int, name: str, changes: dict[str, A
         trainer.run()
         common = {"arm": name, "seed": seed, "budget": budget_of(args), "took_s": round(time.monotonic() - begin, 1)}
         networks = load_stage(Path(results), args.stage, [0], device)
-    cases = {}
+    common |= {"steps": trainer.settings.total_steps}
+    rows, kept = [], {}
     for case in load_fold(args.preprocessed, 0).val:
         regions = load_regions(args.preprocessed / args.stage / case)
         if regions:  # else a scan without a kidney
             softmax = [softmax_volume(networks, r.image(plan.intensity), plan.intensity.air) for r in regions]
-            cases[case] = softmax, [labels_of(r.targets) for r in regions]
-    common |= {"steps": trainer.settings.total_steps}
-    offsets: dict[str, dict[str, Offsets]] = {case: {"argmax": NO_OFFSETS} for case in cases}
-    if args.calibrated:
-        for half in (list(cases)[::2], list(cases)[1::2]):
-            fit = OffsetFit()
-            for case in (other for other in cases if other not in half):
-                fit.add(*cases[case])
-            fitted = fit.fit()
-            for case in half:
-                offsets[case]["calibrated"] = fitted
-    return pd.DataFrame(
-        {**common, "case": case, "decision": decision, **scored(*cases[case], by)}
-        for case in cases
-        for decision, by in offsets[case].items()
-    )
+            regional = softmax, [labels_of(r.targets) for r in regions]
+            rows.append({**common, "case": case, "decision": "argmax", **scored(*regional, NO_OFFSETS)})
+            if args.calibrated:
+                kept[case] = regional
+    for half in (list(kept)[::2], list(kept)[1::2]):
+        fit = OffsetFit()
+        for case in (other for other in kept if other not in half):
+            fit.add(*kept[case])
+        fitted = fit.fit() if half else NO_OFFSETS
+        rows += [{**common, "case": case, "decision": "calibrated", **scored(*kept[case], fitted)} for case in half]
+    return pd.DataFrame(rows)
 
 
 def scored(

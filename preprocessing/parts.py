@@ -241,7 +241,7 @@ def label_components(
         box = Box(start, (slices[0].stop, slices[1].stop, slices[2].stop)).shifted(around.start_zyx)
         own = numbered[slices] == label
         n = int(np.count_nonzero(own))
-        z, y, x = (s + c for s, c in zip(box.start_zyx, _centroid(own, n), strict=True))
+        z, y, x = (s + c for s, c in zip(box.start_zyx, centroid(own, n), strict=True))
         components.append(Component(box, n, (z, y, x), label))
     components.sort(key=lambda c: (-c.n_voxels, c.label))
     return components, numbered, around
@@ -258,7 +258,7 @@ def number_components(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32
     return numbered, around
 
 
-def _centroid(own: npt.NDArray[np.bool_], n: int) -> list[float]:
+def centroid(own: npt.NDArray[np.bool_], n: int) -> list[float]:
     """Mean (z, y, x) index of the `n` voxels of a mask, from sums along its axes: a list of indices would be huge."""
     sums = (own.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3))
     return [float(counts @ np.arange(counts.size)) / n for counts in sums]

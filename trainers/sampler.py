@@ -35,7 +35,8 @@ class SamplingPolicy:
 
     Attributes:
         p_tumor: Part of the patches that must hold a tumour voxel.
-        p_kidney: Part that must hold a kidney voxel; the rest may lie anywhere in a kidney's region.
+        p_kidney: Part that must hold a kidney voxel; the rest may lie anywhere: in a fine stage's regions of kidneys,
+            in a rough stage's whole scans.
         p_decoy: Part of the rest, counted of all patches, that lies in decoys, where there are any.
         jitter_mm_zyx: Cut the region's ends by up to twice this first, as a rough mask's errors shift and resize an
             ROI; it is the room that was cached around the ROI. None: the whole region.
@@ -45,6 +46,11 @@ class SamplingPolicy:
     p_kidney: float
     jitter_mm_zyx: Triple | None = None
     p_decoy: float = 0.0
+
+    @property
+    def p_rest(self) -> float:
+        """Part that need hold neither, which is the most that decoys can have."""
+        return round(1.0 - self.p_tumor - self.p_kidney, 9)
 
 
 @dataclass(frozen=True)

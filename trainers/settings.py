@@ -15,8 +15,6 @@ from bisc.trainers.presets import Preset, Schedule, StageBudget
 DEFAULT_SEED = 12345
 LEGACY_SHARE = 0.15
 """Of decoys, about, when they came up as often as any other region."""
-MOST_DECOYS = 0.3
-"""The share of the fine stage's patches that need hold neither kidney nor tumour."""
 
 
 class RunSettings(Document, frozen=True):
@@ -48,7 +46,7 @@ class RunSettings(Document, frozen=True):
     decoys: bool = False
     """Whether the fine stage sees places without a kidney too (`preprocessing.decoys`)."""
     decoy_share: float = LEGACY_SHARE
-    """Part of its patches that these are."""
+    """Part of its patches that these are; without decoys it says nothing, and stays as runs begun before have it."""
 
     @property
     def total_steps(self) -> int:

@@ -139,7 +139,7 @@ class Trainer:
             regions=index_regions(folders, self.settings.decoys),
             patch_size_zyx=self.settings.patch_size_zyx,
             batch_size=self.settings.batch_size,
-            policy=replace(self.policy, p_decoy=self.settings.decoy_share),
+            policy=replace(self.policy, p_decoy=self.settings.decoy_share if self.settings.decoys else 0.0),
             seed=seed,
             intensity=plan.intensity,
             mirror_axes=self.settings.mirror_axes,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from bisc.planners.plan import Plan
 from bisc.preprocessing.kidneys import (
     Kidney,
     body_middle_mm,
+    drop_apart,
     drop_strays,
     excess_of_foreground,
     excess_of_rois,
@@ -93,6 +94,10 @@ class CascadeResult:
 
     def labels(self, offsets: Offsets) -> npt.NDArray[np.uint8]:
         """(z, y, x) labels on the image's grid; voxels outside all ROIs are background, and so are strays."""
+        return self.decided(offsets)[0]
+
+    def decided(self, offsets: Offsets) -> tuple[npt.NDArray[np.uint8], float]:
+        """`labels`, and the ml of what was left out for lying apart from both kidneys."""
         return labels_of_rois(self.native, self.image.geometry, self.min_kidney_ml, offsets)
 
 
@@ -189,8 +194,9 @@ def upsample_labels(rough: Volume, grid: Geometry, offsets: Offsets) -> npt.NDAr
 
 def labels_of_rois(
     rois: Sequence[NativeRoi], native: Geometry, min_kidney_ml: float, offsets: Offsets
-) -> npt.NDArray[np.uint8]:
-    """(z, y, x) labels on the image's grid from its ROIs' softmax; all else is background.
+) -> tuple[npt.NDArray[np.uint8], float]:
+    """(z, y, x) labels on the image's grid from its ROIs' softmax, all else background; and the ml left out of them
+    by `drop_apart`.
 
     Nobody has three kidneys: what the fine stage finds in the third ROI must be as large as a kidney to be one.
     """
@@ -200,7 +206,7 @@ def labels_of_rois(
         part = out[roi.box.to_slices()]
         kept = drop_strays(decide(roi.probabilities, offsets), least, doubtful=i >= MAX_KIDNEYS)
         np.maximum(part, kept, out=part)
-    return out
+    return drop_apart(out, native)
 
 
 def softmax_of_rois(rois: Sequence[NativeRoi], native: NativeGrid) -> Probabilities:
@@ -213,26 +219,6 @@ def softmax_of_rois(rois: Sequence[NativeRoi], native: NativeGrid) -> Probabilit
         for roi in rois:
             view[roi.box.to_slices()] = roi.probabilities[i]
     return out
-
-
-def roi_arrays(rois: Sequence[NativeRoi], dtype: npt.DTypeLike = np.float32) -> dict[str, npt.NDArray[Any]]:
-    """For an .npz: `roi_K` (classes, z, y, x) softmax, and `start_K`, the (z, y, x) of its first voxel."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for i, roi in enumerate(rois):
-        arrays[f"roi_{i}"], arrays[f"start_{i}"] = (
-            roi.probabilities.astype(dtype, copy=False),
-            np.asarray(roi.box.start_zyx),
-        )
-    return arrays
-
-
-def rois_of_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> list[NativeRoi]:
-    """The ROIs that `roi_arrays` put there."""
-    rois = []
-    for i in range(len(arrays) // 2):
-        softmax, start = arrays[f"roi_{i}"], as_int_triple(arrays[f"start_{i}"])
-        rois.append(NativeRoi(Box.of_shape(as_int_triple(softmax.shape[1:])).shifted(start), softmax))
-    return rois
 
 
 def _to_native(roi: RoiResult, native: Geometry) -> NativeRoi:

@@ -21,7 +21,8 @@ from bisc.core.volume import Volume
 from bisc.imageio import files_of, read_image, write_image
 from bisc.imageio.case import InputCase
 from bisc.imageio.formats.nifti import is_byte_mask
-from bisc.inference.cascade import RoughExcess, offsets_of, roi_arrays, upsample_labels
+from bisc.inference.cascade import RoughExcess, offsets_of, upsample_labels
+from bisc.inference.kept import roi_arrays
 from bisc.inference.model import Model
 from bisc.pipeline.dicom_cases import dicom_files, nameless, open_study, results_of
 from bisc.pipeline.options import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions

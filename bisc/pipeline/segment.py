@@ -23,7 +23,7 @@ from bisc.inference.model import load_model as load_cascade
 from bisc.inference.windows import budget_beside, network_budget
 from bisc.network.device import choose_device
 from bisc.preprocessing.kidneys import Side
-from bisc.system.console import collecting
+from bisc.system.console import collecting, notice
 
 MAX_KIDNEY_ML: Final = 2500.0
 """Kidneys and tumours above this are doubted: the most in 167 KiTS19 label maps is 1962 ml (case_00114). Polycystic
@@ -234,7 +234,9 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
     """
     check_hu(image)
     result = run_cascade(image.volume, model, decision)
-    labels = result.labels(offsets_of(model.fine, decision))
+    labels, apart_ml = result.decided(offsets_of(model.fine, decision))
+    if apart_ml:
+        notice(image.path, f"{apart_ml:.1f} ml found apart from both kidneys, mostly called tumour", "left out")
     ml = image.volume.geometry.voxel_volume_ml
     kidney_ml = round(np.count_nonzero(labels) * ml, 3)
     rois = zip(result.rois, result.native, strict=True)

@@ -24,8 +24,8 @@ from bisc.trainers.budget import within_budget
 from bisc.trainers.compiled import LEAST_S
 from bisc.trainers.passes import choose_passes, free_on
 from bisc.trainers.presets import preset_by_name
-from bisc.trainers.settings import DEFAULT_SEED, MOST_DECOYS, RunSettings, run_settings
-from bisc.trainers.stages import RUN, TRAINERS, Trainer
+from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
+from bisc.trainers.stages import RUN, TRAINERS, FineTrainer, Trainer
 
 FITTED: Final = ("epochs", "iterations", "patch_size_zyx", "batch_size", "base_features", "norm", "passes")
 """What `--minutes` decides."""
@@ -126,8 +126,8 @@ def train(
         if iterations is not None or deterministic:
             other = "--deterministic" if deterministic else "--iterations"
             raise InputError("--minutes", f"given with {other}", "one of the two", "leave one of them out")
-    if decoys is not None and not 0.0 <= decoys <= MOST_DECOYS:
-        raise InputError("--decoys", f"{decoys:g}", f"0 to {MOST_DECOYS}")
+    if decoys is not None and not 0.0 <= decoys <= FineTrainer.policy.p_rest:
+        raise InputError("--decoys", f"{decoys:g}", f"0 to {FineTrainer.policy.p_rest}")
     if edges is not None and edges not in EDGES:
         raise InputError("--edges", repr(edges), " or ".join(EDGES))
     plan, chosen, folds = load_plan(preprocessed), preset_by_name(preset), _folds(fold, preprocessed)

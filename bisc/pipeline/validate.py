@@ -27,10 +27,9 @@ from bisc.inference.cascade import (
     Offsets,
     RoughExcess,
     labels_of_rois,
-    roi_arrays,
-    rois_of_arrays,
     run_cascade,
 )
+from bisc.inference.kept import roi_arrays, rois_of_arrays
 from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
 from bisc.inference.windows import softmax_volume
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
@@ -201,7 +200,7 @@ def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, 
     reference = stored.volume
     with np.load(scratch / f"{case.raw.name}.npz", allow_pickle=False) as kept:
         rois = rois_of_arrays(kept)
-    labels = labels_of_rois(rois, reference.geometry, model.plan.roi.min_kidney_ml, offsets)
+    labels, _ = labels_of_rois(rois, reference.geometry, model.plan.roi.min_kidney_ml, offsets)
     write_image(masks / f"{case.raw.name}.nii.gz", labels, stored.native)
     return score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
 

@@ -148,9 +148,9 @@ def test_a_third_roi_needs_a_kidney() -> None:
     sure[0] = 1.0
     sure[:, 2, 2, 2:5] = np.array([0.0, 0.0, 1.0])[:, None]  # 3 ml of tumour
     rois = [NativeRoi(Box((0, 0, 20 * i), (8, 8, 20 * (i + 1))), sure) for i in range(3)]
-    labels = labels_of_rois(rois, grid, 5.0, NO_OFFSETS)
+    labels, _ = labels_of_rois(rois, grid, 5.0, NO_OFFSETS)
     assert [int((labels[:, :, 20 * i : 20 * (i + 1)] == 2).sum()) for i in range(3)] == [3, 3, 0]
-    labels = labels_of_rois(rois, grid, 3.0, NO_OFFSETS)
+    labels, _ = labels_of_rois(rois, grid, 3.0, NO_OFFSETS)
     assert [int((labels[:, :, 20 * i : 20 * (i + 1)] == 2).sum()) for i in range(3)] == [3, 3, 3]
 
 
