@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from bisc.system.console import track
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ NO_PATIENT: Final = re.compile(
     r"(dicom|dcm|images?|scans?|ct|study|series|st|se|pa|dir|cd|dvd|dis[ck])[ _-]*\d*", re.IGNORECASE
 )
 """Folders of a medium that name no patient, unless no other does."""
+EVEN: Final = 0.1
+"""Steps of a stack that differ by less are even: positions may be rounded."""
 READ_ALL: Final = 200
 """Files whose headers are read without a bar."""
 
@@ -68,7 +72,8 @@ def studies_of(holdings: Sequence[Holding]) -> list[StudyFiles]:
     """The studies that the files make, in the order of their first folders.
 
     A study may lie in any folders. But uppermost folders seem to name patients: a study is spread over several of these
-    only where it says all that a real one does (`_is_one_study`). A file that cannot be read goes with its folder.
+    only where it says all that a real one does (`_is_one_study`), or where the parts of its series fit together slice
+    by slice. A file that cannot be read goes with its folder.
     """
     from bisc.imageio.formats.dicom.mark import mark_of  # pydicom: only where there is DICOM
 
@@ -115,7 +120,7 @@ def _by_patient(files: list[_File]) -> list[tuple[list[_File], Path | None]]:
     is_medium = all(NO_PATIENT.fullmatch(top[0]) for top in tops if top)
     if len(tops) < 2 or (is_medium and not any(_shared(by_top.values()) for by_top in several)):
         return [(files, None)]
-    if not several and _is_one_study(files):
+    if _fit_together(files, under) if several else _is_one_study(files):
         return [(files, None)]
     divided: list[tuple[list[_File], Path | None]] = []
     for top in tops:
@@ -125,6 +130,20 @@ def _by_patient(files: list[_File]) -> list[tuple[list[_File], Path | None]]:
         beside = next((file.holding.folder for file in files if file.holding.parts[:1] == other), None)
         divided.append((own, None if other is None else beside))
     return divided
+
+
+def _fit_together(files: list[_File], under: dict[str, dict[tuple[str, ...], set[str]]]) -> bool:
+    """Whether every series that lies under several folders is whole under none of them, and makes one even stack."""
+    for series, by_top in under.items():
+        if len(by_top) > 1:
+            places = {f.mark.instance: f.mark.place_mm_xyz for f in files if f.mark.series == series}
+            if "" in places or not all(places.values()) or any(len(part) == len(places) for part in by_top.values()):
+                return False
+            points = np.asarray(list(places.values()))
+            steps = np.diff(np.sort(points[:, np.ptp(points, axis=0).argmax()]))
+            if steps.min() <= 0 or np.ptp(steps) > EVEN * steps.mean():
+                return False
+    return True
 
 
 def _is_one_study(files: list[_File]) -> bool:

@@ -145,10 +145,35 @@ def test_two_patients_under_one_series_uid_are_two(tmp_path: Path) -> None:
     assert len(find_inputs(tmp_path)) == 2
 
 
-def test_parts_of_a_series_under_two_names_are_faults(tmp_path: Path) -> None:
-    """Each would pass for a patient; under a medium's folders they are one series."""
-    write_ct(tmp_path / "anna", volume(), keep=range(30))
-    write_ct(tmp_path / "bert", volume(), keep=range(30, 60))
+def test_parts_that_fit_together_are_one_series(tmp_path: Path) -> None:
+    """Whatever their folders are called, a few copies among them."""
+    whole = volume()
+    for k, name in enumerate(("anna", "x/y", "2")):
+        write_ct(tmp_path / "in" / name, whole, keep=range(k, 60, 3))
+    shutil.copy(tmp_path / "in" / "anna" / "IM0003.dcm", tmp_path / "in" / "2" / "again")
+    (case,) = find_inputs(tmp_path / "in")
+    assert (case.name, case.fault, len(case.files)) == ("in", None, 61)
+    with collecting(quiet=True):
+        assert np.array_equal(open_scan(case).read().volume.array, whole.array)
+
+
+@pytest.mark.parametrize("lost", [30, 31])
+def test_parts_that_do_not_are_faults(tmp_path: Path, lost: int) -> None:
+    """Each would pass for a patient."""
+    write_ct(tmp_path / "anna", volume(), keep=range(lost))
+    write_ct(tmp_path / "bert", volume(), keep=range(lost + 1, 60))
+    assert ["holds a part of the series in" in str(case.fault) for case in find_inputs(tmp_path)] == [True, True]
+
+
+def test_two_bodies_under_one_uid_do_not_fit(tmp_path: Path) -> None:
+    """At the same places, with slices' UIDs of their own."""
+    for k, name in enumerate(("anna", "bert")):
+        own = {i: f"{STEM}.9.{k}.{i}" for i in range(60)}
+
+        def change(data: Dataset, i: int, own: dict[int, str] = own) -> None:
+            data.SOPInstanceUID = own[i]
+
+        write_ct(tmp_path / name, volume(seed=k), keep=range(40 + k), change=change)
     assert ["holds a part of the series in" in str(case.fault) for case in find_inputs(tmp_path)] == [True, True]
 
 

@@ -20,6 +20,7 @@ class Mark:
         series: SeriesInstanceUID.
         number: SeriesNumber.
         instance: SOPInstanceUID.
+        place_mm_xyz: ImagePositionPatient; empty where there is none, or no three numbers.
         when: StudyDate and StudyTime, then the study's UID: what studies are ordered by.
         may_be_slice: Whether it may be a slice of a CT: by its modality, and no localizer by its ImageType.
     """
@@ -29,6 +30,7 @@ class Mark:
     series: str
     number: str
     instance: str
+    place_mm_xyz: tuple[float, ...]
     when: tuple[str, str, str]
     may_be_slice: bool
 
@@ -44,9 +46,18 @@ def mark_of(path: Path) -> Mark | None:
             text(path, data, "SeriesInstanceUID"),
             text(path, data, "SeriesNumber"),
             text(path, data, "SOPInstanceUID"),
+            _numbers(text(path, data, "ImagePositionPatient")),
             (text(path, data, "StudyDate"), text(path, data, "StudyTime"), study),
             text(path, data, "Modality") in IMAGE_MODALITIES
             and "LOCALIZER" not in text(path, data, "ImageType").upper(),
         )
     except InputError:
         return None
+
+
+def _numbers(position: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(one) for one in position.split("\\"))
+    except ValueError:
+        return ()
+    return found if len(found) == 3 else ()
