@@ -23,20 +23,20 @@ from pydicom.uid import CTImageStorage
 from pynetdicom import AE
 
 from bisc.core.volume import Volume
-from bisc.inference.model import load_model
-from bisc.network.device import choose_device
 from tests.support.ct_series import write_ct
+from tests.support.dicom_peers import patient
 from tests.support.orthanc import HERE, Orthanc, free_port, wait
 
 pytestmark = pytest.mark.long
 STUDIES, KILLS = 20, 5
+REPOSITORY = Path(__file__).parents[2]
 
 
 class Served:
     """bisc_serve as a process of its own, that can be killed and started again."""
 
-    def __init__(self, folder: Path, model: Path, orthanc_http: Callable[[], int], **node: object) -> None:
-        self.folder, self.model, self.orthanc_http, self.node = folder, model, orthanc_http, node
+    def __init__(self, folder: Path, orthanc_http: Callable[[], int], **node: object) -> None:
+        self.folder, self.orthanc_http, self.node = folder, orthanc_http, node
         self.port, self.status = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -47,13 +47,15 @@ class Served:
             f"[node]\nfolder = queue\nport = {self.port}\nstatus_port = {self.status}\nquiet_seconds = 2\n{more}"
             f"[accept]\nORTHANC = {HERE}\nSCANNER = {HERE}\n"
             f"[send orthanc]\nhow = stow\nurl = http://{HERE}:{self.orthanc_http()}/dicom-web\n"
-            f"[predict]\nmodel = {self.model}\nalso = sr\ndevice = cpu\n"
+            "[predict]\nmodel = .\nalso = sr\ndevice = cpu\n"
         )
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bisc.cli.serve", self.folder / "node.ini"],
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "log").open("ab"),
-        )
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.stub_node", self.folder / "node.ini"],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=REPOSITORY,
+            )
         wait(self.healthy, 120)
 
     def healthy(self) -> bool:
@@ -76,38 +78,16 @@ class Served:
         return float(lines[f"bisc_{name}"])
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Any trained model; what it finds does not matter here, that it finds something does."""
-    given = os.environ.get("BISC_MODEL")
-    if given is None:
-        given_path = Path("bisc_demo") / "model.zip"
-        if not given_path.is_file():
-            pytest.skip("no model: run `make demo`, or set BISC_MODEL to one of bisc_export's")
-        given = str(given_path.absolute())
-    load_model(Path(given), None, choose_device("cpu"))
-    return Path(given)
-
-
 @pytest.fixture
-def pair(tmp_path: Path, model: Path, tools: None) -> Iterator[tuple[Orthanc, Served]]:
+def pair(tmp_path: Path, tools: None) -> Iterator[tuple[Orthanc, Served]]:
     """An archive and a node that know each other."""
-    served = Served(tmp_path / "node", model, lambda: orthanc.http)
+    served = Served(tmp_path / "node", lambda: orthanc.http)
     orthanc = Orthanc(tmp_path / "orthanc", served.port)
     served.start()
     yield orthanc, served
     if served.process is not None and served.process.poll() is None:
         served.kill(signal.SIGTERM)
     orthanc.stop()
-
-
-def simulated(tmp_path: Path) -> Volume:
-    """A patient whose kidneys any model finds."""
-    from bisc.imageio import read_image
-    from bisc.simulation import SimulationSpec, simulate_dataset
-
-    simulate_dataset(tmp_path / "sim", SimulationSpec(n=1, seed=5, size_xyz=(128, 128, 40)))
-    return read_image(tmp_path / "sim" / "case_00000" / "imaging.nii.gz").volume
 
 
 def scu(calling: str = "SCANNER") -> AE:
@@ -141,7 +121,7 @@ def store_all(port: int, files: list[Path], called: str) -> None:
 def test_twenty_studies_and_five_kills(tmp_path: Path, pair: tuple[Orthanc, Served]) -> None:
     """Studies sent to Orthanc, from there to the node, results back by STOW-RS and visible by QIDO: 0 lost, 0 twice."""
     orthanc, served = pair
-    volume = simulated(tmp_path)
+    volume = patient()
     for k in range(STUDIES):
         files = sorted(write_ct(tmp_path / f"s{k}", volume, study=str(k + 1), patient=f"P{k}").iterdir())
         store_all(orthanc.dicom, files, "ORTHANC")
@@ -185,7 +165,7 @@ def test_twenty_studies_and_five_kills(tmp_path: Path, pair: tuple[Orthanc, Serv
 def test_ten_at_once_and_a_stranger(tmp_path: Path, pair: tuple[Orthanc, Served]) -> None:
     """Ten associations send at the same time; a stranger and a truncated object do not disturb them."""
     _, served = pair
-    volume = simulated(tmp_path)
+    volume = patient()
     sets = [
         sorted(write_ct(tmp_path / f"t{k}", volume, study=str(100 + k), patient=f"Q{k}").iterdir()) for k in range(10)
     ]
@@ -201,9 +181,9 @@ def test_ten_at_once_and_a_stranger(tmp_path: Path, pair: tuple[Orthanc, Served]
     assert served.count("associations_rejected_total") == 1
 
 
-def test_four_gigabytes(tmp_path: Path, model: Path, tools: None) -> None:
+def test_four_gigabytes(tmp_path: Path) -> None:
     """A study of 4 GB: taken while the quota lasts, then refused; memory stays small; never down."""
-    served = Served(tmp_path / "node", model, lambda: 9, quota_gb=2, host=HERE)
+    served = Served(tmp_path / "node", lambda: 9, quota_gb=2, host=HERE)
     served.start()
     assert served.process is not None
     size = 2048
