@@ -20,7 +20,7 @@ from bisc.inference.model import Model
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, DicomOptions, PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
 from bisc.serve.config import NodeConfig
-from bisc.serve.queue import Queue, digest
+from bisc.serve.queue import GIVE_UP_S, Queue, digest
 from bisc.serve.send import SendError, send_job
 from bisc.serve.status import StatusServer
 from bisc.serve.store import Counts, Receiver
@@ -78,6 +78,9 @@ class Node:
                 check()
                 with self.receiver.moving:
                     self.queue.complete(config.quiet_s)
+                    for lost in self.queue.give_up(max(config.quiet_s, GIVE_UP_S)):
+                        self.work.failed += 1
+                        log(f"{lost.name}: incomplete, there was no room for all of it; to be sent again")
                     self.queue.clear_spool()
                 self._take_watched()
                 jobs = self.queue.folders("ready")

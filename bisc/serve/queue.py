@@ -33,6 +33,10 @@ LEAST_FREE: Final = 1 << 30
 """Bytes that are left free on the disk."""
 MEASURED_S: Final = 5.0
 """How old a measurement of the folder may be."""
+REFUSED: Final = ".refused-"
+"""Begins the name of a mark in `incoming/KEY`, one for each object that there was no room for."""
+GIVE_UP_S: Final = 900.0
+"""A study with such a mark and without a new file for so long stays incomplete: a part of a kidney is no result."""
 
 
 class Queue:
@@ -68,14 +72,35 @@ class Queue:
                 continue
             if not any(p.is_file() and not p.name.startswith(".") for p in folder.rglob("*")):
                 continue
-            job = self.new_job(folder.name)
-            make_folder(job.parent)
-            staging = self.folder / "ready" / f".{job.name}"
-            make_folder(staging)
-            folder.rename(staging / "in")  # files that come from now on make a folder, and a job, of their own
-            staging.rename(job)
-            moved.append(job)
+            if not any(folder.glob(f"{REFUSED}*")):
+                moved.append(self._as_job(folder))
         return moved
+
+    def give_up(self, quiet_s: float) -> list[Path]:
+        """Move studies that lack objects, and get none, to `failed`; what came of them goes."""
+        lost = []
+        for folder in self.folders("incoming"):
+            if any(folder.glob(f"{REFUSED}*")) and time.time() - max(self.began, _changed(folder)) >= quiet_s:
+                lost.append(self.move(self._as_job(folder), "failed"))
+        return lost
+
+    def _as_job(self, folder: Path) -> Path:
+        job = self.new_job(folder.name)
+        make_folder(job.parent)
+        staging = self.folder / "ready" / f".{job.name}"
+        make_folder(staging)
+        folder.rename(staging / "in")  # files that come from now on make a folder, and a job, of their own
+        return staging.rename(job)
+
+    def refuse(self, study: str, instance: str) -> None:
+        """Note that an object of a study was not taken, until it comes again."""
+        (self.place_for(study) / f"{REFUSED}{digest(instance)}").touch()
+
+    def took(self, study: str, instance: str, n_bytes: int) -> None:
+        """Note that an object was taken."""
+        (self.place_for(study) / f"{REFUSED}{digest(instance)}").unlink(missing_ok=True)
+        when, used = self._used
+        self._used = when, used + n_bytes
 
     def clear_spool(self, older_s: float = STALE_S) -> None:
         """Remove what broken associations left."""

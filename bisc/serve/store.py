@@ -28,6 +28,8 @@ PERMANENT, BY_USER, UNKNOWN_CALLER = 0x01, 0x01, 0x03
 """Of a rejected association (PS3.8, 9.3.4)."""
 PDUS: Final = 512
 """So many (8 MB or more) come between two looks at the quota."""
+STUDY: Final = "bisc_study"
+"""An association's attribute: the study of its last object."""
 IDLE_S: Final = 60.0
 """An association on which nothing comes for so long is ended."""
 
@@ -106,6 +108,10 @@ class Receiver:
         self._pdus += 1
         if self._pdus % PDUS == 0 and not self.queue.has_room(0):
             self.log("ended an association: the queue's disk quota is used up")
+            study = getattr(event.assoc, STUDY, None)
+            if study is not None:
+                with self.moving:
+                    self.queue.refuse(study, "the object that was on its way")
             event.assoc.abort()
 
     def _asked(self, event: Any) -> None:
@@ -122,17 +128,14 @@ class Receiver:
         """Keep an object, safe on the disk before the sender is told so."""
         path = Path(event.dataset_path)
         try:
-            status = self._keep(path, event.request.AffectedSOPInstanceUID)
+            status = self._keep(path, event.request.AffectedSOPInstanceUID, event.assoc)
         except (InputError, OSError) as error:
             status = OUT_OF_RESOURCES
             self.log(f"refused an object: {type(error).__name__}")
         self.counts.add("received" if status == SUCCESS else "refused")
         return status
 
-    def _keep(self, path: Path, instance: str) -> int:
-        if not self.queue.has_room(path.stat().st_size):
-            self.log("refused an object: the queue's disk quota is used up")
-            return OUT_OF_RESOURCES
+    def _keep(self, path: Path, instance: str, association: Any) -> int:
         try:
             fits = elements_fit(path)
             data = read_header(path) if fits else None
@@ -142,10 +145,17 @@ class Receiver:
             self.log("refused an object: it is damaged")
             return NOT_UNDERSTOOD
         study = text(path, data, "StudyInstanceUID") or text(path, data, "SeriesInstanceUID") or instance
+        setattr(association, STUDY, study)
         with self.moving:
+            n_bytes = path.stat().st_size
+            if not self.queue.has_room(n_bytes):
+                self.queue.refuse(study, instance)
+                self.log("refused an object: the queue's disk quota is used up")
+                return OUT_OF_RESOURCES
             target = self.queue.place_for(study) / f"{digest(instance)}.dcm"
             with atomic_file(target) as scratch:
                 shutil.copyfile(path, scratch)
+            self.queue.took(study, instance, n_bytes)
         return SUCCESS
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -103,6 +104,26 @@ def test_a_full_queue_refuses(tmp_path: Path) -> None:
         assert node.counts.refused == 1
 
 
+def test_a_study_that_had_no_room_is_not_predicted_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until what was refused comes again; without it, it ends in `failed`."""
+    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
+    with running(config_for(tmp_path)) as node:
+        quota = node.queue.quota_bytes
+        node.queue.quota_bytes = 8 * files[0].stat().st_size
+        statuses = send(node, files)
+        assert statuses.count(0) == statuses.index(store.OUT_OF_RESOURCES) < 8
+        time.sleep(1.0)  # more than the quiet time
+        assert node.work.predicted + node.work.failed == 0
+        node.queue.quota_bytes = quota
+        assert send(node, files[statuses.count(0) :]) == [0] * statuses.count(store.OUT_OF_RESOURCES)
+        wait(lambda: node.work.predicted == 1)
+        node.queue.quota_bytes = 1.0
+        assert set(send(node, files)) == {store.OUT_OF_RESOURCES}
+        monkeypatch.setattr("bisc.serve.node.GIVE_UP_S", 0.1)
+        wait(lambda: node.work.failed == 1)
+    assert [p.name for p in (tmp_path / "queue" / "incoming").iterdir()] == []
+
+
 def test_a_pacs_that_is_away_gets_it_later(tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bisc.serve.node.AGAIN_S", (0.2, 0.4))
     files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
@@ -143,11 +164,11 @@ def test_files_of_a_begun_study_wait_anew_after_a_start(tmp_path: Path) -> None:
     """Its sender may have been cut off with the node, and goes on."""
     files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
     with running(config_for(tmp_path, quiet_s=60.0)) as node:
-        send(node, files[:20])
+        send(node, files[:8])
     for path in (tmp_path / "queue" / "incoming").rglob("*"):
         assert path.exists()
     with running(config_for(tmp_path, quiet_s=1.5)) as node:
-        send(node, files[20:])
+        send(node, files[8:])
         wait(lambda: node.work.predicted + node.work.failed == 1)
         assert node.work.predicted == 1
 

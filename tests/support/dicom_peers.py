@@ -25,7 +25,7 @@ from tests.support.training_fixtures import use_one_thread
 
 use_one_thread()
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-GRID = Geometry((48, 80, 96), (3.0, 4.0, 4.0), (-190.0, -160.0, -700.0), LPS)
+GRID = Geometry((16, 80, 96), (9.0, 4.0, 4.0), (-190.0, -160.0, -700.0), LPS)
 HERE = "127.0.0.1"
 PATIENT = (b"Doe", b"Jane", b"P1", b"19500102")
 
