@@ -13,12 +13,18 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bisc.core.choices import Phase
+from bisc.core.labels import KIDNEY
 from bisc.core.volume import Box, Volume
 
-PLAIN_HU: Final = 75.0
-"""Below it lie kidneys without contrast medium (16 to 45 HU), above it those of every phase (100 and more)."""
+PLAIN_HU: Final = 70.0
+"""Below it lies the median of kidneys without contrast medium (16 to 45 HU), above it that of every phase (80 and more)."""
+CORTEX: Final = 0.75
+"""The quantile of a kidney's HU that tells its cortex, beside a medulla that is still dark in the arterial phase."""
 EARLY_RATIO: Final = 1.15
-"""Aorta to kidney. Simulated and real arterial scans lie at 1.3 and more, later ones at 1.1 and less."""
+EARLY_HU: Final = 190.0
+"""Of the aorta in the arterial phase: so much brighter than the cortex, and as bright."""
+NO_AORTA: Final = 0.6
+"""What is darker than this share of the cortex is no vessel of a phase with contrast medium."""
 DISC_MM, RING_MM = 7.0, (12.0, 18.0)
 """The aorta is 15 to 25 mm wide: a disc within, and a ring around it."""
 BESIDE_MM: Final = 35.0
@@ -28,28 +34,29 @@ BEFORE_MM: Final = (10.0, 80.0)
 BRIGHTEST_HU: Final = 500.0
 
 
-def phase_of(image: Volume, kidneys: npt.NDArray[np.bool_]) -> Phase | None:
+def phase_of(image: Volume, labels: npt.NDArray[np.uint8]) -> Phase | None:
     """The phase; None where there are no kidneys, or no aorta can be made out.
 
     Args:
         image: (z, y, x) HU on a canonical grid, of any spacing up to 5 mm in plane.
-        kidneys: (z, y, x) of the same shape, as a rough stage sees them.
+        labels: (z, y, x) of the same shape, 0, 1 kidney, 2 tumour, as a rough stage sees them.
     """
-    kidney, aorta = kidney_hu(image, kidneys), aorta_hu(image, kidneys)
-    if kidney is None:
+    inside = kidney_hu(image, labels)
+    if not len(inside):
         return None
-    if kidney < PLAIN_HU:
+    if np.median(inside) < PLAIN_HU:
         return "plain"
-    if aorta is None:
+    cortex, aorta = float(np.quantile(inside, CORTEX)), aorta_hu(image, labels > 0)
+    if aorta is None or aorta < NO_AORTA * cortex:
         return None
-    return "early" if aorta > EARLY_RATIO * kidney else "late"
+    return "early" if aorta > max(EARLY_HU, EARLY_RATIO * cortex) else "late"
 
 
-def kidney_hu(image: Volume, kidneys: npt.NDArray[np.bool_]) -> float | None:
-    """Median HU of the kidneys, their rim left off; None where there are none."""
-    inner = ndimage.binary_erosion(kidneys)
-    inside = inner if inner.any() else kidneys
-    return float(np.median(image.array[inside])) if inside.any() else None
+def kidney_hu(image: Volume, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """HU of kidney tissue, the rim of kidneys and tumours left off where enough stays; empty where there is none."""
+    tissue = labels == KIDNEY
+    inner = tissue & ndimage.binary_erosion(labels > 0)
+    return np.asarray(image.array[inner if inner.any() else tissue], np.float64)
 
 
 def aorta_hu(image: Volume, kidneys: npt.NDArray[np.bool_]) -> float | None:

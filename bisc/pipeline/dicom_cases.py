@@ -56,8 +56,8 @@ def open_study(case: InputCase, options: DicomOptions, model: Model) -> Scan:
 def phase_of_image(image: CaseImage, model: Model) -> Phase | None:
     """The contrast phase of an image, by the HU of the kidneys that the rough stage finds; None where it finds none."""
     rough = run_rough(image.volume, model.plan, model.rough)
-    kidneys = decide(rough.array, offsets_of(model.rough, DEFAULT_DECISION)) > 0
-    return phase_of(resample(image.volume, rough.geometry), kidneys)
+    labels = decide(rough.array, offsets_of(model.rough, DEFAULT_DECISION))
+    return phase_of(resample(image.volume, rough.geometry), labels)
 
 
 def results_of(
