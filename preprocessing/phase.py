@@ -17,7 +17,7 @@ from bisc.core.labels import KIDNEY
 from bisc.core.volume import Box, Volume
 
 PLAIN_HU: Final = 70.0
-"""Below it lies the median of kidneys without contrast medium (16 to 45 HU), above it that of every phase (80 and more)."""
+"""Below it lies the median of kidneys without contrast medium (16 to 45 HU), above it every phase (80 and more)."""
 CORTEX: Final = 0.75
 """The quantile of a kidney's HU that tells its cortex, beside a medulla that is still dark in the arterial phase."""
 EARLY_RATIO: Final = 1.15

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket
 from typing import Any, Final
 
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, StoragePresentationContexts, _config, evt
@@ -30,6 +31,7 @@ PDUS: Final = 512
 """So many (8 MB or more) come between two looks at the quota."""
 STUDY: Final = "bisc_study"
 """An association's attribute: the study of its last object."""
+HANDSHAKE_S: Final = 5.0
 IDLE_S: Final = 60.0
 """An association on which nothing comes for so long is ended."""
 
@@ -159,9 +161,25 @@ class Receiver:
         return SUCCESS
 
 
+class _Patient(ssl.SSLContext):
+    """Waits for a handshake no longer than `HANDSHAKE_S`: pynetdicom accepts nobody else meanwhile."""
+
+    def wrap_socket(self, sock: socket, *args: Any, **how: Any) -> ssl.SSLSocket:
+        """As its parent's; closes the socket where it fails."""
+        before = sock.gettimeout()
+        sock.settimeout(HANDSHAKE_S)
+        try:
+            wrapped = super().wrap_socket(sock, *args, **how)
+        except OSError:
+            sock.close()
+            raise
+        wrapped.settimeout(before)
+        return wrapped
+
+
 def server_context(tls: Tls) -> ssl.SSLContext:
     """Both sides show certificates of the authority."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _Patient(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(tls.certificate, tls.key)
     context.load_verify_locations(tls.authority)

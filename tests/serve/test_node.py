@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import subprocess
 import threading
 import time
 import urllib.error
@@ -20,7 +22,7 @@ from pynetdicom import AE, _config
 
 from bisc.core.errors import InputError
 from bisc.serve import store
-from bisc.serve.config import Destination
+from bisc.serve.config import Destination, Tls
 from bisc.serve.node import Node
 from bisc.serve.queue import Queue
 from tests.support.ct_series import write_ct
@@ -231,6 +233,32 @@ def test_stow(tmp_path: Path) -> None:
     server.server_close()
     assert [authorization for authorization, _ in got] == ["Bearer s3cret"] * 2
     assert all(b"DICM" in body for _, body in got)
+
+
+def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways, both sides with a certificate; none without, and who says nothing bars nobody."""
+    openssl = shutil.which("openssl") or pytest.skip("no openssl to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=bisc",
+         "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    monkeypatch.setattr("bisc.serve.store.HANDSHAKE_S", 0.5)
+    tls = Tls(certificate, key, certificate)
+    pacs = Pacs(store.server_context(tls))
+    to = (Destination("pacs", "cstore", "PACS", HERE, pacs.port, tls=True),)
+    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
+    with running(config_for(tmp_path, destinations=to, tls=tls)) as node:
+        with socket.create_connection((HERE, node.receiver.port), timeout=10) as plain:
+            plain.sendall(b"\x01\x00" + bytes(70))  # how an A-ASSOCIATE-RQ begins
+            assert plain.recv(1) in (b"", b"\x15")  # nothing, or a TLS alert
+        silent = socket.create_connection((HERE, node.receiver.port))
+        assert send(node, files, tls=store.client_context(tls)) == [0] * len(files)
+        wait(lambda: node.work.sent == 1)
+        silent.close()
+    pacs.server.shutdown()
+    assert sorted(pacs.got.values()) == [1, 1]
 
 
 def test_nobody_may_send(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections import Counter
@@ -37,13 +38,15 @@ def patient() -> Volume:
 class Pacs:
     """Takes what it is sent, and counts it by UID."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.got: Counter[str] = Counter()
         self.last: dict[str, Dataset] = {}
         self.answer = 0x0000
         ae = AE(ae_title="PACS")
         ae.supported_contexts = StoragePresentationContexts
-        started: Any = ae.start_server((HERE, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self.take)])
+        started: Any = ae.start_server(
+            (HERE, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self.take)], ssl_context=tls
+        )
         self.server = started
         self.port = self.server.server_address[1]
 
@@ -92,11 +95,13 @@ def wait(done: Any, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def send(node: Node, files: list[Path], calling: str = "SCANNER", called: str = "BISC") -> list[int | None]:
+def send(
+    node: Node, files: list[Path], calling: str = "SCANNER", called: str = "BISC", tls: ssl.SSLContext | None = None
+) -> list[int | None]:
     """Statuses of each file; none where the association was not had."""
     ae = AE(ae_title=calling)
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-    association: Any = ae.associate(HERE, node.receiver.port, ae_title=called)
+    association: Any = ae.associate(HERE, node.receiver.port, ae_title=called, tls_args=(tls, None) if tls else None)
     if not association.is_established:
         return []
     found = [association.send_c_store(path).get("Status") for path in files]
