@@ -101,7 +101,7 @@ def send(
     """Statuses of each file; none where the association was not had."""
     ae = AE(ae_title=calling)
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-    association: Any = ae.associate(HERE, node.receiver.port, ae_title=called, tls_args=(tls, None) if tls else None)
+    association: Any = ae.associate(HERE, node.receiver.port, ae_title=called, tls_args=(tls, HERE) if tls else None)
     if not association.is_established:
         return []
     found = [association.send_c_store(path).get("Status") for path in files]

@@ -9,5 +9,5 @@ from bisc.cli.serve import main
 from tests.support.stub_model import stub_model
 
 if __name__ == "__main__":
-    bisc.inference.model.load_model = lambda *_: stub_model()  # type: ignore[assignment]
+    bisc.inference.model.load_model = lambda *_: stub_model()
     sys.exit(main())
