@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+import pydicom
 import SimpleITK as sitk
 
 from bisc.core.geometry import Geometry
@@ -179,11 +180,16 @@ def series(folder: Path, skip: tuple[int, ...] = (), uid: str = "1.2.3", array: 
 
 
 def two_series(skip: tuple[int, ...] = ()) -> Make:
-    """Both in one folder."""
+    """Both in one folder, of one study."""
 
     def make(folder: Path, case: str) -> Path:
-        series(folder / case, skip=skip)
-        return series(folder / case, uid="1.2.4", skip=skip)
+        for uid in ("1.2.31", "1.2.32"):
+            series(folder / case, uid=uid, skip=skip)
+        for path in (folder / case).iterdir():
+            data = pydicom.dcmread(path)
+            data.StudyInstanceUID = "1.2.9"
+            data.save_as(path)
+        return folder / case
 
     return make
 

@@ -87,9 +87,11 @@ def test_an_odd_image_has_its_mask(odd_images: Run, kind: CaseKind) -> None:
 
 
 def test_odd_images_are_no_failure(odd_images: Run) -> None:
-    """One line names what is no scan: the notes and an empty folder beside the slices."""
+    """One line tells which of two series was taken, one what is no scan: the notes and an empty folder beside slices."""
     assert odd_images.status == 0
-    (line,) = odd_images.err
+    (choice,) = odd_images.lines_on("warning: ")
+    assert "holds 2 series; " in choice
+    (line,) = set(odd_images.err) - {choice}
     assert line.startswith("bisc_predict: note: 2 inputs are no scans and were passed over: ")
     assert "other_files_beside_DICOM/notes.txt: no image by its name; " in line
     assert line.endswith("other_files_beside_DICOM/thumbnails: an empty folder, or one of hidden files alone")
