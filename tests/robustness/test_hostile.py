@@ -87,7 +87,7 @@ def test_an_odd_image_has_its_mask(odd_images: Run, kind: CaseKind) -> None:
 
 
 def test_odd_images_are_no_failure(odd_images: Run) -> None:
-    """One line tells which of two series was taken, one what is no scan: the notes and an empty folder beside slices."""
+    """One line tells which of two series was taken, one what is no scan: notes and an empty folder beside slices."""
     assert odd_images.status == 0
     (choice,) = odd_images.lines_on("warning: ")
     assert "holds 2 series; " in choice
