@@ -169,6 +169,15 @@ class Geometry:
         x, y, z = self.index_to_physical(start_zyx)
         return replace(self, shape_zyx=shape_zyx, origin_mm_xyz=(float(x), float(y), float(z)))
 
+    def settled(self) -> Geometry:
+        """The grid to compute on: spacing to 1e-5 mm and origin to 1e-4 mm.
+
+        Formats keep as much and no more (a NIfTI header has 32-bit floats, DICOM 16 characters): one scan stored in
+        two of them is one grid, and has one mask.
+        """
+        spacing = as_triple(np.round(self.spacing_mm_zyx, 5))
+        return replace(self, spacing_mm_zyx=spacing, origin_mm_xyz=as_triple(np.round(self.origin_mm_xyz, 4)))
+
     def resampled(self, spacing_mm_zyx: Triple, shape_zyx: IntTriple | None = None) -> Geometry:
         """A grid over the same extent (outer voxel faces coincide) with another spacing.
 

@@ -113,6 +113,7 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
     Raises:
         RoughExcess: Before any fine pass, if the rough stage marks more than any patient has.
     """
+    image = Volume(image.array, image.geometry.settled())
     rough = known.rough if known is not None else run_rough(image, model.plan, model.rough)
     middle_mm = body_middle_mm(image)
     kidneys, grids = _find_rois(rough, image.geometry, model.plan, offsets_of(model.rough, decision), middle_mm)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bisc.core.geometry import Geometry, as_int_triple
+from bisc.core.geometry import Geometry, as_int_triple, as_triple
 from bisc.core.volume import Box, Volume
 from bisc.inference.cascade import (
     NO_OFFSETS,
@@ -43,6 +43,23 @@ def test_masks_lie_on_the_right_voxels(result: CascadeResult) -> None:
     assert dice(labels > 0, truth > 0) > 0.95
     assert dice(labels == 2, truth == 2) > 0.95
     assert result.status(labels) == "ok"
+
+
+def test_a_scan_stored_in_32_bits_has_the_same_mask() -> None:
+    """As a NIfTI header has it, beside what DICOM writes: every probability is the same."""
+    grid = Geometry((48, 96, 96), (3.293464019, 3.7, 3.7), (-170.123456789, -169.1, -207.488233207))
+    single = replace(
+        grid,
+        spacing_mm_zyx=as_triple(np.asarray(grid.spacing_mm_zyx, np.float32)),
+        origin_mm_xyz=as_triple(np.asarray(grid.origin_mm_xyz, np.float32)),
+    )
+    image = kidneys(grid)[0]
+    one, other = (run_cascade(Volume(image.array, on), stub_model(), "argmax") for on in (grid, single))
+    assert single != grid
+    assert np.array_equal(one.rough.array, other.rough.array)
+    assert [
+        np.array_equal(a.probabilities, b.probabilities) for a, b in zip(one.native, other.native, strict=True)
+    ] == [True] * 2
 
 
 def test_sides_are_the_patients(result: CascadeResult) -> None:
