@@ -30,7 +30,9 @@ model: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/check
 
+# Without the viewers' packages, or the servers of scripts/dicom_tools, tests of theirs are skipped and say why.
 test-long: $(VENV)/.installed-dev
+	-$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[viewers]'
 	$(BIN)/python -m pytest -m long --timeout 3600
 
 bench: $(VENV)/.installed-dev
