@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, make_parser, positive_float, run_command
@@ -72,6 +73,10 @@ def run(args: argparse.Namespace) -> int:
 
 def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     """Predict the cases that a source holds."""
+    if args.format != "nifti" and find_spec("highdicom") is None:
+        raise InputError(
+            "--format", "needs highdicom, which is not installed", "the extra [dicom]", "pip install 'bisc-unet[dicom]'"
+        )
     trained = args.model or find_dataset(
         Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one"
     )

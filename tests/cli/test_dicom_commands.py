@@ -102,6 +102,17 @@ def test_a_zip_and_going_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
 
 
+def test_without_the_extra_nothing_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bisc.cli.predict.find_spec", lambda _: None)
+    study(tmp_path / "in" / "jones")
+    argv = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", "stub", "--format", "both"]
+    assert predict.main(argv) == 2
+    assert "pip install 'bisc-unet[dicom]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_objects_alone(tmp_path: Path) -> None:
     """--format dicomseg leaves no NIfTI; the SEG is the mask; the report has the table's numbers; all go on."""
     study(tmp_path / "in" / "jones")

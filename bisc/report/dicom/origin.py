@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -72,11 +71,8 @@ def origin_of(what: Path, stack: Stack, deidentify: bool = False) -> Origin:
     """The source series of a stack, its headers read again; `deidentify` leaves in them no more than geometry.
 
     Raises:
-        InputError: If it lacks a UID that what is written must refer to, or highdicom is not installed.
+        InputError: If it lacks a UID that what is written must refer to.
     """
-    if find_spec("highdicom") is None:
-        found, mend = "needs highdicom, which is not installed", "pip install 'bisc-unet[dicom]'"
-        raise InputError("--format", found, "the extra [dicom]", mend)
     files = list(dict.fromkeys(frame.path for frame in stack.frames))
     if len(files) not in (1, len(stack.frames)):
         found = f"{len(stack.frames)} slices in {len(files)} files of several frames"
