@@ -8,6 +8,7 @@ import math
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 from bisc._version import __version__
 from bisc.core.errors import BiscError, InputError, one_line
@@ -77,6 +78,18 @@ def positive_float(text: str) -> float:
     if not 0.0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return value
+
+
+def need_extra(asked_by: str, extra: str, modules: Sequence[str]) -> None:
+    """Before anything is begun: that the packages of an extra are there.
+
+    Raises:
+        InputError: If one of `modules` is not installed.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            found = f"needs {module}, which is not installed"
+            raise InputError(asked_by, found, f"the extra [{extra}]", f"pip install 'bisc-unet[{extra}]'")
 
 
 def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] | None) -> int:

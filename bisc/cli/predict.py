@@ -6,10 +6,19 @@ import argparse
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
-from bisc.cli.common import BAD_INPUT, FAILED, OK, add_deterministic, complain, make_parser, positive_float, run_command
+from bisc.cli.common import (
+    BAD_INPUT,
+    FAILED,
+    OK,
+    add_deterministic,
+    complain,
+    make_parser,
+    need_extra,
+    positive_float,
+    run_command,
+)
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, DICOM_EXTRAS, FORMS, PHASES, PRECISIONS
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio.archive import SUFFIX, unpacked
@@ -53,6 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--labelmap", action="store_true", help="DICOM SEG as one plane of numbers, not of bits")
     parser.add_argument("--also", dest="extras", nargs="+", choices=DICOM_EXTRAS, help="written beside the DICOM SEG")
     parser.add_argument("--deidentify", action="store_true", help="write nothing that says whom a DICOM study is of")
+    parser.add_argument(
+        "--identifiers", action="store_true", help="patient ID, accession number and UIDs too, in predictions.csv"
+    )
     parser.add_argument("--continue", dest="resume", action="store_true", help="keep the cases already done in OUT")
     parser.add_argument(
         "--memory-gb", type=positive_float, metavar="G", help="what this process may take (default: all that is free)"
@@ -62,6 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Predict every case; failed ones are listed and the others go on."""
+    if args.format != "nifti":
+        need_extra("--format", "dicom", ("highdicom",))
+    if args.identifiers and args.deidentify:
+        raise InputError("--identifiers", "given with --deidentify", "one of the two", "leave one out")
     with (
         unpacked(args.source, args.out) if args.source.suffix.lower() == SUFFIX else nullcontext(args.source) as source
     ):
@@ -73,10 +89,6 @@ def run(args: argparse.Namespace) -> int:
 
 def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     """Predict the cases that a source holds."""
-    if args.format != "nifti" and find_spec("highdicom") is None:
-        raise InputError(
-            "--format", "needs highdicom, which is not installed", "the extra [dicom]", "pip install 'bisc-unet[dicom]'"
-        )
     trained = args.model or find_dataset(
         Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one"
     )
@@ -88,7 +100,15 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
 
     model = load_model(trained, args.folds, choose_device(args.device, args.precision, args.deterministic))
     model = replace(model, mirror=args.mirror)
-    dicom = DicomOptions(args.format, tuple(args.extras or ()), args.labelmap, args.deidentify, args.series, args.phase)
+    dicom = DicomOptions(
+        args.format,
+        tuple(args.extras or ()),
+        args.labelmap,
+        args.deidentify,
+        args.series,
+        args.phase,
+        args.identifiers,
+    )
     options = PredictOptions(
         args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb, dicom
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-from bisc.cli.common import OK, make_parser, run_command
+from bisc.cli.common import OK, make_parser, need_extra, run_command
 from bisc.core.errors import InputError
 
 PROG = "bisc_serve"
@@ -23,9 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until it is stopped."""
-    for module in ("pynetdicom", "highdicom", "dicomweb_client"):
-        if find_spec(module) is None:
-            raise InputError(PROG, f"needs {module}", "the extra [dicom]", "pip install 'bisc-unet[dicom]'")
+    need_extra(PROG, "dicom", ("pynetdicom", "highdicom", "dicomweb_client"))
     from bisc.inference.model import load_model
     from bisc.network.device import choose_device
     from bisc.serve.config import read_config

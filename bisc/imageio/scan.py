@@ -33,6 +33,11 @@ class Scan:
     choice: Choice | None = None
     stored: Stored | None = None
 
+    @property
+    def told(self) -> str:
+        """Which series it is and why, in one line; empty for a file of another format."""
+        return "" if self.choice is None else self.choice.reason
+
     def read(self) -> CaseImage:
         """Its voxels; raises as `bisc.imageio.read_image`."""
         return read_image(self.path) if self.stored is None else image_of(self.path, self.stored)
@@ -77,9 +82,7 @@ def open_scan(
 
     choice = choose(case.path, case.files, Wanted(series, phase), None if look is None else phase_of)
     if choice.n_left:
-        notice(
-            case.path, f"holds {choice.n_left + 1} series", f"{choice.series.label} was taken, see the column choice"
-        )
+        notice(case.path, f"holds {choice.n_left + 1} series", f"{choice.series.label} was taken, see 'choice'")
     return Scan(case.path, choice, stored_stack(case.path, choice.stack))
 
 

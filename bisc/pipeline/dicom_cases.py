@@ -1,4 +1,4 @@
-"""DICOM studies on their way through `bisc_predict`: which series is read, and what a PACS is given of the result.
+"""DICOM studies on their way through `bisc_predict`: what the table and a PACS are given of the result.
 
 What needs pydicom or highdicom is imported where it is made.
 """
@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.choices import DEFAULT_DECISION, DICOM_EXTRAS, Phase
+from bisc.core.choices import DICOM_EXTRAS
 from bisc.core.errors import BiscError, InputError
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Box
 from bisc.evaluation.diameters import axial_diameter_mm, diameter_mm
 from bisc.imageio.case import CaseImage, InputCase
-from bisc.imageio.scan import Scan, open_scan
-from bisc.inference.cascade import CascadeResult, decide, offsets_of, run_rough
+from bisc.imageio.scan import Scan
+from bisc.inference.cascade import CascadeResult
 from bisc.inference.model import Model
 from bisc.pipeline.options import DicomOptions
 from bisc.pipeline.segment import Segmentation
-from bisc.preprocessing.phase import phase_of
-from bisc.preprocessing.resample import resample
 from bisc.preprocessing.segments import Segment, Sizes, divide
 
 if TYPE_CHECKING:
@@ -36,6 +34,13 @@ if TYPE_CHECKING:
 NO_SOURCE: Final = "is no DICOM series, which a DICOM result must refer to"
 NIFTI_ALONE: Final = "its mask is written as NIfTI alone"
 DECIMALS: Final = 3
+IDENTIFIERS: Final = {
+    "patient_id": "PatientID",
+    "accession_number": "AccessionNumber",
+    "study_uid": "StudyInstanceUID",
+    "series_uid": "SeriesInstanceUID",
+}
+"""Columns of the table, and the tags that they show."""
 
 
 def kinds_of(options: DicomOptions) -> tuple[Kind, ...]:
@@ -46,18 +51,6 @@ def kinds_of(options: DicomOptions) -> tuple[Kind, ...]:
 def nameless(case: InputCase) -> InputCase:
     """A study's case under a name that only who has the study can find."""
     return replace(case, name=f"study_{_digest(case.study)}") if case.study else case
-
-
-def open_study(case: InputCase, options: DicomOptions, model: Model) -> Scan:
-    """The series of a study that is predicted; raises as `bisc.imageio.scan.open_scan`."""
-    return open_scan(case, options.series, options.phase, lambda image: phase_of_image(image, model))
-
-
-def phase_of_image(image: CaseImage, model: Model) -> Phase | None:
-    """The contrast phase of an image, by the HU of the kidneys that the rough stage finds; None where it finds none."""
-    rough = run_rough(image.volume, model.plan, model.rough)
-    labels = decide(rough.array, offsets_of(model.rough, DEFAULT_DECISION))
-    return phase_of(resample(image.volume, rough.geometry), labels)
 
 
 def results_of(
@@ -78,8 +71,10 @@ def results_of(
         result.min_kidney_ml,
         result.middle_mm,
     )
-    row = {"choice": study.choice.reason if study is not None and study.choice is not None else ""}
+    row = {"choice": study.told if study is not None else ""}
     row |= {"segments": json.dumps(parts.told()), "error": found.doubt}
+    if options.identifiers:
+        row |= identifiers_of(study)
     if kinds_of(options):
         try:
             write_dicom(out, case.name, study or Scan(case.path), image, parts, model, options)
@@ -87,6 +82,17 @@ def results_of(
             complain(error)
             row["error"] = " | ".join(filter(None, [found.doubt, str(error)]))
     return row
+
+
+def identifiers_of(study: Scan | None) -> dict[str, str]:
+    """Whose a series is and which, by its first slice; nothing of a file of another format."""
+    if study is None or study.choice is None:
+        return {}
+    from bisc.imageio.formats.dicom.tags import read_header, text
+
+    path = study.choice.stack.frames[0].path
+    header = read_header(path)
+    return {column: text(path, header, tag) for column, tag in IDENTIFIERS.items()}
 
 
 @dataclass(frozen=True, eq=False)

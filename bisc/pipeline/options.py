@@ -25,6 +25,7 @@ class DicomOptions:
         deidentify: Whether nothing that is written says whom it is of; cases are named by a digest.
         series: SeriesInstanceUID of the series to take, instead of the best one of each study.
         phase: Contrast phase of the series to take, likewise.
+        identifiers: Whether the table says whose a study is.
     """
 
     form: Form = "nifti"
@@ -33,6 +34,7 @@ class DicomOptions:
     deidentify: bool = False
     series: str | None = None
     phase: Phase | None = None
+    identifiers: bool = False
 
 
 AS_NIFTI: Final = DicomOptions()
@@ -76,6 +78,7 @@ class PredictionRow:
         stamp: Changes with the input's files, the decision rule and the model: what `--continue` may keep.
         choice: Of a DICOM study, which series was predicted, and why the others were not; one line.
         segments: Of a DICOM study, JSON, an entry per kidney and tumour (`bisc.pipeline.dicom_cases.Divided.told`).
+        patient_id, accession_number, study_uid, series_uid: Of a DICOM study, where they were asked for.
     """
 
     case: str
@@ -90,3 +93,7 @@ class PredictionRow:
     stamp: str = ""
     choice: str = ""
     segments: str = ""
+    patient_id: str = ""
+    accession_number: str = ""
+    study_uid: str = ""
+    series_uid: str = ""

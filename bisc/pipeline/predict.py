@@ -24,9 +24,10 @@ from bisc.imageio.formats.nifti import is_byte_mask
 from bisc.inference.cascade import RoughExcess, offsets_of, upsample_labels
 from bisc.inference.kept import roi_arrays
 from bisc.inference.model import Model
-from bisc.pipeline.dicom_cases import dicom_files, nameless, open_study, results_of
+from bisc.pipeline.dicom_cases import dicom_files, nameless, results_of
 from bisc.pipeline.options import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.segment import segment_case, within_memory
+from bisc.pipeline.study import open_study
 from bisc.system.console import collecting, track
 from bisc.system.files import atomic_file, change_text, make_output_folder, remove_partial
 from bisc.system.paths import check_name, exists
@@ -117,7 +118,7 @@ def predict_case(
     begin = time.perf_counter()
     if case.fault is not None:
         raise case.fault
-    study = open_study(case, options.dicom, model) if case.files else None
+    study = open_study(case, options.dicom.series, options.dicom.phase, model) if case.files else None
     model = within_memory(model, case.path, options.memory_gb, None if study is None else study.size())
     image = read_image(case.path) if study is None else study.read()
     files = _Outputs(out, case, options)
@@ -179,7 +180,8 @@ def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
     except OSError:
         return ""
     weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
-    asked = [*["mirrored"] * model.mirror, *filter(None, [options.dicom.series, options.dicom.phase])]
+    ways = {"mirrored": model.mirror, "identifiers": options.dicom.identifiers}
+    asked = [*(way for way, on in ways.items() if on), *filter(None, [options.dicom.series, options.dicom.phase])]
     parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights, *asked]
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
+from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision, Phase
 from bisc.core.errors import InputError
 from bisc.core.labels import TUMOR
 from bisc.core.volume import Box, NativeGrid
@@ -22,6 +22,7 @@ from bisc.inference.model import Model as Cascade
 from bisc.inference.model import load_model as load_cascade
 from bisc.inference.windows import budget_beside, network_budget
 from bisc.network.device import choose_device
+from bisc.pipeline.study import scan_at
 from bisc.preprocessing.kidneys import Side
 from bisc.system.console import collecting, notice
 
@@ -60,6 +61,7 @@ class Segmentation:
         notes: What was made of the input's oddities, a line each.
         probabilities: float32 (3, *labels.shape), softmax of background, kidney, tumour, where it was asked for;
             outside of all ROIs (1, 0, 0). Else None.
+        choice: Of a DICOM study, which series was taken, and why the others were not.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -70,6 +72,7 @@ class Segmentation:
     doubt: str
     notes: tuple[str, ...] = ()
     probabilities: npt.NDArray[np.float32] | None = None
+    choice: str = ""
     native: NativeGrid = field(repr=False, kw_only=True)
     axes: Axes = field(default="zyx", repr=False, kw_only=True)
 
@@ -96,17 +99,21 @@ class Model:
         affine: npt.ArrayLike | None = None,
         decision: Decision = DEFAULT_DECISION,
         probabilities: bool = False,
+        series: str | None = None,
+        phase: Phase | None = None,
     ) -> Segmentation:
         """Find kidneys and their tumours in one CT.
 
         Args:
-            image: A path (a file or a DICOM folder), a SimpleITK or nibabel image, what `bisc.read_image` gives, or an
-                array in HU.
+            image: A path (a file, or a folder with one DICOM study), a SimpleITK or nibabel image, what
+                `bisc.read_image` gives, or an array in HU.
             spacing: Of an array whose axes are (z, y, x) in LPS (towards the head, the back, the patient's left), in mm
                 in this order.
             affine: Of an array with axes (i, j, k): (4, 4), from voxel index to RAS mm, as nibabel has it.
             decision: 'calibrated', or 'argmax', the paper's.
             probabilities: Keep the softmax too: 12 bytes a voxel.
+            series: SeriesInstanceUID of the series to take of a study; None takes the one that suits best.
+            phase: 'late', 'early' or 'plain': the contrast phase to take of a study, likewise.
 
         Raises:
             InputError: If the image cannot be used: damaged, not in HU, NaN, no place in the patient.
@@ -121,10 +128,16 @@ class Model:
             raise InputError("decision", repr(decision), " or ".join(DECISIONS))
         with collecting(quiet=True) as notes:
             cascade = self.cascade
-            if isinstance(image, str | Path):
-                cascade = within_memory(cascade, Path(image))
-            case, axes = image_given(image, spacing, affine)
-            if not isinstance(image, str | Path):
+            axes: Axes = "zyx"
+            choice = ""
+            if isinstance(image, str | Path) and spacing is None and affine is None:
+                scan = scan_at(Path(image), series, phase, cascade)
+                cascade, choice = within_memory(cascade, scan.path, size=scan.size()), scan.told
+                case = scan.read()
+            else:
+                if series is not None or phase is not None:
+                    raise InputError("series" if phase is None else "phase", "given of no path", "a DICOM study's path")
+                case, axes = image_given(image, spacing, affine)
                 size = StoredImage(case.volume.geometry.shape_zyx, n_bytes=0, streamed=True)  # it is in memory
                 cascade = within_memory(cascade, case.path, size=size)
             found, result = segment_case(case, cascade, decision)
@@ -132,7 +145,7 @@ class Model:
         if probabilities:
             softmax = _as_given(softmax_of_rois(result.native, case.native), axes, case.native)
         labels = _as_given(found.labels, axes, case.native)
-        return replace(found, labels=labels, notes=tuple(notes), probabilities=softmax, axes=axes)
+        return replace(found, labels=labels, notes=tuple(notes), probabilities=softmax, choice=choice, axes=axes)
 
 
 def load_model(
@@ -171,7 +184,7 @@ def segment(image: object, model: str | Path | Model, **how: Any) -> Segmentatio
     Args:
         image: As for `Model.segment`.
         model: A model, or where one lies.
-        how: As for `Model.segment`: spacing, affine, decision, probabilities.
+        how: As for `Model.segment`: spacing, affine, decision, probabilities, series, phase.
 
     Raises:
         InputError: As both.

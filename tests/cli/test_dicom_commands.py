@@ -13,9 +13,11 @@ import pytest
 from pydicom.dataset import Dataset
 
 from bisc.cli import info, predict
+from bisc.core.errors import InputError
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid, Volume
 from bisc.imageio import read_labels, write_image
+from bisc.pipeline.segment import Model
 from tests.imageio.test_studies import dose_report, scout
 from tests.report.test_dicom_objects import placed
 from tests.support.ct_series import STEM, write_ct, write_enhanced
@@ -105,12 +107,50 @@ def test_a_zip_and_going_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_without_the_extra_nothing_is_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bisc.cli.predict.find_spec", lambda _: None)
+    monkeypatch.setattr("bisc.cli.common.find_spec", lambda _: None)
     study(tmp_path / "in" / "jones")
     argv = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", "stub", "--format", "both"]
     assert predict.main(argv) == 2
     assert "pip install 'bisc-unet[dicom]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_identifiers_by_option_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whose a study is stands in the table where it was asked for; by --continue too, if the first run did not ask."""
+    study(tmp_path / "in" / "jones")
+    whose = ("patient_id", "accession_number", "study_uid", "series_uid")
+    assert [run(tmp_path)["jones"][column] for column in whose] == ["", "", "", ""]
+    row = run(tmp_path, "--identifiers", "--continue")["jones"]
+    source = pydicom.dcmread(next((tmp_path / "in").rglob("0000")))
+    found = [source.PatientID, source.get("AccessionNumber", ""), source.StudyInstanceUID, source.SeriesInstanceUID]
+    assert [row[column] for column in whose] == found
+    argv = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "other"), "-m", "stub", "--identifiers", "--deidentify"]
+    assert predict.main(argv) == 2
+    assert "--identifiers: given with --deidentify" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_python_chooses_as_the_command_does(tmp_path: Path) -> None:
+    """The series of a study, by default and as asked for; several patients are given one by one."""
+    run(tmp_path, source=str(study(tmp_path / "in" / "jones").parent))
+    model = Model(stub_model())
+    result = model.segment(tmp_path / "in" / "jones")
+    assert result.choice.startswith("series 3 venous: 48 slices")
+    assert np.array_equal(result.labels, mask(tmp_path / "out" / "jones.nii.gz"))  # type: ignore[arg-type]
+    assert model.segment(tmp_path / "in" / "jones", phase="plain").choice.startswith("series 2 nativ")
+    asked = model.segment(str(tmp_path / "in"), series=f"{STEM}.2.1.2")
+    assert asked.choice.startswith("series 2 nativ")
+    assert asked.status == "no_kidney"
+    write_ct(tmp_path / "in" / "smith", patient(), study="9", patient="Smith")
+    for how, told in (
+        ({}, r"holds 2 scans \(jones, smith\); expected one"),
+        ({"phase": "portal"}, "expected late or early or plain"),
+        ({"spacing": (1.0, 1.0, 1.0)}, "has its own"),
+    ):
+        with pytest.raises(InputError, match=told):
+            model.segment(tmp_path / "in", **how)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="given of no path"):
+        model.segment(patient().array, spacing=(1.0, 1.0, 1.0), phase="late")
 
 
 def test_objects_alone(tmp_path: Path) -> None:
