@@ -20,9 +20,8 @@ from bisc.imageio.plausible import check_hu, doubt_of_scan
 from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, softmax_of_rois
 from bisc.inference.model import Model as Cascade
 from bisc.inference.model import load_model as load_cascade
-from bisc.inference.windows import budget_beside, network_budget
 from bisc.network.device import choose_device
-from bisc.pipeline.study import scan_at
+from bisc.pipeline.study import scan_at, within_memory
 from bisc.preprocessing.kidneys import Side
 from bisc.system.console import collecting, notice
 
@@ -262,22 +261,6 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
         doubt=doubt_of(kidney_ml) or ("" if result.rois else doubt_of_scan(image)),
         native=image.native,
     ), result
-
-
-def within_memory(
-    model: Cascade, path: Path, limit_gb: float | None = None, size: StoredImage | None = None
-) -> Cascade:
-    """The model, its passes no larger than what a CPU's memory has left beside the image at `path`, or beside one of
-    `size` that is called so.
-
-    Raises:
-        WorkError: If not even the smallest windows fit.
-    """
-    if model.device.kind != "cpu":
-        return model
-    if size is None:
-        return replace(model, network_gb=network_budget(path, model.network_gb, limit_gb))
-    return replace(model, network_gb=budget_beside(path, size, model.network_gb, limit_gb))
 
 
 def _as_given(stored: npt.NDArray[Any], axes: Axes, native: NativeGrid) -> npt.NDArray[Any]:

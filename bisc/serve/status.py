@@ -20,6 +20,14 @@ td:last-child{{text-align:right;font-variant-numeric:tabular-nums}}</style>
 <h1>bisc_serve</h1><p>{state}. Research use, not a medical device.</p><table>{rows}</table></html>"""
 
 
+def words(name: str, value: float) -> tuple[str, str]:
+    """A metric as a person reads it."""
+    told = name.removesuffix("_total").replace("_", " ")
+    if name.endswith("_bytes"):
+        return told.removesuffix(" bytes"), f"{value / 1e9:,.3f} GB"
+    return told, f"{value:,.0f}"
+
+
 class StatusServer:
     """Three pages on one port."""
 
@@ -30,12 +38,10 @@ class StatusServer:
                     fine = healthy()
                     self.answer(200 if fine else 503, "application/json", json.dumps({"healthy": fine}))
                 elif self.path == "/metrics":
-                    lines = (f"bisc_{name} {value:g}\n" for name, value in numbers().items())
+                    lines = (f"bisc_{name} {value:.15g}\n" for name, value in numbers().items())
                     self.answer(200, "text/plain; version=0.0.4", "".join(lines))
                 elif self.path == "/":
-                    rows = "".join(
-                        f"<tr><td>{name.replace('_', ' ')}<td>{value:g}" for name, value in numbers().items()
-                    )
+                    rows = "".join("<tr><td>{}<td>{}".format(*words(*one)) for one in numbers().items())
                     state = "Running" if healthy() else "Not healthy"
                     self.answer(200, "text/html; charset=utf-8", PAGE.format(state=state, rows=rows))
                 else:

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -142,13 +143,14 @@ def test_python_chooses_as_the_command_does(tmp_path: Path) -> None:
     assert asked.choice.startswith("series 2 nativ")
     assert asked.status == "no_kidney"
     write_ct(tmp_path / "in" / "smith", patient(), study="9", patient="Smith")
-    for how, told in (
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({}, r"holds 2 scans \(jones, smith\); expected one"),
         ({"phase": "portal"}, "expected late or early or plain"),
         ({"spacing": (1.0, 1.0, 1.0)}, "has its own"),
-    ):
+    )
+    for how, told in refused:
         with pytest.raises(InputError, match=told):
-            model.segment(tmp_path / "in", **how)  # type: ignore[arg-type]
+            model.segment(tmp_path / "in", **how)
     with pytest.raises(InputError, match="given of no path"):
         model.segment(patient().array, spacing=(1.0, 1.0, 1.0), phase="late")
 

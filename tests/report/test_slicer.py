@@ -36,7 +36,7 @@ def test_slicer_has_the_mask_where_it_is(tmp_path: Path, form: str) -> None:
     numbers = [segment.number for segment in case.found.segments]
     masks = [case.out / f"{number}.nrrd" for number in numbers]
     write_image(case.out / "mask.nii.gz", case.labels, NativeGrid.of(on))
-    command = [sys.executable, VIEW, tmp_path / "in", case.out, *masks, case.out / "mask.nii.gz"]
+    command: list[str | Path] = [sys.executable, VIEW, tmp_path / "in", case.out, *masks, case.out / "mask.nii.gz"]
     picture = ["--picture", str(MM[form])] if form in MM else []
     subprocess.run([*command, "--meta", case.out / "meta.json", *picture], check=True, capture_output=True)
 

@@ -46,7 +46,7 @@ def test_a_study_sent_comes_back_as_seg_and_report(
         assert "bisc_studies_sent_total 1\n" in numbers
         assert f"bisc_objects_received_total {len(files)}\n" in numbers
         assert json.loads(page(node, "/health")) == {"healthy": True}
-        assert "<td>studies sent total<td>1" in page(node, "/")
+        assert "<td>studies sent<td>1" in page(node, "/")
         with pytest.raises(urllib.error.HTTPError, match="404"):
             page(node, "/etc/passwd")
     assert sorted(pacs.got.values()) == [1, 1]
