@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -19,7 +20,7 @@ from bisc.core.geometry import IntTriple, as_int_triple
 from bisc.core.labels import N_CLASSES
 from bisc.core.limits import MULTIPLE
 from bisc.imageio import StoredImage, read_size
-from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork
+from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
 from bisc.network.device import Device
 from bisc.network.sc_unet import RegionNetwork
 from bisc.system.console import check
@@ -145,6 +146,20 @@ def image_gb(stored: StoredImage) -> float:
     n_voxels = prod(stored.shape_zyx)
     reading = 2.0 * n_voxels + (0 if stored.streamed else stored.n_bytes)
     return max(reading, BYTES_PER_IMAGE_VOXEL * n_voxels) / GIB
+
+
+def within_memory(model: Model, path: Path, limit_gb: float | None = None, size: StoredImage | None = None) -> Model:
+    """The model, its passes no larger than what a CPU's memory has left beside the image at `path`, or beside one of
+    `size` that is called so.
+
+    Raises:
+        WorkError: If not even the smallest windows fit.
+    """
+    if model.device.kind != "cpu":
+        return model
+    if size is None:
+        return replace(model, network_gb=network_budget(path, model.network_gb, limit_gb))
+    return replace(model, network_gb=budget_beside(path, size, model.network_gb, limit_gb))
 
 
 def network_budget(path: Path, most_gb: float, limit_gb: float | None = None) -> float:

@@ -1,1 +1,1 @@
-"""What a label map says in numbers: areas, kidneys and tumours one by one."""
+"""What a label map says in numbers: areas of surfaces and contacts."""

@@ -24,10 +24,11 @@ from bisc.imageio.formats.nifti import is_byte_mask
 from bisc.inference.cascade import RoughExcess, offsets_of, upsample_labels
 from bisc.inference.kept import roi_arrays
 from bisc.inference.model import Model
+from bisc.inference.windows import within_memory
 from bisc.pipeline.dicom_cases import dicom_files, nameless, results_of
 from bisc.pipeline.options import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.segment import segment_case
-from bisc.pipeline.study import open_study, within_memory
+from bisc.pipeline.study import open_study
 from bisc.system.console import collecting, track
 from bisc.system.files import atomic_file, change_text, make_output_folder, remove_partial
 from bisc.system.paths import check_name, exists

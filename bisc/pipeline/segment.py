@@ -20,8 +20,9 @@ from bisc.imageio.plausible import check_hu, doubt_of_scan
 from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, softmax_of_rois
 from bisc.inference.model import Model as Cascade
 from bisc.inference.model import load_model as load_cascade
+from bisc.inference.windows import within_memory
 from bisc.network.device import choose_device
-from bisc.pipeline.study import scan_at, within_memory
+from bisc.pipeline.study import scan_at
 from bisc.preprocessing.kidneys import Side
 from bisc.system.console import collecting, notice
 

@@ -1,9 +1,7 @@
-"""Which scan is read of what was given, and the memory that leaves: of a DICOM study the series that suits best, or the
-one that was asked for."""
+"""Which scan is read of what was given: of a DICOM study the series that suits best, or the one that was asked for."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,12 +9,10 @@ from bisc.core.choices import DEFAULT_DECISION, PHASES, Phase
 from bisc.core.errors import InputError, PassedOver
 from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.formats.dicom import is_dicom
-from bisc.imageio.images import StoredImage
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import Scan, open_scan
 from bisc.inference.cascade import decide, offsets_of, run_rough
 from bisc.inference.model import Model
-from bisc.inference.windows import budget_beside, network_budget
 from bisc.preprocessing.phase import phase_of
 from bisc.preprocessing.resample import resample
 
@@ -52,17 +48,3 @@ def phase_of_image(image: CaseImage, model: Model) -> Phase | None:
     rough = run_rough(image.volume, model.plan, model.rough)
     labels = decide(rough.array, offsets_of(model.rough, DEFAULT_DECISION))
     return phase_of(resample(image.volume, rough.geometry), labels)
-
-
-def within_memory(model: Model, path: Path, limit_gb: float | None = None, size: StoredImage | None = None) -> Model:
-    """The model, its passes no larger than what a CPU's memory has left beside the image at `path`, or beside one of
-    `size` that is called so.
-
-    Raises:
-        WorkError: If not even the smallest windows fit.
-    """
-    if model.device.kind != "cpu":
-        return model
-    if size is None:
-        return replace(model, network_gb=network_budget(path, model.network_gb, limit_gb))
-    return replace(model, network_gb=budget_beside(path, size, model.network_gb, limit_gb))
