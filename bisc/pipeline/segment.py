@@ -132,7 +132,8 @@ class Model:
             choice = ""
             if isinstance(image, str | Path) and spacing is None and affine is None:
                 scan = scan_at(Path(image), series, phase, cascade)
-                cascade, choice = within_memory(cascade, scan.path, size=scan.size()), scan.told
+                cascade = within_memory(cascade, scan.path, size=scan.size() if scan.choice else None)
+                choice = scan.told
                 case = scan.read()
             else:
                 if series is not None or phase is not None:
