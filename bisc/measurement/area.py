@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import edt
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -21,7 +22,7 @@ from bisc.core.geometry import Triple
 from bisc.core.volume import Box
 
 Mask = npt.NDArray[np.bool_]
-Field = npt.NDArray[np.float64]
+Field = npt.NDArray[np.floating]
 
 SLICES: Final = 1.5
 """Blur by so many of the largest spacing (sigma): less leaves steps in the directions, more rounds small tumours."""
@@ -54,17 +55,15 @@ def contact_mm2(one: Mask, other: Mask, spacing_mm_zyx: Triple) -> float:
     """
     if one.shape != other.shape or (one & other).any():
         raise ValueError("two masks of one shape, apart from each other")
-    box = Box.of_mask(one)
+    box = Box.of_mask(_touching(one, other))
     if box is None:
         return 0.0
     room = _room(spacing_mm_zyx)
     near = tuple(slice(max(a - n, 0), b + n) for a, b, n in zip(box.start_zyx, box.stop_zyx, room, strict=True))
     a, b = (np.pad(mask[near], [(n, n) for n in room]) for mask in (one, other))
-    if not b.any():
-        return 0.0
-    mm_to = [ndimage.distance_transform_edt(~mask, sampling=spacing_mm_zyx) for mask in (a, b)]
+    mm_to = [edt.edt(~mask, anisotropy=spacing_mm_zyx) for mask in (a, b)]
     carried = mm_to[0] <= mm_to[1]
-    depth_mm = np.minimum(*mm_to) - ndimage.distance_transform_edt(a | b, sampling=spacing_mm_zyx)
+    depth_mm = np.minimum(*mm_to) - edt.edt(a | b, anisotropy=spacing_mm_zyx)
     rim = np.abs(_unit(_gradient(depth_mm, spacing_mm_zyx, RIM_MM)))
 
     def within(face: _Faces) -> Field:
@@ -73,6 +72,16 @@ def contact_mm2(one: Mask, other: Mask, spacing_mm_zyx: Triple) -> float:
         return np.asarray(np.clip(0.5 - face.mean(depth_mm) / np.maximum(width_mm, LEAST_MM), 0.0, 1.0))
 
     return _flux(carried, spacing_mm_zyx, within)
+
+
+def _touching(one: Mask, other: Mask) -> Mask:
+    """Voxels of the one that share a face with the other."""
+    out = np.zeros_like(one)
+    for axis in range(one.ndim):
+        a, b, found = (np.moveaxis(array, axis, 0) for array in (one, other, out))
+        found[1:] |= a[1:] & b[:-1]
+        found[:-1] |= a[:-1] & b[1:]
+    return out
 
 
 @dataclass(frozen=True)
