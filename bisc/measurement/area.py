@@ -55,7 +55,7 @@ def contact_mm2(one: Mask, other: Mask, spacing_mm_zyx: Triple) -> float:
     """
     if one.shape != other.shape or (one & other).any():
         raise ValueError("two masks of one shape, apart from each other")
-    box = Box.of_mask(_touching(one, other))
+    box = Box.of_mask(touching(one, other))
     if box is None:
         return 0.0
     room = _room(spacing_mm_zyx)
@@ -74,7 +74,7 @@ def contact_mm2(one: Mask, other: Mask, spacing_mm_zyx: Triple) -> float:
     return _flux(carried, spacing_mm_zyx, within)
 
 
-def _touching(one: Mask, other: Mask) -> Mask:
+def touching(one: Mask, other: Mask) -> Mask:
     """Voxels of the one that share a face with the other."""
     out = np.zeros_like(one)
     for axis in range(one.ndim):

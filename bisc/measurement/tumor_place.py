@@ -1,4 +1,4 @@
-"""Where a tumour lies in its kidney: how deep, how much of it beyond the outline, before or behind, how near to what."""
+"""Where a tumour lies in its kidney: how deep, how much beyond the outline, before or behind, how near to what."""
 
 from __future__ import annotations
 
