@@ -122,6 +122,20 @@ def find_pairs(
     )
 
 
+def find_label_maps(path: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
+    """The label maps of a path by the name of their case, whether they are references or predictions, and what is
+    neither a label map nor what ordinarily lies beside one.
+
+    Raises:
+        InputError: If it does not exist, or a case occurs twice.
+    """
+    if not exists(path):
+        raise InputError(path, "does not exist", _layouts("segmentation"))
+    passed_over: list[Path] = []
+    found = _find(path, (*PREDICTION_NAMES, *REFERENCE_NAMES), passed_over)
+    return found, tuple(passed_over)
+
+
 def meaning_beside(path: Path) -> LabelMeaning | None:
     """What a dataset.json says of the label maps at `path`: of a data set, its labelsTr, a folder of nnU-Net's
     predictions, or one file in any of these.

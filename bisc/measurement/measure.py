@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,7 @@ class Side:
     tumors: tuple[Segment, ...]
     numbered: npt.NDArray[np.uint8]
     grid: Geometry
-    image: npt.NDArray[np.generic] | None
+    image: npt.NDArray[Any] | None
     cut: bool
     fused: bool
 
@@ -114,7 +114,7 @@ def sides_of(
         if box is not None:
             boxes[name] = box
     joined = len(boxes) > 1 and _touch(numbered, segments)
-    sides = {}
+    sides: dict[str, Side] = {}
     for name, box in boxes.items():
         own = [one for one in segments if one.side == name]
         room = box.padded((1, 1, 1)).clipped(grid.shape_zyx)

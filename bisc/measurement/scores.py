@@ -198,8 +198,10 @@ def _sum(sheet: Sheet, name: str, parts: Sequence[str]) -> None:
 
 
 def _end(one: Measure, end: str) -> int:
-    value = getattr(one, end)
-    return int(one.value if value is None else value)
+    bound = one.low if end == "low" else one.high
+    value = one.value if bound is None else bound
+    assert value is not None and not isinstance(value, str)  # points, or their interval
+    return int(value)
 
 
 def _guessed(why: str, most: int) -> dict[str, Any]:

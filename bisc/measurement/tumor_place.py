@@ -108,4 +108,4 @@ def beyond(mask: Mask, tumor: Mask, margin_mm: float, spacing_mm_zyx: Triple) ->
 
 
 def _rim(mask: Mask) -> Mask:
-    return mask & ~ndimage.binary_erosion(mask)
+    return np.asarray(mask & ~ndimage.binary_erosion(mask))
