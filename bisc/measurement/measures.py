@@ -50,7 +50,7 @@ class Measure:
         ends: Of a diameter, its two end points.
     """
 
-    value: float | str | None
+    value: int | float | str | None
     low: float | None = None
     high: float | None = None
     why: str = ""

@@ -64,7 +64,7 @@ def place_of(tumor: Mask, kidney: KidneyShape) -> Place:
     low, high = kidney.pole_slices
     bottom, top = int(at[:, 0].min()), int(at[:, 0].max()) + 1
     equator = (low + high) / 2
-    from_axis = np.linalg.norm(at[:, 1:] * mm[1:] - kidney.axis_mm_yx[at[:, 0]], axis=1) - max(mm[1:]) / 2
+    from_axis = np.linalg.norm(at[:, 1:] * mm[1:] - kidney.axis_mm_yx[at[:, 0]], axis=1) - np.hypot(*mm[1:]) / 2
     return Place(
         exophytic=float(np.mean(~kidney.outline[tumor])),
         depth_mm=float(kidney.depth_mm[tumor].max()),
@@ -102,7 +102,7 @@ def gap_mm(one: Mask, other: Mask, spacing_mm_zyx: Triple) -> float | None:
 
 
 def beyond(mask: Mask, tumor: Mask, margin_mm: float, spacing_mm_zyx: Triple) -> int:
-    """How many voxels of a mask lie farther than `margin_mm` from a tumour."""
+    """How many voxels of a mask lie farther than `margin_mm` from a tumour, from centre to centre."""
     away = edt.edt(~tumor, anisotropy=spacing_mm_zyx)
     return int(np.count_nonzero(mask & (away > margin_mm)))
 

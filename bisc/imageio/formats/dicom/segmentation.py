@@ -90,9 +90,7 @@ def on_frames_of(image: CaseImage, labels: CaseImage) -> CaseImage:
     part = ours.cropped(start.tolist(), theirs.shape_zyx)
     if not part.is_same_grid(theirs):
         found = f"does not lie on the voxels of {image.path}: {theirs.describe()}"
-        raise InputError(
-            labels.path, found, f"a segmentation of it: {ours.describe()}", "give its own image"
-        )
+        raise InputError(labels.path, found, f"a segmentation of it: {ours.describe()}", "give its own image")
     out = np.zeros(ours.shape_zyx, np.uint8)
     low, high = np.maximum(start, 0), np.minimum(start + theirs.shape_zyx, ours.shape_zyx)
     inside = labels.volume.array[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))]
