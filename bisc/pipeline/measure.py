@@ -172,7 +172,7 @@ def find_jobs(
     found, passed = _find_masks(masks)
     if not found:
         raise InputError(masks, "holds no label map", MASKS)
-    meaning = labels or meaning_beside(masks)
+    meaning = labels or (None if masks in found.values() and is_segmentation(masks) else meaning_beside(masks))
     pictures: dict[str, InputCase] = {}
     if images is not None:
         pictures = {case.name: case for case in find_inputs(images) if case.fault is None}

@@ -1,0 +1,178 @@
+"""bisc_measure as a user runs it: on predictions, on a mask that was edited, on DICOM SEG; and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import pytest
+
+from bisc.cli import measure
+from bisc.core.volume import NativeGrid, Volume
+from bisc.imageio import read_labels, write_image
+from bisc.imageio.formats.dicom.segmentation import meaning_of_names, read_segmentation
+from tests.report.test_dicom_objects import FORMS, grid, made, patient
+from tests.support.ct_series import write_ct
+from tests.support.grids import fault
+
+Rows = dict[tuple[str, str], dict[str, str]]
+
+
+def saved(path: Path, labels: npt.NDArray[np.generic]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, labels, NativeGrid.of(grid()))
+    return path
+
+
+def run(*argv: object, status: int = 0) -> None:
+    assert measure.main([*map(str, argv), "-np", "1"]) == status
+
+
+def rows(path: Path) -> Rows:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {(row["case"], row["structure"]): row for row in csv.DictReader(file)}
+
+
+def numbers(found: Rows, case: str) -> dict[str, dict[str, str]]:
+    """A case's rows but for what names its files."""
+    return {one: row | {"case": "", "stamp": ""} for (name, one), row in found.items() if name == case}
+
+
+def test_a_folder_with_images_and_a_bad_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bad mask is told in one line, the others are measured, and with --continue only what changed is done anew."""
+    volume, labels = patient(grid())
+    for name in ("a", "b"):
+        saved(tmp_path / "masks" / f"{name}.nii.gz", labels)
+        saved(tmp_path / "ct" / f"{name}.nii.gz", volume.array)
+    saved(tmp_path / "masks" / "c.nii.gz", labels + np.uint8(7))
+    run("-p", tmp_path / "masks", "-i", tmp_path / "ct", status=2)
+    told = capsys.readouterr()
+    assert "c.nii.gz: label values" in told.err
+    assert "2 of 3 cases measured" in told.out
+    table = tmp_path / "masks" / "measures.csv"
+    found = rows(table)
+    assert len(found) == 2 * 4
+    tumor = found["a", "Tumour 1 (left)"]
+    ml = np.count_nonzero(labels[:, :, 36:] == 2) * grid().voxel_volume_ml
+    assert float(tumor["volume_ml"]) == pytest.approx(ml, abs=0.005)
+    ends = np.asarray(json.loads(tumor["axial_mm_ends"]))
+    assert np.linalg.norm(ends[0] - ends[1]) == pytest.approx(float(tumor["axial_mm"]), abs=6.1)  # the voxels at its ends
+    assert ends[0][2] == ends[1][2]
+    assert json.loads(tumor["withheld"])["to_tumor_mm"]
+    labels[labels == 2] = 1
+    saved(tmp_path / "masks" / "b.nii.gz", labels)
+    (tmp_path / "masks" / "c.nii.gz").unlink()
+    run("-p", tmp_path / "masks", "-i", tmp_path / "ct", "--continue")
+    assert "1 kept" in capsys.readouterr().out
+    assert {one for case, one in rows(table) if case == "b"} == {"Right kidney", "Left kidney"}
+    assert numbers(rows(table), "a") == numbers(found, "a")
+
+
+@pytest.mark.parametrize("form", ["axial", "oblique", "feet first", "enhanced, in any order"])
+@pytest.mark.parametrize("labelmap", [False, True])
+def test_a_seg_measures_as_its_mask(tmp_path: Path, form: str, labelmap: bool) -> None:
+    """With its study a SEG gives the numbers that the label map gives."""
+    write, on = FORMS[form]
+    case = made(tmp_path, write, on, kinds=("seg",), labelmap=labelmap)
+    native = NativeGrid.of(case.volume.geometry)
+    mask = tmp_path / "mask.nii.gz"
+    write_image(mask, case.labels, native)
+    image = tmp_path / "image.nii.gz"
+    write_image(image, case.volume.array, native)
+    run("-p", case.out / "seg.dcm", "-i", tmp_path / "in", "-o", tmp_path / "seg.csv")
+    run("-p", mask, "-i", image, "-o", tmp_path / "mask.csv")
+    ours, theirs = (numbers(rows(tmp_path / f"{n}.csv"), n) for n in ("seg", "mask"))
+    assert ours.keys() == theirs.keys() and len(ours) == 4
+    for structure, row in ours.items():
+        differing = {name for name in row if row[name] != theirs[structure][name]}
+        assert not {name for name in differing if not name.endswith("_ends")}, structure
+        for name in differing:  # single precision in the NIfTI header
+            near = np.asarray(json.loads(theirs[structure][name]))
+            assert np.asarray(json.loads(row[name])) == pytest.approx(near, abs=0.02)
+
+
+def test_a_seg_alone_is_not_cut_off_by_its_own_frames(tmp_path: Path) -> None:
+    """It holds the slices with a segment only; that is no border of the scan. And a reader's edit counts."""
+    case = made(tmp_path, write_ct, grid(), kinds=("seg",))
+    labels = read_segmentation(case.out / "seg.dcm").volume
+    box = np.flatnonzero((case.labels > 0).any(axis=(1, 2)))
+    assert labels.array.shape[0] == len(box) + 2
+    assert np.array_equal(labels.array[1:-1], case.labels[box[0] : box[-1] + 1])
+    run("-p", case.out / "seg.dcm", "-o", tmp_path)
+    found = rows(tmp_path / "measures.csv")["seg", "Tumour 1 (left)"]
+    assert found["volume_ml"] and "cut off" not in found["notes"]
+    assert case.found.sizes[3].volume_ml == pytest.approx(float(found["volume_ml"]), abs=0.006)
+
+
+def test_segments_of_other_things(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = made(tmp_path, write_ct, grid(), kinds=("seg",))
+    seg = pydicom.dcmread(case.out / "seg.dcm")
+    seg.SegmentSequence[3].SegmentLabel = "Aorta"
+    seg.SegmentSequence[3].SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "Aorta"
+    seg.save_as(tmp_path / "one.dcm")
+    run("-p", tmp_path / "one.dcm", "-o", tmp_path)
+    assert "segments Aorta / Aorta" in capsys.readouterr().err
+    assert len(rows(tmp_path / "measures.csv")) == 3
+    for item in seg.SegmentSequence:
+        item.SegmentLabel, item.SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "Segment_1", "Tissue"
+    seg.save_as(tmp_path / "none.dcm")
+    assert "segments Segment_1 / Tissue" in fault(read_segmentation, tmp_path / "none.dcm")
+
+
+def test_a_seg_of_another_scan_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = made(tmp_path, write_ct, grid(), kinds=("seg",))
+    volume, _ = patient(grid(degrees=(5.0, 0.0, 0.0)))
+    write_ct(tmp_path / "other", volume)
+    run("-p", case.out / "seg.dcm", "-i", tmp_path / "other", "-o", tmp_path, status=2)
+    assert "does not lie on the voxels of" in capsys.readouterr().err
+    far = Volume(volume.array, grid().cropped((20, 0, 0), grid().shape_zyx))
+    write_ct(tmp_path / "far", far)
+    run("-p", case.out / "seg.dcm", "-i", tmp_path / "far", "-o", tmp_path, status=2)
+    assert "reaches beyond" in capsys.readouterr().err
+
+
+def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("-p", tmp_path / "none", status=2)
+    assert "does not exist" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    run("-p", tmp_path / "empty", status=2)
+    assert "holds no label map" in capsys.readouterr().err
+    mask = saved(tmp_path / "one.nii.gz", patient(grid())[1])
+    run("-p", mask, "-o", tmp_path / "x.txt", status=2)
+    assert "ends in '.txt'" in capsys.readouterr().err
+    (tmp_path / "old.csv").write_text("case,volume\n")
+    run("-p", mask, "-o", tmp_path / "old.csv", status=2)
+    assert "another form" in capsys.readouterr().err
+    assert (tmp_path / "old.csv").read_text() == "case,volume\n"
+    other = NativeGrid.of(grid(degrees=(3.0, 0.0, 0.0)))
+    write_image(tmp_path / "ct.nii.gz", patient(grid())[0].array, other)
+    run("-p", mask, "-i", tmp_path / "ct.nii.gz", "-o", tmp_path / "m.csv", status=2)
+    assert "corners lie up to" in capsys.readouterr().err
+
+
+def test_no_kidney_is_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = saved(tmp_path / "one.nii.gz", np.zeros(grid().shape_zyx, np.uint8))
+    run("-p", mask, "-o", tmp_path)
+    assert "one: no kidney" in capsys.readouterr().out
+    assert rows(tmp_path / "measures.csv") == {}
+    assert read_labels(mask).volume.array.max() == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "meant"),
+    [
+        (["Right kidney"], "kidney"),
+        (["Tumour 1 (left)", "Neoplasm"], "tumor"),
+        (["Kidney tumor, left"], "tumor"),
+        (["Segment_1", "Kidney"], "kidney"),
+        (["Renal cyst"], "cyst"),
+        (["Liver", "Liver"], None),
+        (["Background"], None),
+    ],
+)
+def test_what_segments_are_called(names: list[str], meant: str | None) -> None:
+    assert meaning_of_names(names) == meant
