@@ -21,7 +21,7 @@ from bisc.imageio.formats.dicom.segmentation import is_segmentation, on_frames_o
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.label_names import LabelMeaning
 from bisc.imageio.scan import open_scan
-from bisc.measurement.measure import measure
+from bisc.measurement.measure import measure as measure_segments
 from bisc.measurement.measures import CaseMeasures
 from bisc.measurement.table import TABLE, read_table, rows_of, table_text
 from bisc.pipeline.workers import workers_that_fit
@@ -121,6 +121,30 @@ def measure_folders(
     return Measured(cases, tuple(kept), errors, table)
 
 
+def measure(mask: str | Path, image: str | Path | None = None) -> CaseMeasures:
+    """Measure one mask: kidneys with side, tumours one by one.
+
+        found = bisc.measure("out/case_00000.nii.gz", "case_00000/imaging.nii.gz")
+        for structure in found.structures:
+            structure.segment.name, structure.measures["volume_ml"].value
+
+    Args:
+        mask: A label map, or a DICOM SEG.
+        image: The CT that it is of: a file, or a folder with one DICOM study. Without it what only a CT tells is
+            withheld.
+
+    Returns:
+        What `bisc.measurement.measures.CaseMeasures` describes; docs/reference/measurements.md says what each is.
+
+    Raises:
+        InputError: If either cannot be used, or the two lie on different grids.
+    """
+    jobs = find_jobs(Path(mask), None if image is None else Path(image), Path(TABLE), None)
+    if len(jobs) > 1:
+        raise InputError(mask, f"holds {len(jobs)} label maps", "one", "bisc_measure takes folders")
+    return measure_labels(jobs[0].case, *read_pair(jobs[0]))
+
+
 def measure_labels(case: str, labels: CaseImage, image: CaseImage | None = None) -> CaseMeasures:
     """Measure one label map.
 
@@ -144,7 +168,7 @@ def measure_array(
     """Divide and measure canonical labels; arguments as of `divide` and `measure`."""
     array = np.asarray(labels.array, np.uint8)
     numbered, segments = divide(array, labels.geometry, min_kidney_ml, middle_mm)
-    return measure(case, numbered, segments, labels.geometry, image)
+    return measure_segments(case, numbered, segments, labels.geometry, image)
 
 
 def put_rows(table: Path, case: str, rows: Sequence[dict[str, str]]) -> None:
