@@ -24,22 +24,25 @@ from bisc.preprocessing.parts import label_components
 Mask = npt.NDArray[np.bool_]
 Field = npt.NDArray[np.float32]
 Float = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
 
 MOST_FACES: Final = 60_000
 """Of one mask; a large one's lattice is coarser. A kidney of 150 ml has 45 000."""
 LATTICE_MM: Final = 1.0
-FINENESS: Final = 8.0
-"""Lattice steps along the edge of a cube of a component's volume: small ones have a finer lattice."""
+FINENESS: Final = 4.0
+"""Lattice steps from a component's deepest voxel outwards: small and thin ones have a finer lattice."""
 BLUR_VOXELS: Final = 0.7
 BLUR_MM: Final = 0.8
 """Sigmas along each axis, added as squares. Less leaves steps, more rounds off (docs/lab/measurements.md)."""
-FACES_PER_STEP: Final = 3.0
-"""Marching cubes' faces for each square of the lattice's step that a surface has."""
+FACES_PER_STEP: Final = 3.4
+"""Marching cubes' faces for each square of the lattice's step that a surface has; of a smooth one 3.0."""
 OFF_LATTICE: Final = 0.02
 """No vertex lies nearer to a point of the lattice, in steps: two in one place would be one in a file."""
 NEAR: Final = 1e-3
 """So near the volume is met by the level; what is left by scaling, which moves nothing by more than 0.03 %."""
 TRIES: Final = 4
+AROUND: Final = 2
+"""Voxels around a component that the lattice has. A surface that holds no more than the component goes no farther."""
 
 
 def mesh_of(mask: Mask, grid: Geometry) -> trimesh.Trimesh:
@@ -62,7 +65,7 @@ def mesh_of(mask: Mask, grid: Geometry) -> trimesh.Trimesh:
         raise ValueError(f"a mask of {grid.shape_zyx} with a voxel at least")
     found, components, around = label_components(mask)
     assert around is not None  # it has a voxel
-    step_mm = max(LATTICE_MM, (FACES_PER_STEP * _area_mm2(components > 0, grid) / MOST_FACES) ** 0.5)
+    step_mm = max(LATTICE_MM, _least_step_mm(components > 0, grid))
     shells = []
     for one in found:
         box = one.box.shifted(as_int_triple(np.negative(around.start_zyx)))
@@ -74,22 +77,27 @@ def mesh_of(mask: Mask, grid: Geometry) -> trimesh.Trimesh:
     return mesh
 
 
-def _area_mm2(mask: Mask, grid: Geometry) -> float:
-    """About: that of the voxels' faces is half as large again as the surface."""
+def _least_step_mm(mask: Mask, grid: Geometry) -> float:
+    """Of a lattice on which the surface has `MOST_FACES`; that of the voxels' faces is half as large again."""
     closed = np.pad(mask, 1)
-    faces = [np.count_nonzero(np.diff(closed, axis=axis)) / mm for axis, mm in enumerate(grid.spacing_mm_zyx)]
-    return sum(faces) * grid.voxel_volume_ml * 1000 * 2 / 3
+    per_mm = [np.count_nonzero(np.diff(closed, axis=axis)) / mm for axis, mm in enumerate(grid.spacing_mm_zyx)]
+    area_mm2 = sum(per_mm) * grid.voxel_volume_ml * 1000 * 2 / 3
+    return float((FACES_PER_STEP * area_mm2 / MOST_FACES) ** 0.5)
 
 
 def _shell(mask: Mask, grid: Geometry, step_mm: float) -> trimesh.Trimesh:
     """The surface of one component."""
     volume_mm3 = np.count_nonzero(mask) * grid.voxel_volume_ml * 1000
     spacing_mm = np.asarray(grid.spacing_mm_zyx)
-    room = np.ceil((3 * BLUR_MM + 3 * spacing_mm.max()) / spacing_mm).astype(int)
-    distance = _signed_distance(np.pad(mask, [(n, n) for n in room]), spacing_mm, volume_mm3)
-    fine, steps = _refined(distance, spacing_mm, min(step_mm, volume_mm3 ** (1 / 3) / FINENESS))
+    room = np.ceil((3 * BLUR_MM + 3 * spacing_mm.max()) / spacing_mm).astype(np.intp)
+    inside = np.pad(mask, [(n, n) for n in room])
+    depth_mm = float(edt.edt(inside, anisotropy=grid.spacing_mm_zyx).max())
+    distance = _signed_distance(inside, spacing_mm, depth_mm)
+    step_mm = min(step_mm, max(depth_mm / FINENESS, _least_step_mm(mask, grid)))
+    first, last = room - AROUND, room + mask.shape - 1 + AROUND
+    fine, steps = _refined(distance, first, last, step_mm / spacing_mm)
     vertices, faces = _enclosing(volume_mm3, fine, steps * spacing_mm)
-    mesh = trimesh.Trimesh(grid.index_to_physical(vertices * steps - room), faces, process=False)
+    mesh = trimesh.Trimesh(grid.index_to_physical(vertices * steps - AROUND), faces, process=False)
     if mesh.volume < 0:  # of a grid that is a mirror image
         mesh.invert()
     middle = mesh.vertices.mean(axis=0)
@@ -97,27 +105,26 @@ def _shell(mask: Mask, grid: Geometry, step_mm: float) -> trimesh.Trimesh:
     return mesh
 
 
-def _signed_distance(mask: Mask, spacing_mm: Float, volume_mm3: float) -> Field:
+def _signed_distance(mask: Mask, spacing_mm: Float, depth_mm: float) -> Field:
     """Blurred, positive inside.
 
     Between two slices the outline goes from one's to the other's. Where it goes farther than a slice is thick, it would
     stay flat there with a step behind, so distances across slices count for more than they are: up to half of the
-    radius, beyond which a small component's ends become points.
+    greatest depth, beyond which the ends of what is small or thin become points.
     """
-    radius_mm = (3 * volume_mm3 / (4 * np.pi)) ** (1 / 3)
-    stretch = np.minimum(np.sqrt(spacing_mm / spacing_mm.min()), radius_mm / 2 / spacing_mm).clip(1.0)
+    stretch = np.minimum(np.sqrt(spacing_mm / spacing_mm.min()), depth_mm / 2 / spacing_mm).clip(1.0)
     anisotropy = tuple(spacing_mm * stretch)
     distance = edt.edt(mask, anisotropy=anisotropy) - edt.edt(~mask, anisotropy=anisotropy)
     sigmas = np.hypot(BLUR_VOXELS, BLUR_MM / spacing_mm)
     return np.asarray(ndimage.gaussian_filter(distance, sigmas, mode="nearest"), np.float32)
 
 
-def _refined(distance: Field, spacing_mm: Float, step_mm: float) -> tuple[Field, Float]:
-    """Read on a lattice over the same points, by cubic splines; and the lattice's steps, in voxels."""
-    last = np.subtract(distance.shape, 1)
-    shape = np.ceil(last * spacing_mm / step_mm).astype(int) + 1
-    steps = last / (shape - 1)
-    fine = ndimage.affine_transform(distance, np.diag(steps), output_shape=tuple(shape), order=3, mode="nearest")
+def _refined(distance: Field, first: Index, last: Index, steps: Float) -> tuple[Field, Float]:
+    """Read on a lattice from one voxel to another, by cubic splines; and its steps, in voxels, of which none is larger
+    than asked for."""
+    shape = np.ceil((last - first) / steps).astype(int) + 1
+    steps = (last - first) / (shape - 1)
+    fine = ndimage.affine_transform(distance, np.diag(steps), first, tuple(shape), order=3, mode="nearest")
     return np.asarray(fine), steps
 
 

@@ -50,7 +50,7 @@ def stl_bytes(part: Part, space: MeshSpace) -> bytes:
     turned = part.mesh.copy()
     turned.vertices = _in_space(part, space)
     header = f"BiSC-UNet {__version__}: {part.name}. SPACE={space} UNIT=mm".encode("ascii")
-    return header[:HEADER_BYTES].ljust(HEADER_BYTES) + export_stl(turned)[HEADER_BYTES:]
+    return header[:HEADER_BYTES].ljust(HEADER_BYTES) + bytes(export_stl(turned))[HEADER_BYTES:]
 
 
 def obj_bytes(parts: Sequence[Part], space: MeshSpace, mtl_name: str) -> bytes:
