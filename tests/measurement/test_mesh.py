@@ -61,7 +61,7 @@ def horseshoe(ring_mm: float, tube_mm: float) -> Body:
     """Half of a torus, its ends round."""
 
     def distance(p: Float) -> Float:
-        ends = np.stack([np.abs(p[..., 0]) - ring_mm, p[..., 1], p[..., 2]], axis=-1)
+        ends = np.abs(p) - np.array([ring_mm, 0.0, 0.0])
         return np.where(p[..., 1] > 0, torus(ring_mm, tube_mm)(p), ball(tube_mm)(ends))
 
     return distance
@@ -76,7 +76,7 @@ def cut(
     middle = on.index_to_physical((shape - 1) / 2 + 0.3)
     x, y, z = np.asarray(MIDDLE) - middle
     on = grid(on.shape_zyx, spacing_mm_zyx, (float(x), float(y), float(z)), turn)
-    points = on.index_to_physical(np.stack(np.indices(on.shape_zyx), axis=-1))
+    points = on.index_to_physical(np.moveaxis(np.indices(on.shape_zyx), 0, -1))
     return body(points - MIDDLE) <= 0, on
 
 

@@ -46,7 +46,7 @@ def in_space(bounds: np.ndarray[tuple[int, ...], np.dtype[np.float64]], space: M
 
 @pytest.mark.parametrize("space", MESH_SPACES)
 def test_stl_is_read_back(space: MeshSpace) -> None:
-    """Closed, turned outwards, its centre at the patient's left (LPS x > 0, RAS x < 0) and front; space and unit in it."""
+    """Closed, turned outwards, its centre at the patient's left (LPS x > 0, RAS x < 0) and front."""
     part = PARTS[0]
     data = stl_bytes(part, space)
     assert f"SPACE={space} UNIT=mm".encode() in data[:80]
