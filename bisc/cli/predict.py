@@ -19,7 +19,16 @@ from bisc.cli.common import (
     positive_float,
     run_command,
 )
-from bisc.core.choices import DECISIONS, DEFAULT_DECISION, DICOM_EXTRAS, FORMS, PHASES, PRECISIONS
+from bisc.core.choices import (
+    DECISIONS,
+    DEFAULT_DECISION,
+    DICOM_EXTRAS,
+    FORMS,
+    MESH_FORMS,
+    MESH_SPACES,
+    PHASES,
+    PRECISIONS,
+)
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio.archive import SUFFIX, unpacked
 from bisc.imageio.case import InputCase
@@ -61,6 +70,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=FORMS, default="nifti", help="of the masks (default: %(default)s)")
     parser.add_argument("--labelmap", action="store_true", help="DICOM SEG as one plane of numbers, not of bits")
     parser.add_argument("--also", dest="extras", nargs="+", choices=DICOM_EXTRAS, help="written beside the DICOM SEG")
+    parser.add_argument("--mesh", choices=MESH_FORMS, help="also write each kidney's and tumour's surface")
+    parser.add_argument(
+        "--mesh-space",
+        choices=MESH_SPACES,
+        help="of STL and OBJ, in mm (default: LPS); a GLB is in glTF's own, in metres",
+    )
     parser.add_argument("--deidentify", action="store_true", help="write nothing that says whom a DICOM study is of")
     parser.add_argument(
         "--identifiers", action="store_true", help="patient ID, accession number and UIDs too, in predictions.csv"
@@ -78,6 +93,9 @@ def run(args: argparse.Namespace) -> int:
         need_extra("--format", "dicom", ("highdicom",))
     if args.identifiers and args.deidentify:
         raise InputError("--identifiers", "given with --deidentify", "one of the two", "leave one out")
+    if args.mesh_space and args.mesh not in ("stl", "obj"):
+        found = "given without --mesh" if args.mesh is None else f"given with --mesh {args.mesh}"
+        raise InputError("--mesh-space", found, "--mesh stl or obj", "leave it out")
     with (
         unpacked(args.source, args.out) if args.source.suffix.lower() == SUFFIX else nullcontext(args.source) as source
     ):
@@ -95,7 +113,7 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     from bisc.inference.model import load_model
     from bisc.network.device import choose_device
     from bisc.pipeline.options import FAILED as FAILED_CASE
-    from bisc.pipeline.options import SKIPPED, DicomOptions, PredictOptions
+    from bisc.pipeline.options import SKIPPED, DicomOptions, MeshOptions, PredictOptions
     from bisc.pipeline.predict import predict_cases
 
     model = load_model(trained, args.folds, choose_device(args.device, args.precision, args.deterministic))
@@ -109,8 +127,9 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
         args.phase,
         args.identifiers,
     )
+    mesh = MeshOptions(args.mesh, args.mesh_space or "LPS") if args.mesh else None
     options = PredictOptions(
-        args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb, dicom
+        args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb, dicom, mesh
     )
     errors: list[BiscError] = []
 

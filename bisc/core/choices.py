@@ -32,3 +32,11 @@ FORMS: Final[tuple[Form, ...]] = get_args(Form)
 DicomExtra = Literal["sr", "capture", "rtstruct"]
 DICOM_EXTRAS: Final[tuple[DicomExtra, ...]] = get_args(DicomExtra)
 """What is written beside a DICOM SEG: a structured report, a picture (secondary capture), contours."""
+
+MeshForm = Literal["stl", "glb", "obj"]
+MESH_FORMS: Final[tuple[MeshForm, ...]] = get_args(MeshForm)
+"""What surfaces are written as."""
+
+MeshSpace = Literal["LPS", "RAS"]
+MESH_SPACES: Final[tuple[MeshSpace, ...]] = get_args(MeshSpace)
+"""Whether x and y of a mesh grow to the patient's left and back, or right and front; z grows to the head."""

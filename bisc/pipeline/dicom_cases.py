@@ -24,7 +24,7 @@ from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.scan import Scan
 from bisc.inference.cascade import CascadeResult
 from bisc.inference.model import Model
-from bisc.pipeline.options import DicomOptions
+from bisc.pipeline.options import DicomOptions, PredictOptions
 from bisc.pipeline.segment import Segmentation
 from bisc.preprocessing.segments import Segment, Sizes, divide
 
@@ -61,10 +61,11 @@ def results_of(
     found: Segmentation,
     result: CascadeResult,
     model: Model,
-    options: DicomOptions,
+    options: PredictOptions,
     complain: Callable[[BiscError], None],
 ) -> dict[str, str]:
-    """Write a case's objects, and what its row says of them: choice, segments, and the error of what was refused."""
+    """Write a case's objects and meshes, and what its row says of them: choice, segments, and the error of what was
+    refused."""
     parts = divided(
         image.native.to_canonical(found.labels).array,
         image.volume.geometry,
@@ -73,11 +74,16 @@ def results_of(
     )
     row = {"choice": study.told if study is not None else ""}
     row |= {"segments": json.dumps(parts.told()), "error": found.doubt}
-    if options.identifiers:
+    if options.dicom.identifiers:
         row |= identifiers_of(study)
-    if kinds_of(options):
+    if options.mesh is not None:
+        from bisc.pipeline.meshes import write_meshes
+
+        form, space = options.mesh.form, options.mesh.space
+        write_meshes(out, case.name, parts.numbered, parts.segments, image.volume.geometry, form, space)
+    if kinds_of(options.dicom):
         try:
-            write_dicom(out, case.name, study or Scan(case.path), image, parts, model, options)
+            write_dicom(out, case.name, study or Scan(case.path), image, parts, model, options.dicom)
         except InputError as error:
             complain(error)
             row["error"] = " | ".join(filter(None, [found.doubt, str(error)]))

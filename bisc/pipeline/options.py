@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from bisc.core.choices import Decision, DicomExtra, Form, Phase
+from bisc.core.choices import Decision, DicomExtra, Form, MeshForm, MeshSpace, Phase
 from bisc.imageio.inputs import ROW_LIST
 
 TABLE: Final = ROW_LIST
@@ -41,6 +41,14 @@ AS_NIFTI: Final = DicomOptions()
 
 
 @dataclass(frozen=True)
+class MeshOptions:
+    """Which surfaces are written, arguments as of `bisc.pipeline.meshes.write_meshes`."""
+
+    form: MeshForm
+    space: MeshSpace = "LPS"
+
+
+@dataclass(frozen=True)
 class PredictOptions:
     """How to predict.
 
@@ -51,6 +59,7 @@ class PredictOptions:
         resume: Keep what a finished earlier run of the same folder holds.
         memory_gb: What this process may take; None: all that is free.
         dicom: Which series of a study, and what is written for a PACS.
+        mesh: Surfaces of kidneys and tumours; None: none.
     """
 
     decision: Decision
@@ -59,6 +68,7 @@ class PredictOptions:
     resume: bool = False
     memory_gb: float | None = None
     dicom: DicomOptions = AS_NIFTI
+    mesh: MeshOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,8 @@ class PredictionRow:
         source: Where the input lay, links followed: another one of the same name is not written over it.
         stamp: Changes with the input's files, the decision rule and the model: what `--continue` may keep.
         choice: Of a DICOM study, which series was predicted, and why the others were not; one line.
-        segments: Of a DICOM study, JSON, an entry per kidney and tumour (`bisc.pipeline.dicom_cases.Divided.told`).
+        segments: Of a DICOM study, and with meshes, JSON, an entry per kidney and tumour
+            (`bisc.pipeline.dicom_cases.Divided.told`).
         patient_id, accession_number, study_uid, series_uid: Of a DICOM study, where they were asked for.
     """
 

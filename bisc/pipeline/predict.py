@@ -73,7 +73,7 @@ def predict_cases(
     for case in track(cases, "predict"):
         row, stamp = known.get(case.name), _stamp(case, model, options)
         done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
-        if row is None or not done or not all(p.exists() for p in _Outputs(out, case, options).of(row.status)):
+        if row is None or not done or not _Outputs(out, case, options).are_there(row):
             row = _predict_or_fail(case, model, out, options, complain)
             row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
             if options.dicom.deidentify:  # descriptions and places may name a patient
@@ -140,8 +140,8 @@ def predict_case(
         with atomic_file(files.probabilities) as scratch:
             np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
     more = {"error": found.doubt}
-    if study is not None or options.dicom.form != "nifti":
-        more = results_of(out, case, study, image, found, result, model, options.dicom, complain)
+    if study is not None or options.dicom.form != "nifti" or options.mesh is not None:
+        more = results_of(out, case, study, image, found, result, model, options, complain)
     if options.dicom.form != "dicomseg" or more["error"] != found.doubt:
         found.save(files.mask)
     ml = found.kidney_ml, found.tumor_ml
@@ -166,6 +166,7 @@ def _predict_or_fail(
         fresh = {files.rough} if isinstance(fault, RoughExcess) and options.save_rough else set()  # shows what is wrong
         for path in files.asked.keys() - fresh:
             path.unlink(missing_ok=True)  # an older run's, beside a row that says 'failed', would be taken for its own
+        files.remove_meshes()
         if isinstance(fault, PassedOver):
             row = PredictionRow(case.name, SKIPPED, error=str(fault))
         else:
@@ -195,16 +196,32 @@ class _Outputs:
     """The files of one case, and which of them are asked for."""
 
     def __init__(self, out: Path, case: InputCase, options: PredictOptions) -> None:
+        self.out, self.case, self.mesh = out, case.name, options.mesh
         self.mask, self.rough = out / f"{case.name}.nii.gz", out / ROUGH / f"{case.name}.nii.gz"
         self.probabilities = out / f"{case.name}_probabilities.npz"
         self.asked = {self.mask: options.dicom.form != "dicomseg", self.rough: options.save_rough}
         self.asked |= {self.probabilities: options.save_probabilities}
         self.asked |= dicom_files(out, case.name, options.dicom) if case.files else {}
 
-    def of(self, status: str) -> list[Path]:
-        """What a case that ended so has; a SEG of no kidney is none."""
-        there = ".dcm" if status == "no_kidney" else ""
-        return [path for path, asked in self.asked.items() if asked and path.suffix != there]
+    def are_there(self, row: PredictionRow) -> bool:
+        """Whether a case that ended so has all; a SEG of no kidney is none, meshes are those of the row's segments."""
+        none = ".dcm" if row.status == "no_kidney" else ""
+        files = [path for path, asked in self.asked.items() if asked and path.suffix != none]
+        if self.mesh is not None:
+            from bisc.pipeline.meshes import mesh_files  # not on a plain mask's path
+
+            try:
+                names = [segment["name"] for segment in json.loads(row.segments)]
+            except (ValueError, TypeError, KeyError):  # of a run without meshes, or edited
+                return False
+            files += mesh_files(self.out, self.case, names, self.mesh.form, self.mesh.space)
+        return all(path.exists() for path in files)
+
+    def remove_meshes(self) -> None:
+        """An older run's, of whatever form."""
+        from bisc.pipeline.meshes import remove_meshes
+
+        remove_meshes(self.out, self.case)
 
 
 def rows_csv(rows: Sequence[PredictionRow]) -> str:
