@@ -16,7 +16,7 @@ from bisc.core.geometry import Float, as_triple
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
 from bisc.imageio.formats.nifti_header import LAYOUTS, NIFTI1_BYTES, NIFTI2_BYTES, check_place
-from bisc.imageio.images import as_hu, read_image
+from bisc.imageio.images import as_hu
 from bisc.imageio.plausible import AGAIN, straight_grid
 from bisc.system.console import notice
 
@@ -30,10 +30,10 @@ FORMS: Final = "a path, a SimpleITK or nibabel image, or an array with its affin
 def image_given(
     image: object, spacing_mm: Sequence[float] | None = None, affine: npt.ArrayLike | None = None
 ) -> tuple[CaseImage, Axes]:
-    """Any of `FORMS` as a canonical int16 HU image, and how its giver indexes arrays.
+    """Any of `FORMS` that lies in memory as a canonical int16 HU image, and how its giver indexes arrays.
 
     Args:
-        image: A path, a `CaseImage`, or an image in memory.
+        image: A `CaseImage`, or an image in memory; paths are read elsewhere.
         spacing_mm: Of a (z, y, x) LPS array.
         affine: (4, 4) of an (i, j, k) array: voxel index to RAS mm, as nibabel has it.
 
@@ -49,12 +49,10 @@ def image_given(
             return _of_affine(ARRAY, image, affine)
         notice(ARRAY, "a spacing without directions", "taken as (z, y, x) in LPS; make sure that left is left")
         return _made(ARRAY, image, "zyx", spacing_mm)
-    if placed:
+    if placed:  # a path, too
         raise InputError("image", "given with an affine or a spacing, and has its own", "one", "leave it out")
     if isinstance(image, CaseImage):
         return image, "canonical"
-    if isinstance(image, str | Path):
-        return read_image(Path(image)), "zyx"
     if isinstance(image, sitk.Image):
         return _of_itk(image)
     if hasattr(image, "affine") and hasattr(image, "dataobj"):

@@ -76,7 +76,7 @@ def test_every_form_gives_the_commands_mask(scan: tuple[Path, Labels], model: Mo
     ]
     there = bisc.read_image(path).volume
     for number, (given, where, expected) in enumerate(forms):
-        here = image_given(given, **where)[0].volume
+        here = (bisc.read_image(given) if isinstance(given, str | Path) else image_given(given, **where)[0]).volume
         assert here.geometry.voxels_off(there.geometry) < 1e-4
         assert np.array_equal(here.array, there.array)
         result = model.segment(given, **where)
