@@ -31,7 +31,7 @@ def test_ellipsoids_whole_and_cut(radii_mm: Triple, share: float) -> None:
         mask = inside & (height > share)
         half_voxel_mm = np.abs(turn[:, 2]) @ KITS / 2 if share > -1 else 0.0
         unsure_mm3 = half_voxel_mm * np.pi * radii_mm[0] * radii_mm[1] * (1 - share**2)
-        allowed_mm3 = max(0.01 * expected_mm3, unsure_mm3)
+        allowed_mm3 = float(max(0.01 * expected_mm3, unsure_mm3))
         assert np.count_nonzero(mask) * VOXEL_MM == pytest.approx(expected_mm3, abs=allowed_mm3)
         if share > -1:
             continue
@@ -39,5 +39,5 @@ def test_ellipsoids_whole_and_cut(radii_mm: Triple, share: float) -> None:
         assert longest is not None and axial is not None
         for found, expected in ((longest, 2 * max(radii_mm)), (axial, axial_mm(radii_mm, turn))):
             along = np.abs(np.subtract(found.first_zyx, found.last_zyx) * KITS)
-            voxel_mm = along @ KITS / np.linalg.norm(along)
+            voxel_mm = float(along @ KITS / np.linalg.norm(along))
             assert found.length_mm == pytest.approx(expected, abs=max(voxel_mm, 0.8))
