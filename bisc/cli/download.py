@@ -18,7 +18,6 @@ from bisc.cli.common import (
 )
 from bisc.pipeline.download import Downloaded, check, check_mirror, download
 from bisc.pipeline.kits_sources import NAMES, SOURCES, chosen_cases, licence_text
-from bisc.system.console import say
 
 PROG = "bisc_download"
 EXAMPLE = """  bisc_download KiTS19 -n 20
@@ -96,10 +95,7 @@ def _agrees() -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     print("Do you agree to this licence? [yes/no] ", end="", flush=True)
-    answer = sys.stdin.readline().strip().lower()
-    if not answer:
-        say("")
-    return answer in ("y", "yes")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

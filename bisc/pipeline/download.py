@@ -160,9 +160,15 @@ def find_source(name: str) -> Source:
 
 def check_mirror(mirror: str | None) -> None:
     """Refuse what is no address. Raises InputError."""
-    parts = urlsplit(mirror or "http://none")
-    if parts.scheme not in ("http", "https") or not parts.netloc or not (mirror or "").isascii():
-        raise InputError("--mirror", str(mirror), "an address that begins with http:// or https://")
+    if mirror is None:
+        return
+    try:
+        parts = urlsplit(mirror)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and mirror.isascii()
+    except ValueError:
+        sound = False
+    if not sound:
+        raise InputError("--mirror", mirror, "an address that begins with http:// or https://")
 
 
 def _folder(source: Source, out: str | Path | None) -> Path:

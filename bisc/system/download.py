@@ -138,8 +138,9 @@ class _Part:
             self.mark_path.write_text(mark, encoding="utf-8")
 
     def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.mark_path.unlink(missing_ok=True)
+        with self.saying():
+            self.path.unlink(missing_ok=True)
+            self.mark_path.unlink(missing_ok=True)
 
     def place(self) -> None:
         """Make it the target, once its bytes are on the disk."""
