@@ -247,6 +247,13 @@ def test_redirects_without_end(server: Server, target: Path) -> None:
     assert "302" in fails(server, target)
 
 
+def test_a_proxy_is_asked(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the environment names it: it gets the whole address."""
+    monkeypatch.setenv("http_proxy", server.address)
+    server.files[f"http://kits.invalid{PATH}"] = BODY
+    assert fetch(f"http://kits.invalid{PATH}", target) == SHA256
+
+
 def test_nobody_answers(target: Path) -> None:
     """A port that nobody listens on."""
     with serving() as gone:
