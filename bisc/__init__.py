@@ -14,6 +14,7 @@ plan         what `bisc_plan_and_preprocess` does: measure a data set, choose al
 train        what `bisc_train` does, for one stage and fold
 evaluate     a row of report.csv for a reference and a prediction
 measure      sizes, places and nephrometry of a mask, of each kidney and tumour
+download     what `bisc_download` does: KiTS19, KiTS21 or KiTS23 from where they are published
 simulate     what `bisc_simulate` does: CT with kidneys and tumours, to try all this on
 
 Whatever cannot be used raises `InputError`: one line, and its fields `what`, `found`, `expected`, `mend`. Work that
@@ -31,6 +32,7 @@ from bisc.core.errors import BiscError, InputError, WorkError
 
 if TYPE_CHECKING:
     from bisc.imageio import read_image as read_image
+    from bisc.pipeline.download import download as download
     from bisc.pipeline.evaluate import evaluate as evaluate
     from bisc.pipeline.measure import measure as measure
     from bisc.pipeline.plan import plan as plan
@@ -53,6 +55,7 @@ _LAZY = {
     "train": "bisc.pipeline.train",
     "evaluate": "bisc.pipeline.evaluate",
     "measure": "bisc.pipeline.measure",
+    "download": "bisc.pipeline.download",
     "simulate": "bisc.pipeline.simulate",
 }
 __all__ = [*_LAZY, "BiscError", "InputError", "WorkError", "__version__"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bisc.core.errors import InputError
@@ -43,6 +43,15 @@ ISSUES: Final[Mapping[str, tuple[tuple[str, str, str], ...]]] = {
 }
 OTHER_SIZE: Final = "case_00160"
 USUAL_YX: Final = (512, 512)
+
+
+def published_issues(names: Sequence[str]) -> list[str]:
+    """What the KiTS19 repository says of those of its cases, a line each, for whoever is about to fetch them."""
+    lines = [
+        f"{name}: as first published, {found} ({source})" for name in names for found, source, _ in ISSUES.get(name, ())
+    ]
+    other = f"{OTHER_SIZE}: another size in plane than all others, and used as it is ({_REPOSITORY}, issue 6)"
+    return [*lines, *([other] if OTHER_SIZE in names else [])]
 
 
 def is_kits19(dataset: RawDataset) -> bool:

@@ -73,6 +73,8 @@ def run_cases(
     executor: Executor | None,
     what: str,
     name: Callable[[Job], str] = str,
+    *,
+    bar: bool = True,
 ) -> list[Outcome[Job, Result]]:
     """Run `work` on every job and report each outcome, in the order of `jobs`.
 
@@ -82,6 +84,7 @@ def run_cases(
         executor: Any executor, or None for this process.
         what: The progress bar's title.
         name: A job's name in messages.
+        bar: Show a bar of the jobs; False where the work shows its own.
 
     Returns:
         One outcome per job. Errors of the package stay as they are, others become `WorkError`. Where a process of
@@ -92,11 +95,11 @@ def run_cases(
         Stopped: After SIGINT or SIGTERM, between two jobs here; those in other processes are given up.
     """
     if executor is None:
-        return [_attempt_here(work, job, name) for job in track(jobs, what)]
+        return [_attempt_here(work, job, name) for job in track(jobs, what, shown=bar)]
     outcomes: dict[int, Outcome[Job, Result]] = {}
     results = run_on_workers if isinstance(executor, WorkerPool) else _run_on_foreign
     noted = partial(_noted, work)
-    for i, future in track(results(noted, jobs, executor), what, total=len(jobs)):  # type: ignore[arg-type]
+    for i, future in track(results(noted, jobs, executor), what, total=len(jobs), shown=bar):  # type: ignore[arg-type]
         outcomes[i] = _arrived(future, jobs[i], name)
     return [outcomes[i] for i in range(len(jobs))]
 

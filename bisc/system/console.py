@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, TextIO, TypeVar
+from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -158,7 +158,9 @@ def notices_shown_by(prog: str) -> Iterator[None]:
 T = TypeVar("T")
 
 
-def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "case", start: int = 0) -> tqdm[T]:
+def track(
+    items: Iterable[T], what: str, total: int | None = None, unit: str = "case", start: int = 0, shown: bool = True
+) -> tqdm[T]:
     """Iterate with a bar on stderr, quiet where stderr is not a terminal; before each item the user may stop it.
 
     Raises:
@@ -170,10 +172,20 @@ def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "
         total=len(items) if total is None and isinstance(items, Sized) else total,
         initial=start,
         unit=unit,
-        disable=sys.stderr is None or not sys.stderr.isatty(),
+        disable=not shown or not _is_seen(),
         dynamic_ncols=True,
         leave=True,
     )
+
+
+def track_bytes(what: str, total: int | None, shown: bool = True) -> tqdm[NoReturn]:
+    """A bar of bytes, moved by its `update`; for work that runs in threads, and hears the user by `check`."""
+    hidden = not shown or not _is_seen()
+    return tqdm(desc=what, total=total, unit="B", unit_scale=True, disable=hidden, dynamic_ncols=True)
+
+
+def _is_seen() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _checked(items: Iterable[T]) -> Iterator[T]:

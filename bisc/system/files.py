@@ -126,7 +126,7 @@ def remove_partial(folder: Path) -> None:
     _written.add(folder)
     for path in folder.glob(f"{PARTIAL}*"):
         where = _SCRATCH.match(path.name)
-        with suppress(OSError), _locked(path, wait=False) as held:  # gone meanwhile, or another user's
+        with suppress(OSError), locked(path, wait=False) as held:  # gone meanwhile, or another user's
             ours = held is not None and (where is None or where[1] == _here())
             if held if ours else path.lstat().st_mtime < time.time() - FOREIGN_KEPT_S:
                 _remove(path)
@@ -158,7 +158,7 @@ def change_text(target: Path, change: Callable[[], str]) -> None:
     """
     with _turn, _saying(target, "cannot be opened", "move it"):
         while True:
-            with _locked(target) as held:
+            with locked(target) as held:
                 if held is None and fcntl is not None:
                     notice(target, "cannot be locked on this disk", "runs into this folder at once may lose rows")
                 text = change()
@@ -184,7 +184,7 @@ def _place_first(scratch: Path, target: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[bool | None]:
+def locked(path: Path, wait: bool = True) -> Iterator[bool | None]:
     """Hold the lock of the file or folder of that name; None where the disk has no locks.
 
     False where nothing has the name, or, without `wait`, where another process or thread holds it.
@@ -241,7 +241,7 @@ def _scratch(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
     while True:
         path = _name(target)
         make(path)
-        with _locked(path) as held:
+        with locked(path) as held:
             if held is False:  # another run cleared it before it was locked
                 continue
             try:
@@ -254,7 +254,7 @@ def _scratch(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
 def _exchange(scratch: Path, target: Path) -> None:
     """Put one folder in the place of another; should it not go there, the older one comes back."""
     older = _name(target)
-    with _locked(target):  # under its next name too
+    with locked(target):  # under its next name too
         target.replace(older)
         try:
             scratch.replace(target)

@@ -34,6 +34,7 @@ COMMANDS = (
     "info",
     "serve",
     "measure",
+    "download",
 )
 SOURCES = ("bisc", *STAGES, "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
@@ -103,11 +104,11 @@ def test_the_only_top_level_name_is_bisc(wheel: ZipFile) -> None:
 
 
 def test_the_wheel_holds_every_module_once(wheel: ZipFile, repository: Path) -> None:
-    """All modules on disk, the stage packages under bisc, py.typed, and no test or benchmark."""
+    """All modules on disk, the stage packages under bisc, py.typed, tables, and no test or benchmark."""
     names = wheel.namelist()
     assert len(names) == len(set(names))
     assert {n for n in names if n.endswith(".py")} == modules_on_disk(repository)
-    assert "bisc/py.typed" in names
+    assert {"bisc/py.typed", "bisc/pipeline/kits_files.csv"} <= set(names)
     for stage in STAGES:
         assert f"bisc/{stage}/__init__.py" in names
 

@@ -89,6 +89,22 @@ def is_byte_mask(path: Path) -> bool:
     return not is_nifti2 and KINDS.get(int(header["datatype"])) == "u1"
 
 
+def check_whole(path: Path) -> None:
+    """Refuse a file that is not whole: its header, all voxels that it promises, gzip's own checksum.
+
+    It is read once, in chunks; what the voxels hold is not looked at.
+
+    Raises:
+        InputError: Saying what is wrong.
+    """
+    header, _ = _header(path)
+    kind = KINDS.get(int(header["datatype"]))
+    if kind is None:
+        raise _no_nifti(path, f"its header gives the type {int(header['datatype'])}")
+    for _ in _chunks(path, _promised(header, np.dtype(kind).itemsize), to_the_end=True):
+        pass
+
+
 def unpacked_bytes(path: Path) -> int:
     """A file's size, unpacked where its name says gzip, as far as it goes."""
     n_bytes = 0
@@ -213,8 +229,11 @@ def _filled(target: memoryview, rest: bytes, chunks: Iterator[bytes]) -> bytes:
     return rest
 
 
-def _chunks(path: Path, promised: int) -> Iterator[bytes]:
-    """A file's bytes, unpacked, of which its header promises `promised`; refused where they are fewer, or damaged."""
+def _chunks(path: Path, promised: int, to_the_end: bool = False) -> Iterator[bytes]:
+    """A file's bytes, unpacked, of which its header promises `promised`; refused where they are fewer, or damaged.
+
+    All voxels of a file whose gzip checksum is missing are used, unless it has to be whole `to_the_end`.
+    """
     n_bytes, packed = 0, _is_packed(path)
     if not packed and path.stat().st_size < promised:
         raise _too_short(path, path.stat().st_size, promised)
@@ -226,8 +245,9 @@ def _chunks(path: Path, promised: int) -> Iterator[bytes]:
                     found = f"unpacks to more than {MOST_SURPLUS} times what its header promises"
                     raise InputError(path, found, f"{promised} bytes", AGAIN)
                 yield chunk
-    except EOFError:
-        pass  # gzip's: the end is missing, perhaps nothing but the checksum
+    except EOFError as error:  # gzip's: the end is missing, perhaps nothing but the checksum
+        if to_the_end and n_bytes >= promised:
+            raise InputError(path, "ends before its gzip checksum", "a whole gzip file", AGAIN) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise InputError(path, f"damaged gzip, after {n_bytes} bytes", "a sound gzip file", AGAIN) from error
     if n_bytes < promised:
