@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bisc.measurement.definitions import OF
 from bisc.measurement.measures import Measure
 from bisc.measurement.sheet import Sheet
 from bisc.measurement.tumor_place import Lines, Place
@@ -187,7 +188,7 @@ def _sum(sheet: Sheet, name: str, parts: Sequence[str]) -> None:
     """The sum of its parts: a value where each has one, and the interval of what they can be."""
     measures = [sheet.measures[part] for part in parts]
     low, high = (sum(_end(one, end) for one in measures) for end in ("low", "high"))
-    lacking = [part for part, one in zip(parts, measures, strict=True) if one.value is None]
+    lacking = [OF["tumor"][part].label for part, one in zip(parts, measures, strict=True) if one.value is None]
     if lacking:
         sheet.hold([name], f"without {', '.join(lacking)}", low, high)
         return
