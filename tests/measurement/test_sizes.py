@@ -40,4 +40,4 @@ def test_ellipsoids_whole_and_cut(radii_mm: Triple, share: float) -> None:
         for found, expected in ((longest, 2 * max(radii_mm)), (axial, axial_mm(radii_mm, turn))):
             along = np.abs(np.subtract(found.first_zyx, found.last_zyx) * KITS)
             voxel_mm = float(along @ KITS / np.linalg.norm(along))
-            assert found.length_mm == pytest.approx(expected, abs=max(voxel_mm, 0.8))
+            assert found.length_mm == pytest.approx(expected, abs=max(voxel_mm, 1.13))  # a pixel's diagonal
