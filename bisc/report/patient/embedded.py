@@ -90,7 +90,7 @@ def pack_surfaces(
     surfaces, total = [], 0
     for one in segments:
         points, triangles = surface_of(numbered, one, grid)
-        parts = [_zip(array.tobytes()) for array in (points.astype("<f4"), triangles.astype("<u4"))]
+        parts = [_zip(array.tobytes()) for array in (points.astype("<f4"), np.ascontiguousarray(triangles, "<u4"))]
         total += sum(map(len, parts))
         if total > most_bytes:
             return None
@@ -111,19 +111,20 @@ def surface_of(
     padded = np.pad(mask[box.to_slices()], [(n, n) for n in room]).astype(np.float32)
     blurred = ndimage.gaussian_filter(padded, [0.6 * max(spacing) / mm for mm in spacing])
     field = blurred if blurred.max() > 0.6 else padded
-    step = _step(spacing, field.shape)
+    step = as_triple([max(1.0, LEAST_MM / mm) for mm in spacing])
     coarse = ndimage.affine_transform(field, np.diag(step), output_shape=_shape(field.shape, step), order=1)
     if coarse.max() <= 0.5:
         coarse, step = field, (1.0, 1.0, 1.0)
     points, triangles, _, _ = marching_cubes(coarse, 0.5)
     index = points * step + np.subtract(box.start_zyx, room)
-    return grid.index_to_physical(index), np.asarray(triangles, dtype=np.int64)
+    return _outwards(grid.index_to_physical(index), np.asarray(triangles, dtype=np.int64))
 
 
-def _step(spacing_mm_zyx: Triple, shape: tuple[int, ...]) -> Triple:
-    """Voxels per sample along each axis."""
-    z, y, x = (max(1.0, LEAST_MM / mm) for mm in spacing_mm_zyx)
-    return z, y, x
+def _outwards(points: Float, triangles: npt.NDArray[np.int64]) -> tuple[Float, npt.NDArray[np.int64]]:
+    """Corners in the order that makes the enclosed volume positive: light falls on the outside."""
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    inverted = float(np.einsum("ij,ij->", a, np.cross(b, c))) < 0
+    return points, triangles[:, ::-1] if inverted else triangles
 
 
 def _shape(shape: tuple[int, ...], step: Triple) -> tuple[int, ...]:

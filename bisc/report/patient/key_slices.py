@@ -142,8 +142,8 @@ def _drawn(
 ) -> Picture:
     view = display_slice(image, plane, at, box)
     labels = display_slice(image.with_array(numbered), plane, at, box)
-    width = min(WIDTH, round(MOST_HIGH * view.width_mm / view.height_mm))
-    canvas = Canvas(max(1, width), max(1, round(width * view.height_mm / view.width_mm)))
+    scale = _pixels_per_mm(image.geometry, box)
+    canvas = Canvas(max(1, round(view.width_mm * scale)), max(1, round(view.height_mm * scale)))
     axes = canvas.axes(0, 0, canvas.width, canvas.height)
     draw_ct(axes, view)
     draw_segments(axes, labels, segments)
@@ -153,6 +153,12 @@ def _drawn(
     draw_sides(axes, view, with_place=True)
     place = f"{plane.capitalize()} slice {view.index + 1} of {view.count}"
     return picture_of(canvas.pixels(), f"{place}: {what}", place)
+
+
+def _pixels_per_mm(grid: Geometry, box: Box) -> float:
+    """One scale for the three planes."""
+    high, deep, wide = (n * mm for n, mm in zip(box.shape_zyx, grid.spacing_mm_zyx, strict=True))
+    return min(WIDTH / max(wide, deep), MOST_HIGH / max(high, deep))
 
 
 def draw_segments(axes: Axes, labels: View, segments: Sequence[Segment], linewidth: float = 1.4) -> None:
