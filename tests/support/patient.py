@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -11,25 +10,12 @@ import numpy.typing as npt
 from bisc.core.flags import Flag, Flags
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Volume
-from bisc.measurement.measures import CaseMeasures, Definition, Measure, Structure
+from bisc.measurement.measures import CaseMeasures, Measure, Structure
 from bisc.preprocessing.segments import Segment, divide
 from bisc.report.patient.page import PatientPage
 
 SHAPE: Final = (30, 96, 140)
 GRID: Final = Geometry(SHAPE, (5.0, 2.0, 2.0), (-140.0, -96.0, 30.0))
-SIZE: Final = "Largest distance between two points of the tumour on one axial slice, to outer voxel faces."
-DEFINITIONS: Final[Mapping[str, Definition]] = {
-    one.name: one
-    for one in (
-        Definition("axial_mm", "Largest axial diameter", "mm", 0, "size", "tumor", SIZE),
-        Definition("volume_ml", "Volume", "ml", 1, "size", "tumor", "Voxels times their volume."),
-        Definition("depth_mm", "Depth in the kidney", "mm", 1, "place", "tumor", "Farthest from the outer surface."),
-        Definition("pole", "Pole", "", 0, "place", "tumor", "Where along the kidney's axis it lies."),
-        Definition("renal_score", "R.E.N.A.L. score", "", 0, "score", "tumor", "Kutikov and Uzzo 2009."),
-        Definition("padua_score", "PADUA score", "", 0, "score", "tumor", "Ficarra 2009."),
-    )
-}
-
 
 def labels() -> npt.NDArray[np.uint8]:
     """Right kidney at x 30, left at x 105; a tumour of 40 x 40 mm in the left one, of 20 x 20 mm in the right one."""
@@ -59,9 +45,9 @@ def measured(segments: list[Segment], case: str = "case_00001") -> CaseMeasures:
             values |= {
                 "axial_mm": Measure(40.0 if one.rank == 1 else 20.0, ends=ends),  # type: ignore[arg-type]
                 "depth_mm": Measure(None, why="the kidney's outline is not closed here"),
-                "pole": Measure("upper"),
-                "renal_score": Measure(None, 4, 9, "the collecting system is not segmented"),
-                "padua_score": Measure(7, why="sinus taken from the hull", proxy=True),
+                "renal": Measure(None, 4, 9, "the collecting system is not segmented"),
+                "renal_a": Measure("a"),
+                "padua": Measure(7, why="sinus taken from the hull", proxy=True),
             }
         structures.append(Structure(one, values))
     return CaseMeasures(case, tuple(structures), ("Measured on the mask as it is.",))
@@ -79,4 +65,4 @@ def page(array: npt.NDArray[np.uint8] | None = None, case: str = "case_00001", *
     array = labels() if array is None else array
     numbered, segments = divide(array, GRID, 20.0)
     made = {"flags": flags(), "provenance": {"Model": "Demo", "Checksum": "0123456789abcdef"}} | more
-    return PatientPage(image(array), numbered, segments, measured(segments, case), DEFINITIONS, **made)  # type: ignore[arg-type]
+    return PatientPage(image(array), numbered, segments, measured(segments, case), **made)  # type: ignore[arg-type]

@@ -22,8 +22,8 @@ from bisc.report.canvas import FONT, Canvas, draw_ct, draw_scale, draw_sides
 from bisc.report.style import KIDNEY_COLOUR, TEXT_COLOUR, colour_of
 from bisc.report.views import PLANES, Plane, View, choose_box, choose_slice, display_slice
 
-WIDTH: Final = 720
-MOST_HIGH: Final = 640
+WIDTH: Final = 600
+MOST_HIGH: Final = 560
 MOST_TUMORS: Final = 6
 """So many have pictures of their own; the slices show the others."""
 AXIAL: Final = "axial_mm"

@@ -19,13 +19,14 @@ from markupsafe import Markup
 from bisc._version import __version__
 from bisc.core.flags import Flags
 from bisc.core.volume import Volume
-from bisc.measurement.measures import CaseMeasures, Definition
+from bisc.measurement.definitions import OF
+from bisc.measurement.measures import CaseMeasures
 from bisc.preprocessing.segments import Segment
 from bisc.report.patient import niivue
 from bisc.report.patient.embedded import HU_LOW, HU_STEP, VOLUME_BYTES, Packed, Surface, pack, pack_surfaces
 from bisc.report.patient.key_slices import KeySlices, Picture, key_slices, picture_of, place_of
 from bisc.report.patient.relief import From, relief
-from bisc.report.patient.words import LIGHTS, reasons, sentences, table_of, title_of, totals
+from bisc.report.patient.words import LIGHTS, Definitions, reasons, sentences, table_of, title_of, totals
 from bisc.report.style import KIDNEY_COLOUR, colour_of
 
 MOST_BYTES: Final = 15_000_000
@@ -47,8 +48,8 @@ class PatientPage:
         numbered: (z, y, x) uint8 segment numbers on its grid.
         segments: Kidneys and tumours.
         measures: Of these.
-        definitions: What the measures mean, in the order in which they are shown.
         flags: What the mask says of its trustworthiness; None where nobody asked.
+        definitions: What the measures mean, by organ and name, in the order in which they are shown.
         title: The heading; empty takes the case's name.
         identity: Who and when, label and value; empty unless it was asked for.
         provenance: What made the mask: label and value.
@@ -61,8 +62,8 @@ class PatientPage:
     numbered: npt.NDArray[np.uint8]
     segments: Sequence[Segment]
     measures: CaseMeasures
-    definitions: Mapping[str, Definition]
     flags: Flags | None = None
+    definitions: Definitions = field(default_factory=lambda: OF)
     title: str = ""
     identity: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -73,7 +74,15 @@ class PatientPage:
             raise ValueError(f"{self.measures.case}: the segments are {have} but the image {want} (z, y, x)")
 
 
-def case_page(page: PatientPage) -> str:
+@dataclass(frozen=True)
+class MadePage:
+    """A page's text, and the picture that stands for it in an index."""
+
+    html: str
+    picture: Picture
+
+
+def case_page(page: PatientPage) -> MadePage:
     """The page, at most `MOST_BYTES` of UTF-8; the scan in its viewer is thinned for that where need be."""
     library = niivue.bundle()
     surfaces = pack_surfaces(page.numbered, page.segments, page.image.geometry) if library else None
@@ -83,7 +92,7 @@ def case_page(page: PatientPage) -> str:
     while True:
         html = _html(page, library, surfaces, pictures, reliefs, pack(page.image, page.numbered, most))
         if len(html.encode()) <= MOST_BYTES or most < 10_000:
-            return html
+            return MadePage(html, pictures[0].pictures[0])
         most //= 2
 
 
@@ -117,7 +126,8 @@ def _html(
             totals=totals(page.segments),
             light=LIGHTS[page.flags.light if page.flags else None],
             reasons=reasons(page.flags),
-            structures=[(one.segment, table_of(one, page.definitions)) for one in _tumors_first(page)],
+            tables=[table_of(one, page.definitions) for one in _tumors_first(page)],
+            organs={one.segment.organ for one in page.measures.structures},
             pictures=pictures,
             reliefs=reliefs,
             names=names,

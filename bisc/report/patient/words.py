@@ -8,13 +8,16 @@ from typing import Final
 
 from bisc.core.flags import Flags, Light
 from bisc.measurement.measures import CaseMeasures, Definition, Group, Measure, Structure
-from bisc.preprocessing.segments import Segment
+from bisc.preprocessing.segments import Organ, Segment
 
-Definitions = Mapping[str, Definition]
+Definitions = Mapping[Organ, Mapping[str, Definition]]
 
-SAID: Final = ("axial_mm", "volume_ml")
-"""The sizes that a sentence names; of the others the table tells."""
-GROUPS: Final[dict[Group, str]] = {"size": "Size", "place": "Place", "kidney": "Kidney", "score": "Scores"}
+SAID: Final[Mapping[Organ, tuple[str, ...]]] = {
+    "tumor": ("axial_mm", "volume_ml", "exophytic_percent", "renal", "padua", "c_index"),
+    "kidney": ("volume_ml", "length_mm"),
+}
+"""What a sentence names; of the others the table tells."""
+GROUPS: Final[dict[Group, str]] = {"kidney": "Kidney", "size": "Size", "place": "Place", "score": "Scores"}
 PROXY: Final = "a stand-in for what the definition asks"
 LIGHTS: Final[dict[Light | None, tuple[str, str]]] = {
     "green": ("●", "Green: the checks found nothing wrong"),
@@ -27,14 +30,24 @@ LIGHTS: Final[dict[Light | None, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """A measure as a table shows it; `number` of its footnote, 0 where its definition is not known."""
+    """A measure as a table shows it.
+
+    Attributes:
+        name: Its column.
+        label: For people.
+        value: With its decimals; 'withheld' where there is none.
+        interval: What it lies between.
+        unit: Of both.
+        note: Its caution's number in the table's notes; 0 where it has none.
+        raw: The value as it was given.
+    """
 
     name: str
     label: str
     value: str
     interval: str
     unit: str
-    caution: str
+    note: int
     raw: str
 
 
@@ -44,6 +57,15 @@ class Rows:
 
     title: str
     rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class StructureTable:
+    """One kidney's or tumour's table, and its cautions, each told once."""
+
+    segment: Segment
+    groups: tuple[Rows, ...]
+    notes: tuple[str, ...]
 
 
 def written(value: float | str | None, definition: Definition | None) -> str:
@@ -63,30 +85,36 @@ def interval(measure: Measure, definition: Definition | None) -> str:
     return f"at least {low}" if low else f"at most {high}" if high else ""
 
 
-def table_of(structure: Structure, definitions: Definitions) -> list[Rows]:
+def table_of(structure: Structure, definitions: Definitions) -> StructureTable:
     """All measures of one structure, by group, in the definitions' order; those without a definition last."""
-    known = [name for name in definitions if name in structure.measures]
-    groups = []
-    for group, title in GROUPS.items():
-        names = [name for name in known if definitions[name].group == group]
-        if names:
-            rows = tuple(_row(name, structure.measures[name], definitions[name]) for name in names)
-            groups.append(Rows(title, rows))
-    others = [name for name in structure.measures if name not in definitions]
-    if others:
-        groups.append(Rows("Others", tuple(_row(name, structure.measures[name], None) for name in others)))
-    return groups
+    own = definitions[structure.segment.organ]
+    known = {
+        title: [name for name, one in own.items() if one.group == group and name in structure.measures]
+        for group, title in GROUPS.items()
+    }
+    known["Others"] = [name for name in structure.measures if name not in own]
+    notes = list(dict.fromkeys(filter(None, map(_caution, structure.measures.values()))))
+    groups = tuple(
+        Rows(title, tuple(_row(name, structure.measures[name], own.get(name), notes) for name in names))
+        for title, names in known.items()
+        if names
+    )
+    return StructureTable(structure.segment, groups, tuple(notes))
 
 
-def _row(name: str, measure: Measure, definition: Definition | None) -> Row:
-    cautions = [measure.why, PROXY if measure.proxy else ""]
+def _caution(measure: Measure) -> str:
+    return "; ".join(filter(None, [measure.why, PROXY if measure.proxy else ""]))
+
+
+def _row(name: str, measure: Measure, definition: Definition | None, notes: Sequence[str]) -> Row:
+    value, between, caution = written(measure.value, definition), interval(measure, definition), _caution(measure)
     return Row(
         name,
         definition.label if definition else name,
-        written(measure.value, definition) or "withheld",
-        interval(measure, definition),
+        value or "withheld",
+        between if between != value else "",
         definition.unit if definition else "",
-        "; ".join(filter(None, cautions)),
+        notes.index(caution) + 1 if caution else 0,
         "" if measure.value is None else str(measure.value),
     )
 
@@ -105,10 +133,10 @@ def sentences(measures: CaseMeasures, definitions: Definitions) -> list[str]:
 
 
 def _sentence(one: Structure, definitions: Definitions) -> str:
-    """'Tumour 1, left: largest axial diameter 34 mm (31 to 37), volume 12.4 ml; R.E.N.A.L. score 4 to 9.'"""
-    names = [name for name in SAID if name in one.measures]
-    names += [name for name in one.measures if name in definitions and definitions[name].group == "score"]
-    parts = [_part(definitions.get(name), name, one.measures[name]) for name in names]
+    """'Tumour 1, left: largest axial diameter 34.1 mm (31.0 to 37.2), volume 12.40 ml, R.E.N.A.L. sum 4 to 9.'"""
+    own = definitions[one.segment.organ]
+    names = [name for name in SAID[one.segment.organ] if name in one.measures]
+    parts = [_part(own.get(name), name, one.measures[name]) for name in names]
     return f"{title_of(one.segment)}: {', '.join(parts) or 'nothing was measured'}."
 
 
@@ -120,14 +148,14 @@ def title_of(segment: Segment) -> str:
 
 def _part(definition: Definition | None, name: str, measure: Measure) -> str:
     label = definition.label if definition else name
-    label = label if label[1:2].isupper() or label[1:2] == "." else label[:1].lower() + label[1:]
+    label = label if not label[1:2].islower() else label[:1].lower() + label[1:]
     unit = f" {definition.unit}" if definition and definition.unit else ""
     value, between = written(measure.value, definition), interval(measure, definition)
     if not value and not between:
         return f"{label} withheld ({measure.why})" if measure.why else f"{label} withheld"
     if not value:
         return f"{label} {between}{unit}"
-    return f"{label} {value}{unit}" + (f" ({between})" if between else "")
+    return f"{label} {value}{unit}" + (f" ({between})" if between not in ("", value) else "")
 
 
 def reasons(flags: Flags | None) -> list[str]:

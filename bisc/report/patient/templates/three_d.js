@@ -39,11 +39,12 @@
       await viewer.attachToCanvas(canvas);
       const tumorsFirst = [...facts.segments].sort((a, b) => b.organ.localeCompare(a.organ));
       for (const one of tumorsFirst) {
-        const buffer = await surface(one.number), opacity = one.organ === "tumor" ? 1 : 0.45;
+        const buffer = await surface(one.number), opacity = one.organ === "tumor" ? 1 : byId("three-d-kidneys").value / 100;
         const rgba255 = [...rgbOf(one.colour), 255];
         const name = `${one.number}.mz3`; // by which it is known to be one; with a buffer nothing is fetched
         await viewer.addMeshFromUrl({ url: name, name, buffer, rgba255, opacity });
       }
+      viewer.setScale(1.5);
       turn(ways.front);
       byId("three-d-controls").hidden = false;
       say("Drag to turn it, or use the buttons; with the view in focus, the arrow keys.");
