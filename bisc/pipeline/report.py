@@ -25,8 +25,9 @@ from bisc.pipeline.predict import read_rows
 from bisc.planners.planner import MIN_KIDNEY_ML
 from bisc.preprocessing.segments import Segment, divide
 from bisc.report.patient.index import IndexRow, index_page, thumbnail_of
+from bisc.report.patient.key_slices import AXIAL
 from bisc.report.patient.page import MadePage, PatientPage, case_page
-from bisc.report.patient.words import LIGHTS, interval, title_of, written
+from bisc.report.patient.words import LIGHTS, title_of, told
 from bisc.system.console import track
 from bisc.system.files import make_output_folder, remove_partial, write_text
 from bisc.system.paths import absence
@@ -202,16 +203,16 @@ def _scan_of(case: InputCase, row: PredictionRow | None, options: ReportOptions)
 def _identity(scan: Scan) -> dict[str, str]:
     """Who and when, of a DICOM series' first slice."""
     found = identifiers_of(scan)
-    told = {"Patient ID": found.get("patient_id", ""), "Accession number": found.get("accession_number", "")}
+    whose = {"Patient ID": found.get("patient_id", ""), "Accession number": found.get("accession_number", "")}
     if scan.choice is not None:
         from bisc.imageio.formats.dicom.tags import read_header, text
 
         path = scan.choice.stack.frames[0].path
         header = read_header(path)
-        told["Name"] = text(path, header, "PatientName").replace("^", " ").strip()
-        told["Date of scan"] = text(path, header, "StudyDate")
-        told["Series"] = scan.choice.series.label
-    return {label: value for label, value in told.items() if value}
+        whose["Name"] = text(path, header, "PatientName").replace("^", " ").strip()
+        whose["Date of scan"] = text(path, header, "StudyDate")
+        whose["Series"] = scan.choice.series.label
+    return {label: value for label, value in whose.items() if value}
 
 
 def _decided(row: PredictionRow | None) -> dict[str, str]:
@@ -222,11 +223,11 @@ def _decided(row: PredictionRow | None) -> dict[str, str]:
 
 def flags_of(row: PredictionRow | None) -> Flags | None:
     """What predictions.csv says of a mask's trustworthiness; None where it says nothing, or of another form."""
-    light, told = (str(getattr(row, column, "") or "") for column in ("light", "flags"))
-    if light not in LIGHTS or not told:
+    light, words = (str(getattr(row, column, "") or "") for column in ("light", "flags"))
+    if light not in LIGHTS or not words:
         return None
     try:
-        found: Any = json.loads(told)
+        found: Any = json.loads(words)
         whole = found if isinstance(found, dict) else {"flags": found}
         return msgspec.convert({"risk": None, **whole, "light": light}, Flags)
     except (ValueError, msgspec.ValidationError):
@@ -250,10 +251,9 @@ def _row(page: PatientPage, name: str, row: PredictionRow | None) -> IndexRow:
 
 def _told(page: PatientPage, segment: Segment, measures: Mapping[str, Any]) -> str:
     """'Tumour 1, left: 34.1 mm'."""
-    own = page.definitions["tumor"]
-    size = measures.get("axial_mm")
-    mm = written(size.value, own.get("axial_mm")) or interval(size, own.get("axial_mm")) if size is not None else ""
-    return f"{title_of(segment)}: {mm} mm" if mm else title_of(segment)
+    size = measures.get(AXIAL)
+    words = "" if size is None else told(size, page.definitions["tumor"].get(AXIAL))
+    return f"{title_of(segment)}: {words}" if words else title_of(segment)
 
 
 def _status(segments: Sequence[Segment]) -> str:

@@ -35,9 +35,7 @@ class Row:
     Attributes:
         name: Its column.
         label: For people.
-        value: With its decimals; 'withheld' where there is none.
-        interval: What it lies between.
-        unit: Of both.
+        value: '36.22 ml', '34.1 mm (31.0 to 37.2)', '4 to 9'; 'withheld' where nothing is known.
         note: Its caution's number in the table's notes; 0 where it has none.
         raw: The value as it was given.
     """
@@ -45,8 +43,6 @@ class Row:
     name: str
     label: str
     value: str
-    interval: str
-    unit: str
     note: int
     raw: str
 
@@ -107,16 +103,23 @@ def _caution(measure: Measure) -> str:
 
 
 def _row(name: str, measure: Measure, definition: Definition | None, notes: Sequence[str]) -> Row:
-    value, between, caution = written(measure.value, definition), interval(measure, definition), _caution(measure)
+    caution = _caution(measure)
     return Row(
         name,
         definition.label if definition else name,
-        value or "withheld",
-        between if between != value else "",
-        definition.unit if definition else "",
+        told(measure, definition) or "withheld",
         notes.index(caution) + 1 if caution else 0,
         "" if measure.value is None else str(measure.value),
     )
+
+
+def told(measure: Measure, definition: Definition | None) -> str:
+    """A value with unit and interval, or the interval alone; empty where neither is known."""
+    value, between = written(measure.value, definition), interval(measure, definition)
+    unit = f"\u00a0{definition.unit}" if definition and definition.unit else ""
+    if not value:
+        return f"{between}{unit}" if between else ""
+    return f"{value}{unit}" + (f" ({between})" if between not in ("", value) else "")
 
 
 def sentences(measures: CaseMeasures, definitions: Definitions) -> list[str]:
@@ -149,13 +152,10 @@ def title_of(segment: Segment) -> str:
 def _part(definition: Definition | None, name: str, measure: Measure) -> str:
     label = definition.label if definition else name
     label = label if not label[1:2].islower() else label[:1].lower() + label[1:]
-    unit = f" {definition.unit}" if definition and definition.unit else ""
-    value, between = written(measure.value, definition), interval(measure, definition)
-    if not value and not between:
-        return f"{label} withheld ({measure.why})" if measure.why else f"{label} withheld"
-    if not value:
-        return f"{label} {between}{unit}"
-    return f"{label} {value}{unit}" + (f" ({between})" if between not in ("", value) else "")
+    value = told(measure, definition)
+    if value:
+        return f"{label} {value}"
+    return f"{label} withheld ({measure.why})" if measure.why else f"{label} withheld"
 
 
 def reasons(flags: Flags | None) -> list[str]:

@@ -44,7 +44,7 @@
         const name = `${one.number}.mz3`; // by which it is known to be one; with a buffer nothing is fetched
         await viewer.addMeshFromUrl({ url: name, name, buffer, rgba255, opacity });
       }
-      viewer.setScale(1.5);
+      viewer.setScale(1.2);
       turn(ways.front);
       byId("three-d-controls").hidden = false;
       say("Drag to turn it, or use the buttons; with the view in focus, the arrow keys.");
