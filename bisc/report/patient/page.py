@@ -25,7 +25,7 @@ from bisc.preprocessing.segments import Segment
 from bisc.report.patient import niivue
 from bisc.report.patient.embedded import HU_LOW, HU_STEP, VOLUME_BYTES, Packed, Surface, pack, pack_surfaces
 from bisc.report.patient.key_slices import KeySlices, Picture, key_slices, picture_of, place_of
-from bisc.report.patient.relief import From, relief
+from bisc.report.patient.relief import From, reliefs
 from bisc.report.patient.words import LIGHTS, Definitions, reasons, sentences, table_of, title_of, totals
 from bisc.report.style import KIDNEY_COLOUR, colour_of
 
@@ -87,10 +87,10 @@ def case_page(page: PatientPage) -> MadePage:
     library = niivue.bundle()
     surfaces = pack_surfaces(page.numbered, page.segments, page.image.geometry) if library else None
     pictures = key_slices(page.image, page.numbered, page.measures.structures, page.segments)
-    reliefs = _reliefs(page)
+    rounds = _reliefs(page)
     most = VOLUME_BYTES
     while True:
-        html = _html(page, library, surfaces, pictures, reliefs, pack(page.image, page.numbered, most))
+        html = _html(page, library, surfaces, pictures, rounds, pack(page.image, page.numbered, most))
         if len(html.encode()) <= MOST_BYTES or most < 10_000:
             return MadePage(html, pictures[0].pictures[0])
         most //= 2
@@ -101,7 +101,7 @@ def _html(
     library: str | None,
     surfaces: list[Surface] | None,
     pictures: list[KeySlices],
-    reliefs: list[Picture],
+    rounds: list[Picture],
     packed: Packed,
 ) -> str:
     script = _text("viewer.js")
@@ -129,7 +129,7 @@ def _html(
             tables=[table_of(one, page.definitions) for one in _tumors_first(page)],
             organs={one.segment.organ for one in page.measures.structures},
             pictures=pictures,
-            reliefs=reliefs,
+            reliefs=rounds,
             names=names,
             colours=colours,
             kidney_colour=KIDNEY_COLOUR,
@@ -149,14 +149,10 @@ def _tumors_first(page: PatientPage) -> list[Any]:
 
 def _reliefs(page: PatientPage) -> list[Picture]:
     """Both sides, where there is something to see."""
-    shown = []
-    ways: tuple[tuple[From, str], ...] = (("front", "Seen from the front"), ("back", "Seen from behind"))
-    for way, words in ways:
-        pixels = relief(page.numbered, page.segments, page.image.geometry.spacing_mm_zyx, way)
-        if pixels is not None:
-            what = ", ".join(segment.name for segment in page.segments)
-            shown.append(picture_of(pixels, f"{words}: {what}", words))
-    return shown
+    words: dict[From, str] = {"front": "Seen from the front", "back": "Seen from behind"}
+    what = ", ".join(segment.name for segment in page.segments)
+    drawn = reliefs(page.numbered, page.segments, page.image.geometry.spacing_mm_zyx)
+    return [picture_of(pixels, f"{words[way]}: {what}", words[way]) for way, pixels in drawn.items()]
 
 
 def _facts(page: PatientPage, packed: Packed) -> dict[str, Any]:

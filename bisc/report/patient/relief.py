@@ -34,36 +34,40 @@ BACKGROUND: Final = 22.0
 WIDTH: Final = 560
 
 
-def relief(
-    numbered: npt.NDArray[np.uint8], segments: Sequence[Segment], spacing_mm_zyx: Triple, seen_from: From
-) -> npt.NDArray[np.uint8] | None:
-    """The picture, (height, width, 3) uint8, by parallel rays; None where nothing is labelled.
+def reliefs(
+    numbered: npt.NDArray[np.uint8], segments: Sequence[Segment], spacing_mm_zyx: Triple
+) -> dict[From, npt.NDArray[np.uint8]]:
+    """A picture from either side, (height, width, 3) uint8, by parallel rays; none where nothing is labelled.
+
+    'front' has the patient's right on the viewer's left, 'back' the other way round.
 
     Args:
         numbered: Canonical (z, y, x) segment numbers.
         segments: Drawn in `bisc.report.style.colour_of`; kidneys veil the tumours behind them.
         spacing_mm_zyx: Of the grid.
-        seen_from: 'front' has the patient's right on the viewer's left, 'back' the other way round.
     """
     found = Box.of_mask(numbered)
     if found is None:
-        return None
+        return {}
     inside = numbered[found.to_slices()][::-1]  # superior is up
-    if seen_from == "back":
-        inside = inside[:, ::-1, ::-1]
-    frame = _Frame(inside.shape, spacing_mm_zyx)
-    for organ in ("kidney", "tumor"):  # tumours last: they know what lies before them
-        for one in segments:
-            if one.organ == organ:
-                frame.draw(inside == one.number, colour_of(one), veiled=organ == "tumor")
-    return _lettered(frame.pixels, "RLSI" if seen_from == "front" else "LRSI")
+    front, back = (_Frame(inside.shape, spacing_mm_zyx) for _ in range(2))
+    for one in sorted(segments, key=lambda one: one.organ == "tumor"):  # these last: they know what lies before them
+        box = Box.of_mask(inside == one.number)
+        if box is None:
+            continue
+        field, start_mm = _field(inside[box.to_slices()] == one.number, box, spacing_mm_zyx)
+        front.draw(field, start_mm, one)
+        beyond_mm = start_mm + (np.array(field.shape) - 1) * RAY_MM
+        whole_mm = np.multiply(inside.shape, spacing_mm_zyx)
+        turned_mm = np.array([start_mm[0], whole_mm[1] - beyond_mm[1], whole_mm[2] - beyond_mm[2]])
+        back.draw(field[:, ::-1, ::-1], turned_mm, one)
+    return {"front": _lettered(front.pixels, "RLSI"), "back": _lettered(back.pixels, "LRSI")}
 
 
 class _Frame:
     """A picture that segments are drawn into."""
 
     def __init__(self, shape_zyx: tuple[int, ...], spacing_mm_zyx: Triple) -> None:
-        self.spacing_mm_zyx = spacing_mm_zyx
         extent = np.array([shape_zyx[0] * spacing_mm_zyx[0], shape_zyx[2] * spacing_mm_zyx[2]])
         whole = np.maximum(extent + 2 * MARGIN_MM, LEAST_MM)
         self.offset_mm = (whole - extent) / 2
@@ -71,11 +75,9 @@ class _Frame:
         self.pixels = np.full((rows, columns, 3), BACKGROUND)
         self.depth_mm = np.full((rows, columns), np.inf)
 
-    def draw(self, mask: npt.NDArray[np.bool_], colour: str, veiled: bool) -> None:
-        box = Box.of_mask(mask)
-        if box is None:
-            return
-        field, start_mm = _field(mask[box.to_slices()], box, self.spacing_mm_zyx)
+    def draw(self, field: Float, start_mm: npt.NDArray[np.float64], segment: Segment) -> None:
+        """Put a segment's field where its first sample lies, in (z, y, x) mm of what is labelled."""
+        colour = colour_of(segment)
         hit, depth_mm, shade = _seen(field)
         top, left = (round((mm + off) / RAY_MM) for mm, off in zip(start_mm[::2], self.offset_mm, strict=True))
         rows, columns = np.nonzero(hit)
@@ -86,7 +88,7 @@ class _Frame:
         rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
         own = rgb * shade[rows, columns, None]
         behind = depths >= self.depth_mm[at]
-        if veiled:
+        if segment.organ == "tumor":
             mixed = np.where(behind[:, None], VEIL * self.pixels[at] + (1 - VEIL) * own, own)
             self.pixels[at] = mixed
             self.depth_mm[at] = np.where(behind, self.depth_mm[at], depths)
@@ -103,10 +105,8 @@ def _field(mask: npt.NDArray[np.bool_], box: Box, spacing_mm_zyx: Triple) -> tup
     blurred = ndimage.gaussian_filter(padded, [sigma_mm / mm for mm in spacing_mm_zyx], truncate=2.5)
     if blurred.max() <= 0.5:  # too small to be blurred
         blurred = padded
-    step = [RAY_MM / mm for mm in spacing_mm_zyx]
-    shape = tuple(max(2, int(n / s)) for n, s in zip(padded.shape, step, strict=True))
-    field = ndimage.affine_transform(blurred, np.diag(step), output_shape=shape, order=1, mode="constant")
-    start = [(first - n + 0.5) * mm for first, n, mm in zip(box.start_zyx, room, spacing_mm_zyx, strict=True)]
+    field = ndimage.zoom(blurred, [mm / RAY_MM for mm in spacing_mm_zyx], order=1, mode="nearest", grid_mode=True)
+    start = [(first - n) * mm + RAY_MM / 2 for first, n, mm in zip(box.start_zyx, room, spacing_mm_zyx, strict=True)]
     return np.asarray(field, dtype=np.float32), np.asarray(start)
 
 
