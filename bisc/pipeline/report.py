@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import numpy as np
 
 from bisc.core.choices import Phase
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
 from bisc.core.flags import Flags
+from bisc.core.labels import MIN_KIDNEY_ML
 from bisc.imageio import IMAGE_SUFFIXES, on_grid_of, read_labels
 from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.inputs import find_inputs
@@ -22,19 +21,18 @@ from bisc.measurement.measure import measure
 from bisc.pipeline.dicom_cases import identifiers_of, nameless
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow
 from bisc.pipeline.predict import read_rows
-from bisc.planners.planner import MIN_KIDNEY_ML
-from bisc.preprocessing.segments import Segment, divide
+from bisc.pipeline.report_rows import EDITED, NO_MASK, flags_of, is_edited, row_of, row_without_page
+from bisc.preprocessing.kidneys import body_middle_mm
+from bisc.preprocessing.segments import divide
 from bisc.report.patient.index import IndexRow, index_page, thumbnail_of
-from bisc.report.patient.key_slices import AXIAL
 from bisc.report.patient.page import MadePage, PatientPage, case_page
-from bisc.report.patient.words import LIGHTS, title_of, told
 from bisc.system.console import track
 from bisc.system.files import make_output_folder, remove_partial, write_text
 from bisc.system.paths import absence
 
 INDEX: Final = "index.html"
 MASKS: Final = ".nii.gz, .nii, .nrrd or .mha"
-NO_MASK: Final = "no_mask"
+NO_SCAN: Final = "its scan is not among the inputs"
 Complain = Callable[[BiscError], None]
 
 
@@ -93,7 +91,7 @@ def report_cases(
         rows.append(_page_or_fault(case, name, mask, known.get(name), folder, options, complain))
     listed = {row.case for row in rows}
     others = [row for row in known.values() if row.case not in listed and row.status != SKIPPED]
-    rows += [_without_scan(row, folder) for row in others]
+    rows += [_without_page(row, folder, NO_SCAN) for row in others]
     write_text(folder / INDEX, index_page(rows))
     return rows
 
@@ -122,7 +120,7 @@ def report_case(
     """
     grid = image.volume.geometry
     array = np.ascontiguousarray(on_grid_of(image, labels).volume.array, dtype=np.uint8)
-    numbered, segments = divide(array, grid, MIN_KIDNEY_ML)
+    numbered, segments = divide(array, grid, MIN_KIDNEY_ML, body_middle_mm(image.volume))
     measures = measure(case, numbered, segments, grid, image.volume)
     page = PatientPage(
         image.volume, numbered, segments, measures, flags, identity=identity or {}, provenance=provenance or {}
@@ -155,7 +153,7 @@ def _page_or_fault(
     complain: Complain,
 ) -> IndexRow:
     if mask is None and row is not None:
-        return _without_scan(row, folder, "no mask")
+        return _without_page(row, folder, "no mask")
     try:
         if case.fault is not None:
             raise case.fault
@@ -175,18 +173,20 @@ def _page_or_fault(
 def _written_page(
     case: InputCase, name: str, mask: Path, row: PredictionRow | None, folder: Path, options: ReportOptions
 ) -> IndexRow:
-    scan = _scan_of(case, row, options)
+    scan, labels = _scan_of(case, row, options), read_labels(mask)
+    edited = is_edited(labels, row)
+    provenance = {"Mask": mask.name} | ({"Edited": EDITED} if edited else {}) | dict(options.provenance)
     page, made = report_case(
         scan.read(),
-        read_labels(mask),
+        labels,
         name,
-        flags=flags_of(row),
+        flags=None if edited else flags_of(row),
         identity=_identity(scan) if options.identify else None,
-        provenance={"Mask": mask.name} | _decided(row) | dict(options.provenance),
+        provenance=provenance,
     )
     target = _path(folder, name)
     write_text(target, made.html)
-    return replace(_row(page, name, row), page=target.name, thumbnail=thumbnail_of(made.picture, name))
+    return replace(row_of(page, name, row), page=target.name, thumbnail=thumbnail_of(made.picture, name))
 
 
 def _scan_of(case: InputCase, row: PredictionRow | None, options: ReportOptions) -> Scan:
@@ -215,77 +215,10 @@ def _identity(scan: Scan) -> dict[str, str]:
     return {label: value for label, value in whose.items() if value}
 
 
-def _decided(row: PredictionRow | None) -> dict[str, str]:
-    if row is None:
-        return {}
-    return {label: value for label, value in (("Input and model", row.stamp),) if value}
-
-
-def flags_of(row: PredictionRow | None) -> Flags | None:
-    """What predictions.csv says of a mask's trustworthiness; None where it says nothing, or of another form."""
-    light, words = (str(getattr(row, column, "") or "") for column in ("light", "flags"))
-    if light not in LIGHTS or not words:
-        return None
-    try:
-        found: Any = json.loads(words)
-        whole = found if isinstance(found, dict) else {"flags": found}
-        return msgspec.convert({"risk": None, **whole, "light": light}, Flags)
-    except (ValueError, msgspec.ValidationError):
-        return None
-
-
-def _row(page: PatientPage, name: str, row: PredictionRow | None) -> IndexRow:
-    segments = page.segments
-    by_number = {one.segment.number: one.measures for one in page.measures.structures}
-    tumors = [one for one in segments if one.organ == "tumor"]
-    return IndexRow(
-        name,
-        _status(segments),
-        page.flags.light if page.flags else None,
-        tuple(_told(page, one, by_number[one.number]) for one in tumors),
-        sum(one.volume_ml for one in segments),
-        sum(one.volume_ml for one in tumors),
-        _reason(page, row),
-    )
-
-
-def _told(page: PatientPage, segment: Segment, measures: Mapping[str, Any]) -> str:
-    """'Tumour 1, left: 34.1 mm'."""
-    size = measures.get(AXIAL)
-    words = "" if size is None else told(size, page.definitions["tumor"].get(AXIAL))
-    return f"{title_of(segment)}: {words}" if words else title_of(segment)
-
-
-def _status(segments: Sequence[Segment]) -> str:
-    """As predictions.csv has it: of the mask as it is now, which may have been edited since."""
-    sides = {one.side for one in segments if one.organ == "kidney"}
-    if not segments:
-        return "no_kidney"
-    return "ok" if {"left", "right"} <= sides else "one_kidney"
-
-
-def _reason(page: PatientPage, row: PredictionRow | None) -> str:
-    raised = [flag.words for flag in page.flags.raised] if page.flags else []
-    return " ".join(filter(None, [_nameless(row), *raised]))
-
-
-def _nameless(row: PredictionRow | None) -> str:
-    """A row's error without the place where its input lay."""
-    if row is None:
-        return ""
-    return row.error.replace(row.source, row.case) if row.source else row.error
-
-
-def _without_scan(row: PredictionRow, folder: Path, why: str = "its scan is not among the inputs") -> IndexRow:
+def _without_page(row: PredictionRow, folder: Path, why: str) -> IndexRow:
+    """An older page would be taken for this run's."""
     _path(folder, row.case).unlink(missing_ok=True)
-    failed = row.status == FAILED
-    return IndexRow(
-        row.case,
-        FAILED if failed else NO_MASK,
-        kidney_ml=row.kidney_ml,
-        tumor_ml=row.tumor_ml,
-        reason=_nameless(row) if failed else why,
-    )
+    return row_without_page(row, why)
 
 
 def _path(folder: Path, name: str) -> Path:

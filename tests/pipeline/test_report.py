@@ -13,7 +13,7 @@ from bisc.core.volume import NativeGrid, Volume
 from bisc.imageio import write_image
 from bisc.pipeline.options import PredictionRow
 from bisc.pipeline.predict import merge_rows
-from bisc.pipeline.report import flags_of
+from bisc.pipeline.report_rows import EDITED, flags_of
 from tests.support.ct_series import write_ct
 from tests.support.patient import GRID, SHAPE, image, labels
 
@@ -39,9 +39,10 @@ def rows_of(index: Path) -> dict[str, str]:
 
 def test_a_run_has_a_page_a_case_and_an_index_of_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scans, out = tmp_path / "in", tmp_path / "out"
-    for name in ("empty", "good", "lost", "other", "unmasked"):
+    for name in ("edited", "empty", "good", "lost", "other", "unmasked"):
         write_image(scans / f"{name}.nii.gz", image(labels()).array, NATIVE)
     write_image(out / "good.nii.gz", one_kidney(), NATIVE)
+    write_image(out / "edited.nii.gz", one_kidney(), NATIVE)
     write_image(out / "empty.nii.gz", np.zeros(SHAPE, np.uint8), NATIVE)
     moved = NativeGrid.of(GRID.cropped((1, 0, 0), SHAPE))
     write_image(out / "other.nii.gz", labels(), moved)
@@ -51,6 +52,7 @@ def test_a_run_has_a_page_a_case_and_an_index_of_all(tmp_path: Path, capsys: pyt
         out / "predictions.csv",
         [
             PredictionRow("good", "ok", kidney_ml=ml, tumor_ml=0.0),
+            PredictionRow("edited", "ok", kidney_ml=ml + 1.0, tumor_ml=0.0),
             PredictionRow("empty", "no_kidney"),
             PredictionRow("lost", "failed", error=f"{scans}/lost.nii.gz: is damaged", source=f"{scans}/lost.nii.gz"),
             PredictionRow("elsewhere", "ok", kidney_ml=10.0),
@@ -58,18 +60,21 @@ def test_a_run_has_a_page_a_case_and_an_index_of_all(tmp_path: Path, capsys: pyt
     )
     assert run("-i", scans, "-p", out) == 2
     shown = capsys.readouterr()
-    assert "2 of 6 cases have a page" in shown.out
+    assert "3 of 7 cases have a page" in shown.out
     errors = shown.err.splitlines()
     assert len(errors) == 2
     assert "other.nii.gz" in errors[0]
     assert "resample the label map onto its image" in errors[0]
     assert "has no mask unmasked.nii.gz" in errors[1]
     assert sorted(path.name for path in out.glob("*.html")) == [
-        "empty_report.html", "good_report.html", "index.html",
+        "edited_report.html", "empty_report.html", "good_report.html", "index.html",
     ]  # fmt: skip
     rows = rows_of(out / "index.html")
     assert list(rows)[:4] == ["elsewhere", "lost", "other", "unmasked"]
     assert f"{ml:.1f}" in rows["good"]
+    assert "The mask was edited since" in rows["edited"]
+    assert "edited" not in rows["good"]
+    assert EDITED in (out / "edited_report.html").read_text()
     assert "lost: is damaged" in rows["lost"]
     assert str(scans) not in (out / "index.html").read_text()
     assert "no kidney found" in rows["empty"]
@@ -78,7 +83,7 @@ def test_a_run_has_a_page_a_case_and_an_index_of_all(tmp_path: Path, capsys: pyt
 
 def test_a_dicom_study_s_page_names_nobody_unless_it_is_asked_to(tmp_path: Path) -> None:
     write_ct(tmp_path / "study", Volume(image(labels()).array, GRID))
-    write_image(tmp_path / "edited.nii.gz", one_kidney(), NATIVE)
+    write_image(tmp_path / "edited.nii.gz", np.zeros(SHAPE, np.uint8), NATIVE)
     pair = ("-i", tmp_path / "study", "-p", tmp_path / "edited.nii.gz", "-o", tmp_path / "page")
     assert run(*pair) == 0
     (page,) = (tmp_path / "page").glob("*_report.html")

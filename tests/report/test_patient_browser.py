@@ -1,4 +1,4 @@
-"""A page in a headless Chromium, opened as a file: slices turn, nothing is asked of a network, pictures without WebGL."""
+"""A page in a headless Chromium, opened as a file: slices turn, no network is asked, pictures without WebGL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A patient's page: its numbers and words, sides of its pictures, what is packed into it, and that nothing leaves it."""
+"""A patient's page: its numbers and words, sides of its pictures, what is packed into it; nothing leaves it."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_what_is_packed_is_the_scan_to_a_step_and_its_labels_exactly() -> None:
     scan = image(labels())
     whole = pack(scan, numbered)
     shape = whole.grid.shape_zyx
-    box = Box(whole.start_zyx, tuple(np.add(whole.start_zyx, shape)))  # type: ignore[arg-type]
+    box = Box(whole.start_zyx, tuple(np.add(whole.start_zyx, shape)))
     shown = HU_LOW + HU_STEP * np.frombuffer(unpacked(whole.voxels), np.uint8).reshape(shape)
     assert np.abs(shown - scan.array[box.to_slices()]).max() <= HU_STEP / 2
     assert (np.frombuffer(unpacked(whole.labels), np.uint8).reshape(shape) == numbered[box.to_slices()]).all()

@@ -17,6 +17,7 @@ from bisc.report.patient.page import PatientPage
 SHAPE: Final = (30, 96, 140)
 GRID: Final = Geometry(SHAPE, (5.0, 2.0, 2.0), (-140.0, -96.0, 30.0))
 
+
 def labels() -> npt.NDArray[np.uint8]:
     """Right kidney at x 30, left at x 105; a tumour of 40 x 40 mm in the left one, of 20 x 20 mm in the right one."""
     array = np.zeros(SHAPE, np.uint8)
@@ -38,7 +39,9 @@ def measured(segments: list[Segment], case: str = "case_00001") -> CaseMeasures:
     """Values as a page may meet them: given, between, withheld, a category, a stand-in."""
     structures = []
     for one in segments:
-        values: dict[str, Measure] = {"volume_ml": Measure(round(one.volume_ml, 3), one.volume_ml * 0.9, one.volume_ml * 1.1)}
+        values: dict[str, Measure] = {
+            "volume_ml": Measure(round(one.volume_ml, 3), one.volume_ml * 0.9, one.volume_ml * 1.1)
+        }
         if one.organ == "tumor":
             z, y, first, last = (14, 50, 104.5, 124.5) if one.rank == 1 else (19, 65, 19.5, 29.5)
             ends = tuple(tuple(map(float, GRID.index_to_physical([z, y, x]))) for x in (first, last))

@@ -20,7 +20,7 @@ from bisc.report.views import choose_box
 
 HU_LOW: Final = -250.0
 HU_STEP: Final = 3.0
-"""Byte b shows HU_LOW + HU_STEP * b, up to 515 HU: far finer than the noise of a CT, and what abdominal windows span."""
+"""Byte b shows HU_LOW + HU_STEP * b, up to 515 HU: finer than a CT's noise, and what abdominal windows span."""
 VOLUME_BYTES: Final = 6_500_000
 SURFACE_BYTES: Final = 3_000_000
 """Packed, before base64 adds a third; the page may have 15 MB."""
@@ -139,7 +139,7 @@ def _shape(shape: tuple[int, ...], step: Triple) -> tuple[int, ...]:
 
 def _bytes_of(hu: npt.NDArray[np.generic]) -> bytes:
     scaled = np.rint((hu.astype(np.float32) - HU_LOW) / HU_STEP)
-    return np.clip(scaled, 0, 255).astype(np.uint8).tobytes()
+    return bytes(np.clip(scaled, 0, 255).astype(np.uint8).tobytes())
 
 
 def _zip(raw: bytes) -> bytes:

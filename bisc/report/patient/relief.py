@@ -113,7 +113,7 @@ def _field(mask: npt.NDArray[np.bool_], box: Box, spacing_mm_zyx: Triple) -> tup
 def _seen(field: Float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Per ray along y: whether it hits, at what depth in mm, and how light the surface is there, 0 to 1."""
     inside = field > 0.5
-    hit = inside.any(axis=1)
+    hit = np.asarray(inside.any(axis=1))
     first = np.clip(inside.argmax(axis=1), 1, None)
     z, x = np.indices(hit.shape)
     before, after = field[z, first - 1, x], field[z, first, x]
