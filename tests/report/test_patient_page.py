@@ -111,6 +111,7 @@ def test_nothing_from_a_file_becomes_markup_and_only_known_scripts_run(made: Mad
 def test_a_page_bears_no_name_unless_it_is_given_one(made: MadePage, nothing: MadePage) -> None:
     assert "<dt>Name</dt><dd>&lt;b&gt;Doe" in made.html
     assert '<dl class="who">' not in nothing.html
+    assert "To save room" not in nothing.html
 
 
 def test_an_empty_mask_is_said_to_be_one(nothing: MadePage) -> None:
@@ -192,6 +193,13 @@ def test_what_is_packed_is_the_scan_to_a_step_and_its_labels_exactly() -> None:
     kept = numbered[box.to_slices()][tuple(slice(None, None, n) for n in thin.step_zyx)]
     assert (np.frombuffer(unpacked(thin.labels), np.uint8).reshape(thin.grid.shape_zyx) == kept).all()
     assert len(base64.b64decode(thin.voxels)) <= 30_000
+
+
+def test_a_page_too_large_is_thinned_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bisc.report.patient.page.MOST_BYTES", 1)
+    monkeypatch.setattr("bisc.report.patient.page.VOLUME_BYTES", 30_000)
+    html = case_page(page(np.zeros(SHAPE, np.uint8))).html
+    assert re.search(r"To save room one \w+ in \d", html)
 
 
 def test_a_surface_encloses_its_segment_where_it_lies() -> None:

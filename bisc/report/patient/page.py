@@ -134,6 +134,7 @@ def _html(
             colours=colours,
             kidney_colour=KIDNEY_COLOUR,
             packed=packed,
+            thinned=_thinned(packed),
             surfaces=surfaces or [],
             facts=_facts(page, packed),
             grid=page.image.geometry,
@@ -188,6 +189,12 @@ def _ends(page: PatientPage, number: int) -> Any:
         if one.segment.number == number and AXIAL in one.measures:
             return one.measures[AXIAL].ends
     return None
+
+
+def _thinned(packed: Packed) -> str:
+    """'one slice in 2 and one row in 3'; empty where the viewer has all."""
+    names = zip(("slice", "row", "column"), packed.step_zyx, strict=True)
+    return " and ".join(f"one {name} in {n}" for name, n in names if n > 1)
 
 
 def policy(scripts: Sequence[str]) -> str:
