@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,3 +109,13 @@ def test_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_flags_of_a_row_that_has_none_are_none() -> None:
     assert flags_of(None) is None
     assert flags_of(PredictionRow("a", "ok")) is None
+
+
+def test_flags_of_a_row_are_those_it_tells() -> None:
+    flag = {"name": "cut", "value": 0.3, "limit": None, "level": "amber", "words": "It is cut."}
+    row = SimpleNamespace(light="amber", risk=0.2, flags=json.dumps([flag]))
+    found = flags_of(row)  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.light, found.risk, found.raised) == ("amber", 0.2, found.flags)
+    row.flags = "[{]"
+    assert flags_of(row) is None  # type: ignore[arg-type]

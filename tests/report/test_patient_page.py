@@ -178,6 +178,17 @@ def test_in_the_round_the_left_tumour_is_right_from_the_front() -> None:
     assert reliefs(np.zeros_like(numbered), [], GRID.spacing_mm_zyx) == {}
 
 
+def test_from_behind_is_the_mirror_image_of_the_front() -> None:
+    array = np.zeros(SHAPE, np.uint8)
+    array[5:25, 40:60, 30:50] = 1
+    array[5:10, 40:60, 50:80] = 1  # an L
+    numbered, segments = divide(array, GRID, 20.0)
+    drawn = reliefs(numbered, segments, GRID.spacing_mm_zyx)
+    front, back = ((drawn[way][..., 2] > 1.5 * drawn[way][..., 0].astype(int)) for way in ("front", "back"))
+    assert front.sum() > 20_000
+    assert (front != back[:, ::-1]).mean() < 0.01
+
+
 def test_what_is_packed_is_the_scan_to_a_step_and_its_labels_exactly() -> None:
     numbered, _ = divide(labels(), GRID, 20.0)
     scan = image(labels())
