@@ -44,6 +44,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or later is needed: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e .
+	-$(BIN)/python -m bisc.report.patient.niivue  # the 3-D view of pages; without a network they have their pictures
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

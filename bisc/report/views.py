@@ -1,13 +1,14 @@
 """Which slices of a case to show and how they lie on the screen; pure functions without any drawing.
 
-Radiological convention: the patient's right is on the viewer's left in both planes; anterior is up in the
-axial view, superior in the coronal one.
+Radiological convention: the patient's right is on the viewer's left in the axial and coronal planes, anterior on it in
+the sagittal one; anterior is up in the axial view, superior in the other two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from bisc.core.volume import Box, Volume
 
 Array = npt.NDArray[np.generic]
 Labels = npt.NDArray[np.uint8]
+Plane = Literal["axial", "coronal", "sagittal"]
+PLANES: Final[tuple[Plane, ...]] = ("axial", "coronal", "sagittal")
+"""In the order of the axes that they cut: z, y, x."""
 
 MARGIN_MM = 25.0
 """How far the view reaches beyond the kidneys on every side."""
@@ -30,15 +34,15 @@ class View:
     """One slice as the viewer sees it.
 
     Attributes:
-        plane: "axial" or "coronal".
+        plane: "axial", "coronal" or "sagittal".
         pixels: (rows, columns); row 0 is the top and column 0 the left of the screen.
         pixel_mm: Height and width of a pixel in mm.
-        index: The slice's index along the axis that is cut (z for axial, y for coronal).
+        index: The slice's index along the axis that is cut (z for axial, y for coronal, x for sagittal).
         count: The number of slices along that axis in the whole volume.
         sides: The letters of the patient's sides at the left, right, top and bottom of the screen.
     """
 
-    plane: str
+    plane: Plane
     pixels: Array
     pixel_mm: tuple[float, float]
     index: int
@@ -72,15 +76,22 @@ def display_slices(volume: Volume, at_zyx: IntTriple, box: Box) -> tuple[View, V
     Returns:
         The axial and the coronal view; both have the same width, so that one scale serves them.
     """
-    z, y, _ = at_zyx
+    return display_slice(volume, "axial", at_zyx, box), display_slice(volume, "coronal", at_zyx, box)
+
+
+def display_slice(volume: Volume, plane: Plane, at_zyx: IntTriple, box: Box) -> View:
+    """The slice of one plane through voxel `at_zyx`, cut to `box`; arguments as of `display_slices`."""
+    z, y, x = at_zyx
     in_z, in_y, in_x = box.to_slices()
-    depth, height, _ = volume.geometry.shape_zyx
+    depth, height, width = volume.geometry.shape_zyx
     dz, dy, dx = volume.geometry.spacing_mm_zyx
-    # Rows of the axial slice run to posterior, columns to the patient's left: already radiological.
-    axial = View("axial", volume.array[z, in_y, in_x], (dy, dx), z, depth, "RLAP")
+    if plane == "axial":
+        # Rows of the axial slice run to posterior, columns to the patient's left: already radiological.
+        return View(plane, volume.array[z, in_y, in_x], (dy, dx), z, depth, "RLAP")
     # z grows to superior but rows run down the screen: upside down as stored.
-    coronal = View("coronal", volume.array[in_z, y, in_x][::-1], (dz, dx), y, height, "RLSI")
-    return axial, coronal
+    if plane == "coronal":
+        return View(plane, volume.array[in_z, y, in_x][::-1], (dz, dx), y, height, "RLSI")
+    return View(plane, volume.array[in_z, in_y, x][::-1], (dz, dy), x, width, "APSI")
 
 
 def choose_slice(labels: Sequence[Labels]) -> IntTriple:

@@ -35,6 +35,7 @@ COMMANDS = (
     "serve",
     "measure",
     "download",
+    "report",
 )
 SOURCES = ("bisc", *STAGES, "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 

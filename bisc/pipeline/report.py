@@ -1,0 +1,225 @@
+"""Scans and their masks in, a page each and an index out: for reading, checking and correcting what was segmented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from bisc.core.choices import Phase
+from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
+from bisc.core.flags import Flags
+from bisc.core.labels import MIN_KIDNEY_ML
+from bisc.imageio import IMAGE_SUFFIXES, on_grid_of, read_labels
+from bisc.imageio.case import CaseImage, InputCase
+from bisc.imageio.inputs import find_inputs
+from bisc.imageio.scan import Scan, open_scan
+from bisc.measurement.measure import measure
+from bisc.pipeline.dicom_cases import identifiers_of, nameless
+from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow
+from bisc.pipeline.predict import read_rows
+from bisc.pipeline.report_rows import EDITED, NO_MASK, flags_of, is_edited, row_of, row_without_page
+from bisc.preprocessing.kidneys import body_middle_mm
+from bisc.preprocessing.segments import divide
+from bisc.report.patient.index import IndexRow, index_page, thumbnail_of
+from bisc.report.patient.page import MadePage, PatientPage, case_page
+from bisc.system.console import track
+from bisc.system.files import make_output_folder, remove_partial, write_text
+from bisc.system.paths import absence
+
+INDEX: Final = "index.html"
+MASKS: Final = ".nii.gz, .nii, .nrrd or .mha"
+NO_SCAN: Final = "its scan is not among the inputs"
+Complain = Callable[[BiscError], None]
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """How pages are made.
+
+    Attributes:
+        identify: Say whom a DICOM study is of and when it was taken; else nothing of it stands in a page.
+        series: SeriesInstanceUID of the series that was predicted.
+        phase: The contrast phase likewise.
+        provenance: What made the masks, label and value.
+    """
+
+    identify: bool = False
+    series: str | None = None
+    phase: Phase | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+def report_cases(
+    source: Path, prediction: Path, out: Path | None, options: ReportOptions, complain: Complain
+) -> list[IndexRow]:
+    """Write OUT/CASE_report.html for every case that has a mask, and OUT/index.html.
+
+    Args:
+        source: The scans, as `bisc_predict` takes them.
+        prediction: Its output folder, or one mask of the only scan there is.
+        out: Where pages are written; None: beside the masks.
+        options: How.
+        complain: Takes the error of each case that has no page.
+
+    Returns:
+        One row per case, in their order; inputs that are no scan are left out.
+
+    Raises:
+        InputError: If there is no scan, no mask's path, or more than one scan for one mask.
+    """
+    missing = absence(prediction)
+    if missing:
+        raise InputError(prediction, missing, "the output folder of bisc_predict, or a mask")
+    is_folder = prediction.is_dir()
+    cases = [one for one in find_inputs(source, prediction if is_folder else None) if not _passed(one)]
+    if not is_folder:
+        cases = [one for one in cases if one.path.resolve() != prediction.resolve()]
+        if len(cases) != 1:
+            raise InputError(source, f"holds {len(cases)} scans", "one, for one mask", "give the folder of the masks")
+    folder = out or (prediction if is_folder else prediction.parent)
+    make_output_folder(folder)
+    remove_partial(folder)
+    known = {row.case: row for row in read_rows(prediction / TABLE)} if is_folder else {}
+    rows = []
+    for case in track(cases, "report"):
+        name = _name(case, prediction, known)
+        mask = _mask_of(prediction, name) if is_folder else prediction
+        rows.append(_page_or_fault(case, name, mask, known.get(name), folder, options, complain))
+    listed = {row.case for row in rows}
+    others = [row for row in known.values() if row.case not in listed and row.status != SKIPPED]
+    rows += [_without_page(row, folder, NO_SCAN) for row in others]
+    write_text(folder / INDEX, index_page(rows))
+    return rows
+
+
+def report_case(
+    image: CaseImage,
+    labels: CaseImage,
+    case: str,
+    *,
+    flags: Flags | None = None,
+    identity: Mapping[str, str] | None = None,
+    provenance: Mapping[str, str] | None = None,
+) -> tuple[PatientPage, MadePage]:
+    """One patient's page: what it shows, and its HTML (`.html`).
+
+    Args:
+        image: The scan.
+        labels: Its label map, as of `bisc.imageio.read_labels`.
+        case: The heading.
+        flags: What the mask says of its trustworthiness.
+        identity: Whom it is of, label and value; nothing else of the page says so.
+        provenance: What made the mask, label and value.
+
+    Raises:
+        InputError: If the two lie on different grids.
+    """
+    grid = image.volume.geometry
+    array = np.ascontiguousarray(on_grid_of(image, labels).volume.array, dtype=np.uint8)
+    numbered, segments = divide(array, grid, MIN_KIDNEY_ML, body_middle_mm(image.volume))
+    measures = measure(case, numbered, segments, grid, image.volume)
+    page = PatientPage(
+        image.volume, numbered, segments, measures, flags, identity=identity or {}, provenance=provenance or {}
+    )
+    return page, case_page(page)
+
+
+def _passed(case: InputCase) -> bool:
+    return isinstance(case.fault, PassedOver)
+
+
+def _name(case: InputCase, prediction: Path, known: Mapping[str, PredictionRow]) -> str:
+    """Of its mask: the case's, or the one that --deidentify gave it."""
+    hidden = nameless(case).name
+    return hidden if hidden in known and case.name not in known and prediction.is_dir() else case.name
+
+
+def _mask_of(folder: Path, name: str) -> Path | None:
+    """CASE.nii.gz, or what an editor saved in its place."""
+    return next((path for path in (folder / f"{name}{end}" for end in IMAGE_SUFFIXES) if path.is_file()), None)
+
+
+def _page_or_fault(
+    case: InputCase,
+    name: str,
+    mask: Path | None,
+    row: PredictionRow | None,
+    folder: Path,
+    options: ReportOptions,
+    complain: Complain,
+) -> IndexRow:
+    if mask is None and row is not None:
+        return _without_page(row, folder, "no mask")
+    try:
+        if case.fault is not None:
+            raise case.fault
+        if mask is None:
+            raise InputError(case.path, f"has no mask {name}.nii.gz", MASKS, "predict it first")
+        return _written_page(case, name, mask, row, folder, options)
+    except BiscError as error:
+        fault = error
+    except Exception as error:  # noqa: BLE001 - one broken case must not end the others
+        fault = WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}"))
+    complain(fault)
+    _path(folder, name).unlink(missing_ok=True)  # an older page would be taken for this mask's
+    words = str(fault).replace(str(case.path), name)
+    return IndexRow(name, NO_MASK if mask is None else FAILED, reason=words)
+
+
+def _written_page(
+    case: InputCase, name: str, mask: Path, row: PredictionRow | None, folder: Path, options: ReportOptions
+) -> IndexRow:
+    scan, labels = _scan_of(case, row, options), read_labels(mask)
+    edited = is_edited(labels, row)
+    provenance = {"Mask": mask.name} | ({"Edited": EDITED} if edited else {}) | dict(options.provenance)
+    page, made = report_case(
+        scan.read(),
+        labels,
+        name,
+        flags=None if edited else flags_of(row),
+        identity=_identity(scan) if options.identify else None,
+        provenance=provenance,
+    )
+    target = _path(folder, name)
+    write_text(target, made.html)
+    return replace(row_of(page, name, row), page=target.name, thumbnail=thumbnail_of(made.picture, name))
+
+
+def _scan_of(case: InputCase, row: PredictionRow | None, options: ReportOptions) -> Scan:
+    """The series that was predicted, or none: another one's slices must not stand under this mask."""
+    series = options.series or (row.series_uid or None if row is not None else None)
+    scan = open_scan(case, series, options.phase)
+    chosen = scan.told.partition(";")[0]
+    if row is not None and row.choice and series is None and row.choice.partition(";")[0] != chosen:
+        found = f"holds several series, and {chosen} is not the one that was predicted ({row.choice})"
+        raise InputError(case.path, found, "the predicted one", "name it: --series UID (bisc_info lists them)")
+    return scan
+
+
+def _identity(scan: Scan) -> dict[str, str]:
+    """Who and when, of a DICOM series' first slice."""
+    found = identifiers_of(scan)
+    whose = {"Patient ID": found.get("patient_id", ""), "Accession number": found.get("accession_number", "")}
+    if scan.choice is not None:
+        from bisc.imageio.formats.dicom.tags import read_header, text
+
+        path = scan.choice.stack.frames[0].path
+        header = read_header(path)
+        whose["Name"] = text(path, header, "PatientName").replace("^", " ").strip()
+        whose["Date of scan"] = text(path, header, "StudyDate")
+        whose["Series"] = scan.choice.series.label
+    return {label: value for label, value in whose.items() if value}
+
+
+def _without_page(row: PredictionRow, folder: Path, why: str) -> IndexRow:
+    """An older page would be taken for this run's."""
+    _path(folder, row.case).unlink(missing_ok=True)
+    return row_without_page(row, why)
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}_report.html"
