@@ -13,6 +13,7 @@ write_labels a label map on its image's own grid
 plan         what `bisc_plan_and_preprocess` does: measure a data set, choose all sizes, fill the caches
 train        what `bisc_train` does, for one stage and fold
 evaluate     a row of report.csv for a reference and a prediction
+compare      what `bisc_compare` does: differences of two runs over the same patients, with intervals
 simulate     what `bisc_simulate` does: CT with kidneys and tumours, to try all this on
 
 Whatever cannot be used raises `InputError`: one line, and its fields `what`, `found`, `expected`, `mend`. Work that
@@ -30,6 +31,7 @@ from bisc.core.errors import BiscError, InputError, WorkError
 
 if TYPE_CHECKING:
     from bisc.imageio import read_image as read_image
+    from bisc.pipeline.compare import compare as compare
     from bisc.pipeline.evaluate import evaluate as evaluate
     from bisc.pipeline.plan import plan as plan
     from bisc.pipeline.segment import Model as Model
@@ -50,6 +52,7 @@ _LAZY = {
     "plan": "bisc.pipeline.plan",
     "train": "bisc.pipeline.train",
     "evaluate": "bisc.pipeline.evaluate",
+    "compare": "bisc.pipeline.compare",
     "simulate": "bisc.pipeline.simulate",
 }
 __all__ = [*_LAZY, "BiscError", "InputError", "WorkError", "__version__"]

@@ -95,9 +95,9 @@ def notes(pair: ComparedPair, missing_as_worst: bool = False) -> list[str]:
         said.append(f"no value in {a} or {b}, so in no comparison: {_some(empty)}")
     for row in pair.measures:
         if row.result.n_infinite:
+            of = f"{row.result.n_infinite} of {_n(row.result.n, 'pair')}"
             said.append(
-                f"{row.measure.label}: {row.result.n_infinite} of {_n(row.result.n, 'pair')} are infinite; they count in "
-                "median, wins, losses and p, and leave no mean"
+                f"{row.measure.label}: {of} infinite; they count in median, wins, losses and p, and leave no mean"
             )
     n = len(rows) - len(empty)
     if n < MIN_FOR_INTERVAL:
@@ -149,7 +149,14 @@ def case_table(pairs: Sequence[ComparedPair]) -> pd.DataFrame:
         for case, (x, y) in pair.matched.rows.items():
             cm = tumor_diameter_cm((x, y))
             fold = x.fold if x.fold == y.fold else None
-            head = {"a": pair.a, "b": pair.b, "case": case, "fold": fold, "status_a": x.status, "status_b": y.status}
+            head: dict[str, object] = {
+                "a": pair.a,
+                "b": pair.b,
+                "case": case,
+                "fold": fold,
+                "status_a": x.status,
+                "status_b": y.status,
+            }
             head |= {"tumor_diameter_cm": cm, "size": size_class(cm)}
             of_a, of_b = _values(x), _values(y)
             rows += [

@@ -88,7 +88,7 @@ class VolumeRow:
         organ: "kidney" (with tumour) or "tumor".
         measured, against: Which volumes are compared: a run's name, or "reference". Differences are measured - against.
         n_left_out: Pairs of which a run has no usable prediction (status other than `ok`).
-        volumes: Against's and measured's volume of each patient.
+        volumes: Of each patient his case, against's volume and measured's.
         result: Their agreement.
     """
 
@@ -98,7 +98,7 @@ class VolumeRow:
     measured: str
     against: str
     n_left_out: int
-    volumes: tuple[tuple[float, float], ...]
+    volumes: tuple[tuple[str, float, float], ...]
     result: Agreement
 
 
@@ -137,7 +137,7 @@ def compare_pair(a: str, b: str, matched: Matched, seed: int = 0) -> ComparedPai
         for name, of_size in by_size.items()
         if of_size
     )
-    return ComparedPair(a, b, matched, measures, sizes, _volumes(a, b, list(rows.values())))
+    return ComparedPair(a, b, matched, measures, sizes, _volumes(a, b, rows))
 
 
 def adjust(pairs: Sequence[ComparedPair]) -> list[ComparedPair]:
@@ -183,23 +183,17 @@ def _measure_row(
     return MeasureRow(a, b, cases, measure, paired_difference(of_a, of_b, measure.better, seed))
 
 
-def _volumes(a: str, b: str, rows: Sequence[tuple[Row, Row]]) -> tuple[VolumeRow, ...]:
+def _volumes(a: str, b: str, rows: dict[str, tuple[Row, Row]]) -> tuple[VolumeRow, ...]:
     """A missing prediction measures nothing: its volume of 0 is a score, and no measurement to agree with."""
-    usable = [(x, y) for x, y in rows if x.status == y.status == "ok"]
+    usable = {case: both for case, both in rows.items() if all(row.status == "ok" for row in both)}
     found = []
     for organ in ORGANS:
-        reference = [x.values[f"volume_{organ}_ref_ml"] for x, _ in usable]
-        of_a, of_b = ([row.values[f"volume_{organ}_pred_ml"] for row in side] for side in _sides(usable))
-        for measured, against, y, x in (
-            (a, REFERENCE, of_a, reference),
-            (b, REFERENCE, of_b, reference),
-            (b, a, of_b, of_a),
-        ):
-            pairs = tuple((p, q) for p, q in zip(x, y, strict=True) if not (math.isnan(p) or math.isnan(q)))
-            result = agreement([p for p, _ in pairs], [q for _, q in pairs])
-            found.append(VolumeRow(a, b, organ, measured, against, len(rows) - len(pairs), pairs, result))
+        columns = {REFERENCE: (0, f"volume_{organ}_ref_ml")}
+        columns |= {name: (side, f"volume_{organ}_pred_ml") for side, name in enumerate((a, b))}
+        for measured, against in ((a, REFERENCE), (b, REFERENCE), (b, a)):
+            (i, x), (j, y) = columns[against], columns[measured]
+            both = ((case, pair[i].values[x], pair[j].values[y]) for case, pair in usable.items())
+            volumes = tuple((case, p, q) for case, p, q in both if not (math.isnan(p) or math.isnan(q)))
+            result = agreement([p for _, p, _ in volumes], [q for _, _, q in volumes])
+            found.append(VolumeRow(a, b, organ, measured, against, len(rows) - len(volumes), volumes, result))
     return tuple(found)
-
-
-def _sides(rows: Sequence[tuple[Row, Row]]) -> tuple[list[Row], list[Row]]:
-    return [x for x, _ in rows], [y for _, y in rows]

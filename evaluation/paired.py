@@ -1,4 +1,4 @@
-"""Two runs' values of one measure over the same patients: differences, their interval, Wilcoxon's test, wins and losses.
+"""Two runs' values of one measure over the same patients: differences, their interval, Wilcoxon's test, and wins.
 
 What has no value, what is infinite, and what ties are is said here once. A difference is always the second run's
 value less the first's.
