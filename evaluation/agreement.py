@@ -62,7 +62,8 @@ class Agreement:
         slope: By how much y - x rises for each unit of their mean; beyond 0 the bias grows or falls with the size.
         grows: Whether the differences' spread grows with the mean (Spearman's rank correlation of their size with the
             mean is above 0, p below 0.05): limits in ml are then too wide for the small and too narrow for the large.
-        ratio: Where it grows, limits of y / x (by their logarithms), over pairs of two above 0.
+        ratio: Limits of y / x (by their logarithms) over pairs of two above 0; None where the
+            spread does not grow and it was not asked for.
         n_zero: Pairs that have no ratio, since one of the two is 0.
         concordance: Lin's coefficient: 1 where all y = x, 0 where they are unrelated; NaN where nothing varies.
     """
@@ -75,12 +76,13 @@ class Agreement:
     concordance: float
 
 
-def agreement(x: Sequence[float], y: Sequence[float]) -> Agreement:
+def agreement(x: Sequence[float], y: Sequence[float], with_ratio: bool = False) -> Agreement:
     """Compare two measurements of each patient, such as the reference's volume and the predicted one, in ml.
 
     Args:
         x: Measurements of at least 0, all finite.
         y: The same patients', in the same order.
+        with_ratio: Give limits of the ratio even where the spread does not grow.
 
     Returns:
         See `Agreement`; NaN throughout where there are too few: two for limits, three for intervals.
@@ -95,7 +97,7 @@ def agreement(x: Sequence[float], y: Sequence[float]) -> Agreement:
     positive = (of_x > 0.0) & (of_y > 0.0)
     grows = _grows(difference, mean)
     ratio = None
-    if grows and positive.sum() >= MIN_FOR_RATIO:
+    if (grows or with_ratio) and positive.sum() >= MIN_FOR_RATIO:
         ratio = _back(limits_of_agreement(np.log(of_y[positive]) - np.log(of_x[positive])))
     return Agreement(
         limits_of_agreement(difference),

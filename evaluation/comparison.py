@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bisc.core.errors import InputError
@@ -144,15 +144,7 @@ def adjust(pairs: Sequence[ComparedPair]) -> list[ComparedPair]:
     """Adjust the p of all measures of all pairs of runs together, by Holm."""
     adjusted = iter(holm([row.result.p for pair in pairs for row in pair.measures]))
     return [
-        ComparedPair(
-            pair.a,
-            pair.b,
-            pair.matched,
-            tuple(MeasureRow(r.a, r.b, r.cases, r.measure, r.result, next(adjusted)) for r in pair.measures),
-            pair.sizes,
-            pair.volumes,
-        )
-        for pair in pairs
+        replace(pair, measures=tuple(replace(row, p_holm=next(adjusted)) for row in pair.measures)) for pair in pairs
     ]
 
 
@@ -194,6 +186,13 @@ def _volumes(a: str, b: str, rows: dict[str, tuple[Row, Row]]) -> tuple[VolumeRo
             (i, x), (j, y) = columns[against], columns[measured]
             both = ((case, pair[i].values[x], pair[j].values[y]) for case, pair in usable.items())
             volumes = tuple((case, p, q) for case, p, q in both if not (math.isnan(p) or math.isnan(q)))
-            result = agreement([p for _, p, _ in volumes], [q for _, _, q in volumes])
-            found.append(VolumeRow(a, b, organ, measured, against, len(rows) - len(volumes), volumes, result))
-    return tuple(found)
+            n_left_out = len(rows) - len(volumes)
+            found.append(VolumeRow(a, b, organ, measured, against, n_left_out, volumes, _agreement(volumes)))
+    growing = {row.organ for row in found if row.result.grows}  # an organ's rows are read side by side: all or none
+    return tuple(
+        replace(row, result=_agreement(row.volumes, with_ratio=True)) if row.organ in growing else row for row in found
+    )
+
+
+def _agreement(volumes: Sequence[tuple[str, float, float]], with_ratio: bool = False) -> Agreement:
+    return agreement([p for _, p, _ in volumes], [q for _, _, q in volumes], with_ratio)

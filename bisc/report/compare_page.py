@@ -12,7 +12,7 @@ from bisc._version import __version__
 from bisc.evaluation.agreement import Estimate, Limits
 from bisc.evaluation.answers import in_words, notes, p_words, sentence
 from bisc.evaluation.comparison import ComparedPair, MeasureRow, VolumeRow, primary_row
-from bisc.evaluation.paired import RESAMPLES
+from bisc.evaluation.paired import DECIMALS, RESAMPLES
 from bisc.report.compare_plots import DISTANCES, SHARES, bland_altman, in_order, scatter, strips
 from bisc.report.page import DISCLAIMER, templates
 from bisc.report.plot import Plot
@@ -21,8 +21,8 @@ from bisc.report.tables import Table
 from bisc.system.files import write_text
 
 MEASURES_NOTE: Final = (
-    "Means over the n patients of whom both runs have a value. In brackets: 95 % intervals of the mean difference, by "
-    f"{RESAMPLES:,} bootstrap draws of patients (BCa). A run is called better where its interval leaves out 0 and the p of "
+    "Means over the n patients of whom both runs have a value. In brackets the 95 % interval of the mean gain, by "
+    f"{RESAMPLES:,} bootstrap draws of patients (BCa). A run is called better where it leaves out 0 and the p of "
     "Wilcoxon's signed-rank test is below 0.05. Only the primary measure, chosen before looking, may be read so by "
     "itself; p (Holm) allows for all {n} comparisons of this page. Median difference: {b} less {a}. Won, tied, lost: "
     "patients, as {b} sees it."
@@ -33,8 +33,8 @@ SIZES_NOTE: Final = (
 )
 VOLUMES_NOTE: Final = (
     "Bland and Altman: 95 of 100 differences lie between the limits, were they normal. Slope: by how many ml the "
-    "difference rises for each ml of volume. Ratios are given where the spread grows with the volume: read them "
-    "instead of the limits in ml. Concordance: Lin's coefficient, 1 where all volumes agree."
+    "difference rises for each ml of volume. Ratios are given of an organ where the spread grows with the volume "
+    "in any of its rows: read them instead of the limits in ml. Concordance: Lin's coefficient, 1 where all volumes agree."
 )
 CASE_IS_PATIENT: Final = "Each case counts as one patient."
 
@@ -162,7 +162,13 @@ def _left_out(rows: Sequence[VolumeRow]) -> str:
 
 
 def _number(row: MeasureRow, value: float, sign: str = "") -> str:
-    return f"{value:{sign}.{row.measure.digits}f}" if math.isfinite(value) else "infinite" if math.isinf(value) else "–"
+    """With the measure's digits, and more where they would say 0 of what is not."""
+    if not math.isfinite(value):
+        return "infinite" if math.isinf(value) else "–"
+    digits = row.measure.digits
+    while digits < DECIMALS and 0.0 < abs(value) < 0.5 * 10.0**-digits:
+        digits += 1
+    return f"{value:{sign if value else ''}.{digits}f}"
 
 
 def _p(p: float) -> str:

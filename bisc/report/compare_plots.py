@@ -112,6 +112,9 @@ def strips(pair: ComparedPair, names: Sequence[str], title: str) -> Plot:
             ]
     labels = tuple((n - 2 * i - 1.0, BY_NAME[name].label) for i, name in enumerate(names))
     note = f"Upper row, grey: {pair.a}. Lower row: {pair.b}. Boxes: quartiles and median."
+    note += f" What is under {SHORTEST_MM:g} mm stands at {SHORTEST_MM:g}." if log else ""
+    n_infinite = sum(row.result.n_infinite for row in pair.measures if row.measure.name in names)
+    note += f" Not drawn: {n_infinite} infinite." if n_infinite else ""
     return Plot(
         title,
         f"{title} of {pair.a} and {pair.b}: every patient's value, quartiles and median",
@@ -122,9 +125,9 @@ def strips(pair: ComparedPair, names: Sequence[str], title: str) -> Plot:
         tuple(dots),
         tuple(lines),
         tuple(bands),
-        note=f"{note} What is under {SHORTEST_MM:g} mm stands at {SHORTEST_MM:g}." if log else note,
+        note=note,
         height=TOP + BOTTOM + n * ROW,
-        left=128.0,
+        left=122.0,
     )
 
 
@@ -144,7 +147,7 @@ def bland_altman(row: VolumeRow) -> Plot:
     y_axis = axis([1.0 if ratio else 0.0, *reach, *(y for _, y, *_ in places)], bool(ratio))
     x0, x1 = x_axis.low, x_axis.high
     organ = f"{ORGAN_NAMES[row.organ]} volume"
-    note = f"Spread grows with the volume: as ratios. {_zeros(row)}" if ratio else ""
+    note = f"As ratios, since the spread grows with the volume. {_zeros(row)}" if ratio else ""
     return Plot(
         f"{organ}: {row.measured} against {row.against}",
         f"{organ}, Bland-Altman: {row.measured} against {row.against} over the mean of both",

@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-WIDTH: Final = 400
+WIDTH: Final = 340
 """User units; about the pixels of a phone, so that the letters stay readable there."""
-HEIGHT: Final = 300
+HEIGHT: Final = 260
 LEFT: Final = 52.0
 RIGHT: Final = 12.0
 TOP: Final = 10.0
@@ -41,16 +41,19 @@ def axis(values: Sequence[float], log: bool = False, n_ticks: int = 6) -> Axis:
     """An axis of round ticks around finite values; of a logarithmic one all are above 0."""
     low, high = (min(values), max(values)) if values else (1.0, 2.0) if log else (0.0, 1.0)
     if log:
-        places = [v for v in LogLocator(subs=(1.0, 2.0, 5.0)).tick_values(low, high * 1.0001) if v > 0.0]
-        while len(places) > n_ticks + 2:  # over many powers of ten, every second step
-            places = places[::3] if len(places) > 3 * n_ticks else places[::2]
-        inside = [v for v in places if low / 2 <= v <= high * 2]
-        return Axis(low / 1.15, high * 1.15, _ticks([v for v in inside if low / 1.15 <= v <= high * 1.15]), True)
+        low, high = low / 1.15, high * 1.15
+        for subs in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):  # the fewer, the more powers of ten there are
+            found = LogLocator(subs=subs, numticks=99).tick_values(low, high)
+            ticks = [float(v) for v in found if low <= v <= high]
+            if len(ticks) <= n_ticks + 1:
+                break
+        return Axis(low, high, _ticks(ticks), True)
     if high - low < 1e-9 * max(1.0, abs(high)):
         low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
     margin = 0.04 * (high - low)
-    ticks = MaxNLocator(nbins=n_ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low - margin, high + margin)
-    return Axis(low - margin, high + margin, _ticks([v for v in ticks if low - margin <= v <= high + margin]))
+    found = MaxNLocator(nbins=n_ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low - margin, high + margin)
+    ticks = [float(v) for v in found if low - margin <= v <= high + margin]
+    return Axis(low - margin, high + margin, _ticks(ticks))
 
 
 def _ticks(values: Sequence[float]) -> tuple[tuple[float, str], ...]:
