@@ -27,7 +27,7 @@ bootstrap interval then leaves out 0: it is none of 95 %."""
 EXACT_UP_TO: Final = 500
 """Wilcoxon's distribution is counted out for so many differences; it takes n ** 3 steps."""
 DECIMALS: Final = 9
-"""Differences are rounded to so many: reports hold six digits, and 0.9 - 0.8 must tie with 0.7 - 0.6."""
+"""Differences are rounded to so many: reports hold six digits, and 0.9 - 0.8 must tie with 0.8 - 0.7."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ SIZES_NOTE: Final = (
 VOLUMES_NOTE: Final = (
     "Bland and Altman: 95 of 100 differences lie between the limits, were they normal. Slope: by how many ml the "
     "difference rises for each ml of volume. Ratios are given of an organ where the spread grows with the volume "
-    "in any of its rows: read them instead of the limits in ml. Concordance: Lin's coefficient, 1 where all volumes agree."
+    "in any of its rows: read them instead of the limits in ml. Concordance: Lin's coefficient, 1 where all agree."
 )
 CASE_IS_PATIENT: Final = "Each case counts as one patient."
 
@@ -122,11 +122,10 @@ def _measure_table(pair: ComparedPair, primary: str, n_tests: int) -> Table:
 
 
 def _size_table(pair: ComparedPair) -> Table:
-    columns = ("", "tumour", "in words", "n", pair.a, pair.b)
+    columns = ("", "in words", "n", pair.a, pair.b)
     rows = [
         (
-            row.measure.label,
-            row.cases,
+            f"{row.measure.label}, {row.cases}",
             in_words(row),
             row.result.n,
             _number(row, row.result.mean_a),

@@ -127,7 +127,7 @@ def strips(pair: ComparedPair, names: Sequence[str], title: str) -> Plot:
         tuple(bands),
         note=note,
         height=TOP + BOTTOM + n * ROW,
-        left=122.0,
+        left=138.0,
     )
 
 
