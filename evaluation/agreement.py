@@ -76,7 +76,7 @@ class Agreement:
     concordance: float
 
 
-def agreement(x: Sequence[float], y: Sequence[float], with_ratio: bool = False) -> Agreement:
+def agreement(x: Sequence[float] | Values, y: Sequence[float] | Values, with_ratio: bool = False) -> Agreement:
     """Compare two measurements of each patient, such as the reference's volume and the predicted one, in ml.
 
     Args:

@@ -22,7 +22,7 @@ from bisc.evaluation.matched import Row
 from bisc.evaluation.paired import DECIMALS, MIN_FOR_INTERVAL
 
 FEW: Final = 20
-"""Below so many patients a bootstrap's 95 % interval is too narrow: measured, it holds the truth in 90 % of 10."""
+"""Below so many patients a bootstrap's 95 % interval is too narrow (docs/reference/evaluation.md has the numbers)."""
 VOLUMES: Final = tuple(f"volume_{organ}_pred_ml" for organ in ORGANS)
 ABSENT: Final = "absent"
 
@@ -54,12 +54,13 @@ def sentence(row: MeasureRow) -> str:
     if result.ties == result.n:
         return f"{label[0].upper()}{label[1:]} is the same for {row.a} and {row.b} {over}."
     sense = "higher" if result.difference > 0 else "lower"
-    by = f"{row.b}'s {label} is {sense} by {_size(row)}"
+    by = f"{_whose(row.b)} {label} is {sense} by {_size(row)}"
     if math.isnan(result.low):
-        return f"{by} than {row.a}'s {over}, which are too few for an interval: nothing is shown."
+        return f"{by} than {_whose(row.a)} {over}, which are too few for an interval: nothing is shown."
     facts = f"(95 % interval {_interval(row)}; {p_words(result.p)})"
     if result.is_shown:
-        return f"{by} {facts} {over} than {row.a}'s: {row.b} is {'better' if sense == row.measure.better else 'worse'}."
+        verdict = "better" if sense == row.measure.better else "worse"
+        return f"{by} {facts} {over} than {_whose(row.a)}: {row.b} is {verdict}."
     return (
         f"No difference in {label} between {row.a} and {row.b} is shown {over}: {by} {facts}. "
         "That does not show them to be equal."
@@ -103,7 +104,7 @@ def notes(pair: ComparedPair, missing_as_worst: bool = False) -> list[str]:
     if n < MIN_FOR_INTERVAL:
         said.append(f"{_n(n, 'patient')}: fewer than {MIN_FOR_INTERVAL} show nothing, so no interval is given")
     elif n < FEW:
-        said.append(f"{_n(n, 'patient')}: intervals of fewer than {FEW} are somewhat too narrow")
+        said.append(f"{_n(n, 'patient')}: intervals of fewer than {FEW} are too narrow (at 10 they are of 90 %)")
     return said
 
 
@@ -260,6 +261,10 @@ def _digits(row: MeasureRow) -> int:
     while digits < DECIMALS and any(value < 0.5 * 10.0**-digits for value in shown):
         digits += 1
     return digits
+
+
+def _whose(name: str) -> str:
+    return f"{name}'" if name.endswith("s") else f"{name}'s"
 
 
 def _n(n: int, word: str) -> str:

@@ -50,7 +50,7 @@ def test_turning_it_round_flips_the_signs(rng: np.random.Generator) -> None:
 
 def test_a_spread_that_grows_is_told_as_ratios(rng: np.random.Generator) -> None:
     """Errors of a fifth of each volume: factors e^(-/+ 1.96 s), whatever the volume; a volume of 0 has none."""
-    x = np.geomspace(1.0, 500.0, 60)
+    x = np.geomspace(1.0, 500.0, 60).astype(np.float64)
     y = x * np.exp(rng.normal(0.1, 0.2, 60))
     found = agreement([*x, 3.0], [*y, 0.0])
     assert found.grows
@@ -68,7 +68,7 @@ def test_a_spread_that_grows_is_told_as_ratios(rng: np.random.Generator) -> None
 
 def test_a_bias_that_grows_is_a_slope() -> None:
     """y = 1.1 x - 1: the difference rises by 0.1 / 1.05 for each unit of the mean, without scatter."""
-    x = np.linspace(10.0, 100.0, 10)
+    x = np.linspace(10.0, 100.0, 10).astype(np.float64)
     slope = agreement(x, 1.1 * x - 1.0).slope
     assert [slope.value, slope.low, slope.high] == pytest.approx([0.1 / 1.05] * 3, abs=1e-6)
 

@@ -143,7 +143,7 @@ def test_an_interval_is_the_same_each_time_and_needs_patients(rng: np.random.Gen
 
 
 def test_the_interval_covers_the_truth(rng: np.random.Generator) -> None:
-    """Of 300 simulated comparisons of 25 patients, near 95 %; skewed differences as Dice has them (a few lost badly)."""
+    """Of 300 simulated comparisons of 25 patients, near 95 %; skewed, as Dice is (a few lost badly)."""
     covered = 0
     for seed in range(300):
         values = 0.02 - rng.exponential(0.05, 25) + 0.05  # mean 0.02

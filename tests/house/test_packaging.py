@@ -23,7 +23,18 @@ from packaging.version import Version
 import bisc
 
 STAGES = ("preprocessing", "planners", "trainers", "evaluation")
-COMMANDS = ("plan_and_preprocess", "train", "predict", "evaluate", "simulate", "export", "demo", "info", "serve")
+COMMANDS = (
+    "plan_and_preprocess",
+    "train",
+    "predict",
+    "evaluate",
+    "compare",
+    "simulate",
+    "export",
+    "demo",
+    "info",
+    "serve",
+)
 SOURCES = ("bisc", *STAGES, "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
