@@ -15,6 +15,7 @@ train        what `bisc_train` does, for one stage and fold
 evaluate     a row of report.csv for a reference and a prediction
 measure      sizes, places and nephrometry of a mask, of each kidney and tumour
 download     what `bisc_download` does: KiTS19, KiTS21 or KiTS23 from where they are published
+compare      what `bisc_compare` does: differences of two runs over the same patients, with intervals
 simulate     what `bisc_simulate` does: CT with kidneys and tumours, to try all this on
 
 Whatever cannot be used raises `InputError`: one line, and its fields `what`, `found`, `expected`, `mend`. Work that
@@ -33,6 +34,7 @@ from bisc.core.errors import BiscError, InputError, WorkError
 if TYPE_CHECKING:
     from bisc.imageio import read_image as read_image
     from bisc.pipeline.download import download as download
+    from bisc.pipeline.compare import compare as compare
     from bisc.pipeline.evaluate import evaluate as evaluate
     from bisc.pipeline.measure import measure as measure
     from bisc.pipeline.plan import plan as plan
@@ -56,6 +58,7 @@ _LAZY = {
     "evaluate": "bisc.pipeline.evaluate",
     "measure": "bisc.pipeline.measure",
     "download": "bisc.pipeline.download",
+    "compare": "bisc.pipeline.compare",
     "simulate": "bisc.pipeline.simulate",
 }
 __all__ = [*_LAZY, "BiscError", "InputError", "WorkError", "__version__"]

@@ -29,8 +29,12 @@ def write_report(path: Path, report: pd.DataFrame) -> None:
     write_text(path, report.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
-def read_report(path: Path) -> pd.DataFrame:
+def read_report(path: Path, with_fold: bool = False) -> pd.DataFrame:
     """Read a report.csv; columns beyond `COLUMNS` are dropped, names of cases stay text ("00012").
+
+    Args:
+        path: The file.
+        with_fold: Keep the column `fold` of a cross-validation, as whole numbers, where it has one.
 
     Raises:
         InputError: If it cannot be read, lacks a column, or a metric is no number.
@@ -41,7 +45,10 @@ def read_report(path: Path) -> pd.DataFrame:
         missing = [name for name in COLUMNS if name not in raw.columns]
         if missing:
             raise InputError(path, f"no column {', '.join(missing)}", "a report of bisc_evaluate", mend)
-        return _typed(raw[list(COLUMNS)])
+        report = _typed(raw[list(COLUMNS)])
+        if with_fold and FOLD in raw.columns:
+            report[FOLD] = pd.to_numeric(raw[FOLD], errors="raise").astype("int64")
+        return report
     except (OSError, ValueError, TypeError, OverflowError) as error:  # pandas' own derive from ValueError
         raise InputError(path, one_line(f"cannot be read ({error})"), "a report of bisc_evaluate", mend) from error
 

@@ -114,7 +114,7 @@ def page_html(page: Page, folder: Path) -> str:
     anchors = {card.case: f"case-{i + 1}" for i, card in enumerate(page.cases)}
     scored = [card.scores for card in page.cases if card.scores]
     return (
-        _templates()
+        templates()
         .get_template("page.html.j2")
         .render(
             page=page,
@@ -132,7 +132,7 @@ def page_html(page: Page, folder: Path) -> str:
 
 
 @lru_cache(maxsize=1)
-def _templates() -> Environment:
+def templates() -> Environment:
     """Whatever a name or an error holds is text on the page, never markup; a name that no one gave is an error."""
     found = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),

@@ -28,6 +28,7 @@ COMMANDS = (
     "train",
     "predict",
     "evaluate",
+    "compare",
     "simulate",
     "export",
     "demo",
