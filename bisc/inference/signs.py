@@ -6,17 +6,14 @@ A number that cannot be told (of a mask without a kidney, of one kidney where tw
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.geometry import as_int_triple, as_triple
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.volume import Box, Volume
 from bisc.preprocessing.kidneys import Kidney
-from bisc.preprocessing.phase import EARLY_HU, EARLY_RATIO, aorta_hu
 
 Labels = npt.NDArray[np.uint8]
 Numbers = dict[str, float | None]
@@ -26,8 +23,6 @@ BONE_HU: Final = 350.0
 """Above lies bone, or medium that was excreted: no kidney's or tumour's tissue."""
 PADDING_HU: Final = -1000
 """Darker than air is what a scanner fills in outside of its field of view."""
-COARSE_MM: Final = 3.0
-"""In plane, to look for the aorta: it is 15 to 25 mm wide."""
 MOST_SAMPLES: Final = 200_000
 """Voxels whose quantiles are taken, at most: enough for a HU."""
 
@@ -44,11 +39,13 @@ def signs_of(image: Volume, labels: Labels, kidneys: Sequence[Kidney], middle_mm
     box = Box.of_mask(labels)
     numbers = sizes(kidneys) | places(kidneys, image, middle_mm) | tissue(None, None) | cuts(None, None, None)
     if box is None:
-        return numbers | {"aorta_ratio": None}
+        return numbers | {"total_ml": 0.0}
     near = box.padded((1, 1, 1)).clipped(labels.shape)
     assert near is not None  # it holds the mask
     part, hu = labels[near.to_slices()], image.array[near.to_slices()]
-    return numbers | tissue(part, hu) | cuts(labels, box, image) | {"aorta_ratio": aorta_ratio(image, labels, box)}
+    numbers |= tissue(part, hu) | cuts(labels, box, image)
+    total_ml = int(np.count_nonzero(part)) * image.geometry.voxel_volume_ml
+    return numbers | {"total_ml": total_ml}
 
 
 def sizes(kidneys: Sequence[Kidney]) -> Numbers:
@@ -56,7 +53,6 @@ def sizes(kidneys: Sequence[Kidney]) -> Numbers:
     two = kidneys[:2]
     return {
         "kidneys": float(len(kidneys)),
-        "total_ml": sum(kidney.volume_ml for kidney in kidneys),
         "largest_ml": two[0].volume_ml if two else None,
         "smallest_ml": two[-1].volume_ml if two else None,
         "asymmetry": 1.0 - two[1].volume_ml / two[0].volume_ml if len(two) == 2 else None,
@@ -137,22 +133,3 @@ def _beside(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     out[..., 1:] |= mask[..., :-1]
     out[..., :-1] |= mask[..., 1:]
     return out
-
-
-def aorta_ratio(image: Volume, labels: Labels, box: Box) -> float | None:
-    """The aorta's HU over the kidneys', as `bisc.preprocessing.phase` tells the arterial phase by: it is one above
-    `EARLY_RATIO`; None where no aorta can be made out. Seen coarsely, as a rough stage would."""
-    step = [max(1, round(COARSE_MM / mm)) for mm in image.geometry.spacing_mm_zyx[1:]]
-    z = slice(box.start_zyx[0], box.stop_zyx[0])
-    spacing = image.geometry.spacing_mm_zyx
-    planes, coarse = image.array[z, :: step[0], :: step[1]], labels[z, :: step[0], :: step[1]]
-    grid = replace(
-        image.geometry,
-        shape_zyx=as_int_triple(planes.shape),
-        spacing_mm_zyx=as_triple((spacing[0], spacing[1] * step[0], spacing[2] * step[1])),
-    )
-    inside = planes[coarse == KIDNEY]
-    aorta = aorta_hu(Volume(planes, grid), coarse > 0)
-    if aorta is None or not inside.size:
-        return None
-    return aorta / max(float(np.quantile(inside, 0.75)), EARLY_HU / EARLY_RATIO)

@@ -42,8 +42,8 @@ class Widening:
     share: float
 
 
-VOLUME: Final[dict[Organ, Widening]] = {"kidney": Widening(1.0, 0.03), "tumor": Widening(1.0, 0.05)}
-DIAMETER: Final[dict[Organ, Widening]] = {"kidney": Widening(1.0, 0.03), "tumor": Widening(1.0, 0.05)}
+VOLUME: Final[dict[Organ, Widening]] = {"kidney": Widening(1.31, 0.05), "tumor": Widening(1.24, 0.3)}
+DIAMETER: Final[dict[Organ, Widening]] = {"kidney": Widening(1.34, 0.1), "tumor": Widening(1.34, 0.1)}
 
 
 def volume_interval_ml(

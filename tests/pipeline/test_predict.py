@@ -261,7 +261,8 @@ def test_the_table_round_trips(tmp_path: Path) -> None:
     assert read_rows(path) == rows
     header = path.read_text().splitlines()[0]
     columns = ["case", "status", "seconds", "rois", "kidney_ml", "tumor_ml", "error", "notes", "source", "stamp",
-               "choice", "segments", "patient_id", "accession_number", "study_uid", "series_uid"]  # fmt: skip
+               "choice", "segments", "patient_id", "accession_number", "study_uid", "series_uid",
+               "light", "risk", "flags"]  # fmt: skip
     assert header.split(",") == columns
     path.write_text("case,status\na,ok\n")
     with pytest.raises(InputError, match="another form"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from bisc.core.flags import Flags
 from bisc.core.geometry import Geometry
@@ -36,7 +37,7 @@ class Made:
 
     labels: npt.NDArray[np.uint8]
     hu: npt.NDArray[np.int16]
-    sure: float = 0.98
+    sure: float = 0.99
     rough: npt.NDArray[np.uint8] | None = None
     fold_votes: npt.NDArray[np.uint8] | None = None
     n_folds: int = 1
@@ -86,8 +87,8 @@ def softmax_of(labels: npt.NDArray[np.uint8], sure: float) -> Array:
     out = np.full((3, *labels.shape), (1.0 - sure) / 2.0, np.float32)
     for c in range(3):
         out[c][labels == c] = sure
-    out[0][labels == 0] = np.float32(1.0 - (1.0 - sure) * 0.02)  # far from kidneys networks are surer
-    rest = 1.0 - out[0]
+    near = ndimage.binary_dilation(labels > 0)
+    out[0][~near] = 1.0 - (1.0 - sure) * 0.02  # far from kidneys networks are surer
     for c in (1, 2):
-        out[c][labels == 0] = (rest / 2.0)[labels == 0]
+        out[c][~near] = (1.0 - sure) * 0.01
     return out
