@@ -40,7 +40,7 @@ def signs_of(image: Volume, labels: Labels, kidneys: Sequence[Kidney], middle_mm
     numbers = sizes(kidneys) | places(kidneys, image, middle_mm) | tissue(None, None) | cuts(None, None, None)
     if box is None:
         return numbers | {"total_ml": 0.0}
-    near = box.padded((1, 1, 1)).clipped(labels.shape)
+    near = box.padded((1, 1, 1)).clipped(image.geometry.shape_zyx)
     assert near is not None  # it holds the mask
     part, hu = labels[near.to_slices()], image.array[near.to_slices()]
     numbers |= tissue(part, hu) | cuts(labels, box, image)
@@ -111,7 +111,7 @@ def cuts(labels: Labels | None, box: Box | None, image: Volume | None) -> Number
     areas = np.count_nonzero(mask, axis=(1, 2))
     ends = [areas[0] * (box.start_zyx[0] == 0), areas[-1] * (box.stop_zyx[0] == labels.shape[0])]
     total = int(areas.sum())
-    around = box.padded((0, 1, 1)).clipped(labels.shape)
+    around = box.padded((0, 1, 1)).clipped(image.geometry.shape_zyx)
     assert around is not None  # it holds the mask
     filled = image.array[around.to_slices()] < PADDING_HU
     edge = 0

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bisc.core.geometry import Triple
+from bisc.core.geometry import Triple, as_int_triple
 from bisc.core.labels import CONNECT_26
 from bisc.core.volume import Box
 from bisc.evaluation.diameters import axial_diameter_mm, diameter_mm
@@ -132,7 +132,7 @@ def _interval(
     if box is None:
         return 0.0, 0.0
     room = tuple(int(np.ceil(ROOM_MM / mm)) for mm in spacing_mm_zyx)
-    near = box.padded((room[0], room[1], room[2])).clipped(own.shape)
+    near = box.padded((room[0], room[1], room[2])).clipped(as_int_triple(own.shape))
     assert near is not None  # it holds the segment
     at = near.to_slices()
     strict, lax = shifted_masks(probability[at], own[at], None if other is None else other[at])

@@ -16,7 +16,7 @@ SPACING = (2.0, 1.0, 1.0)
 
 def bar() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """A row of 10 x 10 voxel squares along x, from surely to hardly; cut at a half: the first five."""
-    chances = np.repeat(np.float32([0.99, 0.95, 0.92, 0.8, 0.6, 0.3, 0.2, 0.05, 0.01, 0.2]), 2)
+    chances = np.repeat(np.array([0.99, 0.95, 0.92, 0.8, 0.6, 0.3, 0.2, 0.05, 0.01, 0.2], np.float32), 2)
     probability = np.broadcast_to(chances, (10, 10, 20)).copy()
     return probability, probability > 0.5
 
