@@ -148,9 +148,10 @@ def predict_case(
     ml = found.kidney_ml, found.tumor_ml
     ends = [(roi.side, roi.box.start_zyx[::-1], [stop - 1 for stop in roi.box.stop_zyx[::-1]]) for roi in found.rois]
     rois = json.dumps([{"side": side, "first_xyz": first, "last_xyz": last} for side, first, last in ends])
-    row = PredictionRow(case.name, found.status, _since(begin, model), rois, ml[0], ml[1], **more)
     flags = json.dumps([asdict(flag) for flag in found.flags.flags], ensure_ascii=False)
-    return replace(row, light=found.flags.light, risk=found.flags.risk, flags=flags)
+    row = PredictionRow(case.name, found.status, _since(begin, model), rois, ml[0], ml[1])
+    row = replace(row, light=found.flags.light, risk=found.flags.risk, flags=flags)
+    return replace(row, **more)  # type: ignore[arg-type]  # columns of text
 
 
 def light_line(row: PredictionRow) -> str:

@@ -67,7 +67,7 @@ def test_a_margin_by_hand() -> None:
 
 def test_each_fold_has_a_vote() -> None:
     """Two of three folds hold the second voxel; the softmax is what it is without votes."""
-    folds = [FoldNetwork(k, Split(n), CPU, None, None) for k, n in enumerate((1, 2, 2))]  # type: ignore[arg-type]
+    folds = [FoldNetwork(k, Split(n), CPU, None, None) for k, n in enumerate((1, 2, 2))]
     image, votes = np.zeros((16, 16, 16), np.float32), np.zeros((16, 16, 16), np.uint8)
     found = softmax_volume(folds, image, 0.0, votes=votes)
     assert np.array_equal(votes[0, 0, :4], [3, 2, 0, 0])
@@ -80,14 +80,14 @@ def test_a_vote_seen_both_ways_is_one() -> None:
     votes = [np.zeros(image.shape, np.uint8) for _ in range(2)]
     for mirror in (False, True):
         softmax_volume(stub_model().fine, image, 0.0, mirror=mirror, votes=votes[mirror])
-    assert np.array_equal(*votes)
+    assert np.array_equal(votes[0], votes[1])
     assert set(np.unique(votes[0])) == {0, 1}
 
 
 def test_a_cascade_of_two_folds_tells_how_they_agree() -> None:
     """Equal networks wholly; a single one is not asked."""
     one = stub_model()
-    other = replace(one.fine[0], fold=1, network=ByIntensity())  # type: ignore[arg-type]
+    other = replace(one.fine[0], fold=1, network=ByIntensity())
     image = kidneys(OBLIQUE.canonical)[0]
     values = []
     for model in (one, replace(one, fine=(*one.fine, other))):

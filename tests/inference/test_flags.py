@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisc.core.flags import LIGHTS, Flag
+from bisc.core.geometry import as_int_triple
 from bisc.inference.cascade import NO_OFFSETS
 from bisc.inference.flags import flags_of
 from bisc.inference.light import EMPTY, LIMITS, flag_of, judged
@@ -58,7 +61,9 @@ def cut_at_the_border() -> Made:
     made = sound(tumor=False)
     inside = (slice(None), slice(None), slice(20, 60))
     made.labels, made.hu = made.labels[inside], made.hu[inside]
-    made.grid = replace(GRID, shape_zyx=made.labels.shape, origin_mm_xyz=(-158.0 + 20 * 4.0, -118.0, 0.0))
+    made.grid = replace(
+        GRID, shape_zyx=as_int_triple(made.labels.shape), origin_mm_xyz=(-158.0 + 20 * 4.0, -118.0, 0.0)
+    )
     return made
 
 
@@ -215,7 +220,12 @@ def test_flags_change_no_mask(x_mm: tuple[float, float], sure: float, tumor: boo
     made.hu[made.labels > 0] = hu
     result = made.result()
     labels = result.labels(NO_OFFSETS)
-    arrays = [labels, made.hu, result.rough.array, *(roi.probabilities for roi in result.native)]
+    arrays: list[npt.NDArray[Any]] = [
+        labels,
+        made.hu,
+        result.rough.array,
+        *(roi.probabilities for roi in result.native),
+    ]
     before = [array.copy() for array in arrays]
     flags = flags_of(result, labels, result.kidneys(labels), NO_OFFSETS, NO_OFFSETS)
     for old, new in zip(before, [result.labels(NO_OFFSETS), *arrays[1:]], strict=True):
