@@ -33,8 +33,8 @@ from bisc.core.errors import BiscError, InputError, WorkError
 
 if TYPE_CHECKING:
     from bisc.imageio import read_image as read_image
-    from bisc.pipeline.download import download as download
     from bisc.pipeline.compare import compare as compare
+    from bisc.pipeline.download import download as download
     from bisc.pipeline.evaluate import evaluate as evaluate
     from bisc.pipeline.measure import measure as measure
     from bisc.pipeline.plan import plan as plan

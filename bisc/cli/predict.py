@@ -114,7 +114,7 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     from bisc.network.device import choose_device
     from bisc.pipeline.options import FAILED as FAILED_CASE
     from bisc.pipeline.options import SKIPPED, DicomOptions, MeshOptions, PredictOptions
-    from bisc.pipeline.predict import predict_cases
+    from bisc.pipeline.predict import light_line, predict_cases
 
     model = load_model(trained, args.folds, choose_device(args.device, args.precision, args.deterministic))
     model = replace(model, mirror=args.mirror)
@@ -142,6 +142,8 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     for row in rows:
         if row.status not in (FAILED_CASE, SKIPPED) and row.error:
             print(f"{row.case}: {row.error}")
+        if line := light_line(row):
+            print(line)
     if skipped:
         tell_skipped([row.error for row in skipped])
     n_cases = len(rows) - len(skipped)

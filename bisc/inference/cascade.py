@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final, Literal
 
@@ -47,10 +47,12 @@ class RoiResult:
     Attributes:
         kidney: The rough mask's kidney, voxels of the target grid.
         softmax: (classes, z, y, x) on the ROI's grid at target spacing.
+        votes: (z, y, x) likewise, of how many folds each voxel is kidney or tumour; None of a single fold.
     """
 
     kidney: Kidney
     softmax: Volume
+    votes: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,7 @@ class CascadeResult:
         native: The ROIs' softmax on the image's grid; overlaps hold the mean of both.
         min_kidney_ml: Kidney tissue below which a component of an ROI is a stray.
         middle_mm: LPS x of the body's middle, None where the image shows no body.
+        n_folds: Of the fine stage.
     """
 
     image: Volume
@@ -80,17 +83,15 @@ class CascadeResult:
     native: tuple[NativeRoi, ...]
     min_kidney_ml: float
     middle_mm: float | None
+    n_folds: int = 1
 
     def status(self, labels: npt.NDArray[np.uint8]) -> Status:
-        """What the final (z, y, x) labels show, whatever the rough stage took for kidneys.
+        """What the final (z, y, x) labels show, whatever the rough stage took for kidneys (`status_of`)."""
+        return status_of(self.kidneys(labels))
 
-        'ok' for kidneys on both sides; on one side (or in the middle) a solitary or a fused kidney; 'no_kidney', a
-        result too, where nothing is as large as a kidney.
-        """
-        found = find_kidneys(labels > 0, self.image.geometry, self.min_kidney_ml, self.middle_mm)
-        if not found:
-            return "no_kidney"
-        return "ok" if {"left", "right"} <= {kidney.side for kidney in found} else "one_kidney"
+    def kidneys(self, labels: npt.NDArray[np.uint8]) -> list[Kidney]:
+        """Those of the final (z, y, x) labels, the larger first."""
+        return find_kidneys(labels > 0, self.image.geometry, self.min_kidney_ml, self.middle_mm)
 
     def labels(self, offsets: Offsets) -> npt.NDArray[np.uint8]:
         """(z, y, x) labels on the image's grid; voxels outside all ROIs are background, and so are strays."""
@@ -99,6 +100,14 @@ class CascadeResult:
     def decided(self, offsets: Offsets) -> tuple[npt.NDArray[np.uint8], float]:
         """`labels`, and the ml of what was left out for lying apart from both kidneys."""
         return labels_of_rois(self.native, self.image.geometry, self.min_kidney_ml, offsets)
+
+
+def status_of(found: Sequence[Kidney]) -> Status:
+    """'ok' for kidneys on both sides; on one side (or in the middle) a solitary or a fused kidney; 'no_kidney', a
+    result too, where nothing is as large as a kidney."""
+    if not found:
+        return "no_kidney"
+    return "ok" if {"left", "right"} <= {kidney.side for kidney in found} else "one_kidney"
 
 
 def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeResult | None = None) -> CascadeResult:
@@ -117,14 +126,16 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
     rough = known.rough if known is not None else run_rough(image, model.plan, model.rough)
     middle_mm = body_middle_mm(image)
     kidneys, grids = _find_rois(rough, image.geometry, model.plan, offsets_of(model.rough, decision), middle_mm)
-    softmax = {roi.softmax.geometry: roi.softmax for roi in known.rois} if known is not None else {}
-    rois = []
+    seen = {roi.softmax.geometry: roi for roi in known.rois} if known is not None else {}
     for kidney, grid in zip(kidneys, grids, strict=True):
-        if grid not in softmax:
-            softmax[grid] = _softmax_on(grid, image, model.plan, model.fine, model.network_gb, model.mirror)
-        rois.append(RoiResult(kidney, softmax[grid]))
+        if grid not in seen:
+            votes = np.zeros(grid.shape_zyx, np.uint8) if len(model.fine) > 1 else None
+            fine = _softmax_on(grid, image, model.plan, model.fine, model.network_gb, model.mirror, votes)
+            seen[grid] = RoiResult(kidney, fine, votes)
+    rois = [replace(seen[grid], kidney=kidney) for kidney, grid in zip(kidneys, grids, strict=True)]
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
-    return CascadeResult(image, rough, tuple(rois), tuple(native), model.plan.roi.min_kidney_ml, middle_mm)
+    least_ml = model.plan.roi.min_kidney_ml
+    return CascadeResult(image, rough, tuple(rois), tuple(native), least_ml, middle_mm, len(model.fine))
 
 
 def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork]) -> Volume:
@@ -140,9 +151,10 @@ def _softmax_on(
     networks: Sequence[FoldNetwork],
     gb: float = MOST_NETWORK_GB,
     mirror: bool = False,
+    votes: npt.NDArray[np.uint8] | None = None,
 ) -> Volume:
     hu = normalise(resample(image, grid).array, plan.intensity)
-    return Volume(softmax_volume(networks, hu, plan.intensity.air, gb, mirror), grid)
+    return Volume(softmax_volume(networks, hu, plan.intensity.air, gb, mirror, votes), grid)
 
 
 def _find_rois(

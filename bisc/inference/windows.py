@@ -43,6 +43,7 @@ def softmax_volume(
     air: float,
     network_gb: float = MOST_NETWORK_GB,
     mirror: bool = False,
+    votes: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Mean softmax of several folds' networks, each in its own windows.
 
@@ -52,6 +53,7 @@ def softmax_volume(
         air: What the image is padded with.
         network_gb: What a pass may take; a region too large for that is seen in slabs along z.
         mirror: See the image left for right too: twice the time.
+        votes: (z, y, x), to which 1 is added for each fold that takes a voxel for kidney or tumour.
 
     Returns:
         (classes, z, y, x) float32, sums to 1 over classes.
@@ -62,6 +64,8 @@ def softmax_volume(
         found = _softmax(fold, image, air, window)
         if mirror:
             found += _softmax(fold, np.ascontiguousarray(image[..., ::-1]), air, window)[..., ::-1]
+        if votes is not None:
+            votes += found[0] < (1.0 if mirror else 0.5)  # found sums to 2 where it was seen twice
         if total is None:
             total = found
         else:

@@ -90,6 +90,9 @@ class PredictionRow:
         segments: Of a DICOM study, and with meshes, JSON, an entry per kidney and tumour
             (`bisc.pipeline.dicom_cases.Divided.told`).
         patient_id, accession_number, study_uid, series_uid: Of a DICOM study, where they were asked for.
+        light: green, amber or red: how far the mask may be trusted; empty where there is none.
+        risk: Estimated probability that the mask is wrong.
+        flags: JSON list of every number that was looked at: name, value, limit, level, words.
     """
 
     case: str
@@ -108,3 +111,6 @@ class PredictionRow:
     accession_number: str = ""
     study_uid: str = ""
     series_uid: str = ""
+    light: str = ""
+    risk: float | None = None
+    flags: str = ""

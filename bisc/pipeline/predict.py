@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
+from bisc.core.flags import LIGHTS, Flag
 from bisc.core.volume import Volume
 from bisc.imageio import files_of, read_image, write_image
 from bisc.imageio.case import InputCase
@@ -147,7 +148,22 @@ def predict_case(
     ml = found.kidney_ml, found.tumor_ml
     ends = [(roi.side, roi.box.start_zyx[::-1], [stop - 1 for stop in roi.box.stop_zyx[::-1]]) for roi in found.rois]
     rois = json.dumps([{"side": side, "first_xyz": first, "last_xyz": last} for side, first, last in ends])
-    return PredictionRow(case.name, found.status, _since(begin, model), rois, ml[0], ml[1], **more)
+    flags = json.dumps([asdict(flag) for flag in found.flags.flags], ensure_ascii=False)
+    row = PredictionRow(case.name, found.status, _since(begin, model), rois, ml[0], ml[1])
+    row = replace(row, light=found.flags.light, risk=found.flags.risk, flags=flags)
+    return replace(row, **more)  # type: ignore[arg-type]  # columns of text
+
+
+def light_line(row: PredictionRow) -> str:
+    """What is to be said of a mask that is not green, in one line; empty where it is, and where there is none."""
+    if row.light in ("", "green"):
+        return ""
+    try:
+        flags = msgspec.json.decode(row.flags, type=list[Flag])
+    except msgspec.MsgspecError:  # of a table that was changed by hand
+        flags = []
+    worst = sorted(flags, key=lambda flag: LIGHTS.index(flag.level), reverse=True)  # stable: red ones first
+    return f"{row.case}: {row.light}: " + "; ".join(flag.words for flag in worst if flag.level != "green")
 
 
 def _predict_or_fail(

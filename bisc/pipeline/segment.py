@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision, Phase
 from bisc.core.errors import InputError
+from bisc.core.flags import Flags
 from bisc.core.labels import TUMOR
 from bisc.core.volume import Box, NativeGrid
 from bisc.imageio import CaseImage, StoredImage, image_suffix, read_header, read_image, write_image
 from bisc.imageio.given import Axes, image_given
 from bisc.imageio.plausible import check_hu, doubt_of_scan
-from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, softmax_of_rois
+from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, softmax_of_rois, status_of
+from bisc.inference.flags import flags_of
 from bisc.inference.model import Model as Cascade
 from bisc.inference.model import load_model as load_cascade
 from bisc.inference.windows import within_memory
@@ -58,6 +60,7 @@ class Segmentation:
         kidney_ml: Volume of labels > 0 in ml.
         tumor_ml: Volume of label 2 in ml.
         doubt: Why the mask is doubted, in one line; empty where it is not.
+        flags: How far the mask may be trusted: a light, the risk that it is wrong, and every number looked at.
         notes: What was made of the input's oddities, a line each.
         probabilities: float32 (3, *labels.shape), softmax of background, kidney, tumour, where it was asked for;
             outside of all ROIs (1, 0, 0). Else None.
@@ -70,6 +73,7 @@ class Segmentation:
     kidney_ml: float
     tumor_ml: float
     doubt: str
+    flags: Flags
     notes: tuple[str, ...] = ()
     probabilities: npt.NDArray[np.float32] | None = None
     choice: str = ""
@@ -248,7 +252,9 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
     """
     check_hu(image)
     result = run_cascade(image.volume, model, decision)
-    labels, apart_ml = result.decided(offsets_of(model.fine, decision))
+    offsets = offsets_of(model.fine, decision)
+    labels, apart_ml = result.decided(offsets)
+    kidneys = result.kidneys(labels)
     if apart_ml:
         notice(image.path, f"{apart_ml:.1f} ml found apart from both kidneys, mostly called tumour", "left out")
     ml = image.volume.geometry.voxel_volume_ml
@@ -256,11 +262,12 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
     rois = zip(result.rois, result.native, strict=True)
     return Segmentation(
         labels=image.native.to_stored(labels),
-        status=result.status(labels),
+        status=status_of(kidneys),
         rois=tuple(Roi(roi.kidney.side, native.box) for roi, native in rois),
         kidney_ml=kidney_ml,
         tumor_ml=round(np.count_nonzero(labels == TUMOR) * ml, 3),
         doubt=doubt_of(kidney_ml) or ("" if result.rois else doubt_of_scan(image)),
+        flags=flags_of(result, labels, kidneys, offsets_of(model.rough, decision), offsets),
         native=image.native,
     ), result
 

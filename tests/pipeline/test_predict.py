@@ -16,7 +16,7 @@ from bisc.core.errors import BiscError, InputError
 from bisc.imageio import read_image, write_image
 from bisc.imageio.inputs import find_inputs
 from bisc.pipeline.options import PredictionRow, PredictOptions
-from bisc.pipeline.predict import predict_cases, read_rows, rows_csv
+from bisc.pipeline.predict import light_line, predict_cases, read_rows, rows_csv
 from bisc.pipeline.segment import doubt_of
 from tests.support.stub_model import OBLIQUE, ByIntensity, dice, kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread
@@ -261,8 +261,27 @@ def test_the_table_round_trips(tmp_path: Path) -> None:
     assert read_rows(path) == rows
     header = path.read_text().splitlines()[0]
     columns = ["case", "status", "seconds", "rois", "kidney_ml", "tumor_ml", "error", "notes", "source", "stamp",
-               "choice", "segments", "patient_id", "accession_number", "study_uid", "series_uid"]  # fmt: skip
+               "choice", "segments", "patient_id", "accession_number", "study_uid", "series_uid",
+               "light", "risk", "flags"]  # fmt: skip
     assert header.split(",") == columns
     path.write_text("case,status\na,ok\n")
     with pytest.raises(InputError, match="another form"):
         read_rows(path)
+
+
+def test_the_table_has_lights_and_lines_say_what_is_not_green(scans: Path, tmp_path: Path) -> None:
+    """Every number with its limit; a case without a kidney is amber; a failed one has no light."""
+    (tmp_path / "in").mkdir()
+    for name in ("both", "none"):
+        (tmp_path / "in" / f"{name}.nii.gz").write_bytes((scans / f"{name}.nii.gz").read_bytes())
+    (tmp_path / "in" / "bad.nii.gz").write_bytes(b"no image")
+    rows, _ = predict(tmp_path / "in", tmp_path / "out")
+    assert {name: row.light for name, row in rows.items()} | {"both": ""} == {"both": "", "none": "amber", "bad": ""}
+    assert rows["both"].light in ("green", "amber", "red")
+    assert rows["both"].risk is not None
+    told = {flag["name"]: flag for flag in json.loads(rows["both"].flags)}
+    assert told["kidneys"] == {"name": "kidneys", "value": 2.0, "limit": 0.5, "level": "green", "words": "in order"}
+    assert (rows["bad"].risk, rows["bad"].flags, light_line(rows["bad"])) == (None, "", "")
+    assert light_line(rows["none"]).startswith("none: amber: no kidney found")
+    assert light_line(replace(rows["none"], light="green")) == ""
+    assert light_line(replace(rows["none"], flags="{")) == "none: amber: "  # a table changed by hand
