@@ -24,7 +24,7 @@ from bisc.core.volume import Volume
 from bisc.evaluation.overlap import dice
 from bisc.imageio import read_image, read_labels
 from bisc.pipeline.options import TABLE
-from bisc.pipeline.predict import read_rows
+from bisc.pipeline.rows import read_rows
 from bisc.report.figure3 import CaseFigure, draw_case
 
 REFERENCE: Final = "kidneys.nii.gz"

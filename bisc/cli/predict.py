@@ -70,6 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=FORMS, default="nifti", help="of the masks (default: %(default)s)")
     parser.add_argument("--labelmap", action="store_true", help="DICOM SEG as one plane of numbers, not of bits")
     parser.add_argument("--also", dest="extras", nargs="+", choices=DICOM_EXTRAS, help="written beside the DICOM SEG")
+    parser.add_argument(
+        "--measure", action="store_true", help="also write measures.csv: sizes, places, nephrometry (bisc_measure)"
+    )
     parser.add_argument("--mesh", choices=MESH_FORMS, help="also write each kidney's and tumour's surface")
     parser.add_argument(
         "--mesh-space",
@@ -114,7 +117,8 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     from bisc.network.device import choose_device
     from bisc.pipeline.options import FAILED as FAILED_CASE
     from bisc.pipeline.options import SKIPPED, DicomOptions, MeshOptions, PredictOptions
-    from bisc.pipeline.predict import light_line, predict_cases
+    from bisc.pipeline.predict import predict_cases
+    from bisc.pipeline.rows import light_line
 
     model = load_model(trained, args.folds, choose_device(args.device, args.precision, args.deterministic))
     model = replace(model, mirror=args.mirror)
@@ -129,7 +133,7 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     )
     mesh = MeshOptions(args.mesh, args.mesh_space or "LPS") if args.mesh else None
     options = PredictOptions(
-        args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb, dicom, mesh
+        args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb, dicom, mesh, args.measure
     )
     errors: list[BiscError] = []
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from bisc.core.errors import InputError
 from bisc.measurement.definitions import OF
 from bisc.measurement.measures import CaseMeasures, Measure, Structure
+from bisc.system.files import change_text
 
 TABLE: Final = "measures.csv"
 NAMES: Final = tuple(dict.fromkeys([*OF["kidney"], *OF["tumor"]]))
@@ -64,6 +65,20 @@ def read_table(path: Path) -> list[dict[str, str]]:
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(path, f"another form ({error})", "a measures.csv of this version", "move it") from error
     return rows
+
+
+def put_rows(table: Path, case: str, rows: Sequence[dict[str, str]]) -> None:
+    """Put a case's rows in the place of its older ones, in a table that other processes may write to.
+
+    Raises:
+        InputError: If the file there is of another form.
+    """
+
+    def merged() -> str:
+        others = [row for row in read_table(table) if row["case"] != case]
+        return table_text(sorted([*others, *rows], key=lambda row: row["case"]))  # stable: structures keep their order
+
+    change_text(table, merged)
 
 
 def _row(case: CaseMeasures, structure: Structure) -> dict[str, str]:

@@ -13,7 +13,7 @@ from bisc.core.choices import DECISIONS, DEFAULT_DECISION
 from bisc.evaluation.aggregate import read_report, summarise, summary_path
 from bisc.imageio import read_image, read_labels
 from bisc.pipeline.options import TABLE
-from bisc.pipeline.predict import read_rows
+from bisc.pipeline.rows import read_rows
 from bisc.planners.dataset import load_plan
 from bisc.report.figure3 import CaseFigure, draw_case, draw_overlay
 from bisc.report.page import CaseCard, Fact, FileLink, Page, Picture, write_page

@@ -76,11 +76,10 @@ def results_of(
     row |= {"segments": json.dumps(parts.told()), "error": found.doubt}
     if options.dicom.identifiers:
         row |= identifiers_of(study)
-    if options.mesh is not None:
-        from bisc.pipeline.meshes import write_meshes
+    if options.companions:
+        from bisc.pipeline.companions import write_companions
 
-        form, space = options.mesh.form, options.mesh.space
-        write_meshes(out, case.name, parts.numbered, parts.segments, image.volume.geometry, form, space)
+        write_companions(out, case.name, image.volume, parts.numbered, parts.segments, result.native, options)
     if kinds_of(options.dicom):
         try:
             write_dicom(out, case.name, study or Scan(case.path), image, parts, model, options.dicom)

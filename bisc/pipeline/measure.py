@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,12 +23,12 @@ from bisc.imageio.label_names import LabelMeaning
 from bisc.imageio.scan import open_scan
 from bisc.measurement.measure import measure as measure_segments
 from bisc.measurement.measures import CaseMeasures
-from bisc.measurement.table import TABLE, read_table, rows_of, table_text
+from bisc.measurement.table import TABLE, put_rows, read_table, rows_of
 from bisc.pipeline.workers import workers_that_fit
 from bisc.preprocessing.kidneys import body_middle_mm
 from bisc.preprocessing.segments import divide
 from bisc.system.cases import process_pool, run_cases
-from bisc.system.files import change_text, make_output_folder, remove_partial
+from bisc.system.files import make_output_folder, remove_partial
 from bisc.system.paths import exists
 
 Tell = Callable[[str], object]
@@ -169,20 +169,6 @@ def measure_array(
     array = np.asarray(labels.array, np.uint8)
     numbered, segments = divide(array, labels.geometry, min_kidney_ml, middle_mm)
     return measure_segments(case, numbered, segments, labels.geometry, image)
-
-
-def put_rows(table: Path, case: str, rows: Sequence[dict[str, str]]) -> None:
-    """Put a case's rows in the place of its older ones, in a table that other processes may write to.
-
-    Raises:
-        InputError: If the file there is of another form.
-    """
-
-    def merged() -> str:
-        others = [row for row in read_table(table) if row["case"] != case]
-        return table_text(sorted([*others, *rows], key=lambda row: row["case"]))  # stable: structures keep their order
-
-    change_text(table, merged)
 
 
 def find_jobs(

@@ -60,6 +60,7 @@ class PredictOptions:
         memory_gb: What this process may take; None: all that is free.
         dicom: Which series of a study, and what is written for a PACS.
         mesh: Surfaces of kidneys and tumours; None: none.
+        measure: Also bring measures.csv up to date.
     """
 
     decision: Decision
@@ -69,6 +70,12 @@ class PredictOptions:
     memory_gb: float | None = None
     dicom: DicomOptions = AS_NIFTI
     mesh: MeshOptions | None = None
+    measure: bool = False
+
+    @property
+    def companions(self) -> bool:
+        """Whether anything is written that is measured of the mask."""
+        return self.mesh is not None or self.measure
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import numpy as np
 
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
-from bisc.core.flags import LIGHTS, Flag
 from bisc.core.volume import Volume
 from bisc.imageio import files_of, read_image, write_image
 from bisc.imageio.case import InputCase
@@ -28,11 +24,12 @@ from bisc.inference.model import Model
 from bisc.inference.windows import within_memory
 from bisc.pipeline.dicom_cases import dicom_files, nameless, results_of
 from bisc.pipeline.options import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
+from bisc.pipeline.rows import merge_rows, read_rows
 from bisc.pipeline.segment import segment_case
 from bisc.pipeline.study import open_study
 from bisc.system.console import collecting, track
-from bisc.system.files import atomic_file, change_text, make_output_folder, remove_partial
-from bisc.system.paths import check_name, exists
+from bisc.system.files import atomic_file, make_output_folder, remove_partial
+from bisc.system.paths import exists
 
 ROUGH: Final = "rough"
 """The folder of the rough stage's masks, under the output."""
@@ -75,6 +72,8 @@ def predict_cases(
         row, stamp = known.get(case.name), _stamp(case, model, options)
         done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
         if row is None or not done or not _Outputs(out, case, options).are_there(row):
+            if case.name in there:
+                _remove_companions(out, case)
             row = _predict_or_fail(case, model, out, options, complain)
             row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
             if options.dicom.deidentify:  # descriptions and places may name a patient
@@ -141,7 +140,7 @@ def predict_case(
         with atomic_file(files.probabilities) as scratch:
             np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
     more = {"error": found.doubt}
-    if study is not None or options.dicom.form != "nifti" or options.mesh is not None:
+    if study is not None or options.dicom.form != "nifti" or options.companions:
         more = results_of(out, case, study, image, found, result, model, options, complain)
     if options.dicom.form != "dicomseg" or more["error"] != found.doubt:
         found.save(files.mask)
@@ -152,18 +151,6 @@ def predict_case(
     row = PredictionRow(case.name, found.status, _since(begin, model), rois, ml[0], ml[1])
     row = replace(row, light=found.flags.light, risk=found.flags.risk, flags=flags)
     return replace(row, **more)  # type: ignore[arg-type]  # columns of text
-
-
-def light_line(row: PredictionRow) -> str:
-    """What is to be said of a mask that is not green, in one line; empty where it is, and where there is none."""
-    if row.light in ("", "green"):
-        return ""
-    try:
-        flags = msgspec.json.decode(row.flags, type=list[Flag])
-    except msgspec.MsgspecError:  # of a table that was changed by hand
-        flags = []
-    worst = sorted(flags, key=lambda flag: LIGHTS.index(flag.level), reverse=True)  # stable: red ones first
-    return f"{row.case}: {row.light}: " + "; ".join(flag.words for flag in worst if flag.level != "green")
 
 
 def _predict_or_fail(
@@ -182,7 +169,7 @@ def _predict_or_fail(
         fresh = {files.rough} if isinstance(fault, RoughExcess) and options.save_rough else set()  # shows what is wrong
         for path in files.asked.keys() - fresh:
             path.unlink(missing_ok=True)  # an older run's, beside a row that says 'failed', would be taken for its own
-        files.remove_meshes()
+        _remove_companions(out, case)
         if isinstance(fault, PassedOver):
             row = PredictionRow(case.name, SKIPPED, error=str(fault))
         else:
@@ -212,7 +199,7 @@ class _Outputs:
     """The files of one case, and which of them are asked for."""
 
     def __init__(self, out: Path, case: InputCase, options: PredictOptions) -> None:
-        self.out, self.case, self.mesh = out, case.name, options.mesh
+        self.out, self.case, self.options = out, case.name, options
         self.mask, self.rough = out / f"{case.name}.nii.gz", out / ROUGH / f"{case.name}.nii.gz"
         self.probabilities = out / f"{case.name}_probabilities.npz"
         self.asked = {self.mask: options.dicom.form != "dicomseg", self.rough: options.save_rough}
@@ -220,75 +207,19 @@ class _Outputs:
         self.asked |= dicom_files(out, case.name, options.dicom) if case.files else {}
 
     def are_there(self, row: PredictionRow) -> bool:
-        """Whether a case that ended so has all; a SEG of no kidney is none, meshes are those of the row's segments."""
+        """Whether a case that ended so has all that is asked for; a SEG of no kidney is none."""
         none = ".dcm" if row.status == "no_kidney" else ""
         files = [path for path, asked in self.asked.items() if asked and path.suffix != none]
-        if self.mesh is not None:
-            from bisc.pipeline.meshes import mesh_files  # not on a plain mask's path
+        if not all(path.exists() for path in files):
+            return False
+        if not self.options.companions:
+            return True
+        from bisc.pipeline.companions import are_there  # not on a plain mask's path
 
-            try:
-                names = [segment["name"] for segment in json.loads(row.segments)]
-            except (ValueError, TypeError, KeyError):  # of a run without meshes, or edited
-                return False
-            files += mesh_files(self.out, self.case, names, self.mesh.form, self.mesh.space)
-        return all(path.exists() for path in files)
-
-    def remove_meshes(self) -> None:
-        """An older run's, of whatever form."""
-        from bisc.pipeline.meshes import remove_meshes
-
-        remove_meshes(self.out, self.case)
+        return are_there(self.out, row, self.options)
 
 
-def rows_csv(rows: Sequence[PredictionRow]) -> str:
-    """predictions.csv's text."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(f.name for f in fields(PredictionRow))
-    writer.writerows(asdict(row).values() for row in rows)  # None as an empty cell
-    return table.getvalue()
+def _remove_companions(out: Path, case: InputCase) -> None:
+    from bisc.pipeline.companions import remove_companions  # not on a plain mask's path
 
-
-def read_rows(path: Path) -> list[PredictionRow]:
-    """Rows of an earlier predictions.csv; none where there is no such file. Older ones lack the last columns.
-
-    Raises:
-        InputError: If the file is of another form.
-    """
-    if not path.exists():
-        return []
-    if not path.is_file():
-        raise InputError(path, "is no plain file", "a predictions.csv of bisc_predict", "move it")
-    names = [f.name for f in fields(PredictionRow)]
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            if not {*names[: names.index("notes")]} <= {*(table.fieldnames or ())}:
-                raise ValueError("a column is missing")
-            cells = [{name: row[name] for name in names if row.get(name)} for row in table]
-        rows = msgspec.convert(cells, list[PredictionRow], strict=False)
-    except (OSError, csv.Error, ValueError) as error:
-        raise InputError(path, f"another form ({error})", "a predictions.csv of bisc_predict", "move it") from error
-    for row in rows:
-        if row.status != SKIPPED:  # the others name no file of ours
-            check_name(row.case, path, "move it")
-    return rows
-
-
-def merge_rows(path: Path, rows: Sequence[PredictionRow]) -> None:
-    """Put rows into a predictions.csv that other runs may write to at the same time.
-
-    Each takes the place of an older one of its case, but a skipped input's never that of a prediction; sorted by name.
-
-    Raises:
-        InputError: If the file there is of another form, or cannot be written.
-    """
-
-    def merged() -> str:
-        table = {row.case: row for row in read_rows(path)}
-        for row in rows:
-            if row.status != SKIPPED or row.case not in table or table[row.case].status in (SKIPPED, FAILED):
-                table[row.case] = row
-        return rows_csv([table[name] for name in sorted(table)])
-
-    change_text(path, merged)
+    remove_companions(out, case.name)

@@ -20,8 +20,8 @@ from bisc.imageio.scan import Scan, open_scan
 from bisc.measurement.measure import measure
 from bisc.pipeline.dicom_cases import identifiers_of, nameless
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow
-from bisc.pipeline.predict import read_rows
 from bisc.pipeline.report_rows import EDITED, NO_MASK, flags_of, is_edited, row_of, row_without_page
+from bisc.pipeline.rows import read_rows
 from bisc.preprocessing.kidneys import body_middle_mm
 from bisc.preprocessing.segments import divide
 from bisc.report.patient.index import IndexRow, index_page, thumbnail_of

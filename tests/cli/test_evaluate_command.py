@@ -18,7 +18,7 @@ from bisc.evaluation.cases import COLUMNS, score_files
 from bisc.evaluation.pairs import case_name, find_pairs
 from bisc.imageio import write_image
 from bisc.pipeline.options import SKIPPED, PredictionRow
-from bisc.pipeline.predict import merge_rows
+from bisc.pipeline.rows import merge_rows
 
 GRID = Geometry((4, 6, 8), (3.0, 1.0, 1.0))
 IPL = Geometry((8, 6, 4), (1.0, 1.0, 3.0), direction=(0, 0, 1, 0, 1, 0, -1, 0, 0))

@@ -21,7 +21,7 @@ from bisc.inference.model import load_model
 from bisc.network.checkpoint import load_checkpoint, save_checkpoint
 from bisc.network.device import choose_device
 from bisc.pipeline.options import PredictionRow
-from bisc.pipeline.predict import read_rows, rows_csv
+from bisc.pipeline.rows import read_rows, rows_csv
 from bisc.planners.dataset import MeasuredCase, MeasureJob, load_plan, load_splits, measure_job
 from bisc.planners.splits import Fold, Splits
 from bisc.system.files import atomic_folder, write_text

@@ -16,7 +16,7 @@ from bisc.pipeline.demo import best_median_worst, reports_of, write_demo_page
 from bisc.pipeline.evaluate import evaluate_folders
 from bisc.pipeline.options import TABLE, PredictionRow
 from bisc.pipeline.plan import plan
-from bisc.pipeline.predict import merge_rows
+from bisc.pipeline.rows import merge_rows
 
 
 def test_best_median_worst_by_hand() -> None:

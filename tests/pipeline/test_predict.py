@@ -16,7 +16,8 @@ from bisc.core.errors import BiscError, InputError
 from bisc.imageio import read_image, write_image
 from bisc.imageio.inputs import find_inputs
 from bisc.pipeline.options import PredictionRow, PredictOptions
-from bisc.pipeline.predict import light_line, predict_cases, read_rows, rows_csv
+from bisc.pipeline.predict import predict_cases
+from bisc.pipeline.rows import light_line, read_rows, rows_csv
 from bisc.pipeline.segment import doubt_of
 from tests.support.stub_model import OBLIQUE, ByIntensity, dice, kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread

@@ -14,8 +14,8 @@ from bisc.cli.report import main
 from bisc.core.volume import NativeGrid, Volume
 from bisc.imageio import write_image
 from bisc.pipeline.options import PredictionRow
-from bisc.pipeline.predict import merge_rows
 from bisc.pipeline.report_rows import EDITED, flags_of
+from bisc.pipeline.rows import merge_rows
 from tests.support.ct_series import write_ct
 from tests.support.patient import GRID, SHAPE, image, labels
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bisc.pipeline.options import SKIPPED
-from bisc.pipeline.predict import read_rows
+from bisc.pipeline.rows import read_rows
 from bisc.system.files import PARTIAL
 from tests.robustness.crash_harness import Command
 

@@ -156,7 +156,7 @@ def read_results(folder: Path) -> None:
 def read_predictions(folder: Path) -> None:
     from bisc.core.errors import InputError
     from bisc.evaluation.pairs import read_case_list
-    from bisc.pipeline.predict import read_rows, rows_csv
+    from bisc.pipeline.rows import read_rows, rows_csv
 
     try:
         rows_csv(read_rows(folder / "predictions.csv")).encode()

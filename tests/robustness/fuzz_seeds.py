@@ -129,7 +129,7 @@ def _table(folder: Path, reader: str) -> None:
         text = "epoch,step,train_loss,step_s,wait_s,validation_s\n1,4,1.0,0.5,0.1,2.0\n"
     else:
         from bisc.pipeline.options import PredictionRow
-        from bisc.pipeline.predict import rows_csv
+        from bisc.pipeline.rows import rows_csv
 
         rows = [PredictionRow("a", "ok", 1.5, '[{"side": "left"}]', 12.5, 0.0), PredictionRow("b", "failed", 0.1)]
         text = rows_csv(rows)

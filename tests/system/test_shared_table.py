@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bisc.core.errors import InputError
 from bisc.pipeline.options import TABLE, PredictionRow
-from bisc.pipeline.predict import merge_rows, read_rows, rows_csv
+from bisc.pipeline.rows import merge_rows, read_rows, rows_csv
 from bisc.system import files
 from bisc.system.files import change_text, write_text
 from tests.support.noticed import noticed
@@ -23,7 +23,7 @@ MERGE = """
 import sys
 from pathlib import Path
 from bisc.pipeline.options import PredictionRow
-from bisc.pipeline.predict import merge_rows
+from bisc.pipeline.rows import merge_rows
 sys.stdin.readline()
 for i in range(int(sys.argv[3])):
     merge_rows(Path(sys.argv[1]), [PredictionRow(f"{sys.argv[2]}{i:03d}", "ok", 1.0)])
