@@ -21,7 +21,7 @@ from bisc.measurement.definitions import OF
 from bisc.measurement.measures import Measure
 from bisc.preprocessing.segments import Segment, divide
 from bisc.report.patient import niivue
-from bisc.report.patient.embedded import HU_LOW, HU_STEP, pack, surface_of
+from bisc.report.patient.embedded import HU_LOW, HU_STEP, pack, pack_surfaces
 from bisc.report.patient.index import IndexRow, index_page
 from bisc.report.patient.key_slices import Picture, key_slices, place_of
 from bisc.report.patient.page import MadePage, case_page
@@ -213,14 +213,17 @@ def test_a_page_too_large_is_thinned_and_says_so(monkeypatch: pytest.MonkeyPatch
     assert re.search(r"To save room one \w+ in \d", html)
 
 
-def test_a_surface_encloses_its_segment_where_it_lies() -> None:
+def test_surfaces_are_packed_in_lps_mm_or_not_at_all() -> None:
     numbered, segments = divide(labels(), GRID, 20.0)
-    for one in segments:
-        points, triangles = surface_of(numbered, one, GRID)
-        a, b, c = (points[triangles[:, k]] for k in range(3))
-        assert np.einsum("ij,ij->", a, np.cross(b, c)) / 6000 == pytest.approx(one.volume_ml, rel=0.12)
+    packed = pack_surfaces(numbered, segments, GRID)
+    assert packed is not None
+    for one, surface in zip(segments, packed, strict=True):
+        points = np.frombuffer(unpacked(surface.points), "<f4").reshape(-1, 3).astype(float)
+        a, b, c = (points[np.frombuffer(unpacked(surface.triangles), "<u4").reshape(-1, 3)[:, k]] for k in range(3))
+        assert np.einsum("ij,ij->", a, np.cross(b, c)) / 6000 == pytest.approx(one.volume_ml, rel=0.01)
         middle = GRID.index_to_physical(np.argwhere(numbered == one.number)).mean(axis=0)
         assert np.abs(points.mean(axis=0) - middle).max() < 8
+    assert pack_surfaces(numbered, segments, GRID, most_bytes=1000) is None
 
 
 def test_colours_go_round() -> None:

@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from skimage.measure import marching_cubes
 
-from bisc.core.geometry import Float, Geometry, IntTriple, Triple, as_int_triple, as_triple
-from bisc.core.volume import Box, Volume
+from bisc.core.errors import WorkError
+from bisc.core.geometry import Geometry, IntTriple, as_int_triple, as_triple
+from bisc.core.volume import Volume
+from bisc.measurement.mesh import mesh_of
 from bisc.preprocessing.segments import Segment
 from bisc.report.views import choose_box
 
@@ -22,10 +22,8 @@ HU_LOW: Final = -250.0
 HU_STEP: Final = 3.0
 """Byte b shows HU_LOW + HU_STEP * b, up to 515 HU: finer than a CT's noise, and what abdominal windows span."""
 VOLUME_BYTES: Final = 6_500_000
-SURFACE_BYTES: Final = 3_000_000
+SURFACE_BYTES: Final = 4_000_000
 """Packed, before base64 adds a third; the page may have 15 MB."""
-LEAST_MM: Final = 1.6
-"""Surfaces are taken from a grid no finer than this."""
 
 
 @dataclass(frozen=True)
@@ -86,55 +84,20 @@ def pack(image: Volume, numbered: npt.NDArray[np.uint8], most_bytes: int = VOLUM
 def pack_surfaces(
     numbered: npt.NDArray[np.uint8], segments: Sequence[Segment], grid: Geometry, most_bytes: int = SURFACE_BYTES
 ) -> list[Surface] | None:
-    """The segments' surfaces; None where they do not fit, and the page has pictures alone."""
+    """The segments' surfaces; None where one does not fit or close: pictures alone."""
     surfaces, total = [], 0
     for one in segments:
-        points, triangles = surface_of(numbered, one, grid)
-        parts = [_zip(array.tobytes()) for array in (points.astype("<f4"), np.ascontiguousarray(triangles, "<u4"))]
+        try:
+            mesh = mesh_of(numbered == one.number, grid)
+        except WorkError:  # not closed
+            return None
+        arrays = (np.ascontiguousarray(mesh.vertices, "<f4"), np.ascontiguousarray(mesh.faces, "<u4"))
+        parts = [_zip(array.tobytes()) for array in arrays]
         total += sum(map(len, parts))
         if total > most_bytes:
             return None
         surfaces.append(Surface(one.number, *map(_base64, parts)))
     return surfaces
-
-
-def surface_of(
-    numbered: npt.NDArray[np.uint8], segment: Segment, grid: Geometry
-) -> tuple[Float, npt.NDArray[np.int64]]:
-    """A closed surface to look at, not to measure: (n, 3) points in LPS mm, (m, 3) corners of triangles."""
-    mask = numbered == segment.number
-    box = Box.of_mask(mask)
-    if box is None:
-        raise ValueError(f"segment {segment.number} has no voxel")
-    spacing = grid.spacing_mm_zyx
-    room = [int(np.ceil(3 * max(spacing) / mm)) + 1 for mm in spacing]
-    padded = np.pad(mask[box.to_slices()], [(n, n) for n in room]).astype(np.float32)
-    blurred = ndimage.gaussian_filter(padded, [0.6 * max(spacing) / mm for mm in spacing])
-    field = blurred if blurred.max() > 0.6 else padded
-    step = as_triple([max(1.0, LEAST_MM / mm) for mm in spacing])
-    coarse = ndimage.affine_transform(field, np.diag(step), output_shape=_shape(field.shape, step), order=1)
-    if coarse.max() <= 0.5:
-        coarse, step = field, (1.0, 1.0, 1.0)
-    points, triangles, _, _ = marching_cubes(coarse, _level(coarse, np.count_nonzero(mask) / float(np.prod(step))))
-    index = points * step + np.subtract(box.start_zyx, room)
-    return _outwards(grid.index_to_physical(index), np.asarray(triangles, dtype=np.int64))
-
-
-def _level(field: npt.NDArray[np.float32], n_inside: float) -> float:
-    """What so many samples lie above: blurred by slices of 5 mm, a small segment would lose a fifth of its volume."""
-    falling = np.sort(field, axis=None)[::-1]
-    return float(np.clip(falling[min(round(n_inside), falling.size - 1)], 0.2, 0.6))
-
-
-def _outwards(points: Float, triangles: npt.NDArray[np.int64]) -> tuple[Float, npt.NDArray[np.int64]]:
-    """Corners in the order that makes the enclosed volume positive: light falls on the outside."""
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    inverted = float(np.einsum("ij,ij->", a, np.cross(b, c))) < 0
-    return points, triangles[:, ::-1] if inverted else triangles
-
-
-def _shape(shape: tuple[int, ...], step: Triple) -> tuple[int, ...]:
-    return tuple(int(np.floor((n - 1) / s)) + 1 for n, s in zip(shape, step, strict=True))
 
 
 def _bytes_of(hu: npt.NDArray[np.generic]) -> bytes:
