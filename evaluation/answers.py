@@ -128,7 +128,7 @@ def measure_table(pairs: Sequence[ComparedPair], primary: str) -> pd.DataFrame:
 
 
 def size_table(pairs: Sequence[ComparedPair]) -> pd.DataFrame:
-    """compare_sizes.csv: Dice within each class of the reference tumour's size; nothing is tested there."""
+    """compare_sizes.csv: Dice within each class of the reference tumour's size; without p."""
     rows = [
         {**_head(row), "size": row.cases, **_numbers(row), "in_words": in_words(row)}
         for pair in pairs

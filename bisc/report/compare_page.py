@@ -29,14 +29,14 @@ MEASURES_NOTE: Final = (
 )
 SIZES_NOTE: Final = (
     "By the diameter of a ball of the reference's tumour volume (all tumours of a patient together): 4 and 7 cm divide "
-    "T1a, T1b and T2. A look at who pays, not a test: classes are small."
+    "T1a, T1b and T2. A look at who pays: classes are small, and nothing is adjusted for their number."
 )
 VOLUMES_NOTE: Final = (
     "Bland and Altman: 95 of 100 differences lie between the limits, were they normal. Slope: by how many ml the "
     "difference rises for each ml of volume. Ratios are given of an organ where the spread grows with the volume "
     "in any of its rows: read them instead of the limits in ml. Concordance: Lin's coefficient, 1 where all agree."
 )
-CASE_IS_PATIENT: Final = "Each case counts as one patient."
+CASE_IS_PATIENT: Final = "Each case counts as one patient. Kidney includes its tumour."
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ def _measure_table(pair: ComparedPair, primary: str, n_tests: int) -> Table:
             _number(row, row.result.mean_a),
             _number(row, row.result.mean_b),
             _number(row, row.result.median_difference, "+"),
-            f"{row.result.wins}, {row.result.ties}, {row.result.losses}",
+            f"{row.result.wins},\u00a0{row.result.ties},\u00a0{row.result.losses}",
             _p(row.result.p) + ("" if row.result.p_exact else "*"),
             _p(row.p_holm),
         )
@@ -171,7 +171,7 @@ def _number(row: MeasureRow, value: float, sign: str = "") -> str:
 
 
 def _p(p: float) -> str:
-    return "–" if math.isnan(p) else p_words(p).removeprefix("p ").removeprefix("= ")
+    return "–" if math.isnan(p) else p_words(p).removeprefix("p ").removeprefix("= ").replace(" ", "\u00a0")
 
 
 def _ml(one: Estimate) -> str:

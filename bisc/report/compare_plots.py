@@ -50,7 +50,7 @@ def scatter(pair: ComparedPair, name: str) -> Plot:
         ends,
         pair.a,
         pair.b,
-        tuple(Dot(p, q, _tip(case, pair, measure, p, q), _organ(name)) for case, p, q in values),
+        tuple(Dot(p, q, _tip(case, pair, measure, p, q), _organ(name), _radius(len(values))) for case, p, q in values),
         (Line(ends.low, ends.low, ends.high, ends.high, "zero"),),
         note=f"Above the line {pair.b} is better.",
     )
@@ -65,11 +65,11 @@ def in_order(pair: ComparedPair, row: MeasureRow) -> Plot:
     x_axis = Axis(0.0, len(values) + 1.0, ())
     stems = [Line(i + 1, 0.0, i + 1, d, f"join {_organ(measure.name)}") for i, d in enumerate(differences)]
     dots = [
-        Dot(i + 1, q - p, _tip(case, pair, measure, p, q), _organ(measure.name))
+        Dot(i + 1, q - p, _tip(case, pair, measure, p, q), _organ(measure.name), _radius(len(values)))
         for i, (case, p, q) in enumerate(values)
     ]
     shown = math.isfinite(result.difference)
-    mean = Line(0.0, result.difference, x_axis.high, result.difference, "mean", f"mean {result.difference:+.3f}")
+    mean = Line(0.0, result.difference, x_axis.high, result.difference, "mean", f"mean {result.difference:+.3g}")
     bands = (Band(0.0, result.low, x_axis.high, result.high, "band"),) if math.isfinite(result.low) else ()
     return Plot(
         f"{_capital(measure.label)}: {pair.b} less {pair.a}",
@@ -107,7 +107,7 @@ def strips(pair: ComparedPair, names: Sequence[str], title: str) -> Plot:
             lines.append(Line(half, middle - 0.36, half, middle + 0.36, f"median {kind}"))
             measure = BY_NAME[name]
             dots += [
-                Dot(both[side], middle + _jitter(k), _tip(case, pair, measure, *both), kind, 2.4)
+                Dot(both[side], middle + _jitter(k), _tip(case, pair, measure, *both), kind, 0.7 * _radius(len(row)))
                 for k, (case, *both) in enumerate(row)
             ]
     labels = tuple((n - 2 * i - 1.0, BY_NAME[name].label) for i, name in enumerate(names))
@@ -156,7 +156,7 @@ def bland_altman(row: VolumeRow) -> Plot:
         "mean of both, ml",
         f"{_short(row.measured)} {'/' if ratio else '-'} {_short(row.against)}{'' if ratio else ', ml'}",
         tuple(
-            Dot(x, y, f"{case}: {row.measured} {q:.1f} ml, {row.against} {p:.1f} ml", row.organ)
+            Dot(x, y, f"{case}: {row.measured} {q:.1f} ml, {row.against} {p:.1f} ml", row.organ, _radius(len(drawn)))
             for x, y, case, p, q in places
         ),
         (
@@ -204,6 +204,11 @@ def _short(name: str) -> str:
 
 def _two_words(label: str) -> str:
     return label.replace("Dice of the kidney without tumour", "Dice of label 1")
+
+
+def _radius(n: int) -> float:
+    """Smaller where there are many, so that they do not become one patch."""
+    return 3.5 if n <= 100 else 2.0
 
 
 def _jitter(k: int) -> float:

@@ -17,7 +17,7 @@ Scores = Mapping[str, Mapping[str, float]]
 """Per stage ("rough", "fine") the values by metric name ("dice_kidney", "dice_tumor", ...)."""
 Cell = object
 """Text, a number or None; see `format_cell`."""
-NUMERIC = re.compile(r"–|[-+−]?\d")
+NUMERIC = re.compile(r"–|(<\s?)?[-+−]?\d")
 
 
 @dataclass(frozen=True)
