@@ -53,7 +53,7 @@ class FoldNetwork:
         fold: Its number.
         network: In eval mode, on the device, in its quickest form and the device's precision.
         device: Where it predicts.
-        window_zyx: What it sees at a time; None: a region in one piece (see `_window`).
+        window_zyx: What it sees at a time; None: a region in one piece (see `window_of`).
         offsets: Logit offsets per class for the calibrated decision; None where none were fitted.
         bytes_per_voxel: What a pass takes for each voxel of a region.
         exact: The same network in float32, where the other is not and could overflow.
@@ -160,7 +160,7 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     unpacking = 0.0 if settings.packing == 1 else UNPACKING_BYTES
     bytes_per_voxel = settings.base_features * exact.bytes_per_voxel_feature / settings.packing**2 + unpacking
     return FoldNetwork(
-        fold, quick, device, _window(settings), offsets, bytes_per_voxel, None if quick is exact else exact, mark
+        fold, quick, device, window_of(settings), offsets, bytes_per_voxel, None if quick is exact else exact, mark
     )
 
 
@@ -171,8 +171,10 @@ def _quickest(network: SCUNet, norm: Norm, device: Device) -> SCUNet | FoldedSCU
     return network if device.precision == "fp32" else with_diffused_weights(network, device.dtype)
 
 
-def _window(settings: NetworkSettings) -> IntTriple | None:
-    """The training patch slides over a volume, but for a fine network with batch norm, which sees an ROI whole.
+def window_of(settings: NetworkSettings) -> IntTriple | None:
+    """What a network sees at a time, in voxels; None: a region in one piece.
+
+    The training patch slides over a volume, but for a fine network with batch norm, which sees an ROI whole.
 
     Instance norm takes its statistics from what it sees: over a whole ROI they are not those of a patch, and kidney
     Dice fell from 0.91 to 0.78 (docs/lab/method.md). Batch norm's are frozen. The rough stage's windows span the image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -136,7 +137,7 @@ def trial(given: str) -> Trial:
         missing = [column for column in SUMMARY_COLUMNS if column not in table.columns]
         if missing:
             raise InputError(path, f"no column {', '.join(missing)}", expected, mend)
-        if len(table) > 10 * len(METRICS) or set(table["metric"]) - set(METRICS) or not len(table):
+        if len(table) > 10 * len(METRICS) or set(table["metric"]) - set(METRICS) or table.empty:
             raise InputError(path, "rows that are not one per metric", "a summary of bisc_evaluate", mend)
         scores, n_failed = _scores(table)
     except (OSError, ValueError, TypeError, OverflowError, msgspec.ValidationError) as error:
@@ -165,7 +166,7 @@ def _scores(summary: pd.DataFrame) -> tuple[list[Score], int]:
 
 def _number(value: float) -> float | None:
     """A figure of a table, rounded; None for no value."""
-    return None if pd.isna(value) else _rounded(float(value))
+    return None if math.isnan(value) else _rounded(float(value))
 
 
 def _rounded(value: float) -> float:
