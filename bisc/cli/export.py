@@ -1,41 +1,27 @@
-"""bisc_export: one archive of a trained cascade, for bisc_predict -m."""
+"""bisc_export: `bisc_model export` under its older name."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from bisc.cli.common import OK, make_parser, run_command
-from bisc.system.files import remove_partial
-from bisc.system.paths import TRAINED, Folders, find_dataset, name_of
+from bisc.cli.common import make_parser, run_command
+from bisc.cli.model import add_export, run_export
 
 PROG = "bisc_export"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's parser."""
-    parser = make_parser(PROG, "Pack a trained cascade into one file.", f"  {PROG} -d KiTS19 -o kits19.zip")
-    parser.add_argument("-d", dest="dataset", metavar="NAME", help="trained data set (default: the only one)")
-    parser.add_argument("-o", dest="out", type=Path, required=True, metavar="MODEL.zip", help="archive to write")
-    parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to pack (default: all)")
+    purpose = "Pack a trained cascade into one file; the same as bisc_model export."
+    parser = make_parser(PROG, purpose, f"  {PROG} -d KiTS19 -o kits19.zip")
+    add_export(parser)
     return parser
-
-
-def run(args: argparse.Namespace) -> int:
-    """Pack."""
-    results = find_dataset(Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one")
-    from bisc.inference.model import export_model
-
-    remove_partial(args.out.parent)
-    n = export_model(results, args.folds, args.out)
-    print(f"{n} checkpoints of {name_of(results)} in {args.out}")
-    return OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    return run_command(build_parser(), run, argv)
+    return run_command(build_parser(), run_export, argv)
 
 
 if __name__ == "__main__":

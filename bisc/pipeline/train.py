@@ -19,7 +19,7 @@ from bisc.system.console import notice
 from bisc.system.files import remove_partial
 from bisc.system.jsonfile import load_json
 from bisc.system.memory import usable_cores
-from bisc.system.paths import CHECKPOINT_LAST, VALIDATION, Folders, find_dataset, fold_folder, name_of
+from bisc.system.paths import CHECKPOINT_LAST, IMPORTED, VALIDATION, Folders, find_dataset, fold_folder, name_of
 from bisc.trainers.budget import within_budget
 from bisc.trainers.compiled import LEAST_S
 from bisc.trainers.passes import choose_passes, free_on
@@ -132,6 +132,13 @@ def train(
         raise InputError("--edges", repr(edges), " or ".join(EDGES))
     plan, chosen, folds = load_plan(preprocessed), preset_by_name(preset), _folds(fold, preprocessed)
     results = folders.results / name_of(preprocessed)
+    if (results / IMPORTED).is_file():
+        raise InputError(
+            results / IMPORTED,
+            "is an imported model: weights without optimiser state, which training cannot go on from",
+            "a folder of this data set's own",
+            f"rename the folder {results}, and train",
+        )
     for k in folds:  # before anything that takes time, so that even a run cut off early leaves none of it
         trained = fold_folder(results, stage, k)
         for folder in (results, trained, trained / VALIDATION):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc._version import __version__
-from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
+from bisc.core.choices import DECISIONS, DEFAULT_DECISION, STAGES, Decision
 from bisc.core.errors import BiscError, InputError
 from bisc.core.labels import labels_of
 from bisc.core.volume import Volume
@@ -30,7 +30,8 @@ from bisc.inference.cascade import (
     run_cascade,
 )
 from bisc.inference.kept import roi_arrays, rois_of_arrays
-from bisc.inference.model import CHECKPOINT, Model, load_model, load_stage
+from bisc.inference.model import Model, load_model, load_stage
+from bisc.inference.sources import CHECKPOINT
 from bisc.inference.windows import softmax_volume
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
@@ -87,7 +88,8 @@ def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device
         lines = finish_fine(_cases(preprocessed, names), fold, results, folder, device)
     written = [path for path in (folder / VALIDATION).glob("*") if not path.name.startswith(PARTIAL)]
     # The key anew: the offsets are in the checkpoint now.
-    remember_validation(folder, _key(stage, fold, names, preprocessed, results), written, lines)
+    key = _key(stage, fold, names, preprocessed, results)
+    remember_validation(folder, key, written, lines, weights_of(results, fold))
     return lines
 
 
@@ -240,11 +242,13 @@ class Validated(Document, frozen=True):
         key: Changes with the weights, the cases and the package.
         files: What the validation wrote, relative to the fold's folder.
         lines: For the user.
+        weights: SHA-256 of the checkpoints it rested on, by stage; None in records of before there was it.
     """
 
     key: str
     files: list[str]
     lines: list[str]
+    weights: dict[str, str] | None = None
 
 
 def validation_key(files: Iterable[Path], stamps: Sequence[str]) -> str:
@@ -265,7 +269,15 @@ def known_validation(folder: Path, key: str) -> list[str] | None:
     return known.lines if whole else None
 
 
-def remember_validation(folder: Path, key: str, files: Iterable[Path], lines: list[str]) -> None:
+def remember_validation(
+    folder: Path, key: str, files: Iterable[Path], lines: list[str], weights: dict[str, str] | None = None
+) -> None:
     """Write the record, the last thing a validation does."""
     names = sorted(path.relative_to(folder).as_posix() for path in files)
-    save_json(folder / RECORD, Validated(key=key, files=names, lines=lines))
+    save_json(folder / RECORD, Validated(key=key, files=names, lines=lines, weights=weights))
+
+
+def weights_of(results: Path, fold: int) -> dict[str, str]:
+    """SHA-256 of a fold's checkpoints, by stage, of those that are there."""
+    paths = {stage: fold_folder(results, stage, fold) / CHECKPOINT for stage in STAGES}
+    return {stage: hashlib.sha256(path.read_bytes()).hexdigest() for stage, path in paths.items() if path.is_file()}

@@ -31,7 +31,9 @@ class Folders:
 
 CHECKPOINT_LAST, CHECKPOINT_BEST = "checkpoint_last.pt", "checkpoint_best.pt"
 """In a fold's folder; predictions use the last."""
-TRAINED: Final = f"fine/fold_*/{CHECKPOINT_LAST}"
+IMPORTED: Final = "model.zip"
+"""In RESULTS/NAME: a model file that was imported, and all there is."""
+TRAINED: Final = (f"fine/fold_*/{CHECKPOINT_LAST}", IMPORTED)
 """What shows a data set's results to hold a model."""
 VALIDATION: Final = "validation"
 """The folder of a fold's reports and masks, inside the fold's."""
@@ -42,13 +44,13 @@ def fold_folder(results: Path, stage: str, fold: int) -> Path:
     return results / stage / f"fold_{fold}"
 
 
-def find_dataset(root: Path, name: str | None, marker: str, what: str, mend: str) -> Path:
+def find_dataset(root: Path, name: str | None, marker: str | tuple[str, ...], what: str, mend: str) -> Path:
     """The folder `name` under `root`, or `name` as a path; without a name, the only candidate under `root`.
 
     Args:
         root: The folder that holds data sets.
         name: A name, a path, or None.
-        marker: A glob, relative to a candidate, that shows a folder to be one ("plan.json").
+        marker: A glob, relative to a candidate, that shows a folder to be one ("plan.json"); of several, any.
         what: What is looked for, in words.
         mend: The command that makes one.
 
@@ -91,9 +93,11 @@ def absence(path: Path) -> str:
         return "does not exist, or a folder above it may not be entered"
 
 
-def is_candidate(folder: Path, marker: str) -> bool:
-    """Whether `folder` holds something that matches `marker`."""
-    return folder.is_dir() and not folder.name.startswith(".") and next(folder.glob(marker), None) is not None
+def is_candidate(folder: Path, marker: str | tuple[str, ...]) -> bool:
+    """Whether `folder` holds something that matches `marker`, or one of them."""
+    markers = (marker,) if isinstance(marker, str) else marker
+    there = folder.is_dir() and not folder.name.startswith(".")
+    return there and any(next(folder.glob(one), None) is not None for one in markers)
 
 
 MAX_NAME_BYTES: Final = 200

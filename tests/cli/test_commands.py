@@ -17,7 +17,20 @@ import SimpleITK as sitk
 
 from bisc.imageio import read_labels
 
-COMMANDS = ("plan_and_preprocess", "train", "predict", "evaluate", "compare", "simulate", "export", "demo")
+COMMANDS = (
+    "plan_and_preprocess",
+    "train",
+    "predict",
+    "evaluate",
+    "compare",
+    "measure",
+    "report",
+    "download",
+    "simulate",
+    "export",
+    "model",
+    "demo",
+)
 BRIEF = ("--preset", "quick", "--epochs", "1", "--iterations", "3")
 ROUGH = (*BRIEF[:-1], "40")
 """What the rough stage needs in order not to mark the whole body, upon which no fine pass is run."""
@@ -176,6 +189,8 @@ def test_a_validation_case_that_is_gone_is_told(card: Path) -> None:
         ("compare", ["nowhere.csv", "other.csv"], "nowhere.csv"),
         ("simulate", ["-o", "sim", "-l", "nowhere"], "nowhere"),
         ("export", ["-o", "model.zip"], "train"),
+        ("model", ["export", "-o", "model.zip"], "train"),
+        ("model", ["import", "model.zip"], "model.zip"),
         ("demo", ["-o", "demo", "--preset", "fast"], "fast"),
     ],
 )

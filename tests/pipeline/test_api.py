@@ -24,7 +24,7 @@ from bisc.imageio import write_image
 from bisc.imageio.case import InputCase
 from bisc.imageio.given import image_given
 from bisc.inference import windows
-from bisc.inference.model import export_model
+from bisc.pipeline.model_files import export_model
 from bisc.pipeline.options import PredictOptions
 from bisc.pipeline.predict import predict_case
 from bisc.pipeline.segment import Model

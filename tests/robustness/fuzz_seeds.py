@@ -101,7 +101,7 @@ def _checkpoint(folder: Path, _: str) -> None:
 
 
 def _model(folder: Path, _: str) -> None:
-    """Both stages, one fold each, as bisc_export packs them."""
+    """Both stages, one fold each, as bisc_export packed them before there were model files."""
     with TemporaryDirectory() as made:
         _checkpoint(Path(made), "")
         weights = (Path(made) / "checkpoint_last.pt").read_bytes()
@@ -109,6 +109,29 @@ def _model(folder: Path, _: str) -> None:
         archive.writestr("plan.json", plan_json())
         for stage in ("rough", "fine"):
             archive.writestr(f"{stage}/fold_0/checkpoint_last.pt", weights)
+
+
+def _model_file(folder: Path, _: str) -> None:
+    """The members of a model file, each a file."""
+    import msgspec
+
+    from bisc.network.checkpoint import load_checkpoint, save_checkpoint
+    from bisc.pipeline.model_files import export_model
+    from tests.support.sealing import members_of
+
+    with TemporaryDirectory() as made:
+        results = Path(made) / "results"
+        for stage in ("rough", "fine"):
+            _checkpoint(results / stage / "fold_0", "")
+            path = results / stage / "fold_0" / "checkpoint_last.pt"
+            checkpoint = load_checkpoint(path)
+            checkpoint.settings["stage"] = stage
+            save_checkpoint(path, checkpoint)
+        (results / "plan.json").write_bytes(msgspec.json.encode(json.loads(plan_json())))
+        export_model(results, None, Path(made) / "model.zip", notes=["fuzzed"])
+        for name, data in members_of(Path(made) / "model.zip").items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
 
 
 def _results(folder: Path, _: str) -> None:
@@ -144,6 +167,7 @@ _SEEDS: dict[str, Callable[[Path, str], None]] = {
     "cache": _cache,
     "checkpoint": _checkpoint,
     "model.zip": _model,
+    "model file": _model_file,
     "results": _results,
     **dict.fromkeys(("predictions.csv", "log.csv"), _table),
 }

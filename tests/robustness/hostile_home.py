@@ -58,6 +58,10 @@ def build_home(home: Path) -> Path:
         assert plan.dataset == as_json["dataset"]
         save_checkpoint(path, Checkpoint(settings=settings, plan=as_json, network=network.state_dict()))
     assert run_command("export", ["-o", "model.zip"], home).status == 0
+    with zipfile.ZipFile(home / "old.zip", "w") as old:  # as bisc_export wrote them before there were model files
+        old.write(home / RESULTS / "plan.json", "plan.json")
+        for path in (ROUGH, FINE):
+            old.write(home / path, path.relative_to(RESULTS).as_posix())
     return home
 
 
@@ -121,13 +125,13 @@ def bomb(path: Path | str) -> Callable[[Path], object]:
 
 
 def archive(change: Callable[[dict[str, bytes]], object]) -> Callable[[Path], object]:
-    """The exported archive with other members."""
+    """The archive of the old form with other members."""
 
     def spoil(home: Path) -> None:
-        with zipfile.ZipFile(home / "model.zip") as source:
+        with zipfile.ZipFile(home / "old.zip") as source:
             members = {name: source.read(name) for name in source.namelist()}
         change(members)
-        with zipfile.ZipFile(home / "model.zip", "w") as target:
+        with zipfile.ZipFile(home / "old.zip", "w") as target:
             for name, data in members.items():
                 target.writestr(name, data)
 

@@ -28,7 +28,7 @@ from tests.robustness.hostile_kinds import RunKind
 from tests.robustness.hostile_spoiling import cut
 
 PLAN = RESULTS / "plan.json"
-ZIP = (*PREDICT, "-m", "model.zip")
+ZIP = (*PREDICT, "-m", "old.zip")
 Spoil = Callable[[Path], object]
 MASK = "out/sound.nii.gz"
 PART = f"{FINE.relative_to(RESULTS)}"
@@ -39,8 +39,8 @@ def model(name: str, spoil: Spoil, told: str, names: object) -> RunKind:
     return RunKind(name, "predict", given(PREDICT, spoil), told, str(names), absent=("out", CANARY))
 
 
-def packed(name: str, spoil: Spoil, told: str, names: object = "model.zip") -> RunKind:
-    """An archive with one thing wrong."""
+def packed(name: str, spoil: Spoil, told: str, names: object = "old.zip") -> RunKind:
+    """An archive of the old form with one thing wrong."""
     return RunKind(name, "predict", given(ZIP, spoil), told, str(names), absent=("out", CANARY))
 
 
@@ -116,13 +116,13 @@ MODELS = (
         FINE,
     ),
     model("a malicious pickle as checkpoint", bomb(FINE), "no usable checkpoint", FINE),
-    packed("an archive that is no zip", written("model.zip", "PK"), "no usable archive"),
-    packed("an archive cut short", changed("model.zip", cut), "no usable archive"),
+    packed("an archive that is no zip", written("old.zip", "PK"), "no usable archive"),
+    packed("an archive cut short", changed("old.zip", cut), "no usable archive"),
     packed("an archive without plan", archive(lambda m: m.pop("plan.json")), "plan.json is missing"),
     packed("an archive without the fine network", archive(lambda m: m.pop(PART)), "no trained fine stage"),
     packed(
         "an archive with a flipped bit",
-        changed("model.zip", lambda raw: raw[:90000] + bytes([raw[90000] ^ 1]) + raw[90001:]),
+        changed("old.zip", lambda raw: raw[:90000] + bytes([raw[90000] ^ 1]) + raw[90001:]),
         "missing or damaged",
     ),
     packed(
@@ -137,7 +137,7 @@ MODELS = (
         "predict",
         given(ZIP, archive(lambda m: m.update({"../evil.txt": b"x", "/evil.txt": b"x"}))),
         "leads out of it",
-        "model.zip",
+        "old.zip",
         absent=("out", "../evil.txt", "evil.txt"),
     ),
     RunKind(

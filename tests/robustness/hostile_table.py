@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.robustness.hostile_datasets import BAD_CASES, BAD_PREDICTIONS, ODD_CASES, ODD_PREDICTIONS
 from tests.robustness.hostile_images import BAD_IMAGES, ODD_IMAGES
 from tests.robustness.hostile_kinds import CaseKind, RunKind
+from tests.robustness.hostile_model_files import MODEL_FILES
 from tests.robustness.hostile_models import MODELS
 from tests.robustness.hostile_places import PLACES
 from tests.robustness.hostile_scoring import FLAGS, SCORING
@@ -21,7 +22,7 @@ CASE_KINDS: tuple[tuple[str, tuple[CaseKind, ...]], ...] = (
     ("evaluate", BAD_PREDICTIONS),
     ("evaluate", ODD_PREDICTIONS),
 )
-RUN_KINDS: tuple[RunKind, ...] = (*MODELS, *PLACES, *DATA_SETS, *TRAINING, *SCORING, *FLAGS)
+RUN_KINDS: tuple[RunKind, ...] = (*MODELS, *MODEL_FILES, *PLACES, *DATA_SETS, *TRAINING, *SCORING, *FLAGS)
 TITLE = "## The table"
 
 
