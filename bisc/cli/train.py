@@ -5,11 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int, positive_int, run_command
-from bisc.core.choices import EDGES, PRECISIONS, STAGES
+from bisc.cli.common import (
+    OK,
+    add_deterministic,
+    make_parser,
+    need_extra,
+    non_negative_int,
+    positive_int,
+    run_command,
+)
+from bisc.core.choices import EDGES, PRECISIONS, STAGES, TRACKERS
 from bisc.losses import LOSSES
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED
+from bisc.trainers.trackers import MODULES
 
 PROG = "bisc_train"
 DEFAULT_PRESET = "paper"
@@ -49,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_deterministic(parser)
     parser.add_argument("--seed", type=non_negative_int, default=DEFAULT_SEED, help="default: %(default)s")
     parser.add_argument("--continue", dest="resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--log", choices=TRACKERS, help="show the curves there too (extra of the same name)")
     parser.add_argument("--no-validation", action="store_true", help="leave out the validation through the cascade")
     return parser
 
@@ -56,6 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Train, then validate."""
     preset_by_name(args.preset)  # known before torch is imported, which takes seconds
+    if args.log is not None:
+        need_extra(f"--log {args.log}", args.log, MODULES[args.log])
     from bisc.pipeline.train import TrainedFold, train
 
     def tell(trained: TrainedFold) -> None:
@@ -84,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         passes=args.passes,
         resume=args.resume,
         validate=not args.no_validation,
+        log=args.log,
         done=tell,
     )
     return OK

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from bisc.core.choices import EDGES, Edges, Stage
+from bisc.core.choices import EDGES, TRACKERS, Edges, Stage, TrackerName
 from bisc.core.errors import InputError
 from bisc.network.device import choose_device
 from bisc.pipeline.validate import check_rough, finish_fold
@@ -68,6 +68,7 @@ def train(
     passes: int | None = None,
     resume: bool = False,
     validate: bool = True,
+    log: TrackerName | None = None,
     done: Callable[[TrainedFold], object] = lambda _: None,
 ) -> tuple[TrainedFold, ...]:
     """Train one stage of a planned data set; `rough` comes first, `fine` is validated through it.
@@ -98,6 +99,7 @@ def train(
         passes: Parts of a batch; None: as memory demands.
         resume: Go on from the last checkpoint; without it an older run is moved aside.
         validate: Fit the decision's offsets and score the fold's validation cases.
+        log: 'tensorboard' or 'mlflow': curves there too (extras of these names); one that fails ends no training.
         done: Takes each fold when it is finished.
 
     Returns:
@@ -130,6 +132,8 @@ def train(
         raise InputError("--decoys", f"{decoys:g}", f"0 to {FineTrainer.policy.p_rest}")
     if edges is not None and edges not in EDGES:
         raise InputError("--edges", repr(edges), " or ".join(EDGES))
+    if log is not None and log not in TRACKERS:
+        raise InputError("--log", repr(log), " or ".join(TRACKERS))
     plan, chosen, folds = load_plan(preprocessed), preset_by_name(preset), _folds(fold, preprocessed)
     results = folders.results / name_of(preprocessed)
     for k in folds:  # before anything that takes time, so that even a run cut off early leaves none of it
@@ -163,7 +167,7 @@ def train(
         settings = msgspec.structs.replace(settings, precision=fitting.precision)
         last = fold_folder(results, stage, k) / CHECKPOINT_LAST if resume else None
         settings = choose_passes(settings, passes, last, free)
-        trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers)
+        trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers, log=log)
         if minutes is not None:
             trainer.compiles = 60.0 * minutes >= LEAST_S  # the probe too, which steps are counted by
             trainer.settings = _fitted(

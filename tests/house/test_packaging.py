@@ -172,7 +172,8 @@ def test_what_is_imported_is_required(repository: Path, config: configparser.Con
         for alias in node.names
     }
     others = roots - set(sys.stdlib_module_names) - {"bisc"}
-    lines = [*config["options"]["install_requires"].split("\n"), *config["options.extras_require"]["dicom"].split("\n")]
+    extras = (config["options.extras_require"][extra] for extra in ("dicom", "tensorboard", "mlflow"))
+    lines = "\n".join((config["options"]["install_requires"], *extras)).split("\n")
     required = {normal(Requirement(line).name) for line in lines if line}
     distributions = importlib.metadata.packages_distributions()
     assert len(others) > 8
