@@ -17,6 +17,7 @@ from bisc.planners.plan import Plan, completed
 from bisc.planners.planner import LABEL_NOTE, explain, make_plan
 from bisc.planners.source import MEND
 from bisc.planners.splits import Splits, make_splits
+from bisc.planners.values import OVERWRITTEN, PlanValues, load_values
 from bisc.system.cases import run_cases
 from bisc.system.console import collecting
 from bisc.system.files import write_text
@@ -132,7 +133,13 @@ def split_duplicates(
     return kept, faults
 
 
-def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float, label_note: str = LABEL_NOTE) -> Plan:
+def plan_dataset(
+    fingerprint: Fingerprint,
+    folder: Path,
+    memory_gb: float,
+    label_note: str = LABEL_NOTE,
+    values: PlanValues | None = None,
+) -> Plan:
     """Write fingerprint.json, plan.json, plan.txt and splits.json under `folder`, and return the plan.
 
     A plan made from the same fingerprint for the same memory stays, so that a person's own changes to it do; sizes that
@@ -143,13 +150,20 @@ def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float, label
         folder: Its folder of preprocessed files.
         memory_gb: Target for the peak of a training step, in GiB.
         label_note: What the labels mean, in words.
+        values: Overwritten ones; None: those of the run before.
     """
-    unchanged = _text(folder / "fingerprint.json") == to_json(fingerprint)
+    before = load_values(folder)
+    values = before if values is None else values
+    memory_gb = values.memory_gb or memory_gb
+    unchanged = _text(folder / "fingerprint.json") == to_json(fingerprint) and values == before
     kept = folder / "plan.json"
     plan = load_json(kept, Plan, "correct it, or delete it to plan anew") if unchanged and kept.exists() else None
-    anew = make_plan(fingerprint, memory_gb, label_note)
+    anew = make_plan(fingerprint, memory_gb, label_note, values)
     plan = anew if plan is None or plan.memory_gb != memory_gb else completed(plan, anew)
     plan = msgspec.structs.replace(plan, label_note=label_note)
+    if values != before:  # before its plan, and no plan of others is left: cut off in between, it is planned anew
+        kept.unlink(missing_ok=True)
+        save_json(folder / OVERWRITTEN, values)
     save_json(kept, plan)
     # After its plan: a run cut off in between must not take an older plan for this fingerprint's.
     save_json(folder / "fingerprint.json", fingerprint)
@@ -176,6 +190,12 @@ def load_splits(folder: Path) -> Splits:
     for name in {name for fold in splits.folds for name in (*fold.train, *fold.val)}:
         check_name(name, path, MEND)
     return splits
+
+
+def share_splits(home: Path, folder: Path) -> None:
+    """Give a named plan the default plan's folds, where there are any: what is trained on both can be compared."""
+    if folder != home and (home / "splits.json").exists() and not (folder / "splits.json").exists():
+        save_json(folder / "splits.json", load_splits(home))
 
 
 def _cases_of(folder: Path) -> set[str]:

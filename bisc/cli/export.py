@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bisc.cli.common import OK, make_parser, run_command
+from bisc.cli.common import OK, add_plan, make_parser, run_command
 from bisc.system.files import remove_partial
 from bisc.system.paths import TRAINED, Folders, find_dataset, name_of
 
@@ -17,6 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's parser."""
     parser = make_parser(PROG, "Pack a trained cascade into one file.", f"  {PROG} -d KiTS19 -o kits19.zip")
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="trained data set (default: the only one)")
+    add_plan(parser)
     parser.add_argument("-o", dest="out", type=Path, required=True, metavar="MODEL.zip", help="archive to write")
     parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to pack (default: all)")
     return parser
@@ -24,7 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Pack."""
-    results = find_dataset(Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one")
+    root = Folders.from_environment().results
+    results = find_dataset(root, args.dataset, TRAINED, "trained model", "train one", args.plan)
     from bisc.inference.model import export_model
 
     remove_partial(args.out.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bisc.cli.common import BAD_INPUT, OK, add_workers, complain, make_parser, positive_float, run_command
+from bisc.cli.common import BAD_INPUT, OK, add_plan, add_workers, complain, make_parser, positive_float, run_command
 from bisc.core.errors import BiscError
 from bisc.pipeline.fault_table import faults_text
 from bisc.pipeline.plan import VERIFY, plan
@@ -23,6 +23,16 @@ def build_parser() -> argparse.ArgumentParser:
         f"  {PROG} -d KiTS19",
     )
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="name under the raw folder, or a path")
+    add_plan(parser)
+    parser.add_argument(
+        "--set",
+        dest="overwritten",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        help="values of that plan, as in target_spacing_mm_zyx=3,1.5,1.5 base_features=16; the planner derives "
+        "the rest of them (default: those of the run before)",
+    )
     parser.add_argument(
         "--labels",
         metavar="NAMES",
@@ -47,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     """Plan, then cache; every fault of the data set is told at once, and the sound cases go on."""
     planned = plan(
         args.dataset,
+        plan_name=args.plan,
+        overwritten=args.overwritten,
         labels=args.labels,
         memory_gb=args.memory_gb,
         only_plan=args.only_plan,
@@ -61,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"{case.name}: its label map {what}: used as a scan without kidneys; remove it if it is unfinished")
     if planned.labels:
         print(f"labels: {planned.labels}")
+    if "overwritten" in planned.plan.reasons:
+        print(f"overwritten: {planned.plan.reasons['overwritten']}")
     if args.explain:
         print(explain(planned.plan))
     faults, notes = planned.faults, planned.notes

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from bisc.cli.common import (
     OK,
     add_deterministic,
+    add_plan,
     make_parser,
     need_extra,
     non_negative_int,
@@ -31,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=STAGES, help="rough finds the kidneys, fine segments their ROIs")
     parser.add_argument("fold", help="fold number, or all")
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="a preprocessed data set (default: the only one)")
+    add_plan(parser)
     parser.add_argument("--loss", choices=tuple(LOSSES), help="default: the preset's")
     parser.add_argument("--loss-threshold", type=float, metavar="T", help="T of the balanced loss, 0 <= T < 1")
     parser.add_argument("--edges", choices=EDGES, help="where outlines are learnt (default: the preset's)")
@@ -79,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         args.stage,
         int(args.fold) if args.fold.isdecimal() else args.fold,
         args.dataset,
+        plan_name=args.plan,
         preset=args.preset,
         loss=args.loss,
         loss_threshold=args.loss_threshold,

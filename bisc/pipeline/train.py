@@ -51,6 +51,7 @@ def train(
     fold: int | Literal["all"],
     dataset: str | Path | None = None,
     *,
+    plan_name: str | None = None,
     preset: str = "paper",
     loss: str | None = None,
     loss_threshold: float | None = None,
@@ -81,6 +82,7 @@ def train(
         stage: 'rough' finds the kidneys, 'fine' segments their ROIs.
         fold: Its number, or 'all', one after the other.
         dataset: A name under the preprocessed folder, or a path; None: the only one there is.
+        plan_name: Of one of its plans; None: the default one.
         preset: A name of `bisc.trainers.presets`.
         loss: By name; None: the preset's, as for the next six.
         loss_threshold: T of the balanced loss, 0 <= T < 1.
@@ -112,7 +114,12 @@ def train(
     folders = Folders.from_environment()
     name = None if dataset is None else str(dataset)
     preprocessed = find_dataset(
-        folders.preprocessed, name, "plan.json", "preprocessed data set", "run bisc_plan_and_preprocess first"
+        folders.preprocessed,
+        name,
+        "plan.json",
+        "preprocessed data set",
+        "run bisc_plan_and_preprocess first",
+        plan_name,
     )
     if stage not in TRAINERS:
         raise InputError("stage", repr(stage), " or ".join(TRAINERS))

@@ -42,7 +42,25 @@ def fold_folder(results: Path, stage: str, fold: int) -> Path:
     return results / stage / f"fold_{fold}"
 
 
-def find_dataset(root: Path, name: str | None, marker: str, what: str, mend: str) -> Path:
+PLAN_MARK: Final = "__"
+"""Between a data set's name and that of a plan of its own: NAME__PLAN is a data set beside NAME in all else."""
+
+
+def with_plan(name: str, plan: str | None) -> str:
+    """What the folders of a data set's named plan are called; of the default plan (None) as the data set.
+
+    Raises:
+        InputError: If `plan` can name no folder.
+    """
+    if plan is None:
+        return name
+    fault = name_fault(plan) or ("holds the mark between name and plan" if PLAN_MARK in plan else "")
+    if fault:
+        raise InputError("--plan", f"the name '{plan[:100]}' {fault}", "a plain name, as in lowres")
+    return f"{name}{PLAN_MARK}{plan}"
+
+
+def find_dataset(root: Path, name: str | None, marker: str, what: str, mend: str, plan: str | None = None) -> Path:
     """The folder `name` under `root`, or `name` as a path; without a name, the only candidate under `root`.
 
     Args:
@@ -51,6 +69,7 @@ def find_dataset(root: Path, name: str | None, marker: str, what: str, mend: str
         marker: A glob, relative to a candidate, that shows a folder to be one ("plan.json").
         what: What is looked for, in words.
         mend: The command that makes one.
+        plan: The name of one of its plans; None: its default one, which a name of the form NAME__PLAN may still name.
 
     Raises:
         InputError: If there is none, or, without a name, several; the candidates are listed.
@@ -58,13 +77,23 @@ def find_dataset(root: Path, name: str | None, marker: str, what: str, mend: str
     candidates = sorted(p for p in root.iterdir() if is_candidate(p, marker)) if root.is_dir() else []
     listing = ", ".join(p.name for p in candidates) or "none"
     if name is None:
-        if len(candidates) == 1:
-            return candidates[0]
+        fitting = _of_plan(candidates, plan)
+        if len(fitting) == 1:
+            return fitting[0]
         raise InputError(root, f"{len(candidates)} {what}s ({listing})", "exactly one where -d is left out", mend)
+    name = with_plan(name if plan is None else str(Path(name)), plan)
     for folder in (root / name, Path(name)):
         if is_candidate(folder, marker):
             return folder
     raise InputError(name, f"no {what} of this name under {root} (there: {listing}), nor at this path", "", mend)
+
+
+def _of_plan(candidates: list[Path], plan: str | None) -> list[Path]:
+    """Those of a named plan; without one, those that are no plan of another candidate."""
+    if plan is not None:
+        return [folder for folder in candidates if folder.name.endswith(with_plan("", plan))]
+    names = {folder.name for folder in candidates}
+    return [folder for folder in candidates if folder.name.rpartition(PLAN_MARK)[0] not in names]
 
 
 def name_of(folder: Path) -> str:
