@@ -16,7 +16,7 @@ from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerpri
 from bisc.planners.plan import Plan, completed
 from bisc.planners.planner import LABEL_NOTE, explain, make_plan
 from bisc.planners.source import MEND
-from bisc.planners.splits import Splits, make_splits
+from bisc.planners.splits import GIVEN_SEED, Splits, make_splits
 from bisc.planners.values import OVERWRITTEN, PlanValues, load_values
 from bisc.system.cases import run_cases
 from bisc.system.console import collecting
@@ -139,6 +139,7 @@ def plan_dataset(
     memory_gb: float,
     label_note: str = LABEL_NOTE,
     values: PlanValues | None = None,
+    splits: Splits | None = None,
 ) -> Plan:
     """Write fingerprint.json, plan.json, plan.txt and splits.json under `folder`, and return the plan.
 
@@ -151,7 +152,12 @@ def plan_dataset(
         memory_gb: Target for the peak of a training step, in GiB.
         label_note: What the labels mean, in words.
         values: Overwritten ones; None: those of the run before.
+        splits: Given ones; None: those of the run before, made where there are none.
+
+    Raises:
+        InputError: If the cases are others than those that an earlier run was given splits for.
     """
+    new_splits = _new_splits(folder, fingerprint, splits)
     before = load_values(folder)
     values = before if values is None else values
     memory_gb = values.memory_gb or memory_gb
@@ -168,9 +174,8 @@ def plan_dataset(
     # After its plan: a run cut off in between must not take an older plan for this fingerprint's.
     save_json(folder / "fingerprint.json", fingerprint)
     write_text(folder / "plan.txt", explain(plan))
-    splits = make_splits({c.name: c.tumor_ml for c in fingerprint.cases})
-    if _cases_of(folder) != {c.name for c in fingerprint.cases}:
-        save_json(folder / "splits.json", splits)
+    if new_splits is not None:
+        save_json(folder / "splits.json", new_splits)
     return plan
 
 
@@ -198,11 +203,21 @@ def share_splits(home: Path, folder: Path) -> None:
         save_json(folder / "splits.json", load_splits(home))
 
 
-def _cases_of(folder: Path) -> set[str]:
+def _new_splits(folder: Path, fingerprint: Fingerprint, given: Splits | None) -> Splits | None:
+    """The splits to be written; None where those that are there stay."""
+    if given is not None:
+        return given
     try:
-        return {name for fold in load_splits(folder).folds for name in fold.val}
+        known = load_splits(folder)
     except BiscError:
-        return set()
+        known = None
+    if known is not None:
+        if {name for fold in known.folds for name in (*fold.train, *fold.val)} == {c.name for c in fingerprint.cases}:
+            return None
+        if known.seed == GIVEN_SEED:
+            found = "was given for other cases than there are now"
+            raise InputError(folder / "splits.json", found, "folds of these cases", "give --splits again, or remove it")
+    return make_splits({c.name: c.tumor_ml for c in fingerprint.cases})
 
 
 def _text(path: Path) -> str:

@@ -48,7 +48,7 @@ class RoiValues(Document, frozen=True):
 
 
 class PlanValues(Document, frozen=True):
-    """What may be overwritten; `overwritten.json` holds it. `base_features` and `batch_size` of no stage are of both."""
+    """What may be overwritten, in `overwritten.json`; `base_features` and `batch_size` of no stage are of both."""
 
     target_spacing_mm_zyx: tuple[SpacingMm, SpacingMm, SpacingMm] | None = None
     rough_in_plane_px: Edge | None = None

@@ -21,17 +21,19 @@ from bisc.planners.plan import Plan
 from bisc.planners.planner import DEFAULT_MEMORY_GB
 from bisc.planners.source import FILE as SOURCE
 from bisc.planners.source import check_same_source, label_note, meaning_of_source, save_source
+from bisc.planners.splits import read_splits
 from bisc.planners.values import OPTION, values_of
 from bisc.preprocessing.cache import CacheJob, CacheSettings, cache_case
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.files import make_output_folder, remove_partial, write_text
-from bisc.system.paths import Folders, check_name, find_dataset, name_of, with_plan
+from bisc.system.paths import CHECKPOINT_LAST, Folders, check_name, find_dataset, name_of, with_plan
 
 RAW_MARKER = "*/*.*"
 """Both layouts hold their files one folder below the data set."""
 NAMED_MARKER = "*/*"
 """A folder that was named is one, whatever lies in it: it is told what its files are not used for."""
 VERIFY = "verify.csv"
+SPLITS = "splits.json"
 
 
 @dataclass
@@ -62,6 +64,7 @@ def plan(
     *,
     plan_name: str | None = None,
     overwritten: Sequence[str] | None = None,
+    splits: Path | None = None,
     labels: str | None = None,
     memory_gb: float = DEFAULT_MEMORY_GB,
     only_plan: bool = False,
@@ -80,6 +83,7 @@ def plan(
         dataset: A name under the raw folder, or a path; None: the only one there is.
         plan_name: Of a plan beside the default one, in PREPROCESSED/NAME__PLAN; its measurements and folds are shared.
         overwritten: Values of that plan, as `--set` takes them ("base_features=16"); None: those of the run before.
+        splits: Folds to train on, nnU-Net's splits_final.json or a splits.json; None: those of before, else our own.
         labels: What the label maps' values mean ("kidney=1+2,tumor=3"); None: as dataset.json or KiTS says.
         memory_gb: Target for the peak of a training step, in GiB.
         only_plan: No caches; label maps without images will do.
@@ -98,7 +102,7 @@ def plan(
     folders = Folders.from_environment()
     given = meaning_of_option(labels) if labels is not None else None
     name, marker = (None, RAW_MARKER) if dataset is None else (str(dataset), NAMED_MARKER)
-    raw = find_dataset(folders.raw, name, marker, "data set", f"lay it out as {LAYOUTS}")
+    raw = find_dataset(folders.raw, name, marker, "data set", f"lay it out as {LAYOUTS}", beside=folders.nnunet_raw)
     check_name(name_of(raw), raw, "give a link of another name with -d")
     home = folders.preprocessed / name_of(raw)
     target = folders.preprocessed / with_plan(name_of(raw), plan_name)
@@ -126,9 +130,13 @@ def plan(
         if not fingerprints:
             raise InputError(raw, f"no usable case ({len(planned.faults)} faults)", LAYOUTS, f"see {target / VERIFY}")
         share_splits(home, target)
-        planned.plan = plan_dataset(
-            measured.fingerprint, target, memory_gb, label_note(meaning, found.label_files), values
-        )
+        folds = None if splits is None else read_splits(splits, fingerprints)
+        note = label_note(meaning, found.label_files)
+        before = _text(target / SPLITS)
+        planned.plan = plan_dataset(measured.fingerprint, target, memory_gb, note, values, folds)
+        results = folders.results / target.name
+        if _text(target / SPLITS) != before and next(results.glob(f"*/fold_*/{CHECKPOINT_LAST}"), None) is not None:
+            tell(f"the folds are others now; what {results} holds was trained on those of before: train it anew")
         save_source(target, raw, meaning)
         if meaning is not None or found.label_files:
             earlier = "" if given or meaning is None or not meaning.is_given else " (given at an earlier run)"
@@ -146,6 +154,10 @@ def _add(planned: Planned, faults: Iterable[Fault], tell: Callable[[BiscError], 
     write_text(planned.folder / VERIFY, faults_csv(planned.faults, planned.notes))
     for _, fault in new:
         tell(fault)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _preprocess(

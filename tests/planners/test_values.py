@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bisc.core.errors import InputError
 from bisc.planners.dataset import load_plan, plan_dataset
@@ -39,14 +40,10 @@ def test_what_is_fixed_is_paid_for_by_what_is_free() -> None:
 def test_mean_and_deviation_are_those_between_overwritten_clips() -> None:
     """Levels 0 to 1000 clipped at 0 and 100: 0..99 once each and 100 for the other 901, mean 95.054."""
     cases = hand_fingerprint().cases[:1]
-    fingerprint = hand_fingerprint([type(cases[0])(**{**_fields(cases[0]), "hu_quantiles": list(range(1001))})])
+    fingerprint = hand_fingerprint([replace(cases[0], hu_quantiles=list(range(1001)))])
     plan = make_plan(fingerprint, values=values_of(["intensity.clip_low_hu=0", "intensity.clip_high_hu=100"]))
     assert (plan.intensity.clip_low_hu, plan.intensity.clip_high_hu) == (0.0, 100.0)
     assert plan.intensity.mean_hu == pytest.approx((99 * 100 / 2 + 901 * 100) / 1001, abs=1e-3)
-
-
-def _fields(case: object) -> dict[str, object]:
-    return {name: getattr(case, name) for name in case.__struct_fields__}  # type: ignore[attr-defined]
 
 
 def test_plan_txt_says_what_was_overwritten_and_what_it_was() -> None:
