@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,9 @@ from typing import Final
 import torch
 
 from benchmarks.measure import Cost, bytes_under, cost_of, run
+from bisc.imageio.dataset import find_raw_dataset
+from bisc.pipeline.nnunet import lay_out
+from bisc.system.files import atomic_folder
 
 PACKAGES: Final = ("nnunetv2==2.8.1", "monai", "setuptools")
 """nnU-Net takes distutils from setuptools where Python has none (3.12 on)."""
@@ -89,21 +91,11 @@ class NnUNet:
         return Path(self.env["nnUNet_preprocessed"]) / DATASET
 
     def take(self, kits: Path) -> None:
-        """Lay a KiTS19-like data set out as nnU-Net wants it, by links."""
+        """Lay a KiTS19-like data set out as nnU-Net wants it."""
         raw = Path(self.env["nnUNet_raw"]) / DATASET
-        for name in ("imagesTr", "labelsTr"):
-            (raw / name).mkdir(parents=True, exist_ok=True)
-        cases = sorted(path.resolve() for path in kits.glob("case_*"))
-        for case in cases:
-            link(raw / "imagesTr" / f"{case.name}_0000.nii.gz", case / "imaging.nii.gz")
-            link(raw / "labelsTr" / f"{case.name}.nii.gz", case / "segmentation.nii.gz")
-        about = {
-            "channel_names": {"0": "CT"},
-            "labels": {"background": 0, "kidney": 1, "tumor": 2},
-            "numTraining": len(cases),
-            "file_ending": ".nii.gz",
-        }
-        (raw / "dataset.json").write_text(json.dumps(about))
+        if not (raw / "dataset.json").exists():
+            with atomic_folder(raw) as scratch:
+                lay_out(find_raw_dataset(kits).cases, scratch)
 
     def plan_and_preprocess(self, n_workers: int) -> tuple[Cost, int]:
         """Cost, and bytes of the caches; one configuration alone, with its defaults."""

@@ -32,6 +32,8 @@ import pandas as pd
 from benchmarks.measure import run
 from benchmarks.peers import DATASET_ID, NnUNet, install, link
 from benchmarks.race_table import draw, table_of
+from bisc.pipeline.nnunet import nnunet_splits
+from bisc.planners.dataset import load_splits
 
 ROWS: Final = "rows"
 OUTCOME: Final = "outcome.json"
@@ -179,8 +181,8 @@ class Theirs(Contestant):
             done.touch()
         if self.plans == RESENC[2]:  # of the same fingerprint and caches
             self.command("plan_experiment", "-d", DATASET_ID, "-pl", RESENC[1])
-        fold = json.loads((work / "preprocessed" / NAME / "splits.json").read_text())["folds"][0]
-        (caches / "splits_final.json").write_text(json.dumps([{"train": fold["train"], "val": fold["val"]}]))
+        folds = nnunet_splits(load_splits(work / "preprocessed" / NAME))
+        (caches / "splits_final.json").write_text(json.dumps(folds))
 
     def trained(self) -> str:
         """By its own trainer."""

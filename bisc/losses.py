@@ -144,5 +144,9 @@ class SCUNetLoss:
         """A scalar from (region, kidney edge, tumour edge) logits; the branches weigh the same."""
         import torch
 
-        losses = [self.branch_loss(a, b) for a, b in zip(logits, targets, strict=True) if a is not None]
-        return torch.stack(losses).mean()
+        return torch.stack([*self.of_branches(logits, targets).values()]).mean()
+
+    def of_branches(self, logits: tuple[Tensor | None, ...], targets: BranchTargets) -> dict[str, Tensor]:
+        """A scalar for each branch that there is, by its name in `BranchTargets`."""
+        named = zip(BranchTargets._fields, logits, targets, strict=True)
+        return {name: self.branch_loss(a, b) for name, a, b in named if a is not None}

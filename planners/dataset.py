@@ -16,7 +16,8 @@ from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerpri
 from bisc.planners.plan import Plan, completed
 from bisc.planners.planner import LABEL_NOTE, explain, make_plan
 from bisc.planners.source import MEND
-from bisc.planners.splits import Splits, make_splits
+from bisc.planners.splits import GIVEN_SEED, Splits, make_splits
+from bisc.planners.values import OVERWRITTEN, PlanValues, load_values
 from bisc.system.cases import run_cases
 from bisc.system.console import collecting
 from bisc.system.files import write_text
@@ -132,7 +133,14 @@ def split_duplicates(
     return kept, faults
 
 
-def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float, label_note: str = LABEL_NOTE) -> Plan:
+def plan_dataset(
+    fingerprint: Fingerprint,
+    folder: Path,
+    memory_gb: float,
+    label_note: str = LABEL_NOTE,
+    values: PlanValues | None = None,
+    splits: Splits | None = None,
+) -> Plan:
     """Write fingerprint.json, plan.json, plan.txt and splits.json under `folder`, and return the plan.
 
     A plan made from the same fingerprint for the same memory stays, so that a person's own changes to it do; sizes that
@@ -143,20 +151,31 @@ def plan_dataset(fingerprint: Fingerprint, folder: Path, memory_gb: float, label
         folder: Its folder of preprocessed files.
         memory_gb: Target for the peak of a training step, in GiB.
         label_note: What the labels mean, in words.
+        values: Overwritten ones; None: those of the run before.
+        splits: Given ones; None: those of the run before, made where there are none.
+
+    Raises:
+        InputError: If the cases are others than those that an earlier run was given splits for.
     """
-    unchanged = _text(folder / "fingerprint.json") == to_json(fingerprint)
+    new_splits = _new_splits(folder, fingerprint, splits)
+    before = load_values(folder)
+    values = before if values is None else values
+    memory_gb = values.memory_gb or memory_gb
+    unchanged = _text(folder / "fingerprint.json") == to_json(fingerprint) and values == before
     kept = folder / "plan.json"
     plan = load_json(kept, Plan, "correct it, or delete it to plan anew") if unchanged and kept.exists() else None
-    anew = make_plan(fingerprint, memory_gb, label_note)
+    anew = make_plan(fingerprint, memory_gb, label_note, values)
     plan = anew if plan is None or plan.memory_gb != memory_gb else completed(plan, anew)
     plan = msgspec.structs.replace(plan, label_note=label_note)
+    if values != before:  # before its plan, and no plan of others is left: cut off in between, it is planned anew
+        kept.unlink(missing_ok=True)
+        save_json(folder / OVERWRITTEN, values)
     save_json(kept, plan)
     # After its plan: a run cut off in between must not take an older plan for this fingerprint's.
     save_json(folder / "fingerprint.json", fingerprint)
     write_text(folder / "plan.txt", explain(plan))
-    splits = make_splits({c.name: c.tumor_ml for c in fingerprint.cases})
-    if _cases_of(folder) != {c.name for c in fingerprint.cases}:
-        save_json(folder / "splits.json", splits)
+    if new_splits is not None:
+        save_json(folder / "splits.json", new_splits)
     return plan
 
 
@@ -178,11 +197,27 @@ def load_splits(folder: Path) -> Splits:
     return splits
 
 
-def _cases_of(folder: Path) -> set[str]:
+def share_splits(home: Path, folder: Path) -> None:
+    """Give a named plan the default plan's folds, where there are any: what is trained on both can be compared."""
+    if folder != home and (home / "splits.json").exists() and not (folder / "splits.json").exists():
+        save_json(folder / "splits.json", load_splits(home))
+
+
+def _new_splits(folder: Path, fingerprint: Fingerprint, given: Splits | None) -> Splits | None:
+    """The splits to be written; None where those that are there stay."""
+    if given is not None:
+        return given
     try:
-        return {name for fold in load_splits(folder).folds for name in fold.val}
+        known = load_splits(folder)
     except BiscError:
-        return set()
+        known = None
+    if known is not None:
+        if {name for fold in known.folds for name in (*fold.train, *fold.val)} == {c.name for c in fingerprint.cases}:
+            return None
+        if known.seed == GIVEN_SEED:
+            found = "was given for other cases than there are now"
+            raise InputError(folder / "splits.json", found, "folds of these cases", "give --splits again, or remove it")
+    return make_splits({c.name: c.tumor_ml for c in fingerprint.cases})
 
 
 def _text(path: Path) -> str:

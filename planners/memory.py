@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 
@@ -61,16 +62,22 @@ def training_gb(patch_size_zyx: IntTriple, batch_size: int, base_features: int, 
 
 
 def largest_that_fits(
-    start_zyx: IntTriple, minimum_zyx: IntTriple, memory_gb: float, spacing_mm_zyx: Triple, packing: int = 1
+    start_zyx: IntTriple,
+    minimum_zyx: IntTriple,
+    memory_gb: float,
+    spacing_mm_zyx: Triple,
+    packing: int = 1,
+    fixed: Mapping[str, Any] = MappingProxyType({}),
 ) -> Sizes:
     """The first of a fixed descent that fits `memory_gb`.
 
     The patch shrinks first (always the axis that reaches farthest in mm, down to `minimum_zyx`), then the batch from
-    8 to 4, then to 2, then the width halves. The last candidate is taken even where it does not fit.
+    8 to 4, then to 2, then the width halves. The last candidate is taken even where it does not fit. What is `fixed`,
+    by its name in `Sizes`, is so in every candidate.
     """
     sizes = Sizes(start_zyx, MAX_BATCH, MAX_FEATURES, packing)
     for unpacked in _descent(start_zyx, minimum_zyx, spacing_mm_zyx):
-        sizes = replace(unpacked, packing=packing)
+        sizes = replace(unpacked, packing=packing, **fixed)
         if sizes.memory_gb <= memory_gb:
             break
     return sizes

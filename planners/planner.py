@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from bisc.core.errors import InputError, one_line
 from bisc.core.geometry import IntTriple, Triple, as_triple
 from bisc.core.labels import MIN_KIDNEY_ML
-from bisc.core.limits import MULTIPLE
+from bisc.core.limits import MULTIPLE, Norm
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.memory import Sizes, largest_that_fits, norm_for
 from bisc.planners.plan import PLAN_SCHEMA_VERSION, Plan, StagePlan
+from bisc.planners.values import (
+    NONE_OVERWRITTEN,
+    OPTION,
+    IntensityValues,
+    PlanValues,
+    StageValues,
+    checked,
+    given,
+    in_words,
+)
 from bisc.preprocessing.kidneys import RoiRule, next_multiple
 from bisc.preprocessing.resample import Intensity
+from bisc.system.jsonfile import Document
 
 DEFAULT_MEMORY_GB: Final = 12.0
 """The paper's card."""
@@ -37,19 +50,34 @@ LABEL_NOTE: Final = "0 background, 1 kidney, 2 tumour; 3 (cyst, KiTS21/23) count
 """Where nothing says otherwise."""
 
 
-def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, label_note: str = LABEL_NOTE) -> Plan:
-    """The plan that a fingerprint and a memory target determine.
+def make_plan(
+    fingerprint: Fingerprint,
+    memory_gb: float = DEFAULT_MEMORY_GB,
+    label_note: str = LABEL_NOTE,
+    values: PlanValues = NONE_OVERWRITTEN,
+) -> Plan:
+    """The plan that a fingerprint and a memory target determine, and what a person overwrote.
 
     Args:
         fingerprint: The measured data set.
         memory_gb: Target for the peak of a training step, in GiB.
         label_note: What the labels mean, in words.
+        values: Overwritten ones; what the planner derives of them follows.
 
     Raises:
-        InputError: If no case has a kidney of plausible size.
+        InputError: If no case has a kidney of plausible size, or an overwritten value leads to an impossible one.
     """
-    cases = fingerprint.cases
-    spacing = target_spacing([c.spacing_mm_zyx for c in cases])
+    plan = _decided(fingerprint, memory_gb, label_note, values)
+    if values == NONE_OVERWRITTEN:
+        return plan
+    own = _decided(fingerprint, memory_gb, label_note, NONE_OVERWRITTEN)
+    words = in_words(values, own)
+    return checked(replace(plan, reasons={**_as_given(plan.reasons, values), "overwritten": words}), values)
+
+
+def _decided(fingerprint: Fingerprint, memory_gb: float, label_note: str, values: PlanValues) -> Plan:
+    cases, memory_gb = fingerprint.cases, values.memory_gb or memory_gb
+    spacing = values.target_spacing_mm_zyx or target_spacing([c.spacing_mm_zyx for c in cases])
     kidneys = [k for c in cases for k in c.kidneys]
     if not kidneys:
         raise InputError(
@@ -57,10 +85,16 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
             f"no kidney of {MIN_KIDNEY_ML:g} ml or more in any label map",
             "labels 1 (kidney) and 2 (tumour)",
         )
-    sides = roi_sides([k.extent_mm_zyx[1:] for k in kidneys], spacing)
-    rough, packed_rough = (_rough_sizes(fingerprint, spacing[0], memory_gb, packing) for packing in (1, 2))
-    fine, packed = (_fine_sizes(fingerprint, spacing, sides[0], memory_gb, packing) for packing in (1, 2))
-    intensity, intensity_reason = _intensity(fingerprint)
+    sides = sorted({*(values.roi.sides_px or roi_sides([k.extent_mm_zyx[1:] for k in kidneys], spacing))})
+    px = values.rough_in_plane_px or ROUGH_IN_PLANE_PX
+    of_rough, of_fine = values.of_stage("rough"), values.of_stage("fine")
+    rough, packed_rough = (
+        _rough_sizes(fingerprint, spacing[0], px, memory_gb, packing, _fixed(of_rough)) for packing in (1, 2)
+    )
+    fine, packed = (
+        _fine_sizes(fingerprint, spacing, sides[0], memory_gb, packing, _fixed(of_fine)) for packing in (1, 2)
+    )
+    intensity, intensity_reason = _intensity(fingerprint, values.intensity)
     reasons = {
         "target_spacing_mm_zyx": f"median per axis of {len(cases)} cases",
         "rough_in_plane_px": "the paper's 128 x 128 for the whole field of view",
@@ -79,21 +113,19 @@ def make_plan(fingerprint: Fingerprint, memory_gb: float = DEFAULT_MEMORY_GB, la
         dataset=fingerprint.dataset,
         n_cases=len(cases),
         target_spacing_mm_zyx=spacing,
-        rough_in_plane_px=ROUGH_IN_PLANE_PX,
-        intensity=intensity,
-        roi=RoiRule(
-            sides_px=sides,
-            multiple_px=MULTIPLE,
-            margin_mm=ROI_MARGIN_MM,
-            min_kidney_ml=MIN_KIDNEY_ML,
+        rough_in_plane_px=px,
+        intensity=_overwritten(intensity, values.intensity),
+        roi=_overwritten(
+            RoiRule(sides_px=sides, multiple_px=MULTIPLE, margin_mm=ROI_MARGIN_MM, min_kidney_ml=MIN_KIDNEY_ML),
+            replace(values.roi, sides_px=None),
         ),
-        rough=_stage(rough),
-        fine=_stage(fine),
+        rough=_stage(rough, of_rough.norm),
+        fine=_stage(fine, of_fine.norm),
         memory_gb=memory_gb,
         label_note=label_note,
         reasons=reasons,
-        packed=_stage(packed),
-        packed_rough=_stage(packed_rough),
+        packed=_stage(packed, of_fine.norm),
+        packed_rough=_stage(packed_rough, of_rough.norm),
     )
 
 
@@ -145,37 +177,76 @@ def explain(plan: Plan) -> str:
         f"Norm: {why['norm']}.",
         f"Labels: {plan.label_note}.",
     ]
+    if "overwritten" in plan.reasons:
+        lines[1:1] = [f"Overwritten: {plan.reasons['overwritten']}."]
     return "\n".join(one_line(line) for line in lines) + "\n"
 
 
-def _rough_sizes(fingerprint: Fingerprint, spacing_z: float, memory_gb: float, packing: int) -> Sizes:
+def _rough_sizes(
+    fingerprint: Fingerprint, spacing_z: float, px: int, memory_gb: float, packing: int, fixed: Mapping[str, Any]
+) -> Sizes:
     depths = [c.shape_zyx[0] * c.spacing_mm_zyx[0] / spacing_z for c in fingerprint.cases]
     depth = min(ROUGH_MAX_DEPTH, next_multiple(float(np.median(depths))))
-    in_plane = (ROUGH_IN_PLANE_PX, ROUGH_IN_PLANE_PX)
-    return largest_that_fits(
-        (depth, *in_plane), (min(depth, ROUGH_MIN_DEPTH), *in_plane), memory_gb, (spacing_z, 1.0, 1.0), packing
-    )
+    minimum = (min(depth, ROUGH_MIN_DEPTH), px, px)
+    return largest_that_fits((depth, px, px), minimum, memory_gb, (spacing_z, 1.0, 1.0), packing, fixed)
 
 
-def _fine_sizes(fingerprint: Fingerprint, spacing: Triple, side: int, memory_gb: float, packing: int) -> Sizes:
+def _fine_sizes(
+    fingerprint: Fingerprint, spacing: Triple, side: int, memory_gb: float, packing: int, fixed: Mapping[str, Any]
+) -> Sizes:
     depths = [k.extent_mm_zyx[0] / spacing[0] for c in fingerprint.cases for k in c.kidneys]
     start = (next_multiple(float(np.median(depths))), side, side)
     minimum: IntTriple = tuple(min(a, b) for a, b in zip(start, FINE_MIN_PATCH, strict=True))  # type: ignore[assignment]
-    return largest_that_fits(start, minimum, memory_gb, spacing, packing)
+    return largest_that_fits(start, minimum, memory_gb, spacing, packing, fixed)
 
 
-def _stage(sizes: Sizes) -> StagePlan:
+def _fixed(values: StageValues) -> dict[str, Any]:
+    """What is overwritten of the sizes that memory decides."""
+    return {key: value for key, value in msgspec.structs.asdict(values).items() if value is not None and key != "norm"}
+
+
+D = TypeVar("D", bound=Document)
+
+
+def _overwritten(document: D, values: Document) -> D:
+    """`document` with those of the values that are given.
+
+    Raises:
+        InputError: If they do not go together.
+    """
+    new = {key: value for key, value in msgspec.structs.asdict(values).items() if value is not None}
+    try:
+        return replace(document, **new)
+    except ValueError as error:
+        raise InputError(OPTION, str(error), "values that go together") from error
+
+
+def _as_given(reasons: Mapping[str, str], values: PlanValues) -> dict[str, str]:
+    """Reasons that do not say of a value given by hand that the data decided it."""
+    keys = given(values).keys()
+    of_both = ("rough", "fine") if {"base_features", "batch_size"} & keys else ()
+
+    def reason_of(name: str) -> str:
+        if name in keys:
+            return "overwritten by hand"
+        some = name in of_both or any(key.startswith(f"{name}.") for key in keys)
+        return f"{reasons[name]}; some of it overwritten by hand" if some else reasons[name]
+
+    return {name: reason_of(name) for name in reasons}
+
+
+def _stage(sizes: Sizes, norm: Norm | None) -> StagePlan:
     return StagePlan(
         patch_size_zyx=sizes.patch_size_zyx,
         batch_size=sizes.batch_size,
         base_features=sizes.base_features,
-        norm=norm_for(sizes.batch_size),
+        norm=norm or norm_for(sizes.batch_size),
         estimated_memory_gb=round(sizes.memory_gb, 2),
         packing=sizes.packing,  # type: ignore[arg-type]
     )
 
 
-def _intensity(fingerprint: Fingerprint) -> tuple[Intensity, str]:
+def _intensity(fingerprint: Fingerprint, overwritten: IntensityValues) -> tuple[Intensity, str]:
     pooled = [q for c in fingerprint.cases if c.hu_quantiles is not None for q in c.hu_quantiles]
     if not pooled:
         return CT_DEFAULT, "no image in the data set: a default for contrast-enhanced CT"
@@ -183,10 +254,12 @@ def _intensity(fingerprint: Fingerprint) -> tuple[Intensity, str]:
     low, high = np.percentile(values, CLIP_PERCENTILES)
     if high - low < LEAST_WINDOW_HU:
         return CT_DEFAULT, f"all kidneys have {low:.0f} HU, as no CT has: a default for contrast-enhanced CT"
-    inside = np.clip(values, low, high)
+    low = low if overwritten.clip_low_hu is None else overwritten.clip_low_hu
+    high = high if overwritten.clip_high_hu is None else overwritten.clip_high_hu
+    inside = np.clip(values, low, max(low, high))
     intensity = Intensity(
         clip_low_hu=round(float(low), 2),
-        clip_high_hu=round(float(high), 2),
+        clip_high_hu=round(float(max(low, high)), 2),  # if they are crossed, `_overwritten` refuses them
         mean_hu=round(float(inside.mean()), 3),
         std_hu=round(max(float(inside.std()), 1.0), 3),
     )

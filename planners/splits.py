@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 
-from bisc.system.jsonfile import Document
+from bisc.core.errors import InputError
+from bisc.system.jsonfile import Document, read_document
 
 N_FOLDS: Final = 5
 SPLIT_SEED: Final = 12345
+MEND: Final = "correct it, or leave --splits out"
 
 
 class Fold(Document, frozen=True):
@@ -20,12 +24,69 @@ class Fold(Document, frozen=True):
     val: list[str]
 
 
+GIVEN_SEED: Final = -1
+"""Of folds that a person gave (`--splits`), which no other cases get others for without a word."""
+
+
 class Splits(Document, frozen=True):
     """What `splits.json` holds."""
 
     schema_version: int
     seed: int
     folds: list[Fold]
+
+
+class _Ours(msgspec.Struct):
+    folds: list[Fold]
+
+
+def read_splits(path: Path, cases: Collection[str]) -> Splits:
+    """Folds of a file: nnU-Net's splits_final.json, or a splits.json.
+
+    Args:
+        path: The file.
+        cases: Of the data set; each has to be in a fold, and none beside them.
+
+    Raises:
+        InputError: If it is neither, or a fold trains and validates on one case, is empty, or names other cases; or if
+            a case is in no fold, or validated twice.
+    """
+    raw, expected = read_document(path, "splits", MEND), "a list of folds with train and val, as nnU-Net's"
+    try:
+        found = msgspec.json.decode(raw, type=list[Fold] | _Ours)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(path, str(error), expected, MEND) from error
+    folds = found.folds if isinstance(found, _Ours) else found
+    folds = [Fold(train=sorted(fold.train), val=sorted(fold.val)) for fold in folds]
+    fault = _fault_of(folds, set(cases))
+    if fault:
+        raise InputError(path, fault, "each case in the folds, trained on or validated", MEND)
+    return Splits(schema_version=1, seed=GIVEN_SEED, folds=folds)
+
+
+def _fault_of(folds: list[Fold], cases: set[str]) -> str:
+    """What is wrong with given folds, in words; empty where nothing is."""
+    if not folds:
+        return "no fold"
+    seen: set[str] = set()
+    for k, fold in enumerate(folds):
+        names = [*fold.train, *fold.val]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            return f"fold {k} has {_some(twice)} twice, in training or validation or both"
+        if not fold.train or not fold.val:
+            return f"fold {k} trains on {len(fold.train)} and validates on {len(fold.val)} cases"
+        if seen & {*fold.val}:
+            return f"fold {k} validates {_some(sorted(seen & {*fold.val}))}, as an earlier one does"
+        seen |= {*fold.val}
+    named = {name for fold in folds for name in (*fold.train, *fold.val)}
+    if named - cases:
+        return f"names {_some(sorted(named - cases))}, which the data set has not, or not without a fault"
+    return f"has no fold with {_some(sorted(cases - named))}" if cases - named else ""
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def make_splits(tumor_ml: Mapping[str, float], n_folds: int = N_FOLDS, seed: int = SPLIT_SEED) -> Splits:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 import pandas as pd
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from bisc.system.files import atomic_file, write_text
 from bisc.trainers.settings import RunSettings
@@ -51,7 +53,34 @@ class EpochTimes:
         self.validation_s += time.perf_counter() - begin
 
 
-def write_log(folder: Path, settings: RunSettings, rows: list[dict[str, float]], times: EpochTimes | None) -> None:
+@dataclass
+class BranchLosses:
+    """Sums of each branch's loss over an epoch, left on the device.
+
+    They are in no checkpoint: an epoch that was interrupted has none, rather than those of its last part.
+    """
+
+    names: tuple[str, ...] = ()
+    sums: Tensor | None = None
+    n: int = 0
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Count one pass."""
+        self.names = tuple(losses)
+        parts = torch.stack([loss.detach() for loss in losses.values()])
+        self.sums = parts if self.sums is None else self.sums + parts
+        self.n += 1
+
+    def means(self, name: str, n_passes: int) -> dict[str, float]:
+        """`name/BRANCH`, means over the passes; nothing where there were not `n_passes`."""
+        if self.sums is None or self.n != n_passes:
+            return {}
+        return {f"{name}/{branch}": float(v) / self.n for branch, v in zip(self.names, self.sums, strict=True)}
+
+
+def write_log(
+    folder: Path, settings: RunSettings, rows: list[dict[str, float]], times: EpochTimes | None
+) -> dict[int, dict[str, float]]:
     """Bring the log up to the last row; times of earlier epochs are kept from the file (they are in no checkpoint).
 
     Args:
@@ -59,6 +88,9 @@ def write_log(folder: Path, settings: RunSettings, rows: list[dict[str, float]],
         settings: The run's.
         rows: One per epoch.
         times: Of the last row's epoch; None keeps what the file says of it too.
+
+    Returns:
+        The log's rows by step; a time that is not known is NaN.
     """
     path = folder / "log.csv"
     table = pd.DataFrame(rows)
@@ -78,6 +110,7 @@ def write_log(folder: Path, settings: RunSettings, rows: list[dict[str, float]],
     if not picture.exists() or not path.exists() or path.read_text(encoding="utf-8") != text:
         draw_progress(picture, settings, table)  # before the log: a log with its last row has its picture
     write_text(path, text)
+    return {row["step"]: {str(name): value for name, value in row.items()} for row in table.to_dict("records")}
 
 
 def _known_times(path: Path) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,7 @@ from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST
 from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.augment import Augmentation
 from bisc.trainers.compiled import LEAST_STEPS, Forward, compiled_where_it_pays
-from bisc.trainers.log import EpochTimes, write_log
+from bisc.trainers.log import BranchLosses, EpochTimes, write_log
 from bisc.trainers.optimizers import make_optimizers, set_rate
 from bisc.trainers.resident import batches_for
 from bisc.trainers.sampler import Batch, Sampler
@@ -54,6 +55,7 @@ class TrainingRun:
         device: Where and in which precision to compute.
         n_workers: Loader processes.
         compiles: Whether a GPU's network is compiled; None: where there are steps enough to go.
+        track: Takes the log's rows by step, when a run goes on and at every epoch's end (`bisc.trainers.trackers`).
     """
 
     settings: RunSettings
@@ -65,10 +67,13 @@ class TrainingRun:
     device: Device
     n_workers: int
     compiles: bool | None = None
+    track: Callable[[Mapping[int, Mapping[str, float]]], object] = lambda _: None
     state: Checkpoint = field(init=False)
     saved_step: int = field(init=False, default=0)
     unsettled: list[Tensor] = field(init=False, default_factory=list)
     """Losses of the last steps, still on the device."""
+    by_branch: BranchLosses = field(init=False, default_factory=BranchLosses)
+    """Of this epoch's passes."""
     forward: Forward = field(init=False)
     """The network's pass in training, compiled where that pays."""
 
@@ -112,7 +117,7 @@ class TrainingRun:
     def _train(self) -> None:
         s, state = self.settings, self.state
         if state.rows:  # the run may have been cut off between its checkpoint and its log
-            write_log(self.folder, s, state.rows, None)
+            self.track(write_log(self.folder, s, state.rows, None))
         self.prepare()
         fixed = [self.validation.batch(i) for i in range(VALIDATION_BATCHES)]
         if len(state.rows) < state.step // s.iterations:  # or between an epoch's last step and its validation
@@ -178,7 +183,9 @@ class TrainingRun:
             image, targets = self.augmented(image, targets, step, number)
         with self.device.autocast():
             logits: Branches = self.forward(image)
-        loss: Tensor = self.loss(logits, unpack_targets(targets)) / self.settings.passes
+        losses = self.loss.of_branches(logits, unpack_targets(targets))
+        self.by_branch.add(losses)
+        loss: Tensor = torch.stack([*losses.values()]).mean() / self.settings.passes
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -209,10 +216,15 @@ class TrainingRun:
     def end_epoch(self, fixed: list[Batch], times: EpochTimes) -> None:
         """Validate, log, and save the last and, where it is, the best state."""
         self.settle()
+        of_validation = BranchLosses()
         with times.validating():
-            scores = self.validate(fixed)
+            scores = self.validate(fixed, of_validation)
         self._count_epoch(*scores)
-        write_log(self.folder, self.settings, self.state.rows, None if self.device.deterministic else times)
+        rows = write_log(self.folder, self.settings, self.state.rows, None if self.device.deterministic else times)
+        rows[self.state.step] |= self.by_branch.means("train_loss", self.settings.iterations * self.settings.passes)
+        rows[self.state.step] |= of_validation.means("val_loss", of_validation.n)
+        self.by_branch = BranchLosses()
+        self.track({self.state.step: rows[self.state.step]})
 
     def _count_epoch(self, loss: float, dice_kidney: float, dice_tumor: float) -> None:
         state, s = self.state, self.settings
@@ -234,8 +246,9 @@ class TrainingRun:
         self.save(*((CHECKPOINT_BEST,) if better else ()), CHECKPOINT_LAST)
 
     @torch.no_grad()
-    def validate(self, fixed: list[Batch]) -> tuple[float, float, float]:
-        """Mean loss, and Dice of kidney (label > 0) and tumour over all voxels of the fixed patches by argmax.
+    def validate(self, fixed: list[Batch], by_branch: BranchLosses) -> tuple[float, float, float]:
+        """Mean loss, and Dice of kidney (label > 0) and tumour over all voxels of the fixed patches by argmax;
+        `by_branch` counts the losses of the branches.
 
         Raises:
             Stopped: If the user asks for it meanwhile.
@@ -249,7 +262,9 @@ class TrainingRun:
             with self.device.autocast():
                 logits = self.network(image)
             targets = unpack_targets(packed)
-            losses.append(float(self.loss(logits, targets)))
+            of_branches = self.loss.of_branches(logits, targets)
+            by_branch.add(of_branches)
+            losses.append(float(torch.stack([*of_branches.values()]).mean()))
             found = logits.region.argmax(dim=1)
             for i, threshold in enumerate((1, 2)):
                 p, y = found >= threshold, targets.region >= threshold

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 import torch
 
-from bisc.core.choices import Stage
+from bisc.core.choices import Stage, TrackerName
 from bisc.core.errors import InputError
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts
@@ -24,6 +24,7 @@ from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST, fold_folder
 from bisc.trainers.loop import TrainingRun, to_plain
 from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 from bisc.trainers.settings import LEGACY_SHARE, RunSettings
+from bisc.trainers.trackers import tracker_of
 
 PREVIOUS = "previous"
 RUN = "run.json"
@@ -43,6 +44,7 @@ class Trainer:
         device: Where to compute.
         n_workers: Loader processes; 0 loads in this process.
         compiles: Whether a GPU's network is compiled; None: where there are steps enough.
+        log: What else is told of the run, beside log.csv.
     """
 
     stage: ClassVar[Stage]
@@ -54,6 +56,7 @@ class Trainer:
     device: Device
     n_workers: int = 0
     compiles: bool | None = None
+    log: TrackerName | None = None
 
     @property
     def folder(self) -> Path:
@@ -80,6 +83,8 @@ class Trainer:
         make_folder(self.folder)
         save_json(self.folder / RUN, self.settings)
         save_json(self.results / "plan.json", plan)
+        if self.log is not None:
+            training.track = tracker_of(self.log, self.folder, self.settings, training.plan)
         training.run()
         return self.folder
 

@@ -56,6 +56,11 @@ def add_deterministic(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """`--plan NAME`: which of a data set's plans."""
+    parser.add_argument("--plan", metavar="NAME", help="a plan of the data set beside its default one")
+
+
 def positive_int(text: str) -> int:
     """An argparse type: a whole number of at least 1."""
     value = int(text)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bisc.cli.common import OK, add_workers, complain, make_parser, run_command, status_of
+from bisc.cli.common import OK, add_plan, add_workers, complain, make_parser, run_command, status_of
 from bisc.core.errors import InputError
 from bisc.evaluation.tables import summary_text, to_markdown
 from bisc.imageio.label_names import OPTION, meaning_of_option
@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="where to write (default: report.csv in PRED, here for a single file, or in the results of -d)",
     )
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="the trained data set whose folds are gathered")
+    add_plan(parser)
     parser.add_argument(
         "--all-references",
         action="store_true",
@@ -77,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(given, f"given without {absent}", "both, or neither for the cross-validation")
     if args.reference is None:
         return _cross_validation(args)
+    if args.plan is not None:
+        raise InputError("--plan", "given with -r and -p", "it with -d, for the cross-validation")
     if args.dataset is not None:
         raise InputError("-d", "given with -r and -p", "-d alone, for the cross-validation, or -r and -p")
     return _pairs(args)
@@ -113,7 +116,7 @@ def _cross_validation(args: argparse.Namespace) -> int:
     ):
         if value:
             raise InputError(option, "given without -r and -p", "it with both of them")
-    folder, result, written = cross_validation(args.dataset, args.output)
+    folder, result, written = cross_validation(args.dataset, args.output, args.plan)
     for note in result.notes:
         warn(note)
     print(f"{name_of(folder)}, folds {', '.join(str(fold) for fold in sorted(set(result.report['fold'])))}")

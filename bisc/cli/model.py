@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bisc.cli.common import OK, make_parser, need_extra, run_command
+from bisc.cli.common import OK, add_plan, make_parser, need_extra, run_command
 from bisc.core.errors import InputError
 from bisc.system.files import remove_partial
 from bisc.system.paths import TRAINED, Folders, absence, find_dataset, name_of
@@ -56,6 +56,7 @@ def _part(
 def add_export(parser: argparse.ArgumentParser) -> None:
     """The arguments of `bisc_model export`, and of bisc_export, which is the same."""
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="trained data set (default: the only one)")
+    add_plan(parser)
     parser.add_argument("-o", dest="out", type=Path, required=True, metavar="MODEL.zip", help="file to write")
     parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to pack (default: all)")
     parser.add_argument("--licence", default="", metavar="NAME", help="under which the weights may be used (CC-BY-4.0)")
@@ -73,7 +74,8 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Pack."""
-    results = find_dataset(Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one")
+    root = Folders.from_environment().results
+    results = find_dataset(root, args.dataset, TRAINED, "trained model", "train one", args.plan)
     from bisc.pipeline.model_files import export_model
 
     remove_partial(args.out.parent)

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from bisc.cli.common import BAD_INPUT, OK, add_workers, complain, make_parser, positive_float, run_command
-from bisc.core.errors import BiscError
+from bisc.cli.common import (
+    BAD_INPUT,
+    OK,
+    add_plan,
+    add_workers,
+    complain,
+    make_parser,
+    positive_float,
+    positive_int,
+    run_command,
+)
+from bisc.core.errors import BiscError, InputError
 from bisc.pipeline.fault_table import faults_text
+from bisc.pipeline.nnunet import DEFAULT_ID, export_nnunet
 from bisc.pipeline.plan import VERIFY, plan
 from bisc.planners.planner import DEFAULT_MEMORY_GB, explain
 from bisc.system.console import say
@@ -23,6 +35,28 @@ def build_parser() -> argparse.ArgumentParser:
         f"  {PROG} -d KiTS19",
     )
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="name under the raw folder, or a path")
+    add_plan(parser)
+    parser.add_argument(
+        "--set",
+        dest="overwritten",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        help="values of that plan, as in target_spacing_mm_zyx=3,1.5,1.5 base_features=16; the planner derives "
+        "the rest of them (default: those of the run before)",
+    )
+    parser.add_argument(
+        "--splits", type=Path, metavar="FILE", help="folds to train on: nnU-Net's splits_final.json, or a splits.json"
+    )
+    parser.add_argument(
+        "--export-nnunet",
+        type=Path,
+        metavar="DIR",
+        help="then write DIR/DatasetXXX_NAME for nnU-Net, in the same folds",
+    )
+    parser.add_argument(
+        "--id", type=positive_int, metavar="XXX", help=f"its number (default: the name's own, else {DEFAULT_ID})"
+    )
     parser.add_argument(
         "--labels",
         metavar="NAMES",
@@ -45,8 +79,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, then cache; every fault of the data set is told at once, and the sound cases go on."""
+    if args.id is not None and args.export_nnunet is None:
+        raise InputError("--id", "given without --export-nnunet", "both, or neither")
     planned = plan(
         args.dataset,
+        plan_name=args.plan,
+        overwritten=args.overwritten,
+        splits=args.splits,
         labels=args.labels,
         memory_gb=args.memory_gb,
         only_plan=args.only_plan,
@@ -61,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"{case.name}: its label map {what}: used as a scan without kidneys; remove it if it is unfinished")
     if planned.labels:
         print(f"labels: {planned.labels}")
+    if "overwritten" in planned.plan.reasons:
+        print(f"overwritten: {planned.plan.reasons['overwritten']}")
     if args.explain:
         print(explain(planned.plan))
     faults, notes = planned.faults, planned.notes
@@ -73,6 +114,9 @@ def run(args: argparse.Namespace) -> int:
     )
     if faults or notes:
         print(f"the {'faults' if faults else 'notes'} are listed in {planned.folder / VERIFY}")
+    if args.export_nnunet is not None:
+        exported = export_nnunet(planned.folder, args.export_nnunet, args.id, args.n_workers)
+        print(f"for nnU-Net: {exported}; its folds: {exported / 'splits_final.json'}")
     return BAD_INPUT if faults else OK
 
 

@@ -13,6 +13,7 @@ from bisc.cli.common import (
     FAILED,
     OK,
     add_deterministic,
+    add_plan,
     complain,
     make_parser,
     need_extra,
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     model = parser.add_mutually_exclusive_group()
     model.add_argument("-d", dest="dataset", metavar="NAME", help="trained data set (default: the only one)")
     model.add_argument("-m", dest="model", type=Path, metavar="MODEL.zip", help="archive of bisc_export")
+    add_plan(parser)
     parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to average (default: all)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument(
@@ -94,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
     """Predict every case; failed ones are listed and the others go on."""
     if args.format != "nifti":
         need_extra("--format", "dicom", ("highdicom",))
+    if args.plan is not None and args.model is not None:
+        raise InputError("--plan", "given with -m, whose model has its plan in it", "one of the two", "leave one out")
     if args.identifiers and args.deidentify:
         raise InputError("--identifiers", "given with --deidentify", "one of the two", "leave one out")
     if args.mesh_space and args.mesh not in ("stl", "obj"):
@@ -111,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     """Predict the cases that a source holds."""
     trained = args.model or find_dataset(
-        Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one"
+        Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one", args.plan
     )
     from bisc.inference.model import load_model
     from bisc.network.device import choose_device

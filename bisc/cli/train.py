@@ -5,11 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bisc.cli.common import OK, add_deterministic, make_parser, non_negative_int, positive_int, run_command
-from bisc.core.choices import EDGES, PRECISIONS, STAGES
+from bisc.cli.common import (
+    OK,
+    add_deterministic,
+    add_plan,
+    make_parser,
+    need_extra,
+    non_negative_int,
+    positive_int,
+    run_command,
+)
+from bisc.core.choices import EDGES, PRECISIONS, STAGES, TRACKERS
 from bisc.losses import LOSSES
 from bisc.trainers.presets import PRESETS, preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED
+from bisc.trainers.trackers import MODULES
 
 PROG = "bisc_train"
 DEFAULT_PRESET = "paper"
@@ -22,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=STAGES, help="rough finds the kidneys, fine segments their ROIs")
     parser.add_argument("fold", help="fold number, or all")
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="a preprocessed data set (default: the only one)")
+    add_plan(parser)
     parser.add_argument("--loss", choices=tuple(LOSSES), help="default: the preset's")
     parser.add_argument("--loss-threshold", type=float, metavar="T", help="T of the balanced loss, 0 <= T < 1")
     parser.add_argument("--edges", choices=EDGES, help="where outlines are learnt (default: the preset's)")
@@ -49,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_deterministic(parser)
     parser.add_argument("--seed", type=non_negative_int, default=DEFAULT_SEED, help="default: %(default)s")
     parser.add_argument("--continue", dest="resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--log", choices=TRACKERS, help="show the curves there too (extra of the same name)")
     parser.add_argument("--no-validation", action="store_true", help="leave out the validation through the cascade")
     return parser
 
@@ -56,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Train, then validate."""
     preset_by_name(args.preset)  # known before torch is imported, which takes seconds
+    if args.log is not None:
+        need_extra(f"--log {args.log}", args.log, MODULES[args.log])
     from bisc.pipeline.train import TrainedFold, train
 
     def tell(trained: TrainedFold) -> None:
@@ -67,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         args.stage,
         int(args.fold) if args.fold.isdecimal() else args.fold,
         args.dataset,
+        plan_name=args.plan,
         preset=args.preset,
         loss=args.loss,
         loss_threshold=args.loss_threshold,
@@ -84,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         passes=args.passes,
         resume=args.resume,
         validate=not args.no_validation,
+        log=args.log,
         done=tell,
     )
     return OK

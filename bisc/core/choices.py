@@ -18,6 +18,10 @@ DECISIONS: Final[tuple[Decision, ...]] = get_args(Decision)
 DEFAULT_DECISION: Final[Decision] = "calibrated"
 """Gave the better composite Dice in the runs so far (docs/lab/losses.md, docs/lab/demo.md)."""
 
+TrackerName = Literal["tensorboard", "mlflow"]
+TRACKERS: Final[tuple[TrackerName, ...]] = get_args(TrackerName)
+"""What shows the curves of a training beside its own log; extras of the same names install them."""
+
 Stage = Literal["rough", "fine"]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 

@@ -142,13 +142,14 @@ def evaluate_folders(
 
 
 def cross_validation(
-    dataset: str | Path | None = None, output: Path | None = None
+    dataset: str | Path | None = None, output: Path | None = None, plan_name: str | None = None
 ) -> tuple[Path, CrossValidation, list[Path]]:
     """Gather the validated folds of a trained data set and write their reports.
 
     Args:
         dataset: A name under the results folder, or a path; None: the only one there is.
         output: As for `evaluate_folders`; None: report.csv in the data set's results.
+        plan_name: Of one of its plans; None: the default one.
 
     Returns:
         The data set's results, what the folds show, and the files written.
@@ -158,7 +159,8 @@ def cross_validation(
     """
     name = None if dataset is None else str(dataset)
     results = Folders.from_environment().results
-    folder = find_dataset(results, name, f"fine/fold_*/{REPORT}", "trained data set with validation", TRAIN)
+    marker = f"fine/fold_*/{REPORT}"
+    folder = find_dataset(results, name, marker, "trained data set with validation", TRAIN, plan_name)
     target = _target(output, folder)
     remove_partial(target.parent)
     result = evaluate_cross_validation(folder)

@@ -14,22 +14,26 @@ from bisc.imageio.dataset import LAYOUTS, RawCase, scan_raw_dataset
 from bisc.imageio.label_names import meaning_of_option
 from bisc.pipeline.fault_table import Fault, Note, faults_csv, unused_line
 from bisc.pipeline.workers import workers_that_fit
-from bisc.planners.dataset import measure_dataset, plan_dataset
+from bisc.planners.dataset import measure_dataset, plan_dataset, share_splits
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.known_issues import known_issues
 from bisc.planners.plan import Plan
 from bisc.planners.planner import DEFAULT_MEMORY_GB
+from bisc.planners.source import FILE as SOURCE
 from bisc.planners.source import check_same_source, label_note, meaning_of_source, save_source
+from bisc.planners.splits import read_splits
+from bisc.planners.values import OPTION, values_of
 from bisc.preprocessing.cache import CacheJob, CacheSettings, cache_case
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.files import make_output_folder, remove_partial, write_text
-from bisc.system.paths import Folders, check_name, find_dataset, name_of
+from bisc.system.paths import CHECKPOINT_LAST, Folders, check_name, find_dataset, name_of, with_plan
 
 RAW_MARKER = "*/*.*"
 """Both layouts hold their files one folder below the data set."""
 NAMED_MARKER = "*/*"
 """A folder that was named is one, whatever lies in it: it is told what its files are not used for."""
 VERIFY = "verify.csv"
+SPLITS = "splits.json"
 
 
 @dataclass
@@ -58,6 +62,9 @@ class Planned:
 def plan(
     dataset: str | Path | None = None,
     *,
+    plan_name: str | None = None,
+    overwritten: Sequence[str] | None = None,
+    splits: Path | None = None,
     labels: str | None = None,
     memory_gb: float = DEFAULT_MEMORY_GB,
     only_plan: bool = False,
@@ -74,6 +81,9 @@ def plan(
 
     Args:
         dataset: A name under the raw folder, or a path; None: the only one there is.
+        plan_name: Of a plan beside the default one, in PREPROCESSED/NAME__PLAN; its measurements and folds are shared.
+        overwritten: Values of that plan, as `--set` takes them ("base_features=16"); None: those of the run before.
+        splits: Folds to train on, nnU-Net's splits_final.json or a splits.json; None: those of before, else our own.
         labels: What the label maps' values mean ("kidney=1+2,tumor=3"); None: as dataset.json or KiTS says.
         memory_gb: Target for the peak of a training step, in GiB.
         only_plan: No caches; label maps without images will do.
@@ -86,17 +96,22 @@ def plan(
     """
     if not 0.0 < memory_gb < math.inf:
         raise InputError("--memory-gb", f"{memory_gb}", "a positive number of GiB")
+    if overwritten and plan_name is None:
+        raise InputError(OPTION, "given without --plan", "a name for the plan", "the default plan is the data's own")
+    values = None if overwritten is None else values_of(overwritten)
     folders = Folders.from_environment()
     given = meaning_of_option(labels) if labels is not None else None
     name, marker = (None, RAW_MARKER) if dataset is None else (str(dataset), NAMED_MARKER)
-    raw = find_dataset(folders.raw, name, marker, "data set", f"lay it out as {LAYOUTS}")
+    raw = find_dataset(folders.raw, name, marker, "data set", f"lay it out as {LAYOUTS}", beside=folders.nnunet_raw)
     check_name(name_of(raw), raw, "give a link of another name with -d")
-    target = folders.preprocessed / name_of(raw)
-    check_same_source(target, raw)
-    meaning = meaning_of_source(raw, target, given)
+    home = folders.preprocessed / name_of(raw)
+    target = folders.preprocessed / with_plan(name_of(raw), plan_name)
+    for folder in (home, target):
+        check_same_source(folder, raw)
+    meaning = meaning_of_source(raw, target if (target / SOURCE).exists() else home, given)
     found = scan_raw_dataset(raw, labels_suffice=only_plan, meaning=meaning)
     make_output_folder(target)
-    for folder in (target, target / "fingerprint", *(target / stage for stage in STAGES)):
+    for folder in (target, home / "fingerprint", *(target / stage for stage in STAGES)):
         remove_partial(folder)
 
     planned = Planned(target, raw, notes=[*found.notes])
@@ -105,7 +120,7 @@ def plan(
     _add(planned, found.faults, tell)
     n_workers = workers_that_fit((case.image or case.labels for case in found.cases), n_workers, tell)
     with process_pool(n_workers) as pool:
-        measured = measure_dataset(found.name, found.cases, target, pool, again=verify)
+        measured = measure_dataset(name_of(target), found.cases, home, pool, again=verify)
         fingerprints = {case.name: case for case in measured.fingerprint.cases}
         planned.fingerprint = measured.fingerprint
         planned.notes += measured.notes
@@ -114,7 +129,14 @@ def plan(
         _add(planned, measured.faults, tell)  # now: what follows may fail for want of a kidney
         if not fingerprints:
             raise InputError(raw, f"no usable case ({len(planned.faults)} faults)", LAYOUTS, f"see {target / VERIFY}")
-        planned.plan = plan_dataset(measured.fingerprint, target, memory_gb, label_note(meaning, found.label_files))
+        share_splits(home, target)
+        folds = None if splits is None else read_splits(splits, fingerprints)
+        note = label_note(meaning, found.label_files)
+        before = _text(target / SPLITS)
+        planned.plan = plan_dataset(measured.fingerprint, target, memory_gb, note, values, folds)
+        results = folders.results / target.name
+        if _text(target / SPLITS) != before and next(results.glob(f"*/fold_*/{CHECKPOINT_LAST}"), None) is not None:
+            tell(f"the folds are others now; what {results} holds was trained on those of before: train it anew")
         save_source(target, raw, meaning)
         if meaning is not None or found.label_files:
             earlier = "" if given or meaning is None or not meaning.is_given else " (given at an earlier run)"
@@ -132,6 +154,10 @@ def _add(planned: Planned, faults: Iterable[Fault], tell: Callable[[BiscError], 
     write_text(planned.folder / VERIFY, faults_csv(planned.faults, planned.notes))
     for _, fault in new:
         tell(fault)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _preprocess(

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from bisc.core.choices import EDGES, Edges, Stage
+from bisc.core.choices import EDGES, TRACKERS, Edges, Stage, TrackerName
 from bisc.core.errors import InputError
 from bisc.network.device import choose_device
 from bisc.pipeline.validate import check_rough, finish_fold
@@ -51,6 +51,7 @@ def train(
     fold: int | Literal["all"],
     dataset: str | Path | None = None,
     *,
+    plan_name: str | None = None,
     preset: str = "paper",
     loss: str | None = None,
     loss_threshold: float | None = None,
@@ -68,6 +69,7 @@ def train(
     passes: int | None = None,
     resume: bool = False,
     validate: bool = True,
+    log: TrackerName | None = None,
     done: Callable[[TrainedFold], object] = lambda _: None,
 ) -> tuple[TrainedFold, ...]:
     """Train one stage of a planned data set; `rough` comes first, `fine` is validated through it.
@@ -80,6 +82,7 @@ def train(
         stage: 'rough' finds the kidneys, 'fine' segments their ROIs.
         fold: Its number, or 'all', one after the other.
         dataset: A name under the preprocessed folder, or a path; None: the only one there is.
+        plan_name: Of one of its plans; None: the default one.
         preset: A name of `bisc.trainers.presets`.
         loss: By name; None: the preset's, as for the next six.
         loss_threshold: T of the balanced loss, 0 <= T < 1.
@@ -98,6 +101,7 @@ def train(
         passes: Parts of a batch; None: as memory demands.
         resume: Go on from the last checkpoint; without it an older run is moved aside.
         validate: Fit the decision's offsets and score the fold's validation cases.
+        log: 'tensorboard' or 'mlflow': curves there too (extras of these names); one that fails ends no training.
         done: Takes each fold when it is finished.
 
     Returns:
@@ -110,7 +114,12 @@ def train(
     folders = Folders.from_environment()
     name = None if dataset is None else str(dataset)
     preprocessed = find_dataset(
-        folders.preprocessed, name, "plan.json", "preprocessed data set", "run bisc_plan_and_preprocess first"
+        folders.preprocessed,
+        name,
+        "plan.json",
+        "preprocessed data set",
+        "run bisc_plan_and_preprocess first",
+        plan_name,
     )
     if stage not in TRAINERS:
         raise InputError("stage", repr(stage), " or ".join(TRAINERS))
@@ -130,6 +139,8 @@ def train(
         raise InputError("--decoys", f"{decoys:g}", f"0 to {FineTrainer.policy.p_rest}")
     if edges is not None and edges not in EDGES:
         raise InputError("--edges", repr(edges), " or ".join(EDGES))
+    if log is not None and log not in TRACKERS:
+        raise InputError("--log", repr(log), " or ".join(TRACKERS))
     plan, chosen, folds = load_plan(preprocessed), preset_by_name(preset), _folds(fold, preprocessed)
     results = folders.results / name_of(preprocessed)
     if (results / IMPORTED).is_file():
@@ -170,7 +181,7 @@ def train(
         settings = msgspec.structs.replace(settings, precision=fitting.precision)
         last = fold_folder(results, stage, k) / CHECKPOINT_LAST if resume else None
         settings = choose_passes(settings, passes, last, free)
-        trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers)
+        trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers, log=log)
         if minutes is not None:
             trainer.compiles = 60.0 * minutes >= LEAST_S  # the probe too, which steps are counted by
             trainer.settings = _fitted(

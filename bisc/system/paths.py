@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,11 +13,13 @@ from bisc.core.errors import InputError
 
 @dataclass(frozen=True)
 class Folders:
-    """The three roots: `BISC_RAW`, `BISC_PREPROCESSED`, `BISC_RESULTS`, or folders under `BISC_HOME`."""
+    """The three roots: `BISC_RAW`, `BISC_PREPROCESSED`, `BISC_RESULTS`, or folders under `BISC_HOME`; and nnU-Net's
+    `nnUNet_raw`, where it is set."""
 
     raw: Path
     preprocessed: Path
     results: Path
+    nnunet_raw: Path | None = None
 
     @classmethod
     def from_environment(cls) -> Folders:
@@ -26,6 +29,7 @@ class Folders:
             Path(os.environ.get("BISC_RAW") or home / "raw"),
             Path(os.environ.get("BISC_PREPROCESSED") or home / "preprocessed"),
             Path(os.environ.get("BISC_RESULTS") or home / "results"),
+            Path(os.environ["nnUNet_raw"]) if os.environ.get("nnUNet_raw") else None,  # noqa: SIM112 - its name
         )
 
 
@@ -44,29 +48,86 @@ def fold_folder(results: Path, stage: str, fold: int) -> Path:
     return results / stage / f"fold_{fold}"
 
 
-def find_dataset(root: Path, name: str | None, marker: str | tuple[str, ...], what: str, mend: str) -> Path:
+PLAN_MARK: Final = "__"
+"""Between a data set's name and that of a plan of its own: NAME__PLAN is a data set beside NAME in all else."""
+
+
+def with_plan(name: str, plan: str | None) -> str:
+    """What the folders of a data set's named plan are called; of the default plan (None) as the data set.
+
+    Raises:
+        InputError: If `plan` can name no folder.
+    """
+    if plan is None:
+        return name
+    fault = name_fault(plan) or ("holds the mark between name and plan" if PLAN_MARK in plan else "")
+    if fault:
+        raise InputError("--plan", f"the name '{plan[:100]}' {fault}", "a plain name, as in lowres")
+    return f"{name}{PLAN_MARK}{plan}"
+
+
+def find_dataset(
+    root: Path,
+    name: str | None,
+    marker: str | tuple[str, ...],
+    what: str,
+    mend: str,
+    plan: str | None = None,
+    beside: Path | None = None,
+) -> Path:
     """The folder `name` under `root`, or `name` as a path; without a name, the only candidate under `root`.
 
     Args:
         root: The folder that holds data sets.
-        name: A name, a path, or None.
+        name: A name, a path, or None; a number is that of nnU-Net's DatasetXXX_NAME.
         marker: A glob, relative to a candidate, that shows a folder to be one ("plan.json"); of several, any.
         what: What is looked for, in words.
         mend: The command that makes one.
+        plan: The name of one of its plans; None: its default one, which a name of the form NAME__PLAN may still name.
+        beside: Another folder of data sets, whose names are looked for where `root` has none.
 
     Raises:
-        InputError: If there is none, or, without a name, several; the candidates are listed.
+        InputError: If there is none, or several without a name or of the number; the candidates are listed.
     """
     candidates = sorted(p for p in root.iterdir() if is_candidate(p, marker)) if root.is_dir() else []
     listing = ", ".join(p.name for p in candidates) or "none"
     if name is None:
-        if len(candidates) == 1:
-            return candidates[0]
+        fitting = _of_plan(candidates, plan)
+        if len(fitting) == 1:
+            return fitting[0]
         raise InputError(root, f"{len(candidates)} {what}s ({listing})", "exactly one where -d is left out", mend)
-    for folder in (root / name, Path(name)):
+    wanted = with_plan(name if plan is None else str(Path(name)), plan)
+    for folder in (root / wanted, *([] if beside is None else [beside / wanted]), Path(wanted)):
         if is_candidate(folder, marker):
             return folder
+    numbered = _numbered((root, beside), name, marker, plan)
+    if len(numbered) > 1:
+        both = ", ".join(map(str, numbered))
+        raise InputError(name, f"{len(numbered)} {what}s of this number ({both})", "one", "give its whole name")
+    if numbered:
+        return numbered[0]
+    name = wanted
     raise InputError(name, f"no {what} of this name under {root} (there: {listing}), nor at this path", "", mend)
+
+
+def _numbered(roots: Iterable[Path | None], name: str, marker: str | tuple[str, ...], plan: str | None) -> list[Path]:
+    """The data sets DatasetXXX_NAME of a number as nnU-Net takes it; those of the first root that has any."""
+    if not (name.isascii() and name.isdecimal()):
+        return []
+    for root in roots:
+        found = sorted(root.glob(f"Dataset{int(name):03d}_*")) if root is not None and root.is_dir() else []
+        fitting = _of_plan([folder for folder in found if is_candidate(folder, marker)], plan)
+        if fitting:
+            return fitting
+    return []
+
+
+def _of_plan(candidates: list[Path], plan: str | None) -> list[Path]:
+    """Those of a named plan; without one, those that are no plan of another candidate."""
+    if plan is not None:
+        return [folder for folder in candidates if folder.name.endswith(with_plan("", plan))]
+    names = {folder.name for folder in candidates}
+    return [folder for folder in candidates if folder.name.rpartition(PLAN_MARK)[0] not in names]
 
 
 def name_of(folder: Path) -> str:

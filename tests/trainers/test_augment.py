@@ -13,6 +13,7 @@ from torch import Tensor
 from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
 from bisc.trainers.augment import Draws, draw, moved, toned
+from bisc.trainers.log import BranchLosses
 from bisc.trainers.settings import run_settings
 from bisc.trainers.stages import FineTrainer, load_fold
 from tests.support.training_fixtures import NAME, TINY, planned, use_one_thread
@@ -138,7 +139,7 @@ def test_an_augmented_run_is_the_same_again_and_another_than_without(
         trainer = FineTrainer(settings, preprocessed, tmp_path, choose_device("cpu", "fp32"))
         run = trainer.training(plan, load_fold(preprocessed, 0))
         fixed = [run.validation.batch(0)]
-        losses.append(run.validate(fixed)[0])
+        losses.append(run.validate(fixed, BranchLosses())[0])
         for step in range(2):
             run.train_step(run.train.batch(step), step)
         weights.append(torch.cat([p.detach().flatten() for p in run.network.parameters()]))

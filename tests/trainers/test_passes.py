@@ -16,6 +16,7 @@ from bisc.network.device import Device, choose_device
 from bisc.planners.dataset import load_plan
 from bisc.planners.memory import training_gb
 from bisc.trainers import loop, passes
+from bisc.trainers.log import BranchLosses
 from bisc.trainers.loop import TrainingRun
 from bisc.trainers.passes import HALF_PRECISION, choose_passes, in_passes, passes_that_fit
 from bisc.trainers.presets import PRESETS
@@ -83,11 +84,11 @@ def test_validation_too_is_done_in_passes(planned_home: Path, settings: RunSetti
     """It must not need more memory than training; plain cross-entropy and counted voxels are the same."""
     run = one_step(planned_home, settings, tmp_path)
     fixed = [run.validation.batch(i) for i in range(2)]
-    whole = run.validate(fixed)
+    whole = run.validate(fixed, BranchLosses())
     seen: list[int] = []
     run.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     run.settings = replace(settings, passes=4)
-    assert run.validate(fixed) == pytest.approx(whole, rel=1e-5)
+    assert run.validate(fixed, BranchLosses()) == pytest.approx(whole, rel=1e-5)
     assert seen == [2] * 8
 
 

@@ -23,6 +23,7 @@ from bisc.planners.dataset import load_plan
 from bisc.planners.splits import Fold
 from bisc.preprocessing.resample import input_of_levels
 from bisc.trainers import loop
+from bisc.trainers.log import BranchLosses
 from bisc.trainers.loop import TrainingRun, learning_rate
 from bisc.trainers.presets import PRESETS
 from bisc.trainers.settings import RunSettings, run_settings
@@ -194,15 +195,16 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_spoils_nothing(
     home: Path, fold: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 1, one line that names the step; the last whole epoch is still there."""
-    whole = SCUNetLoss.__call__
+    whole = SCUNetLoss.of_branches
     calls = 0
 
-    def sometimes_nan(self: SCUNetLoss, *args: object) -> torch.Tensor:
+    def sometimes_nan(self: SCUNetLoss, *args: object) -> dict[str, torch.Tensor]:
         nonlocal calls
         calls += torch.is_grad_enabled()  # validation does not count
-        return whole(self, *args) * (float("nan") if calls == 7 else 1.0)  # type: ignore[arg-type]
+        factor = float("nan") if calls == 7 else 1.0
+        return {name: loss * factor for name, loss in whole(self, *args).items()}  # type: ignore[arg-type]
 
-    monkeypatch.setattr(SCUNetLoss, "__call__", sometimes_nan)
+    monkeypatch.setattr(SCUNetLoss, "of_branches", sometimes_nan)
     assert main(BRIEF) == 1
     message = capsys.readouterr().err
     assert "the loss is nan at step 6" in message
@@ -255,7 +257,7 @@ def test_validation_scores_by_hand(home: Path, planned_home: Path) -> None:
     run.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     fixed = [run.validation.batch(i) for i in range(3)]
     labels = np.concatenate([batch.targets & 3 for batch in fixed])
-    _, kidney, tumor = run.validate(fixed)
+    _, kidney, tumor = run.validate(fixed, BranchLosses())
     assert kidney == pytest.approx(2 * (labels > 0).sum() / (labels.size + (labels > 0).sum()))
     assert tumor == pytest.approx(2 * (labels == 2).sum() / (labels.size + (labels == 2).sum()))
     for image, batch in zip(seen, fixed, strict=True):  # the levels' values, to the bit
