@@ -75,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--measure", action="store_true", help="also write measures.csv: sizes, places, nephrometry (bisc_measure)"
     )
+    parser.add_argument("--report", action="store_true", help="also write a page a case, and index.html (bisc_report)")
     parser.add_argument("--mesh", choices=MESH_FORMS, help="also write each kidney's and tumour's surface")
     parser.add_argument(
         "--mesh-space",
@@ -137,7 +138,15 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     )
     mesh = MeshOptions(args.mesh, args.mesh_space or "LPS") if args.mesh else None
     options = PredictOptions(
-        args.decision, args.save_probabilities, args.save_rough, args.resume, args.memory_gb, dicom, mesh, args.measure
+        args.decision,
+        args.save_probabilities,
+        args.save_rough,
+        args.resume,
+        args.memory_gb,
+        dicom,
+        mesh,
+        args.measure,
+        args.report,
     )
     errors: list[BiscError] = []
 
@@ -156,6 +165,8 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
         tell_skipped([row.error for row in skipped])
     n_cases = len(rows) - len(skipped)
     print(f"{n_cases - len(errors)} of {n_cases} cases predicted; see {args.out / 'predictions.csv'}")
+    if args.report:
+        print(f"pages: {args.out / 'index.html'}")
     if not n_cases:
         complain(PROG, str(InputError(args.source, "no image found", KINDS)))
     if not n_cases or any(isinstance(error, InputError) for error in errors):

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.flags import Flags
 from bisc.core.geometry import as_int_triple
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.volume import Box, Volume
@@ -22,7 +23,9 @@ from bisc.measurement.measures import CaseMeasures, Measure, Structure
 from bisc.measurement.table import TABLE, put_rows, read_table, rows_of
 from bisc.pipeline.meshes import mesh_files, remove_meshes, write_meshes
 from bisc.pipeline.options import PredictionRow, PredictOptions
+from bisc.pipeline.report import page_path, write_page
 from bisc.preprocessing.segments import Segment
+from bisc.report.patient.page import PatientPage, case_page
 
 Mask = npt.NDArray[np.bool_]
 CLASS: Final = {"kidney": KIDNEY, "tumor": TUMOR}
@@ -30,36 +33,46 @@ CLASS: Final = {"kidney": KIDNEY, "tumor": TUMOR}
 
 def write_companions(
     out: Path,
-    case: str,
     image: Volume,
     numbered: npt.NDArray[np.uint8],
     segments: Sequence[Segment],
     rois: Sequence[NativeRoi],
+    row: PredictionRow,
     options: PredictOptions,
+    flags: Flags,
+    provenance: Mapping[str, str],
 ) -> None:
     """Write what is asked for beside a mask.
 
     Args:
         out: The masks' folder.
-        case: The case's name.
         image: Its canonical HU.
         numbered: (z, y, x) segment numbers on the same grid.
         segments: In their order; none where no kidney was found.
         rois: The softmax that the mask was cut out of, for the sizes' intervals.
+        row: The case's, as far as it is known.
         options: What is asked for.
+        flags: What the mask says of its trustworthiness.
+        provenance: What made it, label and value.
     """
+    case = row.case
     if options.mesh is not None:
         form, space = options.mesh.form, options.mesh.space
         write_meshes(out, case, numbered, segments, image.geometry, form, space)
+    if not options.measure and not options.report:
+        return
+    found = with_intervals(measure(case, numbered, segments, image.geometry, image), numbered, rois, image)
     if options.measure:
-        found = measure(case, numbered, segments, image.geometry, image)
-        found = with_intervals(found, numbered, rois, image)
         put_rows(out / TABLE, case, rows_of(found))
+    if options.report:
+        page = PatientPage(image, numbered, segments, found, flags, provenance=provenance)
+        write_page(out, case, page, case_page(page), row)
 
 
 def remove_companions(out: Path, case: str) -> None:
     """Remove what an older run left of a case: beside another mask it would be taken for that mask's own."""
     remove_meshes(out, case)
+    page_path(out, case).unlink(missing_ok=True)
     if (out / TABLE).exists():
         put_rows(out / TABLE, case, [])
 
@@ -71,6 +84,8 @@ def are_there(out: Path, row: PredictionRow, options: PredictOptions) -> bool:
     except (ValueError, TypeError, KeyError):  # of a run without companions, or edited
         return False
     if options.measure and {one["structure"] for one in read_table(out / TABLE) if one["case"] == row.case} != {*names}:
+        return False
+    if options.report and not page_path(out, row.case).is_file():
         return False
     mesh = options.mesh
     return mesh is None or all(path.exists() for path in mesh_files(out, row.case, names, mesh.form, mesh.space))

@@ -24,7 +24,7 @@ from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.scan import Scan
 from bisc.inference.cascade import CascadeResult
 from bisc.inference.model import Model
-from bisc.pipeline.options import DicomOptions, PredictOptions
+from bisc.pipeline.options import DicomOptions, PredictionRow, PredictOptions
 from bisc.pipeline.segment import Segmentation
 from bisc.preprocessing.segments import Segment, Sizes, divide
 
@@ -79,7 +79,11 @@ def results_of(
     if options.companions:
         from bisc.pipeline.companions import write_companions
 
-        write_companions(out, case.name, image.volume, parts.numbered, parts.segments, result.native, options)
+        made_by = {"Model": model.plan.dataset, "Checksum": checksum_of(model), "Decision": options.decision}
+        known = PredictionRow(case.name, found.status, error=found.doubt)
+        write_companions(
+            out, image.volume, parts.numbered, parts.segments, result.native, known, options, found.flags, made_by
+        )
     if kinds_of(options.dicom):
         try:
             write_dicom(out, case.name, study or Scan(case.path), image, parts, model, options.dicom)

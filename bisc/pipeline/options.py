@@ -61,6 +61,7 @@ class PredictOptions:
         dicom: Which series of a study, and what is written for a PACS.
         mesh: Surfaces of kidneys and tumours; None: none.
         measure: Also bring measures.csv up to date.
+        report: Also write a page, and an index of all.
     """
 
     decision: Decision
@@ -71,11 +72,12 @@ class PredictOptions:
     dicom: DicomOptions = AS_NIFTI
     mesh: MeshOptions | None = None
     measure: bool = False
+    report: bool = False
 
     @property
     def companions(self) -> bool:
         """Whether anything is written that is measured of the mask."""
-        return self.mesh is not None or self.measure
+        return self.mesh is not None or self.measure or self.report
 
 
 @dataclass(frozen=True)

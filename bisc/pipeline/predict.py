@@ -80,6 +80,10 @@ def predict_cases(
                 row = replace(row, source="", notes="", choice="", error=row.error.replace(str(case.path), row.case))
             merge_rows(out / TABLE, [row])
         rows.append(row)
+    if options.report:
+        from bisc.pipeline.report import write_index  # not on a plain mask's path
+
+        write_index(out)
     return [*rows, *passed]
 
 

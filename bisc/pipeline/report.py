@@ -20,7 +20,16 @@ from bisc.imageio.scan import Scan, open_scan
 from bisc.measurement.measure import measure
 from bisc.pipeline.dicom_cases import identifiers_of, nameless
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow
-from bisc.pipeline.report_rows import EDITED, NO_MASK, flags_of, is_edited, row_of, row_without_page
+from bisc.pipeline.report_rows import (
+    EDITED,
+    NO_MASK,
+    flags_of,
+    is_edited,
+    row_in,
+    row_of,
+    row_without_page,
+    with_row,
+)
 from bisc.pipeline.rows import read_rows
 from bisc.preprocessing.kidneys import body_middle_mm
 from bisc.preprocessing.segments import divide
@@ -165,7 +174,7 @@ def _page_or_fault(
     except Exception as error:  # noqa: BLE001 - one broken case must not end the others
         fault = WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}"))
     complain(fault)
-    _path(folder, name).unlink(missing_ok=True)  # an older page would be taken for this mask's
+    page_path(folder, name).unlink(missing_ok=True)  # an older page would be taken for this mask's
     words = str(fault).replace(str(case.path), name)
     return IndexRow(name, NO_MASK if mask is None else FAILED, reason=words)
 
@@ -184,9 +193,23 @@ def _written_page(
         identity=_identity(scan) if options.identify else None,
         provenance=provenance,
     )
-    target = _path(folder, name)
-    write_text(target, made.html)
-    return replace(row_of(page, name, row), page=target.name, thumbnail=thumbnail_of(made.picture, name))
+    return write_page(folder, name, page, made, row)
+
+
+def write_page(folder: Path, name: str, page: PatientPage, made: MadePage, row: PredictionRow | None) -> IndexRow:
+    """Write FOLDER/NAME_report.html; its row of the index stands in it."""
+    target = page_path(folder, name)
+    listed = replace(row_of(page, name, row), page=target.name, thumbnail=thumbnail_of(made.picture, name))
+    write_text(target, with_row(made.html, listed))
+    return listed
+
+
+def write_index(folder: Path) -> Path:
+    """Write FOLDER/index.html of the cases in its predictions.csv and the pages beside it."""
+    known = [row for row in read_rows(folder / TABLE) if row.status != SKIPPED]
+    rows = [row_in(page_path(folder, row.case)) or row_without_page(row, "no page") for row in known]
+    write_text(folder / INDEX, index_page(rows))
+    return folder / INDEX
 
 
 def _scan_of(case: InputCase, row: PredictionRow | None, options: ReportOptions) -> Scan:
@@ -217,9 +240,10 @@ def _identity(scan: Scan) -> dict[str, str]:
 
 def _without_page(row: PredictionRow, folder: Path, why: str) -> IndexRow:
     """An older page would be taken for this run's."""
-    _path(folder, row.case).unlink(missing_ok=True)
+    page_path(folder, row.case).unlink(missing_ok=True)
     return row_without_page(row, why)
 
 
-def _path(folder: Path, name: str) -> Path:
+def page_path(folder: Path, name: str) -> Path:
+    """Where a case's page lies."""
     return folder / f"{name}_report.html"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from html import escape, unescape
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -20,6 +23,9 @@ from bisc.report.patient.page import PatientPage
 from bisc.report.patient.words import LIGHTS, title_of, told
 
 NO_MASK: Final = "no_mask"
+META: Final = "index-row"
+ROW_CHARACTERS: Final = 200_000
+"""Of a page's beginning, in which its row stands."""
 ROUNDED_ML: Final = 0.002
 """Of the volumes in predictions.csv."""
 EDITED: Final = "not as it was predicted: its flags are not shown"
@@ -44,6 +50,22 @@ def is_edited(labels: CaseImage, row: PredictionRow | None) -> bool:
     array, voxel_ml = labels.volume.array, labels.volume.geometry.voxel_volume_ml
     now_ml = [np.count_nonzero(array >= lowest) * voxel_ml for lowest in (1, TUMOR)]
     return not np.allclose(now_ml, [row.kidney_ml, row.tumor_ml or 0.0], rtol=1e-4, atol=ROUNDED_ML)
+
+
+def with_row(html: str, row: IndexRow) -> str:
+    """A page that carries its own row of the index: whoever finds the page can list it."""
+    told = escape(msgspec.json.encode(row).decode(), quote=True)
+    return html.replace("<title>", f'<meta name="{META}" content="{told}">\n<title>', 1)
+
+
+def row_in(page: Path) -> IndexRow | None:
+    """The row that a page carries; None where there is no such page."""
+    try:
+        with page.open(encoding="utf-8") as file:
+            found = re.search(rf'<meta name="{META}" content="([^"]*)">', file.read(ROW_CHARACTERS))
+        return msgspec.json.decode(unescape(found[1]), type=IndexRow) if found else None
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError):  # not there, or another's
+        return None
 
 
 def row_of(page: PatientPage, name: str, row: PredictionRow | None) -> IndexRow:

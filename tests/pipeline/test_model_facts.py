@@ -64,7 +64,13 @@ def results(tmp_path: Path, preprocessed: Path) -> Path:
     weights = SCUNet(1, "instance", "off").state_dict()
     for stage in ("rough", "fine"):
         for fold in (0, 1):
-            settings: dict[str, object] = {"stage": stage, "base_features": 1, "norm": "instance", "edges": "off", "preset": "best"}
+            settings: dict[str, object] = {
+                "stage": stage,
+                "base_features": 1,
+                "norm": "instance",
+                "edges": "off",
+                "preset": "best",
+            }
             settings |= {"patch_size_zyx": [16, 32, 32], "loss": "dice_ce"}
             path = folder / stage / f"fold_{fold}" / "checkpoint_last.pt"
             save_checkpoint(path, Checkpoint(settings, plain, weights, step=40 + fold))
