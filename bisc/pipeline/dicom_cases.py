@@ -76,7 +76,7 @@ def results_of(
     row |= {"segments": json.dumps(parts.told()), "error": found.doubt}
     if options.dicom.identifiers:
         row |= identifiers_of(study)
-    if options.companions:
+    if options.mesh is not None or options.measure or options.report:
         from bisc.pipeline.companions import write_companions
 
         made_by = {"Model": model.plan.dataset, "Checksum": checksum_of(model), "Decision": options.decision}

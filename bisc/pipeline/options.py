@@ -74,11 +74,6 @@ class PredictOptions:
     measure: bool = False
     report: bool = False
 
-    @property
-    def companions(self) -> bool:
-        """Whether anything is written that is measured of the mask."""
-        return self.mesh is not None or self.measure or self.report
-
 
 @dataclass(frozen=True)
 class PredictionRow:

@@ -144,7 +144,7 @@ def predict_case(
         with atomic_file(files.probabilities) as scratch:
             np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
     more = {"error": found.doubt}
-    if study is not None or options.dicom.form != "nifti" or options.companions:
+    if study is not None or options.dicom.form != "nifti" or _has_companions(options):
         more = results_of(out, case, study, image, found, result, model, options, complain)
     if options.dicom.form != "dicomseg" or more["error"] != found.doubt:
         found.save(files.mask)
@@ -216,11 +216,16 @@ class _Outputs:
         files = [path for path, asked in self.asked.items() if asked and path.suffix != none]
         if not all(path.exists() for path in files):
             return False
-        if not self.options.companions:
+        if not _has_companions(self.options):
             return True
         from bisc.pipeline.companions import are_there  # not on a plain mask's path
 
         return are_there(self.out, row, self.options)
+
+
+def _has_companions(options: PredictOptions) -> bool:
+    """Whether anything is asked for that is measured of the mask."""
+    return options.mesh is not None or options.measure or options.report
 
 
 def _remove_companions(out: Path, case: InputCase) -> None:

@@ -1,0 +1,115 @@
+"""`bisc_predict --measure --report` as a user gives it: what lies beside a mask is of that mask, of no older one."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bisc.cli import measure, predict
+from bisc.core.geometry import Geometry
+from bisc.core.volume import Box, NativeGrid
+from bisc.imageio import write_image
+from bisc.inference.cascade import NativeRoi
+from bisc.pipeline.companions import _probability
+from bisc.pipeline.report_rows import row_in
+from tests.support.stub_model import kidneys, stub_model
+from tests.support.training_fixtures import use_one_thread
+
+use_one_thread()
+GRID = Geometry((48, 60, 76), (3.0, 4.0, 4.0), (-150.0, -120.0, -700.0))
+Rows = dict[tuple[str, str], dict[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def stub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bisc.inference.model.load_model", lambda *_: stub_model())
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    write_image(folder / "both.nii.gz", kidneys(GRID)[0].array, NativeGrid.of(GRID))
+    write_image(folder / "none.nii.gz", kidneys(GRID, (), None)[0].array, NativeGrid.of(GRID))
+    return folder
+
+
+def run(source: Path, out: Path, *more: str, status: int = 0) -> None:
+    assert predict.main(["-i", str(source), "-o", str(out), "-m", "stub", "--device", "cpu", *more]) == status
+
+
+def rows(path: Path) -> Rows:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {(row["case"], row["structure"]): row for row in csv.DictReader(file)}
+
+
+def test_measures_with_intervals_and_pages_that_show_them(scans: Path, tmp_path: Path) -> None:
+    """The table's numbers are those of bisc_measure on the same mask and CT, and those of the page."""
+    run(scans, tmp_path, "--measure", "--report")
+    found = rows(tmp_path / "measures.csv")
+    assert [one for _, one in found] == ["Right kidney", "Left kidney", "Tumour 1 (left)"]
+    assert measure.main(["-p", str(tmp_path), "-i", str(scans), "-o", str(tmp_path / "m.csv"), "-np", "1"]) == 0
+    again = rows(tmp_path / "m.csv")
+    for key, row in found.items():
+        own = {name for name in row if not name.endswith(("_low", "_high")) and name != "stamp"}
+        assert {name: row[name] for name in own} == {name: again[key][name] for name in own}
+    tumor = found["both", "Tumour 1 (left)"]
+    for name in ("volume_ml", "axial_mm", "diameter_mm"):
+        low, value, high = (float(tumor[f"{name}{end}"]) for end in ("_low", "", "_high"))
+        assert 0 < low < value < high
+        assert again["both", "Tumour 1 (left)"][f"{name}_low"] == ""  # a mask alone has none
+    page = (tmp_path / "both_report.html").read_text(encoding="utf-8")
+    for name in ("volume_ml", "axial_mm"):
+        value, low, high = (tumor[f"{name}{end}"] for end in ("", "_low", "_high"))
+        assert re.search(rf"\b{re.escape(value)}\u00a0m[lm] \({re.escape(low)} to {re.escape(high)}\)", page)
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert 'href="both_report.html"' in index and 'href="none_report.html"' in index
+    listed = row_in(tmp_path / "both_report.html")
+    assert listed is not None and (listed.case, listed.status) == ("both", "ok")
+
+
+def test_continue_makes_what_is_missing_and_keeps_the_rest(scans: Path, tmp_path: Path) -> None:
+    run(scans, tmp_path)
+    assert not (tmp_path / "measures.csv").exists()
+    run(scans, tmp_path, "--measure", "--report", "--continue")
+    assert len(rows(tmp_path / "measures.csv")) == 3
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*_report.html")}
+    assert len(before) == 2
+    run(scans, tmp_path, "--measure", "--report", "--continue")
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    (tmp_path / "both_report.html").unlink()
+    run(scans, tmp_path, "--measure", "--report", "--continue")
+    assert (tmp_path / "both_report.html").is_file()
+
+
+def test_an_older_masks_measures_and_page_go(scans: Path, tmp_path: Path) -> None:
+    """Predicted anew without them, or failed: nothing beside the new mask, or none, is of the old one."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for path in scans.iterdir():
+        (source / path.name).write_bytes(path.read_bytes())
+    run(source, out, "--measure", "--report")
+    run(source, out)
+    assert rows(out / "measures.csv") == {}
+    assert not list(out.glob("*_report.html"))
+    run(source, out, "--measure", "--report")
+    (source / "both.nii.gz").write_bytes(b"damaged")
+    run(source, out, "--measure", "--report", status=2)
+    assert rows(out / "measures.csv") == {}
+    assert not (out / "both_report.html").exists()
+    index = (out / "index.html").read_text(encoding="utf-8")
+    assert "failed" in index and 'href="both_report.html"' not in index
+
+
+def test_a_probability_is_put_together_from_the_rois() -> None:
+    """By hand: a ROI that begins two voxels into the box, and one that lies elsewhere."""
+    softmax = np.zeros((3, 2, 2, 2), np.float32)
+    softmax[2] = [[[0.1, 0.2], [0.3, 0.4]], [[0.5, 0.6], [0.7, 0.8]]]
+    rois = [NativeRoi(Box((3, 3, 3), (5, 5, 5)), softmax), NativeRoi(Box((8, 8, 8), (10, 10, 10)), softmax)]
+    near = _probability(rois, Box((1, 1, 4), (4, 4, 6)), 2)
+    assert near.shape == (3, 3, 2)
+    assert near[2, 2, 0] == np.float32(0.2)
+    assert np.count_nonzero(near) == 1
