@@ -62,9 +62,9 @@ def test_measures_with_intervals_and_pages_that_show_them(scans: Path, tmp_path:
         assert 0 < low < value < high
         assert again["both", "Tumour 1 (left)"][f"{name}_low"] == ""  # a mask alone has none
     page = (tmp_path / "both_report.html").read_text(encoding="utf-8")
-    for name in ("volume_ml", "axial_mm"):
-        value, low, high = (tumor[f"{name}{end}"] for end in ("", "_low", "_high"))
-        assert re.search(rf"\b{re.escape(value)}\u00a0m[lm] \({re.escape(low)} to {re.escape(high)}\)", page)
+    shown = {tuple(map(float, found)) for found in re.findall(r"([\d.]+)\u00a0m[lm] \(([\d.]+) to ([\d.]+)\)", page)}
+    for name in ("volume_ml", "axial_mm", "diameter_mm"):
+        assert tuple(float(tumor[f"{name}{end}"]) for end in ("", "_low", "_high")) in shown
     index = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert 'href="both_report.html"' in index and 'href="none_report.html"' in index
     listed = row_in(tmp_path / "both_report.html")
