@@ -24,7 +24,7 @@ model: $(VENV)/.installed
 	$(BIN)/bisc_plan_and_preprocess -d Simulated
 	$(BIN)/bisc_train rough 0 -d Simulated --preset best --minutes $(ROUGH_MINUTES) --continue
 	$(BIN)/bisc_train fine 0 -d Simulated --preset best --decoys 0.15 --minutes $(FINE_MINUTES) --continue
-	$(BIN)/bisc_export -d Simulated -o $(MODEL)/model.zip
+	$(BIN)/bisc_model export -d Simulated -o $(MODEL)/model.zip
 	@echo "$(MODEL)/model.zip: see docs/reference/model_card.md for what it is and is not tried on"
 
 test: $(VENV)/.installed-dev
@@ -32,7 +32,7 @@ test: $(VENV)/.installed-dev
 
 # Without the viewers' packages, or the servers of scripts/dicom_tools, tests of theirs are skipped and say why.
 test-long: $(VENV)/.installed-dev
-	-$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[viewers]'
+	-$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[viewers,onnx]'
 	$(BIN)/python -m pytest -m long --timeout 3600
 
 bench: $(VENV)/.installed-dev
