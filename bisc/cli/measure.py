@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisc.cli.common import add_workers, complain, make_parser, need_extra, run_command, status_of
+from bisc.core.choices import MESH_FORMS, MESH_SPACES
 from bisc.core.errors import InputError
 from bisc.imageio.label_names import OPTION, meaning_of_option
 from bisc.measurement.measures import CaseMeasures
@@ -39,6 +40,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         OPTION, dest="labels", metavar="NAMES", help="what the values mean, as in kidney=1+2,tumor=3 (default: KiTS's)"
     )
+    parser.add_argument("--mesh", choices=MESH_FORMS, help="also write each kidney's and tumour's surface, beside it")
+    parser.add_argument(
+        "--mesh-space", choices=MESH_SPACES, default="LPS", help="of STL and OBJ (default: %(default)s)"
+    )
     parser.add_argument(
         "--continue", dest="resume", action="store_true", help="keep the rows of cases that have not changed"
     )
@@ -51,12 +56,14 @@ def run(args: argparse.Namespace) -> int:
     if args.masks.suffix.lower() == ".dcm":
         need_extra("-p", "dicom", ("highdicom",))
     from bisc.pipeline.measure import measure_folders
+    from bisc.pipeline.options import MeshOptions
 
     done = measure_folders(
         args.masks,
         args.images,
         args.output,
         labels=None if args.labels is None else meaning_of_option(args.labels),
+        mesh=MeshOptions(args.mesh, args.mesh_space) if args.mesh else None,
         n_workers=args.n_workers,
         resume=args.resume,
         tell=lambda line: say(f"{PROG}: note: {line}"),

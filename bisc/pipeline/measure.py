@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,8 @@ from bisc.imageio.scan import open_scan
 from bisc.measurement.measure import measure as measure_segments
 from bisc.measurement.measures import CaseMeasures
 from bisc.measurement.table import TABLE, put_rows, read_table, rows_of
+from bisc.pipeline.meshes import write_meshes
+from bisc.pipeline.options import MeshOptions
 from bisc.pipeline.workers import workers_that_fit
 from bisc.preprocessing.kidneys import body_middle_mm
 from bisc.preprocessing.segments import divide
@@ -47,6 +49,7 @@ class Job:
         image: Its CT, where it is at hand.
         meaning: Of the label map's values.
         table: Where its rows go.
+        mesh: Surfaces to write beside the table; None: none.
     """
 
     case: str
@@ -54,6 +57,7 @@ class Job:
     image: InputCase | None
     meaning: LabelMeaning | None
     table: Path
+    mesh: MeshOptions | None = None
 
     @property
     def stamp(self) -> str:
@@ -87,6 +91,7 @@ def measure_folders(
     output: Path | None = None,
     *,
     labels: LabelMeaning | None = None,
+    mesh: MeshOptions | None = None,
     n_workers: int = 1,
     resume: bool = False,
     tell: Tell = lambda _: None,
@@ -98,6 +103,7 @@ def measure_folders(
         images: Their CT, in any form that `bisc_predict` takes, of the same names; one mask and one image need none.
         output: A .csv file or a folder; None: measures.csv in `masks`, here for a single file.
         labels: What the values mean, as the user says; None: as a dataset.json beside them says.
+        mesh: Also write the surfaces of kidneys and tumours, beside the table; None: none.
         n_workers: Cases measured at a time; 1 works in this process.
         resume: Keep the rows of cases whose files have not changed.
         tell: Takes a line about what is not used.
@@ -111,7 +117,7 @@ def measure_folders(
     remove_partial(table.parent)
     stamps = {row["case"]: row["stamp"] for row in read_table(table)}
     kept = [job.case for job in jobs if resume and stamps.get(job.case) == job.stamp]
-    jobs = [job for job in jobs if job.case not in kept]
+    jobs = [replace(job, mesh=mesh) for job in jobs if job.case not in kept]
     with process_pool(workers_that_fit((job.mask for job in jobs), min(n_workers, len(jobs)), tell)) as pool:
         done = run_cases(_measure_and_note, jobs, pool, "measuring", name=lambda job: job.case)
     cases = tuple(one.result for one in done if one.result is not None)
@@ -237,7 +243,13 @@ def read_pair(job: Job) -> tuple[CaseImage, CaseImage | None]:
 
 def _measure_and_note(job: Job) -> CaseMeasures:
     stamp = job.stamp
-    found = measure_labels(job.case, *read_pair(job))
+    labels, image = read_pair(job)
+    found = measure_labels(job.case, labels, image)
+    if job.mesh is not None:
+        grid = labels.volume.geometry
+        middle_mm = None if image is None else body_middle_mm(image.volume)
+        numbered, segments = divide(np.asarray(labels.volume.array, np.uint8), grid, MIN_KIDNEY_ML, middle_mm)
+        write_meshes(job.table.parent, job.case, numbered, segments, grid, job.mesh.form, job.mesh.space)
     put_rows(job.table, job.case, rows_of(found, stamp))
     return found
 

@@ -102,7 +102,8 @@ def test_a_seg_alone_is_not_cut_off_by_its_own_frames(tmp_path: Path) -> None:
     box = np.flatnonzero((case.labels > 0).any(axis=(1, 2)))
     assert labels.array.shape[0] == len(box) + 2
     assert np.array_equal(labels.array[1:-1], case.labels[box[0] : box[-1] + 1])
-    run("-p", case.out / "seg.dcm", "-o", tmp_path)
+    run("-p", case.out / "seg.dcm", "-o", tmp_path, "--mesh", "stl")
+    assert len(list(tmp_path.glob("*.stl"))) == 4
     found = rows(tmp_path / "measures.csv")["seg", "Tumour 1 (left)"]
     assert found["volume_ml"] and "cut off" not in found["notes"]
     assert case.found.sizes[3].volume_ml == pytest.approx(float(found["volume_ml"]), abs=0.006)
