@@ -97,9 +97,8 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize(("ball", "expected"), PLACES)
-@pytest.mark.parametrize("turned_deg", [0.0, 40.0])
+@pytest.mark.parametrize(("side", "turned_deg"), [("left", 40.0), ("right", 0.0)])
 def test_scores_of_known_kidneys(ball: Ball, expected: dict[str, object], side: str, turned_deg: float) -> None:
     found = of(measured(kidneys(ball, side, turned_deg)), f"Tumour 1 ({side})")
     assert {name: found[name].value for name in expected} == expected
@@ -110,8 +109,7 @@ def test_scores_of_known_kidneys(ball: Ball, expected: dict[str, object], side: 
     assert found["renal"].low in (low + 1, low + 2, low + 3)
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("turned_deg", [0.0, 25.0, 40.0])
+@pytest.mark.parametrize(("side", "turned_deg"), [("left", 0.0), ("right", 25.0), ("left", 40.0)])
 def test_polar_lines_poles_and_split(side: str, turned_deg: float) -> None:
     """The lines lie where the sinus ends, to a slice; the other kidney is told by the other side."""
     found = of(measured(kidneys(None, side, turned_deg)), f"{side.capitalize()} kidney")
@@ -215,7 +213,7 @@ def test_nothing_there() -> None:
 
 def test_all_axis_orders_and_flips_give_the_same() -> None:
     """A map stored in any of the 48 ways gives the same rows, end points in the patient among them."""
-    grid = Geometry((30, 56, 126), (6.0, 1.6, 1.6), ORIGIN)
+    grid = Geometry((24, 36, 66), (8.0, 2.8, 3.0), ORIGIN)
     labels = kidneys(Ball(30.0, -11.0, -2.0, 12.0), grid=grid)
     expected = rows_of(measured(labels, grid=grid))
     assert len(expected) == 3
