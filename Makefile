@@ -32,7 +32,7 @@ test: $(VENV)/.installed-dev
 
 # Without the viewers' packages, or the servers of scripts/dicom_tools, tests of theirs are skipped and say why.
 test-long: $(VENV)/.installed-dev
-	-$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[viewers,onnx]'
+	-$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[viewers,onnx,mlflow]'
 	$(BIN)/python -m pytest -m long --timeout 3600
 
 bench: $(VENV)/.installed-dev
@@ -48,7 +48,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev,dicom,docs,mlflow,tensorboard]'
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev,dicom,docs,tensorboard]'
 	touch $@
 
 clean:
