@@ -39,6 +39,7 @@ def facts_of(record: ModelRecord) -> list[tuple[str, str]]:
         ("fine stage's spacing", f"{_numbers(plan.target_spacing_mm_zyx)} mm (z, y, x)"),
         ("trained on", _trained_on(record.training)),
         ("labels there", record.training.label_note or "not stated"),
+        *([] if record.postprocessing is None else [("post-processing", record.postprocessing.words())]),
         ("licence", record.licence or NOT_STATED),
     ]
 

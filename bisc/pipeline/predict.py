@@ -189,7 +189,12 @@ def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
     except OSError:
         return ""
     weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
-    ways = {"mirrored": model.mirror, "identifiers": options.dicom.identifiers}
+    smallest_ml = model.smallest_tumor_ml(options.decision)
+    ways = {
+        f"tumours from {smallest_ml} ml": smallest_ml > 0.0,
+        "mirrored": model.mirror,
+        "identifiers": options.dicom.identifiers,
+    }
     asked = [*(way for way, on in ways.items() if on), *filter(None, [options.dicom.series, options.dicom.phase])]
     parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights, *asked]
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
