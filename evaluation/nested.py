@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bisc.evaluation.paired import DECIMALS, PairedDifference, paired_difference
+from bisc.evaluation.paired import ALPHA, DECIMALS, PairedDifference, paired_difference
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class Choice:
 def choose(scores: npt.NDArray[np.float64], groups: Sequence[int]) -> Choice:
     """Choose one candidate for all cases, or none.
 
-    The highest of several means is too high by what chance lends it, so the choice is never judged by the scores that
-    made it: for each group it is made on the others' cases alone and scored on the group's. Only where that gain is
-    shown (`PairedDifference.is_shown`: the interval lies above 0, and Wilcoxon's p is below 0.05) is the best of all
-    adopted.
+    The highest of several means is too high by what chance lends it, so the choice is not judged by the scores that
+    made it: for each group it is made on the others' cases alone and scored on the group's. The best of all is adopted
+    only where the interval of that gain lies above 0, and Wilcoxon's p is below 0.05 divided by the number of
+    candidates that change something (Bonferroni): where most groups choose the same, as they do, the nested gain
+    still holds a part of the luck (docs/reference/evaluation.md has how often mere noise is adopted).
 
     Args:
         scores: (cases, candidates), the higher the better; candidate 0 changes nothing.
@@ -50,7 +51,8 @@ def choose(scores: npt.NDArray[np.float64], groups: Sequence[int]) -> Choice:
         nested[held_out] = scores[held_out, _best(scores[~held_out])]
     judged = paired_difference(scores[:, 0].tolist(), nested.tolist(), "higher")
     best = _best(scores)
-    return Choice(best, best if judged.is_shown and judged.difference > 0.0 else 0, judged)
+    shown = judged.low > 0.0 and judged.p < ALPHA / max(scores.shape[1] - 1, 1)
+    return Choice(best, best if shown else 0, judged)
 
 
 def _best(scores: npt.NDArray[np.float64]) -> int:
