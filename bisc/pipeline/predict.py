@@ -183,7 +183,7 @@ def _predict_or_fail(
 
 
 def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
-    """What a prediction depends on, in a few letters: its files' sizes and times, decision, weights, what is dropped."""
+    """What a prediction depends on, in a few letters: files' sizes and times, decision, weights, what is dropped."""
     try:
         stats = [file.stat() for file in case.files or files_of(case.path)]
     except OSError:
