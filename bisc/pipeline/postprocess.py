@@ -234,7 +234,7 @@ def _table(rule: Postprocessing) -> pd.DataFrame:
             "smallest tumour (ml)": f"{one.smallest_tumor_ml:g}",
             "dice_tumor(std)": f"{one.dice_tumor:.4f}({one.std:.4f})",
             "cases changed": one.n_changed,
-            "tumours lost": one.n_emptied,
+            "left without tumour": one.n_emptied,
             "n": rule.n_cases,
         }
         for one in rule.candidates
