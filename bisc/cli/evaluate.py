@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisc.cli.common import OK, add_plan, add_workers, complain, make_parser, run_command, status_of
-from bisc.core.errors import InputError
+from bisc.core.errors import BiscError, InputError
+from bisc.evaluation.crossval import CrossValidation
 from bisc.evaluation.tables import summary_text, to_markdown
 from bisc.imageio.label_names import OPTION, meaning_of_option
 from bisc.pipeline.evaluate import cross_validation, evaluate_folders
@@ -125,8 +126,24 @@ def _cross_validation(args: argparse.Namespace) -> int:
         print(f"\n{result.losses_title}\n{to_markdown(result.losses)}", end="")
     if result.decisions is not None:
         print(f"\n{to_markdown(result.decisions)}", end="")
+    written += _postprocessing(args, folder, result, written[0].with_name("postprocessing"))
     print(f"written: {', '.join(map(str, written))}")
     return OK
+
+
+def _postprocessing(args: argparse.Namespace, folder: Path, result: CrossValidation, stem: Path) -> Sequence[Path]:
+    """Choose it where the folds allow, show its table; the files written. The reports stand without it."""
+    from bisc.pipeline.postprocess import choose_postprocessing  # torch, which nothing else here needs
+
+    try:
+        chosen = choose_postprocessing(folder, result.report, stem, n_workers=args.n_workers, tell=warn)
+    except BiscError as error:
+        print(f"\npost-processing not chosen: {error}")
+        return ()
+    if chosen is None:
+        return ()
+    print(f"\n{chosen.title}\n{to_markdown(chosen.table)}", end="")
+    return chosen.written
 
 
 def warn(message: str) -> None:

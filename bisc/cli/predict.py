@@ -66,6 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--mirror", action="store_true", help="see every kidney left for right too, and average: twice the time"
     )
     parser.add_argument(
+        "--no-postprocessing", action="store_true", help="keep small tumours that cross-validation found to be none"
+    )
+    parser.add_argument(
         "--series", metavar="UID", help="the DICOM series to take, by its SeriesInstanceUID (bisc_info)"
     )
     parser.add_argument("--phase", choices=PHASES, help="the contrast phase to take of a DICOM study")
@@ -125,7 +128,10 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     from bisc.pipeline.predict import predict_cases
     from bisc.pipeline.rows import light_line
 
-    model = load_model(trained, args.folds, choose_device(args.device, args.precision, args.deterministic))
+    device = choose_device(args.device, args.precision, args.deterministic)
+    model = load_model(trained, args.folds, device, not args.no_postprocessing)
+    if model.postprocessing is not None and model.smallest_tumor_ml(args.decision):
+        print(f"post-processing: {model.postprocessing.words()}; --no-postprocessing keeps them")
     model = replace(model, mirror=args.mirror)
     dicom = DicomOptions(
         args.format,

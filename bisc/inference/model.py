@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from bisc.core.choices import STAGES, Edges, Stage
+from bisc.core.choices import STAGES, Decision, Edges, Stage
 from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
 from bisc.core.limits import Edge, Features, Norm, Packing
+from bisc.inference.postprocessing import FILE, Postprocessing, postprocessed
 from bisc.inference.sources import MEND, Folder, Source, open_source
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, plan_conflicts
@@ -23,6 +26,7 @@ from bisc.network.folded import FoldedSCUNet, with_diffused_weights
 from bisc.network.folded import fold as fold_norms
 from bisc.network.sc_unet import RegionNetwork
 from bisc.planners.plan import Plan
+from bisc.system.console import notice
 
 MOST_NETWORK_GB: Final = 2.5
 """A pass never takes more, whatever is free: 192 x 192 x 192 voxels folded at f = 32. So a long scan fits in 4 GB, and
@@ -73,7 +77,7 @@ class FoldNetwork:
 @dataclass(frozen=True, eq=False)
 class Model:
     """A cascade. Folds of a stage are averaged, and with `mirror` what the fine stage sees left for right too; a pass
-    through a network takes at most `network_gb` GiB."""
+    through a network takes at most `network_gb` GiB. `postprocessing` is what cross-validation chose, if anything."""
 
     name: str
     plan: Plan
@@ -82,15 +86,30 @@ class Model:
     device: Device
     network_gb: float = MOST_NETWORK_GB
     mirror: bool = False
+    postprocessing: Postprocessing | None = None
+
+    def smallest_tumor_ml(self, decision: Decision) -> float:
+        """Below which volume tumour components are dropped under a decision rule; 0: none are."""
+        rule = self.postprocessing
+        return rule.smallest_tumor_ml if rule is not None and rule.decision == decision else 0.0
+
+    def postprocessed(
+        self, labels: npt.NDArray[np.uint8], voxel_ml: float, decision: Decision, image: Path | str
+    ) -> npt.NDArray[np.uint8]:
+        """(z, y, x) labels under the rule that was chosen for this decision, if any; what is dropped is told."""
+        smallest_ml = self.smallest_tumor_ml(decision)
+        return postprocessed(labels, voxel_ml, smallest_ml, image) if smallest_ml else labels
 
 
-def load_model(source: Path, folds: Sequence[int] | None, device: Device) -> Model:
+def load_model(source: Path, folds: Sequence[int] | None, device: Device, postprocess: bool = True) -> Model:
     """A model from RESULTS/NAME, from a model file, or from an archive of checkpoints as they were exported before.
 
     Args:
         source: Folder or .zip; every byte of a model file is checked, and nothing is unpacked.
         folds: Folds to average; None takes all that are there.
         device: Where to predict, and in which precision.
+        postprocess: Take the post-processing that was chosen, too; one chosen with other weights is left out, with a
+            notice.
 
     Raises:
         InputError: If the plan, a stage or an asked fold is missing, or a checkpoint does not fit its settings.
@@ -98,7 +117,11 @@ def load_model(source: Path, folds: Sequence[int] | None, device: Device) -> Mod
     files = open_source(source)
     plan = files.plan()
     stages = {stage: _stage(files, stage, folds, device, plan) for stage in STAGES}
-    return Model(source.stem, plan, stages["rough"], stages["fine"], device)
+    rule = files.postprocessing() if postprocess else None
+    if rule is not None and not rule.knows((stage, one.fold, one.mark) for stage in STAGES for one in stages[stage]):
+        notice(source / FILE, "was chosen with other networks", "left out; bisc_evaluate -d NAME chooses it anew")
+        rule = None
+    return Model(source.stem, plan, stages["rough"], stages["fine"], device, postprocessing=rule)
 
 
 def load_stage(source: Path, stage: Stage, folds: Sequence[int] | None, device: Device) -> tuple[FoldNetwork, ...]:
@@ -150,9 +173,7 @@ def trained_network(checkpoint: Checkpoint, name: str, plan: Plan) -> tuple[SCUN
 
 def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan: Plan) -> FoldNetwork:
     network, settings = trained_network(checkpoint, name, plan)
-    mark = 0
-    for weights in network.state_dict().values():
-        mark = zlib.crc32(weights.contiguous().numpy(), mark)
+    mark = mark_of(network)
     offsets = None if checkpoint.offsets is None else tuple(checkpoint.offsets)
     network = device.put_network(network).eval()
     exact = _quickest(network, settings.norm, device.in_float32())
@@ -162,6 +183,14 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     return FoldNetwork(
         fold, quick, device, window_of(settings), offsets, bytes_per_voxel, None if quick is exact else exact, mark
     )
+
+
+def mark_of(network: SCUNet) -> int:
+    """A number that changes with any weight; of a network on the CPU, as it was trained."""
+    mark = 0
+    for weights in network.state_dict().values():
+        mark = zlib.crc32(weights.contiguous().numpy(), mark)
+    return mark
 
 
 def _quickest(network: SCUNet, norm: Norm, device: Device) -> SCUNet | FoldedSCUNet:

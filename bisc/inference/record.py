@@ -9,6 +9,7 @@ from msgspec import Meta
 from bisc.core.choices import Decision, Edges, Stage
 from bisc.core.labels import N_CLASSES
 from bisc.core.limits import Count, Edge, Features, Norm, Packing
+from bisc.inference.postprocessing import Postprocessing
 from bisc.planners.plan import Plan
 from bisc.system.jsonfile import Document
 
@@ -135,6 +136,7 @@ class ModelRecord(Document, frozen=True):
         tried_on: Figures of other evaluations, as given when it was exported.
         licence: Under which the weights may be used, as given; empty: not stated.
         notes: Whatever else its maker wanted to say.
+        postprocessing: What cross-validation chose of these very networks; None where it did not.
     """
 
     format_version: Literal[2]
@@ -147,3 +149,4 @@ class ModelRecord(Document, frozen=True):
     tried_on: Annotated[list[Trial], Meta(max_length=200)]
     licence: Line
     notes: Annotated[list[Text], Meta(max_length=100)]
+    postprocessing: Postprocessing | None = None

@@ -15,11 +15,12 @@ import msgspec
 
 from bisc.core.choices import Stage
 from bisc.core.errors import InputError
+from bisc.inference.postprocessing import FILE, Postprocessing
 from bisc.inference.record import ModelRecord, NetworkEntry
 from bisc.network.checkpoint import Checkpoint, load_checkpoint
 from bisc.network.weights import from_safetensors
 from bisc.planners.plan import Plan
-from bisc.system.jsonfile import parse_json
+from bisc.system.jsonfile import load_json, parse_json
 from bisc.system.paths import CHECKPOINT_LAST, IMPORTED
 from bisc.system.sealed import AGAIN, Sealed, archive_fault, read_sealed
 
@@ -48,6 +49,10 @@ class Source(ABC):
     @abstractmethod
     def checkpoint(self, name: str) -> Checkpoint:
         """The network of one of these; InputError if it cannot be used."""
+
+    def postprocessing(self) -> Postprocessing | None:
+        """What cross-validation chose; None where it did not, InputError if it cannot be used."""
+        return None
 
     def shown(self, name: str) -> str:
         """What one of these is called in an error."""
@@ -87,6 +92,12 @@ class Folder(Source):
 
     def checkpoint(self, name: str) -> Checkpoint:
         return load_checkpoint(self.root / name)
+
+    def postprocessing(self) -> Postprocessing | None:
+        path = self.root / FILE
+        if not path.is_file():
+            return None
+        return load_json(path, Postprocessing, "run bisc_evaluate -d NAME again, or move it away")
 
 
 class OldArchive(Source):
@@ -157,6 +168,9 @@ class ModelFile(Source):
         network = from_safetensors(self._members[name], self.shown(name))
         plan = msgspec.to_builtins(self.record.plan)
         return Checkpoint({key: plain[key] for key in shape}, plan, network, step=entry.steps, offsets=entry.offsets)
+
+    def postprocessing(self) -> Postprocessing | None:
+        return self.record.postprocessing
 
     def shown(self, name: str) -> str:
         return f"{self.root}: {name}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bisc.core.errors import one_line
+from bisc.inference.postprocessing import Postprocessing
 from bisc.inference.record import ModelRecord, NetworkEntry, Score, Spread, TrainingData
 
 NOT_STATED: Final = "not stated: ask whoever gave you the file"
@@ -39,6 +40,7 @@ def facts_of(record: ModelRecord) -> list[tuple[str, str]]:
         ("fine stage's spacing", f"{_numbers(plan.target_spacing_mm_zyx)} mm (z, y, x)"),
         ("trained on", _trained_on(record.training)),
         ("labels there", record.training.label_note or "not stated"),
+        *([] if record.postprocessing is None else [("post-processing", _postprocessing(record.postprocessing))]),
         ("licence", record.licence or NOT_STATED),
     ]
 
@@ -74,6 +76,10 @@ def card_of(record: ModelRecord) -> str:
         "the figure that stands where it was published can tell.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _postprocessing(rule: Postprocessing) -> str:
+    return f"{rule.words()}; the validation is told without it" if rule.smallest_tumor_ml else rule.words()
 
 
 def _meant_for() -> str:

@@ -95,7 +95,7 @@ def validations(results: Path, folds: Sequence[int]) -> list[Validation]:
         folder = fold_folder(results, "fine", fold)
         reports: dict[Decision, Path] = {d: folder / VALIDATION / f"report_{d}.csv" for d in DECISIONS}
         there = {decision: path for decision, path in reports.items() if path.is_file()}
-        rests = _rests_on_these_weights(results, fold) if there else None
+        rests = rests_on_these_weights(results, fold) if there else None
         if rests is False:
             notice(
                 folder / VALIDATION, "rests on other weights", f"left out; bisc_train fine {fold} --continue renews it"
@@ -109,7 +109,7 @@ def validations(results: Path, folds: Sequence[int]) -> list[Validation]:
     return found
 
 
-def _rests_on_these_weights(results: Path, fold: int) -> bool | None:
+def rests_on_these_weights(results: Path, fold: int) -> bool | None:
     """Whether a fold's validation was made with the networks that are there now; None where its record does not say."""
     try:
         weights = load_json(fold_folder(results, "fine", fold) / RECORD, Validated, "").weights

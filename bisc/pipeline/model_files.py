@@ -14,13 +14,15 @@ import torch
 from bisc._version import __version__
 from bisc.core.choices import STAGES, Stage
 from bisc.core.errors import InputError, one_line
-from bisc.inference.model import NetworkSettings, trained_network
+from bisc.inference.model import NetworkSettings, mark_of, trained_network
+from bisc.inference.postprocessing import FILE as POSTPROCESSING
 from bisc.inference.record import FORMAT_VERSION, ModelRecord, NetworkEntry
 from bisc.inference.sources import CARD, EXPECTED, RECORD, Folder, ModelFile, file_of, open_source, read_model_file
 from bisc.network.checkpoint import Checkpoint
 from bisc.network.weights import to_safetensors
 from bisc.pipeline.model_card import card_of, info_lines
 from bisc.pipeline.model_facts import training_data, trial, validations
+from bisc.system.console import notice
 from bisc.system.files import PARTIAL, make_folder, remove_partial, write_bytes
 from bisc.system.jsonfile import to_json
 from bisc.system.paths import IMPORTED, Folders, name_fault, name_of
@@ -71,12 +73,17 @@ def export_model(
     plan = files.plan()
     entries: list[NetworkEntry] = []
     weights: dict[str, bytes] = {}
+    marks: list[tuple[Stage, int, int]] = []
     for stage in STAGES:
         for fold, name in files.members(stage, folds):
             checkpoint = files.checkpoint(name)
             network, settings = trained_network(checkpoint, files.shown(name), plan)
+            marks.append((stage, fold, mark_of(network)))
             data = weights[file_of(stage, fold)] = to_safetensors(network.state_dict())
             entries.append(_entry(stage, fold, data, checkpoint, settings, files.shown(name)))
+    rule = files.postprocessing()
+    if rule is not None and not rule.knows(marks):
+        notice(results / POSTPROCESSING, "was chosen with other networks", "left out; bisc_evaluate -d chooses it anew")
     if preprocessed is None:
         preprocessed = Folders.from_environment().preprocessed / name_of(results)
     record = ModelRecord(
@@ -90,6 +97,7 @@ def export_model(
         tried_on=trials,
         licence=_line("--licence", licence, MAX_LICENCE),
         notes=said,
+        postprocessing=rule if rule is not None and rule.knows(marks) else None,
     )
     members = {RECORD: to_json(record).encode(), CARD: card_of(record).encode(), **weights}
     write_bytes(target, sealed(members))

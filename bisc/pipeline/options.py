@@ -89,7 +89,8 @@ class PredictionRow:
         error: What went wrong, or makes the mask doubtful, in one line.
         notes: What was made of the input's oddities (bisc.system.console), one line.
         source: Where the input lay, links followed: another one of the same name is not written over it.
-        stamp: Changes with the input's files, the decision rule and the model: what `--continue` may keep.
+        stamp: Changes with the input's files, the decision rule, the model and what it drops: what
+            `--continue` may keep.
         choice: Of a DICOM study, which series was predicted, and why the others were not; one line.
         segments: Of a DICOM study, and with meshes, JSON, an entry per kidney and tumour
             (`bisc.pipeline.dicom_cases.Divided.told`).

@@ -183,13 +183,18 @@ def _predict_or_fail(
 
 
 def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
-    """What a prediction depends on, in a few letters: its files' sizes and times, the decision, all weights."""
+    """What a prediction depends on, in a few letters: files' sizes and times, decision, weights, what is dropped."""
     try:
         stats = [file.stat() for file in case.files or files_of(case.path)]
     except OSError:
         return ""
     weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
-    ways = {"mirrored": model.mirror, "identifiers": options.dicom.identifiers}
+    smallest_ml = model.smallest_tumor_ml(options.decision)
+    ways = {
+        f"tumours from {smallest_ml} ml": smallest_ml > 0.0,
+        "mirrored": model.mirror,
+        "identifiers": options.dicom.identifiers,
+    }
     asked = [*(way for way, on in ways.items() if on), *filter(None, [options.dicom.series, options.dicom.phase])]
     parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights, *asked]
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()

@@ -146,9 +146,7 @@ class Model:
                 size = StoredImage(case.volume.geometry.shape_zyx, n_bytes=0, streamed=True)  # it is in memory
                 cascade = within_memory(cascade, case.path, size=size)
             found, result = segment_case(case, cascade, decision)
-        softmax = None
-        if probabilities:
-            softmax = _as_given(softmax_of_rois(result.native, case.native), axes, case.native)
+        softmax = _as_given(softmax_of_rois(result.native, case.native), axes, case.native) if probabilities else None
         labels = _as_given(found.labels, axes, case.native)
         return replace(found, labels=labels, notes=tuple(notes), probabilities=softmax, choice=choice, axes=axes)
 
@@ -159,6 +157,7 @@ def load_model(
     device: str | None = None,
     precision: str = "auto",
     mirror: bool = False,
+    postprocess: bool = True,
 ) -> Model:
     """Read a trained cascade once, for any number of images.
 
@@ -168,6 +167,7 @@ def load_model(
         device: 'cpu', 'cuda' or 'cuda:N'; None takes CUDA where there is one.
         precision: Of the fine stage: 'fp32' (exact), 'bf16', 'fp16', or 'auto', the quickest that the hardware has.
         mirror: See every kidney left for right too, and average: a little better, twice the time.
+        postprocess: Drop small tumours where `bisc_evaluate -d` chose so; the rule is `Model.cascade.postprocessing`.
 
     Raises:
         InputError: If the model or the device is not there, or cannot be used.
@@ -179,7 +179,7 @@ def load_model(
         raise InputError("folds", repr(folds), "a list of one fold number or more, or None for all")
     if not Path(source).exists():
         raise InputError(source, "does not exist", "a .zip of bisc_export, or a results folder", "train or export it")
-    cascade = load_cascade(Path(source), folds, choose_device(device, precision))
+    cascade = load_cascade(Path(source), folds, choose_device(device, precision), postprocess)
     return Model(replace(cascade, mirror=mirror))
 
 
@@ -254,10 +254,11 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
     result = run_cascade(image.volume, model, decision)
     offsets = offsets_of(model.fine, decision)
     labels, apart_ml = result.decided(offsets)
+    ml = image.volume.geometry.voxel_volume_ml
+    labels = model.postprocessed(labels, ml, decision, image.path)
     kidneys = result.kidneys(labels)
     if apart_ml:
         notice(image.path, f"{apart_ml:.1f} ml found apart from both kidneys, mostly called tumour", "left out")
-    ml = image.volume.geometry.voxel_volume_ml
     kidney_ml = round(np.count_nonzero(labels) * ml, 3)
     rois = zip(result.rois, result.native, strict=True)
     return Segmentation(

@@ -85,7 +85,7 @@ def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device
     if stage == "rough":
         lines = finish_rough(names, fold, preprocessed, results, folder, device)
     else:
-        lines = finish_fine(_cases(preprocessed, names), fold, results, folder, device)
+        lines = finish_fine(fold_cases(preprocessed, names), fold, results, folder, device)
     written = [path for path in (folder / VALIDATION).glob("*") if not path.name.startswith(PARTIAL)]
     # The key anew: the offsets are in the checkpoint now.
     key = _key(stage, fold, names, preprocessed, results)
@@ -134,7 +134,7 @@ def finish_fine(cases: list[FoldCase], fold: int, results: Path, folder: Path, d
     the default decision's ROIs waits on the disk for the offsets that all cases together determine. Where the rough
     stage marks more than any patient has, the case counts as if nothing had been found.
     """
-    model = load_model(results, [fold], device)
+    model = load_model(results, [fold], device, postprocess=False)
     target = make_folder(folder / VALIDATION)
     with scratch_folder(target) as scratch:
         fit, plain, excesses = OffsetFit(), [], set[str]()
@@ -207,7 +207,8 @@ def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, 
     return score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
 
 
-def _cases(preprocessed: Path, names: list[str]) -> list[FoldCase]:
+def fold_cases(preprocessed: Path, names: list[str]) -> list[FoldCase]:
+    """These cases of the raw data set, in this order; InputError if one is not there."""
     source = load_source(preprocessed)
     by_name = {case.name: case for case in find_raw_dataset(source, meaning=load_meaning(preprocessed)).cases}
     gone = [name for name in names if name not in by_name]
@@ -232,7 +233,7 @@ def _key(stage: str, fold: int, names: list[str], preprocessed: Path, results: P
     files = [*weights, *(preprocessed / stage / name / "case.json" for name in names)]
     if stage == "rough":
         return validation_key(files, names)
-    return validation_key(files, [f"{c.raw.name} {c.raw.stamp()}" for c in _cases(preprocessed, names)])
+    return validation_key(files, [f"{c.raw.name} {c.raw.stamp()}" for c in fold_cases(preprocessed, names)])
 
 
 class Validated(Document, frozen=True):
