@@ -72,6 +72,7 @@ class TrainingRun:
     saved_step: int = field(init=False, default=0)
     unsettled: list[Tensor] = field(init=False, default_factory=list)
     """Losses of the last steps, still on the device."""
+    passed: list[dict[str, Tensor]] = field(init=False, default_factory=list)  # of the last step's passes, by branch
     by_branch: BranchLosses = field(init=False, default_factory=BranchLosses)
     """Of this epoch's passes."""
     forward: Forward = field(init=False)
@@ -157,6 +158,8 @@ class TrainingRun:
             WorkError: If the loss, or on a GPU that of one of the last `SETTLE_EVERY` steps, is not finite.
         """
         loss = self.gradients(batch, step)
+        for losses in self.passed:
+            self.by_branch.add(losses)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
@@ -173,6 +176,7 @@ class TrainingRun:
         """Leave a step's gradients in the network; returns the loss."""
         self.network.train()
         self.network.zero_grad(set_to_none=True)
+        self.passed = []
         parts = batch.parts(self.settings.passes)
         return torch.stack([self._pass(part, step, i) for i, part in enumerate(parts)]).sum()
 
@@ -184,7 +188,7 @@ class TrainingRun:
         with self.device.autocast():
             logits: Branches = self.forward(image)
         losses = self.loss.of_branches(logits, unpack_targets(targets))
-        self.by_branch.add(losses)
+        self.passed.append({branch: loss.detach() for branch, loss in losses.items()})
         loss: Tensor = torch.stack([*losses.values()]).mean() / self.settings.passes
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()

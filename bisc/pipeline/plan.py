@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -135,7 +136,11 @@ def plan(
         before = _text(target / SPLITS)
         planned.plan = plan_dataset(measured.fingerprint, target, memory_gb, note, values, folds)
         results = folders.results / target.name
-        if _text(target / SPLITS) != before and next(results.glob(f"*/fold_*/{CHECKPOINT_LAST}"), None) is not None:
+        if (
+            _is_whole(before)
+            and _text(target / SPLITS) != before
+            and next(results.glob(f"*/fold_*/{CHECKPOINT_LAST}"), None) is not None
+        ):
             tell(f"the folds are others now; what {results} holds was trained on those of before: train it anew")
         save_source(target, raw, meaning)
         if meaning is not None or found.label_files:
@@ -154,6 +159,15 @@ def _add(planned: Planned, faults: Iterable[Fault], tell: Callable[[BiscError], 
     write_text(planned.folder / VERIFY, faults_csv(planned.faults, planned.notes))
     for _, fault in new:
         tell(fault)
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a JSON file's text is one; of a damaged one nobody knows what it said."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _text(path: Path) -> str:

@@ -34,7 +34,7 @@ def one_kidney() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 def rows_of(index: Path) -> dict[str, str]:
-    rows = re.findall(r"<tr>(.*?)</tr>", index.read_text(), re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", index.read_text(encoding="utf-8"), re.DOTALL)
     named = [(re.search(r'<th scope="row" data-sort="([^"]*)"', row), row) for row in rows]
     return {name[1]: row for name, row in named if name is not None}
 
@@ -76,11 +76,11 @@ def test_a_run_has_a_page_a_case_and_an_index_of_all(tmp_path: Path, capsys: pyt
     assert f"{ml:.1f}" in rows["good"]
     assert "The mask was edited since" in rows["edited"]
     assert "edited" not in rows["good"]
-    assert EDITED in (out / "edited_report.html").read_text()
+    assert EDITED in (out / "edited_report.html").read_text(encoding="utf-8")
     assert "lost: is damaged" in rows["lost"]
-    assert str(scans) not in (out / "index.html").read_text()
+    assert str(scans) not in (out / "index.html").read_text(encoding="utf-8")
     assert "no kidney found" in rows["empty"]
-    assert f"Kidneys with tumours {ml:.1f} ml" in (out / "good_report.html").read_text()
+    assert f"Kidneys with tumours {ml:.1f} ml" in (out / "good_report.html").read_text(encoding="utf-8")
 
 
 def test_a_dicom_study_s_page_names_nobody_unless_it_is_asked_to(tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ def test_a_dicom_study_s_page_names_nobody_unless_it_is_asked_to(tmp_path: Path)
     pair = ("-i", tmp_path / "study", "-p", tmp_path / "edited.nii.gz", "-o", tmp_path / "page")
     assert run(*pair) == 0
     (page,) = (tmp_path / "page").glob("*_report.html")
-    visible = re.sub(r"[A-Za-z0-9+/=]{200,}", "", page.read_text())
+    visible = re.sub(r"[A-Za-z0-9+/=]{200,}", "", page.read_text(encoding="utf-8"))
     assert "Jane" not in visible
     assert "1950" not in visible
     assert run(*pair, "--identify") == 0
-    assert "<dt>Name</dt><dd>Doe Jane</dd>" in page.read_text()
+    assert "<dt>Name</dt><dd>Doe Jane</dd>" in page.read_text(encoding="utf-8")
 
 
 def test_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
