@@ -137,7 +137,7 @@ def plan(
         planned.plan = plan_dataset(measured.fingerprint, target, memory_gb, note, values, folds)
         results = folders.results / target.name
         if (
-            _is_whole(before)
+            (not before or _is_whole(before))
             and _text(target / SPLITS) != before
             and next(results.glob(f"*/fold_*/{CHECKPOINT_LAST}"), None) is not None
         ):
