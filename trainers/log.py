@@ -64,12 +64,13 @@ class BranchLosses:
     sums: Tensor | None = None
     n: int = 0
 
-    def add(self, losses: dict[str, Tensor]) -> None:
-        """Count one pass."""
-        self.names = tuple(losses)
-        parts = torch.stack([loss.detach() for loss in losses.values()])
-        self.sums = parts if self.sums is None else self.sums + parts
-        self.n += 1
+    def add(self, passes: list[dict[str, Tensor]]) -> None:
+        """Count a step's passes, each with its losses by branch."""
+        for losses in passes:
+            self.names = tuple(losses)
+            parts = torch.stack([loss.detach() for loss in losses.values()])
+            self.sums = parts if self.sums is None else self.sums + parts
+            self.n += 1
 
     def means(self, name: str, n_passes: int) -> dict[str, float]:
         """`name/BRANCH`, means over the passes; nothing where there were not `n_passes`."""

@@ -70,8 +70,7 @@ class TrainingRun:
     track: Callable[[Mapping[int, Mapping[str, float]]], object] = lambda _: None
     state: Checkpoint = field(init=False)
     saved_step: int = field(init=False, default=0)
-    unsettled: list[Tensor] = field(init=False, default_factory=list)
-    """Losses of the last steps, still on the device."""
+    unsettled: list[Tensor] = field(init=False, default_factory=list)  # losses of the last steps, still on the device
     passed: list[dict[str, Tensor]] = field(init=False, default_factory=list)  # of the last step's passes, by branch
     by_branch: BranchLosses = field(init=False, default_factory=BranchLosses)
     """Of this epoch's passes."""
@@ -158,8 +157,7 @@ class TrainingRun:
             WorkError: If the loss, or on a GPU that of one of the last `SETTLE_EVERY` steps, is not finite.
         """
         loss = self.gradients(batch, step)
-        for losses in self.passed:
-            self.by_branch.add(losses)
+        self.by_branch.add(self.passed)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
@@ -267,7 +265,7 @@ class TrainingRun:
                 logits = self.network(image)
             targets = unpack_targets(packed)
             of_branches = self.loss.of_branches(logits, targets)
-            by_branch.add(of_branches)
+            by_branch.add([of_branches])
             losses.append(float(torch.stack([*of_branches.values()]).mean()))
             found = logits.region.argmax(dim=1)
             for i, threshold in enumerate((1, 2)):

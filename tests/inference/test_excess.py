@@ -196,7 +196,7 @@ def test_validation_counts_it_as_an_empty_mask(tmp_path: Path, monkeypatch: pyte
     if limit == ROI_LIMIT:
         monkeypatch.setattr(FOREGROUND_LIMIT, 1e9)
         monkeypatch.setattr(ROI_LIMIT, 8_000.0)
-    monkeypatch.setattr(validation, "load_model", lambda *_: stub_model())
+    monkeypatch.setattr(validation, "load_model", lambda *_, **how: stub_model())
     monkeypatch.setattr(validation, "store_offsets", lambda *_: None)
     lines = finish_fine(cases, 0, tmp_path / "results", tmp_path / "fold", CPU)
     assert lines[0] == (
