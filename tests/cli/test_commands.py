@@ -32,7 +32,7 @@ COMMANDS = (
     "demo",
 )
 BRIEF = ("--preset", "quick", "--epochs", "1", "--iterations", "3")
-ROUGH = (*BRIEF[:-1], "40")
+ROUGH = (*BRIEF[:-1], "40", "--edges", "off")
 """What the rough stage needs in order not to mark the whole body, upon which no fine pass is run."""
 
 
@@ -57,7 +57,7 @@ def card(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
     """The user's card, from a raw folder to a trained cascade and predictions."""
     home = tmp_path_factory.mktemp("card")
     shutil.copytree(tiny_dataset, home / "bisc_data" / "raw" / "KiTS19")
-    run("plan_and_preprocess", "-d", "KiTS19", "--memory-gb", "1", cwd=home)
+    run("plan_and_preprocess", "-d", "KiTS19", cwd=home)
     run("train", "rough", "0", *ROUGH, cwd=home)
     run("train", "fine", "0", *BRIEF, cwd=home)
     (home / "in").mkdir()

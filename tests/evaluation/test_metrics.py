@@ -111,6 +111,7 @@ def test_any_two_masks_score_as_the_library_scores_them(
     assert ours.surface_dice == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Please (import|use) .* `scipy.ndimage`:DeprecationWarning")
 def test_specks_all_over_a_scan_are_measured_in_seconds() -> None:
     # What a barely trained network leaves: one box over the whole scan. The library's own distances took nine times as

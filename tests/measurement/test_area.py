@@ -45,7 +45,9 @@ def test_surfaces_within_one_percent(radii_mm: Triple) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
-@pytest.mark.parametrize("radii_mm", [(25.0, 25.0, 25.0), (20.0, 25.0, 55.0)])
+@pytest.mark.parametrize(
+    "radii_mm", [(25.0, 25.0, 25.0), pytest.param((20.0, 25.0, 55.0), marks=pytest.mark.long)], ids=["ball", "long"]
+)
 def test_contacts_within_two_percent(radii_mm: Triple, share: float) -> None:
     """Of the two parts that a plane cuts an ellipsoid into: an ellipse. Off the middle its rim slopes, and where the
     plane lies between two slices no mask tells: up to 1 % more."""

@@ -71,6 +71,7 @@ def test_measures_with_intervals_and_pages_that_show_them(scans: Path, tmp_path:
     assert listed is not None and (listed.case, listed.status) == ("both", "ok")
 
 
+@pytest.mark.long
 def test_continue_makes_what_is_missing_and_keeps_the_rest(scans: Path, tmp_path: Path) -> None:
     run(scans, tmp_path)
     assert not (tmp_path / "measures.csv").exists()

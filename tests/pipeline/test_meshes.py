@@ -68,6 +68,7 @@ def test_a_file_for_each_kidney_and_tumour(scans: Path, tmp_path: Path) -> None:
     assert (rows["none"]["status"], rows["none"]["segments"]) == ("no_kidney", "[]")
 
 
+@pytest.mark.long
 def test_continue_makes_what_is_missing(scans: Path, tmp_path: Path) -> None:
     """A mesh that is gone, another form, meshes not asked for before; what is whole is left. Older forms go."""
     run(scans, tmp_path)
@@ -110,6 +111,7 @@ def test_a_failed_case_keeps_no_older_mesh(scans: Path, tmp_path: Path) -> None:
     assert meshes(tmp_path / "out") == []
 
 
+@pytest.mark.long
 def test_deidentified_meshes_say_nothing_of_the_patient(tmp_path: Path) -> None:
     write_ct(tmp_path / "in" / "Doe_Jane", kidneys(GRID)[0])
     for form in ("stl", "obj", "glb"):
