@@ -19,7 +19,7 @@ import SimpleITK as sitk
 
 from tests.robustness.hostile_home import build_home
 
-SHORT = ["--preset", "quick", "--epochs", "1", "--iterations", "2", "--no-validation"]
+SHORT = ["--preset", "demo", "--epochs", "1", "--iterations", "2", "--no-validation"]
 
 
 def block(repository: Path, language: str) -> str:
