@@ -18,7 +18,7 @@ from bisc.measurement.kidney_shape import KidneyShape
 from bisc.measurement.measures import CaseMeasures, Point, Structure
 from bisc.measurement.scores import Findings, put_scores
 from bisc.measurement.sheet import Sheet
-from bisc.measurement.tumor_place import beyond, gap_mm, lines_of, place_of
+from bisc.measurement.tumor_place import Place, beyond, gap_mm, lines_of, place_of
 from bisc.preprocessing.kidneys import WHOLE_ML
 from bisc.preprocessing.segments import Segment
 
@@ -211,15 +211,15 @@ def _tumor(segment: Segment, side: Side, shape: KidneyShape | None) -> Structure
     tumor_ml = sum(one.volume_ml for one in side.tumors)
     if not why and side.kidney is not None and tumor_ml > side.kidney.volume_ml:
         why = GUESS
-    to_sinus_mm = _put_place(sheet, own, side, shape, cut, why)
-    whole = shape is not None and not side.cut
+    place = None if shape is None or side.cut else place_of(own, shape)
+    to_sinus_mm = _put_place(sheet, own, side, shape, place, cut, why)
     put_scores(
         sheet,
         Findings(
             axial_mm=axial.length_mm,
             at_least=cut,
-            place=place_of(own, shape) if whole and shape is not None else None,
-            lines=lines_of(own, shape) if whole and shape is not None else None,
+            place=place,
+            lines=None if shape is None or side.cut else lines_of(own, shape),
             to_sinus_mm=to_sinus_mm,
             to_fat_mm=_to_fat_mm(own, side, shape),
             has_ct=side.image is not None,
@@ -229,13 +229,14 @@ def _tumor(segment: Segment, side: Side, shape: KidneyShape | None) -> Structure
     return sheet.done()
 
 
-def _put_place(sheet: Sheet, own: Mask, side: Side, shape: KidneyShape | None, cut: bool, why: str) -> float | None:
+def _put_place(
+    sheet: Sheet, own: Mask, side: Side, shape: KidneyShape | None, place: Place | None, cut: bool, why: str
+) -> float | None:
     """What of a tumour's place needs no score; its distance to the sinus is returned."""
     mm = side.grid.spacing_mm_zyx
-    if shape is None or side.cut:
+    if place is None:
         sheet.hold(PLACES, why)
     else:
-        place = place_of(own, shape)
         values = 100 * place.along, 100 * place.exophytic, 100 * (1 - place.exophytic), place.depth_mm
         for name, value in zip(PLACES, values, strict=True):
             sheet.put(name, value, why=why, proxy=bool(why))

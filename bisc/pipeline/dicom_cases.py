@@ -93,15 +93,15 @@ def results_of(
     return row
 
 
-def identifiers_of(study: Scan | None) -> dict[str, str]:
-    """Whose a series is and which, by its first slice; nothing of a file of another format."""
+def identifiers_of(study: Scan | None, tags: Mapping[str, str] = IDENTIFIERS) -> dict[str, str]:
+    """What a series' first slice says under `tags` (name and tag); nothing of a file of another format."""
     if study is None or study.choice is None:
         return {}
     from bisc.imageio.formats.dicom.tags import read_header, text
 
     path = study.choice.stack.frames[0].path
     header = read_header(path)
-    return {column: text(path, header, tag) for column, tag in IDENTIFIERS.items()}
+    return {name: text(path, header, tag) for name, tag in tags.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from bisc._version import __version__
 from bisc.core.errors import BiscError, InputError
+from bisc.core.geometry import Geometry
 from bisc.core.labels import MIN_KIDNEY_ML
-from bisc.core.volume import Volume
 from bisc.evaluation.pairs import find_label_maps, meaning_beside
 from bisc.imageio import files_of, on_grid_of, read_image, read_labels
 from bisc.imageio.case import CaseImage, InputCase
@@ -28,7 +29,7 @@ from bisc.pipeline.meshes import write_meshes
 from bisc.pipeline.options import MeshOptions
 from bisc.pipeline.workers import workers_that_fit
 from bisc.preprocessing.kidneys import body_middle_mm
-from bisc.preprocessing.segments import divide
+from bisc.preprocessing.segments import Segment, divide
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.files import make_output_folder, remove_partial
 from bisc.system.paths import exists
@@ -148,11 +149,28 @@ def measure(mask: str | Path, image: str | Path | None = None) -> CaseMeasures:
     jobs = find_jobs(Path(mask), None if image is None else Path(image), Path(TABLE), None)
     if len(jobs) > 1:
         raise InputError(mask, f"holds {len(jobs)} label maps", "one", "bisc_measure takes folders")
-    return measure_labels(jobs[0].case, *read_pair(jobs[0]))
+    return measure_labels(jobs[0].case, *read_pair(jobs[0])).measures
 
 
-def measure_labels(case: str, labels: CaseImage, image: CaseImage | None = None) -> CaseMeasures:
-    """Measure one label map.
+@dataclass(frozen=True, eq=False)
+class MeasuredMap:
+    """One label map, divided and measured.
+
+    Attributes:
+        measures: All of them.
+        numbered: Canonical (z, y, x) segment numbers.
+        segments: In their order.
+        grid: The map's, or the whole image's where there is one.
+    """
+
+    measures: CaseMeasures
+    numbered: npt.NDArray[np.uint8]
+    segments: Sequence[Segment]
+    grid: Geometry
+
+
+def measure_labels(case: str, labels: CaseImage, image: CaseImage | None = None) -> MeasuredMap:
+    """Divide and measure one label map.
 
     Args:
         case: Its name.
@@ -164,17 +182,10 @@ def measure_labels(case: str, labels: CaseImage, image: CaseImage | None = None)
     """
     if image is not None:
         labels = on_grid_of(image, labels)
-    hu = None if image is None else image.volume
-    return measure_array(case, labels.volume, hu, MIN_KIDNEY_ML, None if hu is None else body_middle_mm(hu))
-
-
-def measure_array(
-    case: str, labels: Volume, image: Volume | None, min_kidney_ml: float, middle_mm: float | None
-) -> CaseMeasures:
-    """Divide and measure canonical labels; arguments as of `divide` and `measure`."""
-    array = np.asarray(labels.array, np.uint8)
-    numbered, segments = divide(array, labels.geometry, min_kidney_ml, middle_mm)
-    return measure_segments(case, numbered, segments, labels.geometry, image)
+    hu, grid = None if image is None else image.volume, labels.volume.geometry
+    array = np.ascontiguousarray(labels.volume.array, dtype=np.uint8)
+    numbered, segments = divide(array, grid, MIN_KIDNEY_ML, None if hu is None else body_middle_mm(hu))
+    return MeasuredMap(measure_segments(case, numbered, segments, grid, hu), numbered, segments, grid)
 
 
 def find_jobs(
@@ -234,24 +245,30 @@ def read_pair(job: Job) -> tuple[CaseImage, CaseImage | None]:
     image = None
     if job.image is not None:
         image = open_scan(job.image).read() if job.image.files else read_image(job.image.path)
-    if not is_segmentation(job.mask):
-        labels = read_labels(job.mask, job.meaning)
-        return (labels if image is None else on_grid_of(image, labels)), image
-    labels = read_segmentation(job.mask)
-    return (labels if image is None else on_frames_of(image, labels)), image
+    return read_mask(job.mask, image, job.meaning), image
+
+
+def read_mask(mask: Path, image: CaseImage | None, meaning: LabelMeaning | None = None) -> CaseImage:
+    """A label map or a DICOM SEG, on the grid of its image where there is one.
+
+    Raises:
+        InputError: If it cannot be used, or does not lie on that grid.
+    """
+    if is_segmentation(mask):
+        labels = read_segmentation(mask)
+        return labels if image is None else on_frames_of(image, labels)
+    labels = read_labels(mask, meaning)
+    return labels if image is None else on_grid_of(image, labels)
 
 
 def _measure_and_note(job: Job) -> CaseMeasures:
     stamp = job.stamp
-    labels, image = read_pair(job)
-    found = measure_labels(job.case, labels, image)
+    found = measure_labels(job.case, *read_pair(job))
     if job.mesh is not None:
-        grid = labels.volume.geometry
-        middle_mm = None if image is None else body_middle_mm(image.volume)
-        numbered, segments = divide(np.asarray(labels.volume.array, np.uint8), grid, MIN_KIDNEY_ML, middle_mm)
-        write_meshes(job.table.parent, job.case, numbered, segments, grid, job.mesh.form, job.mesh.space)
-    put_rows(job.table, job.case, rows_of(found, stamp))
-    return found
+        folder, form, space = job.table.parent, job.mesh.form, job.mesh.space
+        write_meshes(folder, job.case, found.numbered, found.segments, found.grid, form, space)
+    put_rows(job.table, job.case, rows_of(found.measures, stamp))
+    return found.measures
 
 
 def _target(output: Path | None, default_folder: Path) -> Path:

@@ -7,18 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from bisc.core.choices import Phase
 from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
 from bisc.core.flags import Flags
-from bisc.core.labels import MIN_KIDNEY_ML
-from bisc.imageio import IMAGE_SUFFIXES, on_grid_of, read_labels
+from bisc.imageio import IMAGE_SUFFIXES
 from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import Scan, open_scan
-from bisc.measurement.measure import measure
 from bisc.pipeline.dicom_cases import identifiers_of, nameless
+from bisc.pipeline.measure import SEG_ENDS, SEG_SUFFIX, measure_labels, read_mask
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow
 from bisc.pipeline.report_rows import (
     EDITED,
@@ -31,8 +28,6 @@ from bisc.pipeline.report_rows import (
     with_row,
 )
 from bisc.pipeline.rows import read_rows
-from bisc.preprocessing.kidneys import body_middle_mm
-from bisc.preprocessing.segments import divide
 from bisc.report.patient.index import IndexRow, index_page, thumbnail_of
 from bisc.report.patient.page import MadePage, PatientPage, case_page
 from bisc.system.console import track
@@ -40,7 +35,13 @@ from bisc.system.files import make_output_folder, remove_partial, write_text
 from bisc.system.paths import absence
 
 INDEX: Final = "index.html"
-MASKS: Final = ".nii.gz, .nii, .nrrd or .mha"
+MASKS: Final = ".nii.gz, .nii, .nrrd, .mha or _seg.dcm"
+WHOSE: Final = {
+    "Patient ID": "PatientID",
+    "Accession number": "AccessionNumber",
+    "Name": "PatientName",
+    "Date of scan": "StudyDate",
+}
 NO_SCAN: Final = "its scan is not among the inputs"
 Complain = Callable[[BiscError], None]
 
@@ -118,7 +119,7 @@ def report_case(
 
     Args:
         image: The scan.
-        labels: Its label map, as of `bisc.imageio.read_labels`.
+        labels: Its label map, as of `bisc.pipeline.measure.read_mask`.
         case: The heading.
         flags: What the mask says of its trustworthiness.
         identity: Whom it is of, label and value; nothing else of the page says so.
@@ -127,12 +128,15 @@ def report_case(
     Raises:
         InputError: If the two lie on different grids.
     """
-    grid = image.volume.geometry
-    array = np.ascontiguousarray(on_grid_of(image, labels).volume.array, dtype=np.uint8)
-    numbered, segments = divide(array, grid, MIN_KIDNEY_ML, body_middle_mm(image.volume))
-    measures = measure(case, numbered, segments, grid, image.volume)
+    found = measure_labels(case, labels, image)
     page = PatientPage(
-        image.volume, numbered, segments, measures, flags, identity=identity or {}, provenance=provenance or {}
+        image.volume,
+        found.numbered,
+        found.segments,
+        found.measures,
+        flags,
+        identity=identity or {},
+        provenance=provenance or {},
     )
     return page, case_page(page)
 
@@ -148,8 +152,9 @@ def _name(case: InputCase, prediction: Path, known: Mapping[str, PredictionRow])
 
 
 def _mask_of(folder: Path, name: str) -> Path | None:
-    """CASE.nii.gz, or what an editor saved in its place."""
-    return next((path for path in (folder / f"{name}{end}" for end in IMAGE_SUFFIXES) if path.is_file()), None)
+    """CASE.nii.gz, or what an editor saved in its place; else the DICOM SEG."""
+    ends = (*IMAGE_SUFFIXES, *(f"{end}{SEG_SUFFIX}" for end in SEG_ENDS))
+    return next((path for path in (folder / f"{name}{end}" for end in ends) if path.is_file()), None)
 
 
 def _page_or_fault(
@@ -182,11 +187,13 @@ def _page_or_fault(
 def _written_page(
     case: InputCase, name: str, mask: Path, row: PredictionRow | None, folder: Path, options: ReportOptions
 ) -> IndexRow:
-    scan, labels = _scan_of(case, row, options), read_labels(mask)
+    scan = _scan_of(case, row, options)
+    image = scan.read()
+    labels = read_mask(mask, image)
     edited = is_edited(labels, row)
     provenance = {"Mask": mask.name} | ({"Edited": EDITED} if edited else {}) | dict(options.provenance)
     page, made = report_case(
-        scan.read(),
+        image,
         labels,
         name,
         flags=None if edited else flags_of(row),
@@ -225,15 +232,9 @@ def _scan_of(case: InputCase, row: PredictionRow | None, options: ReportOptions)
 
 def _identity(scan: Scan) -> dict[str, str]:
     """Who and when, of a DICOM series' first slice."""
-    found = identifiers_of(scan)
-    whose = {"Patient ID": found.get("patient_id", ""), "Accession number": found.get("accession_number", "")}
+    whose = identifiers_of(scan, WHOSE)
     if scan.choice is not None:
-        from bisc.imageio.formats.dicom.tags import read_header, text
-
-        path = scan.choice.stack.frames[0].path
-        header = read_header(path)
-        whose["Name"] = text(path, header, "PatientName").replace("^", " ").strip()
-        whose["Date of scan"] = text(path, header, "StudyDate")
+        whose["Name"] = whose["Name"].replace("^", " ").strip()
         whose["Series"] = scan.choice.series.label
     return {label: value for label, value in whose.items() if value}
 

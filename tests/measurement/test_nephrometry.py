@@ -12,12 +12,13 @@ import pytest
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid, Volume
 from bisc.imageio import CaseImage
-from bisc.measurement.measure import CUT, FUSED, GUESS, NO_KIDNEY, ONE_KIDNEY
+from bisc.measurement.measure import CUT, FUSED, GUESS, NO_KIDNEY, ONE_KIDNEY, measure
 from bisc.measurement.measures import CaseMeasures, Measure
 from bisc.measurement.scores import a_of, e_of, l_of, n_of, r_of
 from bisc.measurement.table import rows_of
 from bisc.measurement.tumor_place import Lines, gap_mm
-from bisc.pipeline.measure import measure_array, measure_labels
+from bisc.pipeline.measure import measure_labels
+from bisc.preprocessing.segments import divide
 from tests.support.grids import AXIS_ORDERS
 
 SPACING = (3.0, 0.8, 0.8)
@@ -67,7 +68,7 @@ def kidneys(
 
 
 def measured(labels: npt.NDArray[np.uint8], image: Volume | None = None, grid: Geometry = GRID) -> CaseMeasures:
-    return measure_array("case", Volume(labels, grid), image, 20.0, None)
+    return measure("case", *divide(labels, grid, 20.0), grid, image)
 
 
 def of(found: CaseMeasures, name: str) -> dict[str, Measure]:
@@ -222,7 +223,7 @@ def test_all_axis_orders_and_flips_give_the_same() -> None:
         stored = np.ascontiguousarray(there.apply(labels))
         native = NativeGrid.of(there.apply_to_geometry(grid))
         found = measure_labels("case", CaseImage(Path("stored"), native.to_canonical(stored), native))
-        assert rows_of(found) == expected
+        assert rows_of(found.measures) == expected
 
 
 def test_rules_at_their_borders() -> None:

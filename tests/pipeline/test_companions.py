@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bisc.cli import measure, predict
+from bisc.cli import measure, predict, report
 from bisc.core.geometry import Geometry
-from bisc.core.volume import Box, NativeGrid
+from bisc.core.volume import Box, NativeGrid, Volume
 from bisc.imageio import write_image
 from bisc.inference.cascade import NativeRoi
 from bisc.pipeline.companions import _probability
 from bisc.pipeline.report_rows import row_in
+from tests.support.ct_series import write_ct
 from tests.support.stub_model import kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread
 
@@ -114,3 +115,17 @@ def test_a_probability_is_put_together_from_the_rois() -> None:
     assert near.shape == (3, 3, 2)
     assert near[2, 2, 0] == np.float32(0.2)
     assert np.count_nonzero(near) == 1
+
+
+def test_a_page_of_a_dicom_seg(tmp_path: Path) -> None:
+    """Where there is no other mask, bisc_report takes it: the same page as of the label map beside it."""
+    write_ct(tmp_path / "study", Volume(kidneys(GRID)[0].array.astype(np.int16), GRID))
+    run(tmp_path / "study", tmp_path / "out", "--format", "both")
+    (seg,) = (tmp_path / "out").glob("*_seg.dcm")
+    assert report.main(["-i", str(tmp_path / "study"), "-p", str(tmp_path / "out")]) == 0
+    (page,) = (tmp_path / "out").glob("*_report.html")
+    of_map = page.read_text(encoding="utf-8")
+    (mask,) = (tmp_path / "out").glob("*.nii.gz")
+    mask.unlink()
+    assert report.main(["-i", str(tmp_path / "study"), "-p", str(tmp_path / "out")]) == 0
+    assert page.read_text(encoding="utf-8").replace(seg.name, mask.name) == of_map
