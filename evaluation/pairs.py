@@ -28,7 +28,7 @@ REFERENCE_NAMES = LABEL_STEMS
 PREDICTION_NAMES = ("prediction", "segmentation")
 """Stems of the label map inside a case's own folder, in lower case; the first one present wins."""
 OUTPUT_SUFFIXES = (".csv", ".npz", ".pkl", ".png", ".html")
-OUTPUT_FOLDERS = ("rough", "figures")
+OUTPUT_FOLDERS = ("rough", "figures", "parts")
 """What prediction and evaluation leave beside masks, here and in nnU-Net."""
 
 SKIPPED = "skipped"

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from bisc.core.choices import STAGES
+from bisc.core.choices import STAGES, Stage
 from bisc.core.errors import BiscError
 from bisc.core.geometry import Geometry, Triple, as_int_triple
 from bisc.core.volume import Box, digest_of
@@ -77,7 +77,7 @@ def cache_case(job: CacheJob) -> bool:
         InputError: If the case's files cannot be used.
     """
     key = cache_key(job)
-    stale = [stage for stage in STAGES if not is_fresh(job.root / stage / job.case.name, key, job.voxels)]
+    stale = _stale(job)
     if not stale:
         return False
     assert job.case.image is not None  # find_raw_dataset lets no such case through
@@ -89,6 +89,16 @@ def cache_case(job: CacheJob) -> bool:
         record = CaseRecord(name=job.case.name, key=key, regions=[], voxels=voxels)
         _write(job.root / stage / job.case.name, job, record, image, labels, kidneys, decoys)
     return True
+
+
+def is_cached(job: CacheJob) -> bool:
+    """Whether nothing is missing or stale of one case's caches."""
+    return not _stale(job)
+
+
+def _stale(job: CacheJob) -> list[Stage]:
+    key = cache_key(job)
+    return [stage for stage in STAGES if not is_fresh(job.root / stage / job.case.name, key, job.voxels)]
 
 
 def load_regions(folder: Path) -> list[Region]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisc.cli.common import OK, add_plan, add_workers, complain, make_parser, run_command, status_of
+from bisc.cli.places import SCHEDULER, add_places, part_of, told
 from bisc.core.errors import BiscError, InputError
 from bisc.evaluation.crossval import CrossValidation
 from bisc.evaluation.tables import summary_text, to_markdown
@@ -69,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         OF_PREDICTIONS, dest="labels_of_predictions", metavar="NAMES", help="the same of the predictions alone"
     )
     add_workers(parser)
+    add_places(parser)
     return parser
 
 
@@ -87,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pairs(args: argparse.Namespace) -> int:
+    part = part_of(args)
     both = None if args.labels is None else meaning_of_option(args.labels)
     of_predictions = args.labels_of_predictions
     done = evaluate_folders(
@@ -96,14 +99,19 @@ def _pairs(args: argparse.Namespace) -> int:
         all_references=args.all_references,
         labels=(both, both if of_predictions is None else meaning_of_option(of_predictions, OF_PREDICTIONS)),
         n_workers=args.n_workers,
+        scheduler=args.scheduler,
+        part=part,
         tell=warn,
     )
-    first = done.pairs[0]
-    for what, meaning in (("references", first.reference_labels), ("predictions", first.prediction_labels)):
-        if meaning is not None:  # else as in KiTS; so are bisc_predict's masks, whatever it was trained on
-            print(f"labels of {what}: {meaning.words()}, by {meaning.source}")
-    print(summary_text(done.report))
-    print(f"written: {', '.join(map(str, done.written))}")
+    for first in done.pairs[:1]:
+        for what, meaning in (("references", first.reference_labels), ("predictions", first.prediction_labels)):
+            if meaning is not None:  # else as in KiTS; so are bisc_predict's masks, whatever it was trained on
+                print(f"labels of {what}: {meaning.words()}, by {meaning.source}")
+    if done.written:
+        print(summary_text(done.report))
+        print(f"written: {', '.join(map(str, done.written))}")
+    else:
+        print(f"{told(part)}{len(done.pairs)} cases scored; --parts {args.parts} alone joins them")
     for error in done.errors:
         complain(PROG, str(error))
     return status_of(done.errors)
@@ -114,6 +122,9 @@ def _cross_validation(args: argparse.Namespace) -> int:
         ("--all-references", args.all_references),
         (OPTION, args.labels),
         (OF_PREDICTIONS, args.labels_of_predictions),
+        (SCHEDULER, args.scheduler),
+        ("--parts", args.parts),
+        ("--part", args.part),
     ):
         if value:
             raise InputError(option, "given without -r and -p", "it with both of them")

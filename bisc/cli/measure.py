@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisc.cli.common import add_workers, complain, make_parser, need_extra, run_command, status_of
+from bisc.cli.places import add_places, part_of, told
 from bisc.core.choices import MESH_FORMS, MESH_SPACES
 from bisc.core.errors import InputError
 from bisc.imageio.label_names import OPTION, meaning_of_option
@@ -48,11 +49,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--continue", dest="resume", action="store_true", help="keep the rows of cases that have not changed"
     )
     add_workers(parser)
+    add_places(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; returns 0, 2 if a case's files are at fault, 1 if the work failed."""
+    part = part_of(args)
     if args.masks.suffix.lower() == ".dcm":
         need_extra("-p", "dicom", ("highdicom",))
     from bisc.pipeline.measure import measure_folders
@@ -66,16 +69,21 @@ def run(args: argparse.Namespace) -> int:
         mesh=MeshOptions(args.mesh, args.mesh_space) if args.mesh else None,
         n_workers=args.n_workers,
         resume=args.resume,
+        scheduler=args.scheduler,
+        part=part,
         tell=lambda line: say(f"{PROG}: note: {line}"),
     )
     for case in done.cases:
         print("\n".join(lines_of(case)))
-    if done.kept:
+    n_done, joined = len(done.cases), part is not None and part.number is None
+    if joined:
+        n_done = len(done.kept)
+    elif done.kept:
         print(f"{len(done.kept)} kept as they were")
-    print(f"{len(done.cases)} of {len(done.cases) + len(done.errors)} cases measured; see {done.table}")
+    print(f"{told(part)}{n_done} of {n_done + len(done.errors)} cases measured; see {done.table}")
     for error in done.errors:
         complain(PROG, str(error))
-    if not done.cases and not done.errors and not done.kept:
+    if not done.cases and not done.errors and not done.kept and part is None:
         raise InputError(args.masks, "holds no label map", KINDS)
     return status_of(done.errors)
 

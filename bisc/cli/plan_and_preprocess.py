@@ -17,6 +17,7 @@ from bisc.cli.common import (
     positive_int,
     run_command,
 )
+from bisc.cli.places import add_places, part_of, told
 from bisc.core.errors import BiscError, InputError
 from bisc.pipeline.fault_table import faults_text
 from bisc.pipeline.nnunet import DEFAULT_ID, export_nnunet
@@ -74,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="training memory (default: %(default)s)",
     )
     add_workers(parser)
+    add_places(parser)
     return parser
 
 
@@ -81,6 +83,18 @@ def run(args: argparse.Namespace) -> int:
     """Plan, then cache; every fault of the data set is told at once, and the sound cases go on."""
     if args.id is not None and args.export_nnunet is None:
         raise InputError("--id", "given without --export-nnunet", "both, or neither")
+    part = part_of(args)
+    if part is not None:
+        for option, value in (
+            ("--set", args.overwritten),
+            ("--splits", args.splits),
+            ("--labels", args.labels),
+            ("--verify", args.verify),
+            ("--only-plan", args.only_plan),
+            ("--export-nnunet", args.export_nnunet),
+        ):
+            if value:
+                raise InputError(option, "given with --parts", "the plan made first, by one run", "leave it out")
     planned = plan(
         args.dataset,
         plan_name=args.plan,
@@ -91,8 +105,14 @@ def run(args: argparse.Namespace) -> int:
         only_plan=args.only_plan,
         verify=args.verify,
         n_workers=args.n_workers,
+        scheduler=args.scheduler,
+        part=part,
         tell=tell,
     )
+    if part is not None and part.number is not None:
+        mine = part.share(planned.fingerprint.cases, lambda case: case.name)
+        print(f"{told(part)}{len(mine)} cases seen to; --parts {part.count} alone joins them")
+        return BAD_INPUT if planned.faults else OK
     cases = planned.fingerprint.cases
     for case in cases:  # a patient without a kidney, or unfinished work: only the user knows
         if not case.kidneys:
@@ -110,7 +130,8 @@ def run(args: argparse.Namespace) -> int:
         if notes:
             print(f"\nnotes:\n{faults_text(notes, planned.raw)}")
     print(
-        f"{planned.plan.dataset}: {len(cases)} cases planned, {len(faults)} faults; see {planned.folder / 'plan.txt'}"
+        f"{told(part)}{planned.plan.dataset}: {len(cases)} cases planned, {len(faults)} faults; "
+        f"see {planned.folder / 'plan.txt'}"
     )
     if faults or notes:
         print(f"the {'faults' if faults else 'notes'} are listed in {planned.folder / VERIFY}")

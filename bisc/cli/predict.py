@@ -20,6 +20,7 @@ from bisc.cli.common import (
     positive_float,
     run_command,
 )
+from bisc.cli.places import add_places, part_of, told
 from bisc.core.choices import (
     DECISIONS,
     DEFAULT_DECISION,
@@ -34,6 +35,7 @@ from bisc.core.errors import BiscError, InputError
 from bisc.imageio.archive import SUFFIX, unpacked
 from bisc.imageio.case import InputCase
 from bisc.imageio.inputs import KINDS, find_inputs
+from bisc.pipeline.parts import Part
 from bisc.system.console import say
 from bisc.system.paths import TRAINED, Folders, find_dataset
 
@@ -93,11 +95,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--memory-gb", type=positive_float, metavar="G", help="what this process may take (default: all that is free)"
     )
+    add_places(parser, np=False)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict every case; failed ones are listed and the others go on."""
+    part = part_of(args)
     if args.format != "nifti":
         need_extra("--format", "dicom", ("highdicom",))
     if args.plan is not None and args.model is not None:
@@ -113,10 +117,10 @@ def run(args: argparse.Namespace) -> int:
         cases = find_inputs(source, args.out)
         if source != args.source:
             cases = [replace(case, origin=args.source) for case in cases]
-        return predict_all(args, cases)
+        return predict_all(args, cases, part)
 
 
-def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
+def predict_all(args: argparse.Namespace, cases: Sequence[InputCase], part: Part | None = None) -> int:
     """Predict the cases that a source holds."""
     trained = args.model or find_dataset(
         Folders.from_environment().results, args.dataset, TRAINED, "trained model", "train one", args.plan
@@ -128,7 +132,15 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     from bisc.pipeline.predict import predict_cases
     from bisc.pipeline.rows import light_line
 
-    device = choose_device(args.device, args.precision, args.deterministic)
+    if part is not None:
+        from bisc.pipeline.case_parts import predict_part
+    elif args.scheduler is not None:
+        from bisc.pipeline.cluster import ModelAt, mark_of, predict_on_workers
+
+    if args.scheduler is None:
+        device = choose_device(args.device, args.precision, args.deterministic)
+    else:
+        device = choose_device("cpu", "fp32")  # the workers have their own
     model = load_model(trained, args.folds, device, not args.no_postprocessing)
     if model.postprocessing is not None and model.smallest_tumor_ml(args.decision):
         print(f"post-processing: {model.postprocessing.words()}; --no-postprocessing keeps them")
@@ -160,7 +172,15 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
         complain(PROG, str(error))
         errors.append(error)
 
-    rows = predict_cases(cases, model, args.out, options, note)
+    if part is not None:
+        rows = predict_part(cases, model, args.out, options, note, part)
+    elif args.scheduler is not None:
+        folds = None if args.folds is None else tuple(args.folds)
+        how = args.device, args.precision, args.deterministic, not args.no_postprocessing, args.mirror
+        at = ModelAt(Path(trained), folds, *how, mark_of(model))
+        rows = predict_on_workers(cases, at, args.out, options, note, args.scheduler, args.n_workers, tell_note)
+    else:
+        rows = predict_cases(cases, model, args.out, options, note)
     skipped = [row for row in rows if row.status == SKIPPED]
     for row in rows:
         if row.status not in (FAILED_CASE, SKIPPED) and row.error:
@@ -170,14 +190,20 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     if skipped:
         tell_skipped([row.error for row in skipped])
     n_cases = len(rows) - len(skipped)
-    print(f"{n_cases - len(errors)} of {n_cases} cases predicted; see {args.out / 'predictions.csv'}")
-    if args.report:
+    print(f"{told(part)}{n_cases - len(errors)} of {n_cases} cases predicted; see {args.out / 'predictions.csv'}")
+    if args.report and (part is None or part.number is None):
         print(f"pages: {args.out / 'index.html'}")
-    if not n_cases:
+    nothing = not n_cases and (part is None or part.number is None)
+    if nothing:
         complain(PROG, str(InputError(args.source, "no image found", KINDS)))
-    if not n_cases or any(isinstance(error, InputError) for error in errors):
+    if nothing or any(isinstance(error, InputError) for error in errors):
         return BAD_INPUT
     return FAILED if errors else OK
+
+
+def tell_note(line: str) -> None:
+    """One line on stderr."""
+    say(f"{PROG}: note: {line}")
 
 
 def tell_skipped(reasons: list[str]) -> None:

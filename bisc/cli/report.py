@@ -8,10 +8,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from bisc.cli.common import complain, make_parser, run_command, status_of
+from bisc.cli.places import add_places, part_of, told
 from bisc.core.choices import PHASES
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio.archive import SUFFIX, unpacked
 from bisc.imageio.inputs import KINDS
+from bisc.system.console import say
 from bisc.system.paths import absence
 
 PROG = "bisc_report"
@@ -42,16 +44,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--series", metavar="UID", help="the DICOM series that was predicted (bisc_info)")
     parser.add_argument("--phase", choices=PHASES, help="the contrast phase that was predicted of a DICOM study")
+    add_places(parser, np=False)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Write every page; cases that have none are listed and the others go on."""
+    part = part_of(args)
     for path, what in ((args.source, KINDS), (args.prediction, "the output folder of bisc_predict, or a mask")):
         missing = absence(path)
         if missing:
             raise InputError(path, missing, what)
     from bisc.pipeline.report import INDEX, ReportOptions, report_cases
+
+    if part is not None:
+        from bisc.pipeline.case_parts import report_part
+    elif args.scheduler is not None:
+        from bisc.pipeline.cluster import report_on_workers
 
     errors: list[BiscError] = []
 
@@ -63,8 +72,14 @@ def run(args: argparse.Namespace) -> int:
     packed = args.source.suffix.lower() == SUFFIX
     with unpacked(args.source, folder) if packed else nullcontext(args.source) as source:
         options = ReportOptions(args.identify, args.series, args.phase)
-        rows = report_cases(source, args.prediction, args.out, options, note)
-    print(f"{sum(bool(row.page) for row in rows)} of {len(rows)} cases have a page; see {folder / INDEX}")
+        given = source, args.prediction, args.out, options, note
+        if part is not None:
+            rows = report_part(*given, part)
+        elif args.scheduler is not None:
+            rows = report_on_workers(*given, args.scheduler, args.n_workers, lambda line: say(f"{PROG}: note: {line}"))
+        else:
+            rows = report_cases(*given)
+    print(f"{told(part)}{sum(bool(row.page) for row in rows)} of {len(rows)} cases have a page; see {folder / INDEX}")
     return status_of(errors)
 
 

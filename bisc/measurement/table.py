@@ -68,15 +68,21 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def put_rows(table: Path, case: str, rows: Sequence[dict[str, str]]) -> None:
-    """Put a case's rows in the place of its older ones, in a table that other processes may write to.
+    """`put_cases` of one case."""
+    put_cases(table, {case: rows})
+
+
+def put_cases(table: Path, cases: Mapping[str, Sequence[dict[str, str]]]) -> None:
+    """Put cases' rows in the place of their older ones, in a table that other processes may write to.
 
     Raises:
         InputError: If the file there is of another form.
     """
 
     def merged() -> str:
-        others = [row for row in read_table(table) if row["case"] != case]
-        return table_text(sorted([*others, *rows], key=lambda row: row["case"]))  # stable: structures keep their order
+        others = [row for row in read_table(table) if row["case"] not in cases]
+        new = [row for rows in cases.values() for row in rows]
+        return table_text(sorted([*others, *new], key=lambda row: row["case"]))  # stable: structures keep their order
 
     change_text(table, merged)
 

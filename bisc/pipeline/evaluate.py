@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from bisc.core.errors import BiscError, InputError
 from bisc.core.geometry import as_triple
 from bisc.core.labels import N_CLASSES
 from bisc.evaluation.aggregate import to_frame, write_with_summary
-from bisc.evaluation.cases import CaseScores, score_arrays, score_images, score_pairs
+from bisc.evaluation.cases import COUNTS, CaseScores, score_arrays, score_images, score_pairs
 from bisc.evaluation.crossval import REPORT, TRAIN, CrossValidation, evaluate_cross_validation, write_cross_validation
 from bisc.evaluation.pairs import Pair, Pairing, find_pairs
 from bisc.imageio import read_labels
 from bisc.imageio.label_names import LabelMeaning
-from bisc.pipeline.workers import workers_that_fit
-from bisc.system.cases import process_pool
+from bisc.pipeline.parts import Part, stamp_of
+from bisc.pipeline.workers import case_workers
 from bisc.system.files import remove_partial
 from bisc.system.paths import Folders, find_dataset
 
@@ -95,7 +96,7 @@ class Evaluation:
         report: A row per case (`bisc.evaluation.aggregate.to_frame`).
         pairs: What was scored, in the rows' order.
         errors: What was wrong with the files of failed cases.
-        written: report.csv and report_summary.csv.
+        written: report.csv and report_summary.csv; nothing for a part.
     """
 
     report: pd.DataFrame
@@ -112,6 +113,8 @@ def evaluate_folders(
     all_references: bool = False,
     labels: tuple[LabelMeaning | None, LabelMeaning | None] = (None, None),
     n_workers: int = 1,
+    scheduler: str | None = None,
+    part: Part | None = None,
     tell: Tell = lambda _: None,
 ) -> Evaluation:
     """Score every prediction that has a reference, and write report.csv and its summary.
@@ -123,22 +126,52 @@ def evaluate_folders(
         all_references: Score every reference; one without a prediction counts as missing, with the worst scores.
         labels: What the values of references and of predictions mean; None: as a dataset.json beside them says.
         n_workers: Cases scored at a time; 1 works in this process.
+        scheduler: Of the workers, as for `bisc.pipeline.workers.case_workers`; None: this machine.
+        part: One part of the cases, whose rows it keeps; or all parts, scored by other runs, to be joined.
         tell: Takes a line about what is not scored.
 
     Raises:
         InputError: If nothing can be scored; a single case's fault is in `errors`, and its row has the worst scores.
+        WorkError: If a part that is to be joined is missing, or the scheduler is lost.
     """
     pairing = find_pairs(reference, prediction, all_references, labels)
     target = _target(output, prediction if prediction.is_dir() else Path())
     remove_partial(target.parent)
     _tell_unmatched(pairing, reference, tell)
+    pairs = list(pairing.pairs) if part is None else part.share(pairing.pairs, lambda pair: pair.case)
+    asked = {pair.case: _stamp(pair) for pair in pairs} if part is not None else {}
+    if part is not None and part.number is None:
+        joined = part.join(target.parent, target.stem, asked)
+        report = to_frame([_scores(case.result) for case in joined.cases])
+        return Evaluation(report, pairing.pairs, tuple(joined.errors), tuple(write_with_summary(target, report)))
     # A case takes half a second, and so does starting a worker: fewer than four cases each are not worth one.
-    n_workers = min(n_workers, -(-len(pairing.pairs) // 4))
-    with process_pool(workers_that_fit((pair.reference for pair in pairing.pairs), n_workers, tell)) as pool:
-        scored = score_pairs(pairing.pairs, pool)
+    n_workers, inputs = max(1, min(n_workers, -(-len(pairs) // 4))), [reference, prediction]
+    images = (pair.reference for pair in pairs)
+    with case_workers(images, n_workers, tell, scheduler, target.parent, inputs) as pool:
+        scored = score_pairs(pairs, pool)
     report = to_frame([one.scores for one in scored])
-    errors = tuple(one.error for one in scored if one.error is not None)
-    return Evaluation(report, pairing.pairs, errors, tuple(write_with_summary(target, report)))
+    faults = [(one.scores.case, one.error) for one in scored if one.error is not None]
+    if part is not None:
+        rows = {one.scores.case: _plain(one.scores) for one in scored}
+        part.keep(target.parent, target.stem, asked, faults, rows)
+    written = write_with_summary(target, report) if part is None else []
+    return Evaluation(report, tuple(pairs), tuple(error for _, error in faults), tuple(written))
+
+
+def _stamp(pair: Pair) -> str:
+    meanings = [meaning and meaning.key for meaning in (pair.reference_labels, pair.prediction_labels)]
+    return stamp_of([pair.reference, pair.prediction], *meanings)
+
+
+def _plain(scores: CaseScores) -> dict[str, object]:
+    """A row for a note: JSON has no NaN."""
+    return {name: None if value != value else value for name, value in asdict(scores).items()}
+
+
+def _scores(row: Mapping[str, Any]) -> CaseScores:
+    """The row again, to the last bit."""
+    values: dict[str, Any] = {n: math.nan if value is None and n not in COUNTS else value for n, value in row.items()}
+    return CaseScores(**values)
 
 
 def cross_validation(

@@ -14,8 +14,9 @@ from bisc.core.errors import BiscError, InputError
 from bisc.imageio.dataset import LAYOUTS, RawCase, scan_raw_dataset
 from bisc.imageio.label_names import meaning_of_option
 from bisc.pipeline.fault_table import Fault, Note, faults_csv, unused_line
-from bisc.pipeline.workers import workers_that_fit
-from bisc.planners.dataset import measure_dataset, plan_dataset, share_splits
+from bisc.pipeline.parts import Part, stamp_of
+from bisc.pipeline.workers import case_workers
+from bisc.planners.dataset import load_plan, measure_dataset, plan_dataset, share_splits
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.known_issues import known_issues
 from bisc.planners.plan import Plan
@@ -24,9 +25,10 @@ from bisc.planners.source import FILE as SOURCE
 from bisc.planners.source import check_same_source, label_note, meaning_of_source, save_source
 from bisc.planners.splits import read_splits
 from bisc.planners.values import OPTION, values_of
-from bisc.preprocessing.cache import CacheJob, CacheSettings, cache_case
-from bisc.system.cases import process_pool, run_cases
+from bisc.preprocessing.cache import CacheJob, CacheSettings, cache_case, cache_key, is_cached
+from bisc.system.cases import run_cases
 from bisc.system.files import make_output_folder, remove_partial, write_text
+from bisc.system.jsonfile import to_json
 from bisc.system.paths import CHECKPOINT_LAST, Folders, check_name, find_dataset, name_of, with_plan
 
 RAW_MARKER = "*/*.*"
@@ -35,6 +37,8 @@ NAMED_MARKER = "*/*"
 """A folder that was named is one, whatever lies in it: it is told what its files are not used for."""
 VERIFY = "verify.csv"
 SPLITS = "splits.json"
+CACHES = "caches"
+"""What the notes of parts are called."""
 
 
 @dataclass
@@ -49,6 +53,7 @@ class Planned:
         faults: Case name and error of what cannot be used.
         notes: Case name, or nothing, and what is in order and not used, or was made of an input's oddities.
         labels: What the label maps' values mean, and who said so; empty where nothing did: KiTS's numbers.
+        part: Which cases' caches were made or looked for; None: all were made.
     """
 
     folder: Path
@@ -58,6 +63,7 @@ class Planned:
     faults: list[Fault] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     labels: str = ""
+    part: Part | None = None
 
 
 def plan(
@@ -71,6 +77,8 @@ def plan(
     only_plan: bool = False,
     verify: bool = False,
     n_workers: int = 1,
+    scheduler: str | None = None,
+    part: Part | None = None,
     tell: Callable[[BiscError | str], object] = lambda _: None,
 ) -> Planned:
     """Measure a data set, plan both stages from what was measured, and cache its volumes, labels and edge maps.
@@ -90,10 +98,14 @@ def plan(
         only_plan: No caches; label maps without images will do.
         verify: Read every file again.
         n_workers: Cases worked on at a time, fewer where memory is short; 1 works in this process.
+        scheduler: Of the workers, as for `bisc.pipeline.workers.case_workers`; None: this machine.
+        part: Cache one part of the cases by the plan that is there; or look that all parts were, and finish.
         tell: Takes each fault as it is found, and a line of what is not used.
 
     Raises:
-        InputError: If there is no such data set, no usable case, or no kidney in any.
+        InputError: If there is no such data set, no usable case, or no kidney in any; for a part, if there is no plan
+            of the data set as it is now.
+        WorkError: If a part that is to be joined is missing, or the scheduler is lost.
     """
     if not 0.0 < memory_gb < math.inf:
         raise InputError("--memory-gb", f"{memory_gb}", "a positive number of GiB")
@@ -115,12 +127,12 @@ def plan(
     for folder in (target, home / "fingerprint", *(target / stage for stage in STAGES)):
         remove_partial(folder)
 
-    planned = Planned(target, raw, notes=[*found.notes])
+    planned = Planned(target, raw, notes=[*found.notes], part=part)
     if found.notes:
         tell(f"not used: {unused_line(found.notes, raw)}; see {target / VERIFY}")
     _add(planned, found.faults, tell)
-    n_workers = workers_that_fit((case.image or case.labels for case in found.cases), n_workers, tell)
-    with process_pool(n_workers) as pool:
+    images = (case.image or case.labels for case in found.cases)
+    with case_workers(images, n_workers, tell, scheduler, target, [raw]) as pool:
         measured = measure_dataset(name_of(target), found.cases, home, pool, again=verify)
         fingerprints = {case.name: case for case in measured.fingerprint.cases}
         planned.fingerprint = measured.fingerprint
@@ -130,19 +142,22 @@ def plan(
         _add(planned, measured.faults, tell)  # now: what follows may fail for want of a kidney
         if not fingerprints:
             raise InputError(raw, f"no usable case ({len(planned.faults)} faults)", LAYOUTS, f"see {target / VERIFY}")
-        share_splits(home, target)
-        folds = None if splits is None else read_splits(splits, fingerprints)
-        note = label_note(meaning, found.label_files)
-        before = _text(target / SPLITS)
-        planned.plan = plan_dataset(measured.fingerprint, target, memory_gb, note, values, folds)
-        results = folders.results / target.name
-        if (
-            (not before or _is_whole(before))
-            and _text(target / SPLITS) != before
-            and next(results.glob(f"*/fold_*/{CHECKPOINT_LAST}"), None) is not None
-        ):
-            tell(f"the folds are others now; what {results} holds was trained on those of before: train it anew")
-        save_source(target, raw, meaning)
+        if part is not None:
+            planned.plan = _plan_of(measured.fingerprint, target)
+        else:
+            share_splits(home, target)
+            folds = None if splits is None else read_splits(splits, fingerprints)
+            note = label_note(meaning, found.label_files)
+            before = _text(target / SPLITS)
+            planned.plan = plan_dataset(measured.fingerprint, target, memory_gb, note, values, folds)
+            results = folders.results / target.name
+            if (
+                (not before or _is_whole(before))
+                and _text(target / SPLITS) != before
+                and next(results.glob(f"*/fold_*/{CHECKPOINT_LAST}"), None) is not None
+            ):
+                tell(f"the folds are others now; what {results} holds was trained on those of before: train it anew")
+            save_source(target, raw, meaning)
         if meaning is not None or found.label_files:
             earlier = "" if given or meaning is None or not meaning.is_given else " (given at an earlier run)"
             planned.labels = f"{planned.plan.label_note}{earlier}"
@@ -156,9 +171,19 @@ def _add(planned: Planned, faults: Iterable[Fault], tell: Callable[[BiscError], 
     """Tell new faults, and bring verify.csv up to date."""
     new = list(faults)
     planned.faults += new
-    write_text(planned.folder / VERIFY, faults_csv(planned.faults, planned.notes))
+    if planned.part is None or planned.part.number is None:  # a part knows its own cases' alone
+        write_text(planned.folder / VERIFY, faults_csv(planned.faults, planned.notes))
     for _, fault in new:
         tell(fault)
+
+
+def _plan_of(fingerprint: Fingerprint, folder: Path) -> Plan:
+    """The plan that is there, if it is of this fingerprint."""
+    kept = load_plan(folder)
+    if _text(folder / "fingerprint.json") != to_json(fingerprint):
+        found, mend = "is of the data set as it was before", "plan it again (--only-plan), then run the parts"
+        raise InputError(folder / "fingerprint.json", found, "the cases as they are now", mend)
+    return kept
 
 
 def _is_whole(text: str) -> bool:
@@ -189,5 +214,16 @@ def _preprocess(
         roi=plan.roi,
     )
     jobs = [CacheJob(case, settings, planned.folder, voxels.get(case.name, "")) for case in cases]
+    part = planned.part
+    if part is not None:
+        jobs = part.share(jobs, lambda job: job.case.name)
+        stamps = {job.case.name: stamp_of([], cache_key(job)) for job in jobs}
+        if part.number is None:
+            by_name = {job.case.name: job for job in jobs}
+            joined = part.join(planned.folder, CACHES, stamps, lambda case: is_cached(by_name[case.name]))
+            return [(case.name, one.error()) for case in joined.cases for one in case.told]
     outcomes = run_cases(cache_case, jobs, executor, "preprocess", lambda job: job.case.name)
-    return [(o.job.case.name, o.error) for o in outcomes if o.error is not None]
+    faults = [(o.job.case.name, o.error) for o in outcomes if o.error is not None]
+    if part is not None:
+        part.keep(planned.folder, CACHES, stamps, faults)
+    return faults

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +37,12 @@ Complain = Callable[[BiscError], None]
 
 
 def predict_cases(
-    cases: Sequence[InputCase], model: Model, out: Path, options: PredictOptions, complain: Complain
+    cases: Sequence[InputCase],
+    model: Model,
+    out: Path,
+    options: PredictOptions,
+    complain: Complain,
+    whole: bool = True,
 ) -> list[PredictionRow]:
     """Predict every case into `out`.
 
@@ -47,6 +52,7 @@ def predict_cases(
         out: Folder of CASE.nii.gz and predictions.csv, brought up to date after every case; others' rows stay.
         options: How.
         complain: Takes the error of each failed case.
+        whole: Whether these are all cases of the run; else the index of pages is left to whoever has them all.
 
     Returns:
         One row per case, in their order; then one for each input that is no scan.
@@ -54,6 +60,28 @@ def predict_cases(
     Raises:
         InputError: If `out` cannot be written, or would overwrite an input.
     """
+    run = begin_run(cases, out, options)
+    before = run.before
+    rows = [
+        predict_or_keep(case, model, out, options, complain, before.get(case.name))
+        for case in track(run.cases, "predict")
+    ]
+    if whole:
+        end_run(out, options)
+    return [*rows, *run.passed]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a folder: what is to be predicted, the rows of inputs that are no scan, and those of before by case."""
+
+    cases: Sequence[InputCase]
+    passed: Sequence[PredictionRow]
+    before: Mapping[str, PredictionRow]
+
+
+def begin_run(cases: Sequence[InputCase], out: Path, options: PredictOptions) -> Run:
+    """Make the folder ready, and refuse what `predict_cases` refuses."""
     if options.dicom.deidentify:
         cases = [nameless(case) for case in cases]
     make_output_folder(out)
@@ -64,27 +92,39 @@ def predict_cases(
     cases = [case for case in cases if case not in none]
     there = {row.case: row for row in read_rows(out / TABLE)}  # also where all is done anew: known before the work
     check_targets(cases, out, there)
-    known = there if options.resume else {}
     if passed:
         merge_rows(out / TABLE, passed)
-    rows: list[PredictionRow] = []
-    for case in track(cases, "predict"):
-        row, stamp = known.get(case.name), _stamp(case, model, options)
-        done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
-        if row is None or not done or not _Outputs(out, case, options).are_there(row):
-            if case.name in there:
-                _remove_companions(out, case)
-            row = _predict_or_fail(case, model, out, options, complain)
-            row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
-            if options.dicom.deidentify:  # descriptions and places may name a patient
-                row = replace(row, source="", notes="", choice="", error=row.error.replace(str(case.path), row.case))
-            merge_rows(out / TABLE, [row])
-        rows.append(row)
+    return Run(cases, passed, there)
+
+
+def end_run(out: Path, options: PredictOptions) -> None:
+    """Write what is of all cases."""
     if options.report:
         from bisc.pipeline.report import write_index  # not on a plain mask's path
 
         write_index(out)
-    return [*rows, *passed]
+
+
+def predict_or_keep(
+    case: InputCase,
+    model: Model,
+    out: Path,
+    options: PredictOptions,
+    complain: Complain,
+    before: PredictionRow | None,
+) -> PredictionRow:
+    """One case of a run, or its row of `before` where that is kept; the table is up to date afterwards."""
+    row, stamp = before if options.resume else None, case_stamp(case, model, options)
+    done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
+    if row is None or not done or not Outputs(out, case, options).are_there(row):
+        if before is not None:
+            _remove_companions(out, case)
+        row = _predict_or_fail(case, model, out, options, complain)
+        row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
+        if options.dicom.deidentify:  # descriptions and places may name a patient
+            row = replace(row, source="", notes="", choice="", error=row.error.replace(str(case.path), row.case))
+        merge_rows(out / TABLE, [row])
+    return row
 
 
 def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, PredictionRow]) -> None:
@@ -126,7 +166,7 @@ def predict_case(
     study = open_study(case, options.dicom.series, options.dicom.phase, model) if case.files else None
     model = within_memory(model, case.path, options.memory_gb, None if study is None else study.size())
     image = read_image(case.path) if study is None else study.read()
-    files = _Outputs(out, case, options)
+    files = Outputs(out, case, options)
 
     def save_rough(rough: Volume) -> None:
         labels = upsample_labels(rough, image.volume.geometry, offsets_of(model.rough, options.decision))
@@ -169,11 +209,7 @@ def _predict_or_fail(
         except Exception as error:  # noqa: BLE001 - one broken case must not end the others
             fault = WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}"))
     if fault is not None:
-        files = _Outputs(out, case, options)
-        fresh = {files.rough} if isinstance(fault, RoughExcess) and options.save_rough else set()  # shows what is wrong
-        for path in files.asked.keys() - fresh:
-            path.unlink(missing_ok=True)  # an older run's, beside a row that says 'failed', would be taken for its own
-        _remove_companions(out, case)
+        remove_outputs(out, case, options, keep_rough=isinstance(fault, RoughExcess) and options.save_rough)
         if isinstance(fault, PassedOver):
             row = PredictionRow(case.name, SKIPPED, error=str(fault))
         else:
@@ -182,7 +218,22 @@ def _predict_or_fail(
     return replace(row, notes=BETWEEN_NOTES.join(notes))
 
 
-def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
+def remove_outputs(out: Path, case: InputCase, options: PredictOptions, keep_rough: bool = False) -> None:
+    """Remove what an older run left of a case: beside a row that says 'failed' it would be taken for its own.
+
+    Args:
+        out: The masks' folder.
+        case: The case.
+        options: What is asked for.
+        keep_rough: Leave the rough stage's mask, which shows what is wrong.
+    """
+    files = Outputs(out, case, options)
+    for path in files.asked.keys() - ({files.rough} if keep_rough else set()):
+        path.unlink(missing_ok=True)
+    _remove_companions(out, case)
+
+
+def case_stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
     """What a prediction depends on, in a few letters: files' sizes and times, decision, weights, what is dropped."""
     try:
         stats = [file.stat() for file in case.files or files_of(case.path)]
@@ -204,7 +255,7 @@ def _since(begin: float, model: Model) -> float | None:
     return None if model.device.deterministic else round(time.perf_counter() - begin, 2)
 
 
-class _Outputs:
+class Outputs:
     """The files of one case, and which of them are asked for."""
 
     def __init__(self, out: Path, case: InputCase, options: PredictOptions) -> None:

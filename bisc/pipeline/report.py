@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,8 @@ from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import Scan, open_scan
 from bisc.pipeline.dicom_cases import identifiers_of, nameless
-from bisc.pipeline.measure import SEG_ENDS, SEG_SUFFIX, measure_labels, read_mask
+from bisc.pipeline.measure import measure_labels
+from bisc.pipeline.measure_jobs import SEG_ENDS, SEG_SUFFIX, read_mask
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow
 from bisc.pipeline.report_rows import (
     EDITED,
@@ -63,6 +64,36 @@ class ReportOptions:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class PageJob:
+    """One page to make.
+
+    Attributes:
+        case: The scan.
+        name: Of its mask, and of the page.
+        mask: None where there is none.
+        row: Of predictions.csv, where there is one.
+        folder: Where the page goes.
+        options: How.
+    """
+
+    case: InputCase
+    name: str
+    mask: Path | None
+    row: PredictionRow | None
+    folder: Path
+    options: ReportOptions
+
+
+@dataclass(frozen=True)
+class Run:
+    """The pages of a run, where they go, and the rows of predictions.csv by case."""
+
+    jobs: Sequence[PageJob]
+    folder: Path
+    known: Mapping[str, PredictionRow]
+
+
 def report_cases(
     source: Path, prediction: Path, out: Path | None, options: ReportOptions, complain: Complain
 ) -> list[IndexRow]:
@@ -81,6 +112,12 @@ def report_cases(
     Raises:
         InputError: If there is no scan, no mask's path, or more than one scan for one mask.
     """
+    run = begin_pages(source, prediction, out, options)
+    return end_pages(run, [page_or_fault(job, complain) for job in track(run.jobs, "report")])
+
+
+def begin_pages(source: Path, prediction: Path, out: Path | None, options: ReportOptions) -> Run:
+    """Find scans and masks, and make the folder ready; arguments and errors as of `report_cases`."""
     missing = absence(prediction)
     if missing:
         raise InputError(prediction, missing, "the output folder of bisc_predict, or a mask")
@@ -94,15 +131,18 @@ def report_cases(
     make_output_folder(folder)
     remove_partial(folder)
     known = {row.case: row for row in read_rows(prediction / TABLE)} if is_folder else {}
-    rows = []
-    for case in track(cases, "report"):
-        name = _name(case, prediction, known)
-        mask = _mask_of(prediction, name) if is_folder else prediction
-        rows.append(_page_or_fault(case, name, mask, known.get(name), folder, options, complain))
+    names = [(case, _name(case, prediction, known)) for case in cases]
+    masks = {name: _mask_of(prediction, name) if is_folder else prediction for _, name in names}
+    jobs = [PageJob(case, name, masks[name], known.get(name), folder, options) for case, name in names]
+    return Run(jobs, folder, known)
+
+
+def end_pages(run: Run, rows: Sequence[IndexRow]) -> list[IndexRow]:
+    """Write the index of these rows and of the cases that have no scan; returns them all."""
     listed = {row.case for row in rows}
-    others = [row for row in known.values() if row.case not in listed and row.status != SKIPPED]
-    rows += [_without_page(row, folder, NO_SCAN) for row in others]
-    write_text(folder / INDEX, index_page(rows))
+    others = [row for row in run.known.values() if row.case not in listed and row.status != SKIPPED]
+    rows = [*rows, *(_without_page(row, run.folder, NO_SCAN) for row in others)]
+    write_text(run.folder / INDEX, index_page(rows))
     return rows
 
 
@@ -157,37 +197,34 @@ def _mask_of(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / f"{name}{end}" for end in ends) if path.is_file()), None)
 
 
-def _page_or_fault(
-    case: InputCase,
-    name: str,
-    mask: Path | None,
-    row: PredictionRow | None,
-    folder: Path,
-    options: ReportOptions,
-    complain: Complain,
-) -> IndexRow:
-    if mask is None and row is not None:
-        return _without_page(row, folder, "no mask")
+def page_or_fault(job: PageJob, complain: Complain) -> IndexRow:
+    """Write one page; what is wrong goes to `complain`, and leaves no page."""
+    case = job.case
+    if job.mask is None and job.row is not None:
+        return _without_page(job.row, job.folder, "no mask")
     try:
         if case.fault is not None:
             raise case.fault
-        if mask is None:
-            raise InputError(case.path, f"has no mask {name}.nii.gz", MASKS, "predict it first")
-        return _written_page(case, name, mask, row, folder, options)
+        if job.mask is None:
+            raise InputError(case.path, f"has no mask {job.name}.nii.gz", MASKS, "predict it first")
+        return _written_page(job, job.mask)
     except BiscError as error:
-        fault = error
+        return page_fault(job, error, complain)
     except Exception as error:  # noqa: BLE001 - one broken case must not end the others
-        fault = WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}"))
+        return page_fault(job, WorkError(one_line(f"{case.path}: {type(error).__name__}: {error}")), complain)
+
+
+def page_fault(job: PageJob, fault: BiscError, complain: Complain) -> IndexRow:
+    """The row of a page that could not be made."""
     complain(fault)
-    page_path(folder, name).unlink(missing_ok=True)  # an older page would be taken for this mask's
-    words = str(fault).replace(str(case.path), name)
-    return IndexRow(name, NO_MASK if mask is None else FAILED, reason=words)
+    page_path(job.folder, job.name).unlink(missing_ok=True)  # an older page would be taken for this mask's
+    words = str(fault).replace(str(job.case.path), job.name)
+    return IndexRow(job.name, NO_MASK if job.mask is None else FAILED, reason=words)
 
 
-def _written_page(
-    case: InputCase, name: str, mask: Path, row: PredictionRow | None, folder: Path, options: ReportOptions
-) -> IndexRow:
-    scan = _scan_of(case, row, options)
+def _written_page(job: PageJob, mask: Path) -> IndexRow:
+    name, row, options = job.name, job.row, job.options
+    scan = _scan_of(job.case, row, options)
     image = scan.read()
     labels = read_mask(mask, image)
     edited = is_edited(labels, row)
@@ -200,7 +237,7 @@ def _written_page(
         identity=_identity(scan) if options.identify else None,
         provenance=provenance,
     )
-    return write_page(folder, name, page, made, row)
+    return write_page(job.folder, name, page, made, row)
 
 
 def write_page(folder: Path, name: str, page: PatientPage, made: MadePage, row: PredictionRow | None) -> IndexRow:

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from bisc.core.errors import BiscError, WorkError, one_line
 from bisc.system.console import collecting, tell, track
 from bisc.system.files import sweep
-from bisc.system.workers import Lost, WorkerPool, run_on_workers
+from bisc.system.workers import CaseWorkers, Lost, WorkerPool
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -97,9 +97,12 @@ def run_cases(
     if executor is None:
         return [_attempt_here(work, job, name) for job in track(jobs, what, shown=bar)]
     outcomes: dict[int, Outcome[Job, Result]] = {}
-    results = run_on_workers if isinstance(executor, WorkerPool) else _run_on_foreign
     noted = partial(_noted, work)
-    for i, future in track(results(noted, jobs, executor), what, total=len(jobs), shown=bar):  # type: ignore[arg-type]
+    if isinstance(executor, CaseWorkers):
+        results = executor.run(noted, jobs, name)
+    else:
+        results = _run_on_foreign(noted, jobs, executor)
+    for i, future in track(results, what, total=len(jobs), shown=bar):
         outcomes[i] = _arrived(future, jobs[i], name)
     return [outcomes[i] for i in range(len(jobs))]
 

@@ -21,6 +21,8 @@ from typing import Any, Final, TypeVar
 from bisc.system.console import SIGNALS, check, deafen
 
 JOIN_S: Final = 2.0
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 class _Worker(SpawnProcess):
@@ -35,7 +37,17 @@ class Context(SpawnContext):
     Process = _Worker
 
 
-class WorkerPool(Executor):
+class CaseWorkers(Executor):
+    """Workers that see to their losses themselves."""
+
+    def run(
+        self, work: Callable[[Job], Result], jobs: Sequence[Job], name: Callable[[Job], str]
+    ) -> Iterator[tuple[int, Future[Result]]]:
+        """Each job's number and its finished future, as they end; a job whose process died for good holds `Lost`."""
+        raise NotImplementedError
+
+
+class WorkerPool(CaseWorkers):
     """A pool of spawned processes which can be killed, and used again after it broke.
 
     Ctrl-C and `kill` to the whole process group reach the workers too: they ignore both signals from their first
@@ -62,6 +74,12 @@ class WorkerPool(Executor):
         self.kill()
         self.n_workers = n_workers or self.n_workers
         self._pool = self._fresh(self.n_workers)
+
+    def run(
+        self, work: Callable[[Job], Result], jobs: Sequence[Job], name: Callable[[Job], str]
+    ) -> Iterator[tuple[int, Future[Result]]]:
+        """As `run_on_workers`."""
+        return run_on_workers(work, jobs, self)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As Executor."""
@@ -144,9 +162,6 @@ def starting() -> Iterator[None]:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 LOOK_EVERY_S: Final = 0.5
 """How often a wait looks whether a worker died unnoticed, and whether the user wants to stop."""

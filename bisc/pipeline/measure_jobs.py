@@ -1,0 +1,132 @@
+"""Which label maps there are to measure, the image of each, and how both are read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bisc._version import __version__
+from bisc.core.errors import InputError
+from bisc.evaluation.pairs import find_label_maps, meaning_beside
+from bisc.imageio import files_of, on_grid_of, read_image, read_labels
+from bisc.imageio.case import CaseImage, InputCase
+from bisc.imageio.formats.dicom.segmentation import is_segmentation, on_frames_of, read_segmentation
+from bisc.imageio.inputs import find_inputs
+from bisc.imageio.label_names import LabelMeaning
+from bisc.imageio.scan import open_scan
+from bisc.pipeline.options import MeshOptions
+from bisc.system.paths import exists
+
+Tell = Callable[[str], object]
+MASKS: Final = "a label map, a folder of CASE.nii.gz or CASE/segmentation.nii.gz, or DICOM SEG files"
+SEG_SUFFIX: Final = ".dcm"
+SEG_ENDS: Final = ("_seg", "-seg", ".seg")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One label map to measure.
+
+    Attributes:
+        case: Its name.
+        mask: A label map, or a DICOM SEG.
+        image: Its CT, where it is at hand.
+        meaning: Of the label map's values.
+        table: Where its rows go.
+        mesh: Surfaces to write beside the table; None: none.
+    """
+
+    case: str
+    mask: Path
+    image: InputCase | None
+    meaning: LabelMeaning | None
+    table: Path
+    mesh: MeshOptions | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The mask's and the image's."""
+        return [self.mask, *(() if self.image is None else self.image.files or files_of(self.image.path))]
+
+    @property
+    def stamp(self) -> str:
+        """Changes with the files and with this version."""
+        stats = [(file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
+        meant = "" if self.meaning is None else self.meaning.key
+        return hashlib.blake2b(repr((__version__, stats, meant)).encode(), digest_size=8).hexdigest()
+
+
+def find_jobs(
+    masks: Path, images: Path | None, table: Path, labels: LabelMeaning | None, tell: Tell = lambda _: None
+) -> list[Job]:
+    """The label maps of a path, and the image of each.
+
+    Raises:
+        InputError: If there is no label map, or none of the images is of one.
+    """
+    found, passed = _find_masks(masks)
+    if not found:
+        raise InputError(masks, "holds no label map", MASKS)
+    meaning = labels or (None if masks in found.values() and is_segmentation(masks) else meaning_beside(masks))
+    pictures: dict[str, InputCase] = {}
+    if images is not None:
+        pictures = {case.name: case for case in find_inputs(images) if case.fault is None}
+        if len(found) == len(pictures) == 1:
+            pictures = dict.fromkeys(found, next(iter(pictures.values())))
+        if not pictures.keys() & found.keys():
+            some = ", ".join(sorted(pictures)[:3]) or "none"
+            raise InputError(images, f"no image of these label maps ({some})", f"{', '.join(sorted(found)[:3])}, ...")
+        lacking = sorted(found.keys() - pictures.keys())
+        if lacking:
+            tell(f"without an image, so measured by the mask alone: {', '.join(lacking[:5])} ({len(lacking)} in all)")
+    if passed:
+        tell(f"no label map by name or layout, so not used: {', '.join(path.name for path in passed[:5])}")
+    return [Job(case, found[case], pictures.get(case), meaning, table) for case in sorted(found)]
+
+
+def _find_masks(masks: Path) -> tuple[dict[str, Path], list[Path]]:
+    if not exists(masks):
+        raise InputError(masks, "does not exist", MASKS)
+    if is_segmentation(masks):
+        return {_seg_case(masks): masks}, []
+    found, passed = find_label_maps(masks)
+    others = []
+    for path in passed:
+        if not is_segmentation(path):
+            others.append(path)
+        elif _seg_case(path) not in found:  # beside the label map of its case it is the same mask
+            found[_seg_case(path)] = path
+    return found, others
+
+
+def _seg_case(path: Path) -> str:
+    stem = path.name[: -len(SEG_SUFFIX)] if path.name.lower().endswith(SEG_SUFFIX) else path.name
+    return next((stem[: -len(end)] for end in SEG_ENDS if stem.lower().endswith(end)), stem)
+
+
+def read_pair(job: Job) -> tuple[CaseImage, CaseImage | None]:
+    """A job's labels and image, on one grid.
+
+    Raises:
+        InputError: If either cannot be used, or they do not lie on one grid.
+    """
+    image = None
+    if job.image is not None:
+        image = open_scan(job.image).read() if job.image.files else read_image(job.image.path)
+    return read_mask(job.mask, image, job.meaning), image
+
+
+def read_mask(mask: Path, image: CaseImage | None, meaning: LabelMeaning | None = None) -> CaseImage:
+    """A label map or a DICOM SEG, on the grid of its image where there is one.
+
+    Raises:
+        InputError: If it cannot be used, or does not lie on that grid.
+    """
+    if is_segmentation(mask):
+        labels = read_segmentation(mask)
+        return labels if image is None else on_frames_of(image, labels)
+    labels = read_labels(mask, meaning)
+    return labels if image is None else on_grid_of(image, labels)
