@@ -177,7 +177,7 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase], part: Part
     elif args.scheduler is not None:
         folds = None if args.folds is None else tuple(args.folds)
         how = args.device, args.precision, args.deterministic, not args.no_postprocessing, args.mirror
-        at = ModelAt(Path(trained), folds, *how, mark_of(model))
+        at = ModelAt(Path(trained), folds, *how, mark=mark_of(model))
         rows = predict_on_workers(cases, at, args.out, options, note, args.scheduler, args.n_workers, tell_note)
     else:
         rows = predict_cases(cases, model, args.out, options, note)

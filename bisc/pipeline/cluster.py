@@ -23,9 +23,10 @@ from bisc.pipeline.workers import case_workers
 from bisc.report.patient.index import IndexRow
 from bisc.system.cases import run_cases
 from bisc.system.dask_worker import LOCAL
-from bisc.system.memory import free_gb
+from bisc.system.memory import free_gb, usable_cores
 
 Tell = Callable[[str], object]
+OWN_THREADS: Final = torch.get_num_threads()
 PREDICTING_GB: Final = MOST_NETWORK_GB + 1.5
 """What a process takes that predicts a scan of ordinary length, its libraries with it."""
 
@@ -42,6 +43,7 @@ class ModelAt:
         deterministic: Likewise.
         postprocess: As of `bisc.inference.model.load_model`.
         mirror: See every kidney left for right too.
+        threads: Of a case on a CPU; None: what each worker has. The last digits depend on it.
         mark: `mark_of` the model that the client loaded from there.
     """
 
@@ -52,6 +54,7 @@ class ModelAt:
     deterministic: bool = False
     postprocess: bool = True
     mirror: bool = False
+    threads: int | None = None
     mark: str = ""
 
 
@@ -70,6 +73,7 @@ def _load(at: ModelAt) -> Model:
         InputError: If it cannot be loaded there, or is not the client's.
     """
     torch.use_deterministic_algorithms(False)  # a command before may have asked for it
+    torch.set_num_threads(OWN_THREADS)
     model = load_model(at.path, at.folds, choose_device(at.device, at.precision, at.deterministic), at.postprocess)
     if mark_of(model) != at.mark:
         raise InputError(at.path, "is not the model that the client loaded from there", "one model for all workers")
@@ -111,8 +115,11 @@ def predict_on_workers(
         WorkError: If the scheduler is lost; the cases that were done stay.
     """
     run = begin_run(cases, out, options)
+    if model.deterministic:
+        model = replace(model, threads=torch.get_num_threads())
     if scheduler == LOCAL:
         n_workers, options = _shared_out(n_workers, options, tell)
+        model = replace(model, threads=model.threads or max(1, usable_cores() // n_workers))
     jobs = [PredictJob(case, model, out, options, run.before.get(case.name)) for case in run.cases]
     prepare = partial(_load, replace(model, path=model.path.absolute()))
     inputs = [case.path for case in run.cases if case.fault is None]
@@ -143,8 +150,9 @@ def _shared_out(n_workers: int, options: PredictOptions, tell: Tell) -> tuple[in
 
 
 def _predict_job(job: PredictJob) -> tuple[PredictionRow, list[BiscError]]:
-    errors: list[BiscError] = []
-    return predict_or_keep(job.case, _load(job.model), job.out, job.options, errors.append, job.before), errors
+    model, errors = _load(job.model), list[BiscError]()
+    torch.set_num_threads(job.model.threads or OWN_THREADS)  # of this thread, which need not be the one that loaded it
+    return predict_or_keep(job.case, model, job.out, job.options, errors.append, job.before), errors
 
 
 def _lost_row(job: PredictJob, error: BiscError) -> PredictionRow:
