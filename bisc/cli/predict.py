@@ -66,6 +66,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--mirror", action="store_true", help="see every kidney left for right too, and average: twice the time"
     )
     parser.add_argument(
+        "--check-edges",
+        action="store_true",
+        help="flags compare each outline with what the edge branches see: three times the time",
+    )
+    parser.add_argument(
         "--no-postprocessing", action="store_true", help="keep small tumours that cross-validation found to be none"
     )
     parser.add_argument(
@@ -129,7 +134,7 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
     from bisc.pipeline.rows import light_line
 
     device = choose_device(args.device, args.precision, args.deterministic)
-    model = load_model(trained, args.folds, device, not args.no_postprocessing)
+    model = load_model(trained, args.folds, device, not args.no_postprocessing, args.check_edges)
     if model.postprocessing is not None and model.smallest_tumor_ml(args.decision):
         print(f"post-processing: {model.postprocessing.words()}; --no-postprocessing keeps them")
     model = replace(model, mirror=args.mirror)

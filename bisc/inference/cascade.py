@@ -16,6 +16,7 @@ from bisc.core.geometry import Geometry, as_int_triple
 from bisc.core.labels import MAX_KIDNEYS, N_CLASSES
 from bisc.core.volume import Box, NativeGrid, Volume
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
+from bisc.inference.outlines import edges_on
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
 from bisc.preprocessing.kidneys import (
@@ -47,12 +48,14 @@ class RoiResult:
     Attributes:
         kidney: The rough mask's kidney, voxels of the target grid.
         softmax: (classes, z, y, x) on the ROI's grid at target spacing.
-        votes: (z, y, x) likewise, of how many folds each voxel is kidney or tumour; None of a single fold.
+        votes: (z, y, x) likewise, how many folds call a voxel kidney or tumour; None of a single fold.
+        edges: (2, z, y, x) outlines that the edge branches see (`bisc.inference.outlines`); None: not asked for.
     """
 
     kidney: Kidney
     softmax: Volume
     votes: npt.NDArray[np.uint8] | None = None
+    edges: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +134,7 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
         if grid not in seen:
             votes = np.zeros(grid.shape_zyx, np.uint8) if len(model.fine) > 1 else None
             fine = _softmax_on(grid, image, model.plan, model.fine, model.network_gb, model.mirror, votes)
-            seen[grid] = RoiResult(kidney, fine, votes)
+            seen[grid] = RoiResult(kidney, fine, votes, edges_on(grid, image, model))
     rois = [replace(seen[grid], kidney=kidney) for kidney, grid in zip(kidneys, grids, strict=True)]
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
     least_ml = model.plan.roi.min_kidney_ml
@@ -188,10 +191,8 @@ def locate(
 
 
 def upsample_labels(rough: Volume, grid: Geometry, offsets: Offsets) -> npt.NDArray[np.uint8]:
-    """The rough labels on a finer grid of the patient: probabilities are interpolated, then decided.
-
-    Only the foreground's box, grown by two rough voxels, is ever interpolated, in slabs where it is large.
-    """
+    """The rough labels on a finer grid of the patient: probabilities are interpolated, then decided; in slabs, and only
+    in the foreground's box, grown by two rough voxels."""
     labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
     around = Box.of_mask(decide(rough.array, offsets))
     if around is None:

@@ -193,6 +193,7 @@ def _stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
     ways = {
         f"tumours from {smallest_ml} ml": smallest_ml > 0.0,
         "mirrored": model.mirror,
+        "edges": any(fold.edges for fold in model.fine),
         "identifiers": options.dicom.identifiers,
     }
     asked = [*(way for way, on in ways.items() if on), *filter(None, [options.dicom.series, options.dicom.phase])]

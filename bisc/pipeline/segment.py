@@ -158,6 +158,7 @@ def load_model(
     precision: str = "auto",
     mirror: bool = False,
     postprocess: bool = True,
+    check_edges: bool = False,
 ) -> Model:
     """Read a trained cascade once, for any number of images.
 
@@ -168,6 +169,7 @@ def load_model(
         precision: Of the fine stage: 'fp32' (exact), 'bf16', 'fp16', or 'auto', the quickest that the hardware has.
         mirror: See every kidney left for right too, and average: a little better, twice the time.
         postprocess: Drop small tumours where `bisc_evaluate -d` chose so; the rule is `Model.cascade.postprocessing`.
+        check_edges: Flags compare outlines with what the edge branches see: three times the time.
 
     Raises:
         InputError: If the model or the device is not there, or cannot be used.
@@ -179,7 +181,7 @@ def load_model(
         raise InputError("folds", repr(folds), "a list of one fold number or more, or None for all")
     if not Path(source).exists():
         raise InputError(source, "does not exist", "a .zip of bisc_export, or a results folder", "train or export it")
-    cascade = load_cascade(Path(source), folds, choose_device(device, precision), postprocess)
+    cascade = load_cascade(Path(source), folds, choose_device(device, precision), postprocess, check_edges)
     return Model(replace(cascade, mirror=mirror))
 
 
@@ -194,8 +196,7 @@ def segment(image: object, model: str | Path | Model, **how: Any) -> Segmentatio
     Raises:
         InputError: As both.
 
-    Example:
-        >>> result = bisc.segment("ct.nii.gz", model="model.zip")
+        result = bisc.segment("ct.nii.gz", model="model.zip")
     """
     return (model if isinstance(model, Model) else load_model(model)).segment(image, **how)
 
