@@ -83,8 +83,7 @@ class Segmentation:
     def save(self, path: str | Path) -> None:
         """Write the labels on the image's own grid; the suffix (.nii.gz, .nii, .nrrd, .mha) names the format.
 
-        Raises:
-            InputError: If the file cannot be written, or its name tells none of these formats.
+        Raises InputError if the file cannot be written, or its name tells none of these formats.
         """
         write_image(Path(path), _canonical(self.labels, self.axes, self.native), self.native)
 
@@ -190,13 +189,14 @@ def segment(image: object, model: str | Path | Model, **how: Any) -> Segmentatio
 
     Args:
         image: As for `Model.segment`.
-        model: A model, or where one lies.
+        model: One, or where one lies.
         how: As for `Model.segment`: spacing, affine, decision, probabilities, series, phase.
 
     Raises:
         InputError: As both.
 
-        result = bisc.segment("ct.nii.gz", model="model.zip")
+    Example:
+        >>> result = bisc.segment("ct.nii.gz", model="model.zip")
     """
     return (model if isinstance(model, Model) else load_model(model)).segment(image, **how)
 
