@@ -18,6 +18,7 @@ from bisc.cli.common import (
     make_parser,
     need_extra,
     positive_float,
+    positive_int,
     run_command,
 )
 from bisc.core.choices import (
@@ -96,6 +97,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--continue", dest="resume", action="store_true", help="keep the cases already done in OUT")
     parser.add_argument(
+        "-np",
+        dest="at_a_time",
+        type=positive_int,
+        metavar="N",
+        help="cases in work at a time, their networks in turn (default: 2; with a GPU up to 8)",
+    )
+    parser.add_argument(
         "--memory-gb", type=positive_float, metavar="G", help="what this process may take (default: all that is free)"
     )
     return parser
@@ -158,6 +166,7 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase]) -> int:
         mesh,
         args.measure,
         args.report,
+        args.at_a_time,
     )
     errors: list[BiscError] = []
 

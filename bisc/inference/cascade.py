@@ -16,7 +16,6 @@ from bisc.core.geometry import Geometry, as_int_triple
 from bisc.core.labels import MAX_KIDNEYS, N_CLASSES
 from bisc.core.volume import Box, NativeGrid, Volume
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
-from bisc.inference.outlines import edges_on
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
 from bisc.preprocessing.kidneys import (
@@ -134,7 +133,11 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
         if grid not in seen:
             votes = np.zeros(grid.shape_zyx, np.uint8) if len(model.fine) > 1 else None
             fine = _softmax_on(grid, image, model.plan, model.fine, model.network_gb, model.mirror, votes)
-            seen[grid] = RoiResult(kidney, fine, votes, edges_on(grid, image, model))
+            seen[grid] = RoiResult(kidney, fine, votes)
+            if any(fold.edges for fold in model.fine):
+                from bisc.inference.outlines import edges_on  # not on a plain mask's path
+
+                seen[grid] = replace(seen[grid], edges=edges_on(grid, image, model))
     rois = [replace(seen[grid], kidney=kidney) for kidney, grid in zip(kidneys, grids, strict=True)]
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
     least_ml = model.plan.roi.min_kidney_ml
@@ -181,10 +184,8 @@ def _check(excess: str, rough: Volume) -> None:
 def locate(
     rough: Volume, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None = None
 ) -> tuple[list[Kidney], Geometry]:
-    """The kidneys of the rough result on the image's grid at target spacing, and that grid.
-
-    `middle_mm` is the LPS x of the body's middle, where it is known.
-    """
+    """The kidneys of the rough result on the image's grid at target spacing, and that grid; `middle_mm` is the LPS x of
+    the body's middle, where it is known."""
     target = native.resampled(plan.target_spacing_mm_zyx)
     foreground = upsample_labels(rough, target, offsets) > 0
     return find_kidneys(foreground, target, plan.roi.min_kidney_ml, middle_mm), target
@@ -224,8 +225,7 @@ def labels_of_rois(
 
 
 def softmax_of_rois(rois: Sequence[NativeRoi], native: NativeGrid) -> Probabilities:
-    """(classes, *stored shape) softmax on the stored grid; where ROIs meet both hold the same, elsewhere is
-    background."""
+    """(classes, *stored shape) softmax on the stored grid; background where no ROI is."""
     out = np.zeros((len(BACKGROUND_FILL), *native.geometry.shape_zyx), dtype=np.float32)
     out[0] = BACKGROUND_FILL[0]
     for i, channel in enumerate(out):

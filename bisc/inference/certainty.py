@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from bisc.core.labels import BACKGROUND, TUMOR
 from bisc.inference.cascade import BACKGROUND_FILL, CascadeResult, Offsets, Probabilities, RoiResult, decide
-from bisc.inference.outlines import outline_agreement
 from bisc.inference.signs import Labels, Numbers
 from bisc.preprocessing.resample import resample
 
@@ -123,8 +122,19 @@ def _agreement(roi: RoiResult, result: CascadeResult, rough_offsets: Offsets, fi
         "rough_dice": 2.0 * shared / max(of_fine + of_rough, 1),
         "rough_ratio": min(of_fine, of_rough) / max(of_fine, of_rough, 1),
         "folds_dice": None if roi.votes is None else pairwise_dice(roi.votes, result.n_folds),
-        "outline_agreement": None if roi.edges is None else outline_agreement(roi.edges[0], fine),
-        "tumor_outline_agreement": None if roi.edges is None else outline_agreement(roi.edges[1], decided == TUMOR),
+        **_outlines(roi, decided),
+    }
+
+
+def _outlines(roi: RoiResult, decided: Labels) -> Numbers:
+    """The edge branches' outlines against the labels', where they were asked for."""
+    if roi.edges is None:
+        return {}
+    from bisc.inference.outlines import outline_agreement  # not on a plain mask's path
+
+    return {
+        "outline_agreement": outline_agreement(roi.edges[0], decided > 0),
+        "tumor_outline_agreement": outline_agreement(roi.edges[1], decided == TUMOR),
     }
 
 

@@ -22,7 +22,6 @@ from bisc.inference.sources import MEND, Folder, Source, open_source
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, plan_conflicts
 from bisc.network.device import Device
-from bisc.network.edge_view import EDGE_BRANCHES, EdgeView
 from bisc.network.folded import FoldedSCUNet, with_diffused_weights
 from bisc.network.folded import fold as fold_norms
 from bisc.network.sc_unet import RegionNetwork
@@ -201,6 +200,8 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
     )
     if not keeps or settings.edges == "off":
         return own
+    from bisc.network.edge_view import EDGE_BRANCHES, EdgeView  # not on a plain mask's path
+
     memory = _bytes_per_voxel(settings, EdgeView.bytes_per_voxel_feature)
     alike = replace(own, device=device.in_float32(), bytes_per_voxel=memory, exact=None)
     return replace(own, edges=tuple(replace(alike, network=EdgeView(network, branch)) for branch in EDGE_BRANCHES))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from bisc.core.volume import Volume
 from bisc.imageio import files_of, read_image, write_image
 from bisc.imageio.case import InputCase
 from bisc.imageio.formats.nifti import is_byte_mask
+from bisc.imageio.scan import Scan
 from bisc.inference.cascade import RoughExcess, offsets_of, upsample_labels
 from bisc.inference.kept import roi_arrays
 from bisc.inference.model import Model
@@ -30,6 +31,9 @@ from bisc.pipeline.study import open_study
 from bisc.system.console import collecting, track
 from bisc.system.files import atomic_file, make_output_folder, remove_partial
 from bisc.system.paths import exists
+
+if TYPE_CHECKING:
+    from bisc.pipeline.overlap import Room
 
 ROUGH: Final = "rough"
 """The folder of the rough stage's masks, under the output."""
@@ -67,19 +71,29 @@ def predict_cases(
     known = there if options.resume else {}
     if passed:
         merge_rows(out / TABLE, passed)
-    rows: list[PredictionRow] = []
-    for case in track(cases, "predict"):
+
+    def row_of(case: InputCase) -> PredictionRow:
         row, stamp = known.get(case.name), _stamp(case, model, options)
         done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
         if row is None or not done or not _Outputs(out, case, options).are_there(row):
             if case.name in there:
                 _remove_companions(out, case)
-            row = _predict_or_fail(case, model, out, options, complain)
+            row = _predict_or_fail(case, model, out, options, complain, room)
             row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
             if options.dicom.deidentify:  # descriptions and places may name a patient
                 row = replace(row, source="", notes="", choice="", error=row.error.replace(str(case.path), row.case))
             merge_rows(out / TABLE, [row])
-        rows.append(row)
+        return row
+
+    room: Room | None = None
+    if len(cases) > 1 and options.at_a_time != 1:
+        from bisc.pipeline.overlap import Room, cases_at_a_time, overlapping  # not on a single scan's path
+
+        room = Room(options.memory_gb)
+        found = overlapping(row_of, cases, options.at_a_time or cases_at_a_time(model))
+    else:
+        found = ((i, row_of(case)) for i, case in enumerate(cases))
+    rows = [row for _, row in sorted(track(found, "predict", len(cases)))]
     if options.report:
         from bisc.pipeline.report import write_index  # not on a plain mask's path
 
@@ -111,9 +125,15 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
 
 
 def predict_case(
-    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Complain = lambda _: None
+    case: InputCase,
+    model: Model,
+    out: Path,
+    options: PredictOptions,
+    complain: Complain = lambda _: None,
+    room: Room | None = None,
 ) -> PredictionRow:
     """Read, run the cascade, write one case; what cannot be a DICOM result is NIfTI, and `complain` is told.
+    `room` is what it shares with cases in work at the same time.
 
     Raises:
         InputError: If the image cannot be used.
@@ -124,7 +144,23 @@ def predict_case(
     if case.fault is not None:
         raise case.fault
     study = open_study(case, options.dicom.series, options.dicom.phase, model) if case.files else None
-    model = within_memory(model, case.path, options.memory_gb, None if study is None else study.size())
+    size = None if study is None else study.size()
+    if room is None:
+        fitting = within_memory(model, case.path, options.memory_gb, size)
+        return _predicted(case, study, fitting, out, options, complain, begin)
+    with room.model_for(model, case.path, size) as fitting:
+        return _predicted(case, study, fitting, out, options, complain, begin)
+
+
+def _predicted(
+    case: InputCase,
+    study: Scan | None,
+    model: Model,
+    out: Path,
+    options: PredictOptions,
+    complain: Complain,
+    begin: float,
+) -> PredictionRow:
     image = read_image(case.path) if study is None else study.read()
     files = _Outputs(out, case, options)
 
@@ -158,12 +194,12 @@ def predict_case(
 
 
 def _predict_or_fail(
-    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Complain
+    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Complain, room: Room | None
 ) -> PredictionRow:
     begin, fault = time.perf_counter(), None
     with collecting() as notes:
         try:
-            row = predict_case(case, model, out, options, complain)
+            row = predict_case(case, model, out, options, complain, room)
         except BiscError as error:
             fault = error
         except Exception as error:  # noqa: BLE001 - one broken case must not end the others
