@@ -46,9 +46,7 @@ def part_of(args: argparse.Namespace) -> Part | None:
     """
     if args.part is not None and (args.parts is None or args.part > args.parts):
         raise InputError("--part", f"{args.part} of {args.parts or 'no'} parts", "--part I --parts N, I from 1 to N")
-    if args.n_workers is None:
-        args.n_workers = min(8, usable_cores())
-    elif getattr(args, "np_is_local", False) and args.scheduler != LOCAL:
+    if getattr(args, "np_is_local", False) and args.n_workers is not None and args.scheduler != LOCAL:
         raise InputError("-np", f"given without {SCHEDULER} {LOCAL}", "both, or neither")
     if args.scheduler is None:
         return None if args.parts is None else Part(args.part, args.parts)
@@ -56,6 +54,11 @@ def part_of(args: argparse.Namespace) -> Part | None:
         raise InputError(SCHEDULER, "given with --parts", "one of the two", "leave one out")
     need_extra(SCHEDULER, "dask", ("distributed",))
     return None
+
+
+def local_workers(n_workers: int | None) -> int:
+    """Worker processes of a local cluster: as `-np` says, or as many as other commands take."""
+    return n_workers or min(8, usable_cores())
 
 
 def told(part: Part | None) -> str:

@@ -18,9 +18,10 @@ from bisc.cli.common import (
     make_parser,
     need_extra,
     positive_float,
+    positive_int,
     run_command,
 )
-from bisc.cli.places import add_places, part_of, told
+from bisc.cli.places import add_places, local_workers, part_of, told
 from bisc.core.choices import (
     DECISIONS,
     DEFAULT_DECISION,
@@ -68,6 +69,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--mirror", action="store_true", help="see every kidney left for right too, and average: twice the time"
     )
     parser.add_argument(
+        "--check-edges",
+        action="store_true",
+        help="flags compare each outline with what the edge branches see: three times the time",
+    )
+    parser.add_argument(
         "--no-postprocessing", action="store_true", help="keep small tumours that cross-validation found to be none"
     )
     parser.add_argument(
@@ -93,9 +99,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--continue", dest="resume", action="store_true", help="keep the cases already done in OUT")
     parser.add_argument(
+        "-np",
+        dest="at_a_time",
+        type=positive_int,
+        metavar="N",
+        help="cases in work at a time, their networks in turn (default: 2; with a GPU up to 8)",
+    )
+    parser.add_argument(
         "--memory-gb", type=positive_float, metavar="G", help="what this process may take (default: all that is free)"
     )
-    add_places(parser, np=False)
+    add_places(parser)
     return parser
 
 
@@ -141,7 +154,7 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase], part: Part
         device = choose_device(args.device, args.precision, args.deterministic)
     else:
         device = choose_device("cpu", "fp32")  # the workers have their own
-    model = load_model(trained, args.folds, device, not args.no_postprocessing)
+    model = load_model(trained, args.folds, device, not args.no_postprocessing, args.check_edges)
     if model.postprocessing is not None and model.smallest_tumor_ml(args.decision):
         print(f"post-processing: {model.postprocessing.words()}; --no-postprocessing keeps them")
     model = replace(model, mirror=args.mirror)
@@ -165,6 +178,7 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase], part: Part
         mesh,
         args.measure,
         args.report,
+        args.at_a_time,
     )
     errors: list[BiscError] = []
 
@@ -177,8 +191,10 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase], part: Part
     elif args.scheduler is not None:
         folds = None if args.folds is None else tuple(args.folds)
         how = args.device, args.precision, args.deterministic, not args.no_postprocessing, args.mirror
-        at = ModelAt(Path(trained), folds, *how, mark=mark_of(model))
-        rows = predict_on_workers(cases, at, args.out, options, note, args.scheduler, args.n_workers, tell_note)
+        at = ModelAt(Path(trained), folds, *how, args.check_edges, mark=mark_of(model))
+        rows = predict_on_workers(
+            cases, at, args.out, options, note, args.scheduler, local_workers(args.at_a_time), tell_note
+        )
     else:
         rows = predict_cases(cases, model, args.out, options, note)
     skipped = [row for row in rows if row.status == SKIPPED]

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from bisc.cli.common import complain, make_parser, run_command, status_of
-from bisc.cli.places import add_places, part_of, told
+from bisc.cli.places import add_places, local_workers, part_of, told
 from bisc.core.choices import PHASES
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio.archive import SUFFIX, unpacked
@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         if part is not None:
             rows = report_part(*given, part)
         elif args.scheduler is not None:
-            rows = report_on_workers(*given, args.scheduler, args.n_workers, lambda line: say(f"{PROG}: note: {line}"))
+            n_workers = local_workers(args.n_workers)
+            rows = report_on_workers(*given, args.scheduler, n_workers, lambda line: say(f"{PROG}: note: {line}"))
         else:
             rows = report_cases(*given)
     print(f"{told(part)}{sum(bool(row.page) for row in rows)} of {len(rows)} cases have a page; see {folder / INDEX}")

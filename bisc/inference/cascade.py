@@ -47,12 +47,14 @@ class RoiResult:
     Attributes:
         kidney: The rough mask's kidney, voxels of the target grid.
         softmax: (classes, z, y, x) on the ROI's grid at target spacing.
-        votes: (z, y, x) likewise, of how many folds each voxel is kidney or tumour; None of a single fold.
+        votes: (z, y, x) likewise, how many folds call a voxel kidney or tumour; None of a single fold.
+        edges: (2, z, y, x) outlines that the edge branches see (`bisc.inference.outlines`); None: not asked for.
     """
 
     kidney: Kidney
     softmax: Volume
     votes: npt.NDArray[np.uint8] | None = None
+    edges: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +134,10 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
             votes = np.zeros(grid.shape_zyx, np.uint8) if len(model.fine) > 1 else None
             fine = _softmax_on(grid, image, model.plan, model.fine, model.network_gb, model.mirror, votes)
             seen[grid] = RoiResult(kidney, fine, votes)
+            if any(fold.edges for fold in model.fine):
+                from bisc.inference.outlines import edges_on  # not on a plain mask's path
+
+                seen[grid] = replace(seen[grid], edges=edges_on(grid, image, model))
     rois = [replace(seen[grid], kidney=kidney) for kidney, grid in zip(kidneys, grids, strict=True)]
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
     least_ml = model.plan.roi.min_kidney_ml
@@ -178,20 +184,16 @@ def _check(excess: str, rough: Volume) -> None:
 def locate(
     rough: Volume, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None = None
 ) -> tuple[list[Kidney], Geometry]:
-    """The kidneys of the rough result on the image's grid at target spacing, and that grid.
-
-    `middle_mm` is the LPS x of the body's middle, where it is known.
-    """
+    """The kidneys of the rough result on the image's grid at target spacing, and that grid; `middle_mm` is the LPS x of
+    the body's middle, where it is known."""
     target = native.resampled(plan.target_spacing_mm_zyx)
     foreground = upsample_labels(rough, target, offsets) > 0
     return find_kidneys(foreground, target, plan.roi.min_kidney_ml, middle_mm), target
 
 
 def upsample_labels(rough: Volume, grid: Geometry, offsets: Offsets) -> npt.NDArray[np.uint8]:
-    """The rough labels on a finer grid of the patient: probabilities are interpolated, then decided.
-
-    Only the foreground's box, grown by two rough voxels, is ever interpolated, in slabs where it is large.
-    """
+    """The rough labels on a finer grid of the patient: probabilities are interpolated, then decided; in slabs, and only
+    in the foreground's box, grown by two rough voxels."""
     labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
     around = Box.of_mask(decide(rough.array, offsets))
     if around is None:
@@ -223,8 +225,7 @@ def labels_of_rois(
 
 
 def softmax_of_rois(rois: Sequence[NativeRoi], native: NativeGrid) -> Probabilities:
-    """(classes, *stored shape) softmax on the stored grid; where ROIs meet both hold the same, elsewhere is
-    background."""
+    """(classes, *stored shape) softmax on the stored grid; background where no ROI is."""
     out = np.zeros((len(BACKGROUND_FILL), *native.geometry.shape_zyx), dtype=np.float32)
     out[0] = BACKGROUND_FILL[0]
     for i, channel in enumerate(out):

@@ -28,6 +28,8 @@ NOTHING: Final[Numbers] = dict.fromkeys(
         "rough_dice",
         "rough_ratio",
         "folds_dice",
+        "outline_agreement",
+        "tumor_outline_agreement",
     )
 )
 LEAST_ML: Final = 1.0
@@ -111,7 +113,8 @@ def _sums(probabilities: Probabilities, labels: Labels, offsets: Offsets) -> lis
 def _agreement(roi: RoiResult, result: CascadeResult, rough_offsets: Offsets, fine_offsets: Offsets) -> Numbers:
     """Of one kidney's ROI at target spacing: rough against fine, folds against each other, the outline's margin."""
     soft = roi.softmax.array
-    fine = decide(soft, fine_offsets) > 0
+    decided = decide(soft, fine_offsets)
+    fine = decided > 0
     rough = decide(resample(result.rough, roi.softmax.geometry, BACKGROUND_FILL).array, rough_offsets) > 0
     of_fine, of_rough, shared = (int(np.count_nonzero(mask)) for mask in (fine, rough, fine & rough))
     return {
@@ -119,6 +122,19 @@ def _agreement(roi: RoiResult, result: CascadeResult, rough_offsets: Offsets, fi
         "rough_dice": 2.0 * shared / max(of_fine + of_rough, 1),
         "rough_ratio": min(of_fine, of_rough) / max(of_fine, of_rough, 1),
         "folds_dice": None if roi.votes is None else pairwise_dice(roi.votes, result.n_folds),
+        **_outlines(roi, decided),
+    }
+
+
+def _outlines(roi: RoiResult, decided: Labels) -> Numbers:
+    """The edge branches' outlines against the labels', where they were asked for."""
+    if roi.edges is None:
+        return {}
+    from bisc.inference.outlines import outline_agreement  # not on a plain mask's path
+
+    return {
+        "outline_agreement": outline_agreement(roi.edges[0], decided > 0),
+        "tumor_outline_agreement": outline_agreement(roi.edges[1], decided == TUMOR),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +62,8 @@ class FoldNetwork:
         bytes_per_voxel: What a pass takes for each voxel of a region.
         exact: The same network in float32, where the other is not and could overflow.
         mark: Changes with any weight.
+        edges: Its branches of the organ's and the tumour's edge in the region branch's place; none where the network
+            has none, or nobody asked for them.
     """
 
     fold: int
@@ -72,6 +74,7 @@ class FoldNetwork:
     bytes_per_voxel: float = 0.0
     exact: RegionNetwork | None = None
     mark: int = 0
+    edges: tuple[FoldNetwork, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +104,9 @@ class Model:
         return postprocessed(labels, voxel_ml, smallest_ml, image) if smallest_ml else labels
 
 
-def load_model(source: Path, folds: Sequence[int] | None, device: Device, postprocess: bool = True) -> Model:
+def load_model(
+    source: Path, folds: Sequence[int] | None, device: Device, postprocess: bool = True, check_edges: bool = False
+) -> Model:
     """A model from RESULTS/NAME, from a model file, or from an archive of checkpoints as they were exported before.
 
     Args:
@@ -110,13 +115,17 @@ def load_model(source: Path, folds: Sequence[int] | None, device: Device, postpr
         device: Where to predict, and in which precision.
         postprocess: Take the post-processing that was chosen, too; one chosen with other weights is left out, with a
             notice.
+        check_edges: Keep the fine stage's edge branches, whose outlines are then compared with the mask's; a model
+            without any is told.
 
     Raises:
         InputError: If the plan, a stage or an asked fold is missing, or a checkpoint does not fit its settings.
     """
     files = open_source(source)
     plan = files.plan()
-    stages = {stage: _stage(files, stage, folds, device, plan) for stage in STAGES}
+    stages = {stage: _stage(files, stage, folds, device, plan, check_edges) for stage in STAGES}
+    if check_edges and not any(one.edges for one in stages["fine"]):
+        notice(source, "was trained without edges", "the mask's outline is not compared with any")
     rule = files.postprocessing() if postprocess else None
     if rule is not None and not rule.knows((stage, one.fold, one.mark) for stage in STAGES for one in stages[stage]):
         notice(source / FILE, "was chosen with other networks", "left out; bisc_evaluate -d NAME chooses it anew")
@@ -131,13 +140,14 @@ def load_stage(source: Path, stage: Stage, folds: Sequence[int] | None, device: 
 
 
 def _stage(
-    files: Source, stage: Stage, folds: Sequence[int] | None, device: Device, plan: Plan
+    files: Source, stage: Stage, folds: Sequence[int] | None, device: Device, plan: Plan, check_edges: bool = False
 ) -> tuple[FoldNetwork, ...]:
     """The rough stage is in float32: a voxel more or less at a kidney's end moves its ROI, and the fine stage then sees
     other voxels; in half precision one mask agreed with float32's at a Dice of 0.986 (docs/lab/method.md)."""
     own = device.in_float32() if stage == "rough" else device
+    keeps = check_edges and stage == "fine"
     return tuple(
-        _network(files.checkpoint(member), fold, files.shown(member), own, plan)
+        _network(files.checkpoint(member), fold, files.shown(member), own, plan, keeps)
         for fold, member in files.members(stage, folds)
     )
 
@@ -171,18 +181,35 @@ def trained_network(checkpoint: Checkpoint, name: str, plan: Plan) -> tuple[SCUN
     return network, settings
 
 
-def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan: Plan) -> FoldNetwork:
+def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan: Plan, keeps: bool) -> FoldNetwork:
     network, settings = trained_network(checkpoint, name, plan)
     mark = mark_of(network)
     offsets = None if checkpoint.offsets is None else tuple(checkpoint.offsets)
     network = device.put_network(network).eval()
     exact = _quickest(network, settings.norm, device.in_float32())
     quick = exact if device.precision == "fp32" else _quickest(network, settings.norm, device)
-    unpacking = 0.0 if settings.packing == 1 else UNPACKING_BYTES
-    bytes_per_voxel = settings.base_features * exact.bytes_per_voxel_feature / settings.packing**2 + unpacking
-    return FoldNetwork(
-        fold, quick, device, window_of(settings), offsets, bytes_per_voxel, None if quick is exact else exact, mark
+    own = FoldNetwork(
+        fold,
+        quick,
+        device,
+        window_of(settings),
+        offsets,
+        _bytes_per_voxel(settings, exact.bytes_per_voxel_feature),
+        None if quick is exact else exact,
+        mark,
     )
+    if not keeps or settings.edges == "off":
+        return own
+    from bisc.network.edge_view import EDGE_BRANCHES, EdgeView  # not on a plain mask's path
+
+    memory = _bytes_per_voxel(settings, EdgeView.bytes_per_voxel_feature)
+    alike = replace(own, device=device.in_float32(), bytes_per_voxel=memory, exact=None)
+    return replace(own, edges=tuple(replace(alike, network=EdgeView(network, branch)) for branch in EDGE_BRANCHES))
+
+
+def _bytes_per_voxel(settings: NetworkSettings, of_feature: float) -> float:
+    unpacking = 0.0 if settings.packing == 1 else UNPACKING_BYTES
+    return settings.base_features * of_feature / settings.packing**2 + unpacking
 
 
 def mark_of(network: SCUNet) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
@@ -34,6 +36,8 @@ BYTES_PER_IMAGE_VOXEL: Final = 6.0
 """Of a scan's voxels, int16 all along: its mask three times while it is written, and one mask more to count voxels."""
 BATCH_VOXELS = 600_000
 """Windows go through the network together up to this many voxels, so that memory stays bounded."""
+TURNS: Final[defaultdict[str, threading.Lock]] = defaultdict(threading.Lock)
+"""By device. Passes of several threads at once would take the memory of all of them, and no less time."""
 Place = tuple[slice, ...]
 
 
@@ -106,7 +110,9 @@ def _windows(
     ]
     for batch in batched(places, max(1, BATCH_VOXELS // math.prod(size))):
         check()  # seconds each on a CPU
-        softmax = _one_pass(network, np.stack([image[at] for at in batch]), air, device)
+        windows = np.stack([image[at] for at in batch])
+        with TURNS[str(device.device)]:
+            softmax = _one_pass(network, windows, air, device)
         weight = _weights(softmax.shape[2:])
         for at, part in zip(batch, softmax, strict=True):
             inside = (slice(None), *at)

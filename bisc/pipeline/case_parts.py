@@ -16,7 +16,8 @@ from bisc.inference.model import Model
 from bisc.pipeline.dicom_cases import nameless
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.parts import Part, PartCase, stamp_of
-from bisc.pipeline.predict import Complain, Outputs, begin_run, case_stamp, end_run, predict_cases
+from bisc.pipeline.predict import Complain, predict_cases
+from bisc.pipeline.predict_run import Outputs, begin_run, case_stamp, end_run
 from bisc.pipeline.report import PageJob, ReportOptions, begin_pages, end_pages, page_or_fault, page_path
 from bisc.pipeline.report_rows import row_in
 from bisc.pipeline.rows import merge_rows

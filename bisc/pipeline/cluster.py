@@ -16,7 +16,8 @@ from bisc.imageio.case import InputCase
 from bisc.inference.model import MOST_NETWORK_GB, Model, load_model
 from bisc.network.device import choose_device
 from bisc.pipeline.options import FAILED, TABLE, PredictionRow, PredictOptions
-from bisc.pipeline.predict import Complain, begin_run, end_run, predict_or_keep, remove_outputs
+from bisc.pipeline.predict import Complain, predict_or_keep
+from bisc.pipeline.predict_run import begin_run, end_run, remove_outputs
 from bisc.pipeline.report import PageJob, ReportOptions, begin_pages, end_pages, page_fault, page_or_fault
 from bisc.pipeline.rows import merge_rows
 from bisc.pipeline.workers import case_workers
@@ -43,6 +44,7 @@ class ModelAt:
         deterministic: Likewise.
         postprocess: As of `bisc.inference.model.load_model`.
         mirror: See every kidney left for right too.
+        check_edges: As of `load_model`.
         threads: Of a case on a CPU; None: what each worker has. The last digits depend on it.
         mark: `mark_of` the model that the client loaded from there.
     """
@@ -54,6 +56,7 @@ class ModelAt:
     deterministic: bool = False
     postprocess: bool = True
     mirror: bool = False
+    check_edges: bool = False
     threads: int | None = None
     mark: str = ""
 
@@ -74,7 +77,8 @@ def _load(at: ModelAt) -> Model:
     """
     torch.use_deterministic_algorithms(False)  # a command before may have asked for it
     torch.set_num_threads(OWN_THREADS)
-    model = load_model(at.path, at.folds, choose_device(at.device, at.precision, at.deterministic), at.postprocess)
+    device = choose_device(at.device, at.precision, at.deterministic)
+    model = load_model(at.path, at.folds, device, at.postprocess, at.check_edges)
     if mark_of(model) != at.mark:
         raise InputError(at.path, "is not the model that the client loaded from there", "one model for all workers")
     return replace(model, mirror=at.mirror)

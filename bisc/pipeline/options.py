@@ -62,6 +62,7 @@ class PredictOptions:
         mesh: Surfaces of kidneys and tumours; None: none.
         measure: Also bring measures.csv up to date.
         report: Also write a page, and an index of all.
+        at_a_time: Cases in work at the same time, their networks in turn; None: as many as help.
     """
 
     decision: Decision
@@ -73,6 +74,7 @@ class PredictOptions:
     mesh: MeshOptions | None = None
     measure: bool = False
     report: bool = False
+    at_a_time: int | None = None
 
 
 @dataclass(frozen=True)

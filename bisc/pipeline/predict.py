@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bisc.core.errors import BiscError, InputError, PassedOver, WorkError, one_line
+from bisc.core.errors import BiscError, PassedOver, WorkError, one_line
 from bisc.core.volume import Volume
-from bisc.imageio import files_of, read_image, write_image
+from bisc.imageio import read_image, write_image
 from bisc.imageio.case import InputCase
-from bisc.imageio.formats.nifti import is_byte_mask
+from bisc.imageio.scan import Scan
 from bisc.inference.cascade import RoughExcess, offsets_of, upsample_labels
 from bisc.inference.kept import roi_arrays
 from bisc.inference.model import Model
 from bisc.inference.windows import within_memory
-from bisc.pipeline.dicom_cases import dicom_files, nameless, results_of
+from bisc.pipeline.dicom_cases import results_of
 from bisc.pipeline.options import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
-from bisc.pipeline.rows import merge_rows, read_rows
+from bisc.pipeline.predict_run import (
+    Outputs,
+    begin_run,
+    case_stamp,
+    end_run,
+    has_companions,
+    remove_companions,
+    remove_outputs,
+)
+from bisc.pipeline.rows import merge_rows
 from bisc.pipeline.segment import segment_case
 from bisc.pipeline.study import open_study
 from bisc.system.console import collecting, track
-from bisc.system.files import atomic_file, make_output_folder, remove_partial
-from bisc.system.paths import exists
+from bisc.system.files import atomic_file
 
-ROUGH: Final = "rough"
-"""The folder of the rough stage's masks, under the output."""
+if TYPE_CHECKING:
+    from bisc.pipeline.overlap import Room
+
 Complain = Callable[[BiscError], None]
 
 
@@ -61,48 +69,22 @@ def predict_cases(
         InputError: If `out` cannot be written, or would overwrite an input.
     """
     run = begin_run(cases, out, options)
-    before = run.before
-    rows = [
-        predict_or_keep(case, model, out, options, complain, before.get(case.name))
-        for case in track(run.cases, "predict")
-    ]
+    room: Room | None = None
+
+    def row_of(case: InputCase) -> PredictionRow:
+        return predict_or_keep(case, model, out, options, complain, run.before.get(case.name), room)
+
+    if len(run.cases) > 1 and options.at_a_time != 1:
+        from bisc.pipeline.overlap import Room, cases_at_a_time, overlapping  # not on a single scan's path
+
+        room = Room(options.memory_gb)
+        found = overlapping(row_of, run.cases, options.at_a_time or cases_at_a_time(model))
+    else:
+        found = ((i, row_of(case)) for i, case in enumerate(run.cases))
+    rows = [row for _, row in sorted(track(found, "predict", len(run.cases)))]
     if whole:
         end_run(out, options)
     return [*rows, *run.passed]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of a folder: what is to be predicted, the rows of inputs that are no scan, and those of before by case."""
-
-    cases: Sequence[InputCase]
-    passed: Sequence[PredictionRow]
-    before: Mapping[str, PredictionRow]
-
-
-def begin_run(cases: Sequence[InputCase], out: Path, options: PredictOptions) -> Run:
-    """Make the folder ready, and refuse what `predict_cases` refuses."""
-    if options.dicom.deidentify:
-        cases = [nameless(case) for case in cases]
-    make_output_folder(out)
-    for folder in (out, out / ROUGH):
-        remove_partial(folder)
-    none = [case for case in cases if isinstance(case.fault, PassedOver)]  # seen before it was read
-    passed = [PredictionRow(case.name, SKIPPED, error=str(case.fault)) for case in none]
-    cases = [case for case in cases if case not in none]
-    there = {row.case: row for row in read_rows(out / TABLE)}  # also where all is done anew: known before the work
-    check_targets(cases, out, there)
-    if passed:
-        merge_rows(out / TABLE, passed)
-    return Run(cases, passed, there)
-
-
-def end_run(out: Path, options: PredictOptions) -> None:
-    """Write what is of all cases."""
-    if options.report:
-        from bisc.pipeline.report import write_index  # not on a plain mask's path
-
-        write_index(out)
 
 
 def predict_or_keep(
@@ -112,14 +94,15 @@ def predict_or_keep(
     options: PredictOptions,
     complain: Complain,
     before: PredictionRow | None,
+    room: Room | None = None,
 ) -> PredictionRow:
     """One case of a run, or its row of `before` where that is kept; the table is up to date afterwards."""
     row, stamp = before if options.resume else None, case_stamp(case, model, options)
     done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
     if row is None or not done or not Outputs(out, case, options).are_there(row):
         if before is not None:
-            _remove_companions(out, case)
-        row = _predict_or_fail(case, model, out, options, complain)
+            remove_companions(out, case)
+        row = _predict_or_fail(case, model, out, options, complain, room)
         row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
         if options.dicom.deidentify:  # descriptions and places may name a patient
             row = replace(row, source="", notes="", choice="", error=row.error.replace(str(case.path), row.case))
@@ -127,33 +110,16 @@ def predict_or_keep(
     return row
 
 
-def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, PredictionRow]) -> None:
-    """Refuse a run that would write over a file that is no mask of this input, before anything is computed.
-
-    Raises:
-        InputError: If a mask would take the place of an input, of another input's mask, or of a file that is no mask.
-    """
-    # realpath: unlike resolve, it minds no link loops
-    inputs = {os.path.realpath(path): path for case in cases for path in (case.path, *case.others)}
-    for case in cases:
-        target, source = out / f"{case.name}.nii.gz", os.path.realpath(case.origin or case.path)
-        if os.path.realpath(target) in inputs:
-            found, what = "would be overwritten by its own prediction", inputs[os.path.realpath(target)]
-            raise InputError(what, found, "an output folder of its own")
-        row = there.get(case.name)
-        if row is None or row.status == SKIPPED:
-            if exists(target) and not is_byte_mask(target):
-                raise InputError(target, "is there and is no mask", "an output folder of its own", "move it away")
-        elif row.source and row.source != source and exists(Path(row.source)):
-            found = f"would be written over the mask of {row.source}, which has the same name"
-            mend = "choose another output folder, or rename one of the two"
-            raise InputError(case.path, found, "one name for each patient", mend)
-
-
 def predict_case(
-    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Complain = lambda _: None
+    case: InputCase,
+    model: Model,
+    out: Path,
+    options: PredictOptions,
+    complain: Complain = lambda _: None,
+    room: Room | None = None,
 ) -> PredictionRow:
     """Read, run the cascade, write one case; what cannot be a DICOM result is NIfTI, and `complain` is told.
+    `room` is what it shares with cases in work at the same time.
 
     Raises:
         InputError: If the image cannot be used.
@@ -164,7 +130,23 @@ def predict_case(
     if case.fault is not None:
         raise case.fault
     study = open_study(case, options.dicom.series, options.dicom.phase, model) if case.files else None
-    model = within_memory(model, case.path, options.memory_gb, None if study is None else study.size())
+    size = None if study is None else study.size()
+    if room is None:
+        fitting = within_memory(model, case.path, options.memory_gb, size)
+        return _predicted(case, study, fitting, out, options, complain, begin)
+    with room.model_for(model, case.path, size) as fitting:
+        return _predicted(case, study, fitting, out, options, complain, begin)
+
+
+def _predicted(
+    case: InputCase,
+    study: Scan | None,
+    model: Model,
+    out: Path,
+    options: PredictOptions,
+    complain: Complain,
+    begin: float,
+) -> PredictionRow:
     image = read_image(case.path) if study is None else study.read()
     files = Outputs(out, case, options)
 
@@ -184,7 +166,7 @@ def predict_case(
         with atomic_file(files.probabilities) as scratch:
             np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
     more = {"error": found.doubt}
-    if study is not None or options.dicom.form != "nifti" or _has_companions(options):
+    if study is not None or options.dicom.form != "nifti" or has_companions(options):
         more = results_of(out, case, study, image, found, result, model, options, complain)
     if options.dicom.form != "dicomseg" or more["error"] != found.doubt:
         found.save(files.mask)
@@ -198,12 +180,12 @@ def predict_case(
 
 
 def _predict_or_fail(
-    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Complain
+    case: InputCase, model: Model, out: Path, options: PredictOptions, complain: Complain, room: Room | None
 ) -> PredictionRow:
     begin, fault = time.perf_counter(), None
     with collecting() as notes:
         try:
-            row = predict_case(case, model, out, options, complain)
+            row = predict_case(case, model, out, options, complain, room)
         except BiscError as error:
             fault = error
         except Exception as error:  # noqa: BLE001 - one broken case must not end the others
@@ -218,73 +200,5 @@ def _predict_or_fail(
     return replace(row, notes=BETWEEN_NOTES.join(notes))
 
 
-def remove_outputs(out: Path, case: InputCase, options: PredictOptions, keep_rough: bool = False) -> None:
-    """Remove what an older run left of a case: beside a row that says 'failed' it would be taken for its own.
-
-    Args:
-        out: The masks' folder.
-        case: The case.
-        options: What is asked for.
-        keep_rough: Leave the rough stage's mask, which shows what is wrong.
-    """
-    files = Outputs(out, case, options)
-    for path in files.asked.keys() - ({files.rough} if keep_rough else set()):
-        path.unlink(missing_ok=True)
-    _remove_companions(out, case)
-
-
-def case_stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
-    """What a prediction depends on, in a few letters: files' sizes and times, decision, weights, what is dropped."""
-    try:
-        stats = [file.stat() for file in case.files or files_of(case.path)]
-    except OSError:
-        return ""
-    weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
-    smallest_ml = model.smallest_tumor_ml(options.decision)
-    ways = {
-        f"tumours from {smallest_ml} ml": smallest_ml > 0.0,
-        "mirrored": model.mirror,
-        "identifiers": options.dicom.identifiers,
-    }
-    asked = [*(way for way, on in ways.items() if on), *filter(None, [options.dicom.series, options.dicom.phase])]
-    parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights, *asked]
-    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
-
-
 def _since(begin: float, model: Model) -> float | None:
     return None if model.device.deterministic else round(time.perf_counter() - begin, 2)
-
-
-class Outputs:
-    """The files of one case, and which of them are asked for."""
-
-    def __init__(self, out: Path, case: InputCase, options: PredictOptions) -> None:
-        self.out, self.case, self.options = out, case.name, options
-        self.mask, self.rough = out / f"{case.name}.nii.gz", out / ROUGH / f"{case.name}.nii.gz"
-        self.probabilities = out / f"{case.name}_probabilities.npz"
-        self.asked = {self.mask: options.dicom.form != "dicomseg", self.rough: options.save_rough}
-        self.asked |= {self.probabilities: options.save_probabilities}
-        self.asked |= dicom_files(out, case.name, options.dicom) if case.files else {}
-
-    def are_there(self, row: PredictionRow) -> bool:
-        """Whether a case that ended so has all that is asked for; a SEG of no kidney is none."""
-        none = ".dcm" if row.status == "no_kidney" else ""
-        files = [path for path, asked in self.asked.items() if asked and path.suffix != none]
-        if not all(path.exists() for path in files):
-            return False
-        if not _has_companions(self.options):
-            return True
-        from bisc.pipeline.companions import are_there  # not on a plain mask's path
-
-        return are_there(self.out, row, self.options)
-
-
-def _has_companions(options: PredictOptions) -> bool:
-    """Whether anything is asked for that is measured of the mask."""
-    return options.mesh is not None or options.measure or options.report
-
-
-def _remove_companions(out: Path, case: InputCase) -> None:
-    from bisc.pipeline.companions import remove_companions  # not on a plain mask's path
-
-    remove_companions(out, case.name)

@@ -83,8 +83,7 @@ class Segmentation:
     def save(self, path: str | Path) -> None:
         """Write the labels on the image's own grid; the suffix (.nii.gz, .nii, .nrrd, .mha) names the format.
 
-        Raises:
-            InputError: If the file cannot be written, or its name tells none of these formats.
+        Raises InputError if the file cannot be written, or its name tells none of these formats.
         """
         write_image(Path(path), _canonical(self.labels, self.axes, self.native), self.native)
 
@@ -158,6 +157,7 @@ def load_model(
     precision: str = "auto",
     mirror: bool = False,
     postprocess: bool = True,
+    check_edges: bool = False,
 ) -> Model:
     """Read a trained cascade once, for any number of images.
 
@@ -168,6 +168,7 @@ def load_model(
         precision: Of the fine stage: 'fp32' (exact), 'bf16', 'fp16', or 'auto', the quickest that the hardware has.
         mirror: See every kidney left for right too, and average: a little better, twice the time.
         postprocess: Drop small tumours where `bisc_evaluate -d` chose so; the rule is `Model.cascade.postprocessing`.
+        check_edges: Flags compare outlines with what the edge branches see: three times the time.
 
     Raises:
         InputError: If the model or the device is not there, or cannot be used.
@@ -179,7 +180,7 @@ def load_model(
         raise InputError("folds", repr(folds), "a list of one fold number or more, or None for all")
     if not Path(source).exists():
         raise InputError(source, "does not exist", "a .zip of bisc_export, or a results folder", "train or export it")
-    cascade = load_cascade(Path(source), folds, choose_device(device, precision), postprocess)
+    cascade = load_cascade(Path(source), folds, choose_device(device, precision), postprocess, check_edges)
     return Model(replace(cascade, mirror=mirror))
 
 
@@ -188,7 +189,7 @@ def segment(image: object, model: str | Path | Model, **how: Any) -> Segmentatio
 
     Args:
         image: As for `Model.segment`.
-        model: A model, or where one lies.
+        model: One, or where one lies.
         how: As for `Model.segment`: spacing, affine, decision, probabilities, series, phase.
 
     Raises:

@@ -27,6 +27,6 @@ def test_links_named_alike_are_told_apart(tmp_path_factory: pytest.TempPathFacto
             assert plan_and_preprocess.main(["-d", name, "-np", "1", "--only-plan"]) == 0
         assert sorted(p.name for p in (tmp_path / "preprocessed").iterdir()) == ["A", "B"]
         (tmp_path / "preprocessed" / "Linked").symlink_to(store / "preprocessed" / NAME)
-        brief = ["--preset", "quick", "--epochs", "1", "--iterations", "1", "--device", "cpu", "--no-validation"]
+        brief = ["--preset", "demo", "--epochs", "1", "--iterations", "1", "--device", "cpu", "--no-validation"]
         assert train.main(["rough", "0", "-d", "Linked", *brief]) == 0
     assert [p.name for p in (tmp_path / "results").iterdir()] == ["Linked"]

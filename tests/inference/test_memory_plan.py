@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bisc.core.errors import WorkError
-from bisc.imageio import read_size
+from bisc.imageio import StoredImage, read_size
 from bisc.imageio.case import InputCase
 from bisc.inference import windows as planning
 from bisc.inference.model import MOST_NETWORK_GB
@@ -26,7 +26,7 @@ from bisc.inference.windows import (
     window_that_fits,
 )
 from bisc.network.folded import Kernels, OneDnnKernels
-from bisc.pipeline import workers
+from bisc.pipeline import overlap, workers
 from bisc.pipeline.options import PredictOptions
 from bisc.pipeline.predict import predict_cases
 from bisc.system import memory
@@ -115,13 +115,12 @@ def test_a_case_that_does_not_fit_fails_alone(tmp_path: Path, monkeypatch: pytes
         for name in ("large", "small")
     ]
     whole = read_size
-    monkeypatch.setattr(
-        planning,
-        "read_size",
-        lambda path: (
-            replace(whole(path), shape_zyx=(10**5, 512, 512)) if path.name.startswith("large") else whole(path)
-        ),
-    )
+
+    def size_of(path: Path) -> StoredImage:
+        return replace(whole(path), shape_zyx=(10**5, 512, 512)) if path.name.startswith("large") else whole(path)
+
+    for module in (planning, overlap):
+        monkeypatch.setattr(module, "read_size", size_of)
     errors: list[Exception] = []
     rows = predict_cases(cases, stub_model(plan=PLAN), tmp_path / "out", PredictOptions("argmax"), errors.append)
     assert [row.status for row in rows] == ["failed", "no_kidney"]

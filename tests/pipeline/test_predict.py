@@ -183,7 +183,7 @@ def test_an_interrupted_run_keeps_its_finished_cases(
 
     monkeypatch.setattr(ByIntensity, "forward_region", until_ctrl_c)
     with pytest.raises(KeyboardInterrupt):
-        predict(scans, tmp_path)
+        predict(scans, tmp_path, replace(OPTIONS, at_a_time=1))
     assert {p.name for p in tmp_path.iterdir()} == {"both.nii.gz", "predictions.csv"}
     assert [row.case for row in read_rows(tmp_path / "predictions.csv")] == ["both"]
 

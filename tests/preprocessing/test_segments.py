@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisc.core.geometry import Geometry
@@ -92,6 +92,7 @@ def test_nothing_has_no_segments() -> None:
     assert (numbered.any(), segments) == (np.False_, [])
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
 def test_segments_together_are_the_label_map(seed: int, n: int) -> None:
     """Any balls of both labels anywhere."""
@@ -110,7 +111,7 @@ def test_segments_together_are_the_label_map(seed: int, n: int) -> None:
 
 def test_real_maps(shared_folder: Path) -> None:
     """Two kidneys, two sides, in ordinary patients; the segments together are the map."""
-    files = sorted((shared_folder / "kits19").glob("case_*/segmentation.nii.gz"))[:6]
+    files = sorted((shared_folder / "kits19").glob("case_*/segmentation.nii.gz"))[:3]
     if not files:
         pytest.skip("no label maps")
     n_both = 0
@@ -127,4 +128,4 @@ def test_real_maps(shared_folder: Path) -> None:
         }
         assert x_mm.get("left", np.inf) > x_mm.get("right", -np.inf)
         n_both += sides == {"left", "right"}
-    assert n_both >= 4
+    assert n_both >= 2

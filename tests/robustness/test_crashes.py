@@ -69,7 +69,7 @@ QUICK: Final[dict[str, list[tuple[int, bool]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", ["plan_and_preprocess -np 1", pytest.param("simulate", marks=pytest.mark.long)])
 def test_a_few_kills(tiny_dataset: Path, tmp_path: Path, name: str) -> None:
     """One run killed three times, each time in another way."""
     (tmp_path / "raw").mkdir()

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -53,18 +54,20 @@ def tiny_world(planned_home: Path) -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tiny_world: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Per precision the fold's folder of a run that nobody touched."""
-    folders = {}
-    for precision, argv in RUNS.items():
-        if precision == "bf16" and not HAS_BF16:
-            continue
+def uninterrupted(tiny_world: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The fold's folder of a run that nobody touched, by its precision."""
+
+    @cache
+    def trained(precision: str) -> Path:
         results = tmp_path_factory.mktemp(precision)
-        tiny_world.setenv("BISC_RESULTS", str(results))
-        assert main(argv) == 0
-        folders[precision] = results / NAME / "rough" / "fold_0"
-        assert load_checkpoint(folders[precision] / "checkpoint_last.pt").settings["precision"] == precision
-    return folders
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BISC_RESULTS", str(results))
+            assert main(RUNS[precision]) == 0
+        fold = results / NAME / "rough" / "fold_0"
+        assert load_checkpoint(fold / "checkpoint_last.pt").settings["precision"] == precision
+        return fold
+
+    return trained
 
 
 def struck(argv: list[str], results: Path, step: int, signum: int) -> tuple[int, str]:
@@ -95,14 +98,14 @@ def check_continued(fold: Path, expected: Path, argv: list[str], monkeypatch: py
 
 
 def test_killed_after_its_first_checkpoint(
-    uninterrupted: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL in the second epoch: what was trained since the first epoch's checkpoint is trained again."""
     status, _ = struck(RUNS["fp32"], tmp_path, PER_EPOCH + 2, signal.SIGKILL)
     assert status == -signal.SIGKILL
     fold = tmp_path / NAME / "rough" / "fold_0"
     assert load_checkpoint(fold / "checkpoint_last.pt").step == PER_EPOCH
-    check_continued(fold, uninterrupted["fp32"], RUNS["fp32"], monkeypatch)
+    check_continued(fold, uninterrupted("fp32"), RUNS["fp32"], monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +118,12 @@ def test_killed_after_its_first_checkpoint(
             signal.SIGTERM,
             [],
             id="SIGTERM in bf16",
-            marks=pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16 arithmetic"),
+            marks=[pytest.mark.long, pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16 arithmetic")],
         ),
     ],
 )
 def test_interrupted_in_the_middle_of_an_epoch(
-    uninterrupted: dict[str, Path],
+    uninterrupted: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     precision: str,
@@ -135,7 +138,7 @@ def test_interrupted_in_the_middle_of_an_epoch(
     fold = tmp_path / NAME / "rough" / "fold_0"
     last = load_checkpoint(fold / "checkpoint_last.pt")
     assert (last.step, len(last.epoch_losses)) == (PER_EPOCH + 2, 2)
-    check_continued(fold, uninterrupted[precision], RUNS[precision], monkeypatch)
+    check_continued(fold, uninterrupted(precision), RUNS[precision], monkeypatch)
 
 
 def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
@@ -150,7 +153,9 @@ def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_saved_between_epochs(uninterrupted: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saved_between_epochs(
+    uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Long epochs are saved every few minutes (here: after every step); a crash in the first one loses one step."""
     fold = tmp_path / NAME / "rough" / "fold_0"
     monkeypatch.setenv("BISC_RESULTS", str(tmp_path))
@@ -159,11 +164,11 @@ def test_saved_between_epochs(uninterrupted: dict[str, Path], tmp_path: Path, mo
         assert main(RUNS["fp32"]) == 1
     assert load_checkpoint(fold / "checkpoint_last.pt").step == 3
     assert not (fold / "log.csv").exists()
-    check_continued(fold, uninterrupted["fp32"], RUNS["fp32"], monkeypatch)
+    check_continued(fold, uninterrupted("fp32"), RUNS["fp32"], monkeypatch)
 
 
 def test_crashed_before_any_checkpoint(
-    uninterrupted: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--continue then simply begins."""
     monkeypatch.setenv("BISC_RESULTS", str(tmp_path))
@@ -172,11 +177,11 @@ def test_crashed_before_any_checkpoint(
         assert main(RUNS["fp32"]) == 1
     fold = tmp_path / NAME / "rough" / "fold_0"
     assert not (fold / "checkpoint_last.pt").exists()
-    check_continued(fold, uninterrupted["fp32"], RUNS["fp32"], monkeypatch)
+    check_continued(fold, uninterrupted("fp32"), RUNS["fp32"], monkeypatch)
 
 
 def test_cut_off_between_the_checkpoint_and_its_log(
-    uninterrupted: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the last epoch's checkpoint nothing is left to train, and yet the log gets its last row and picture."""
     fold = tmp_path / NAME / "rough" / "fold_0"
@@ -195,14 +200,14 @@ def test_cut_off_between_the_checkpoint_and_its_log(
         assert main(RUNS["fp32"]) == 1
     (fold / "progress.png").unlink()
     assert len(pd.read_csv(fold / "log.csv")) == TINY.rough.epochs - 1
-    check_continued(fold, uninterrupted["fp32"], RUNS["fp32"], monkeypatch)
+    check_continued(fold, uninterrupted("fp32"), RUNS["fp32"], monkeypatch)
 
 
 def test_continuing_a_finished_run_changes_nothing(
-    uninterrupted: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    uninterrupted: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not a byte of its checkpoints, not a time in its log."""
-    fold = uninterrupted["fp32"]
+    fold = uninterrupted("fp32")
     before = {p.name: p.read_bytes() for p in fold.iterdir() if p.suffix != ".png"}
     check_continued(fold, fold, RUNS["fp32"], monkeypatch)
     assert {p.name: p.read_bytes() for p in fold.iterdir() if p.suffix != ".png"} == before

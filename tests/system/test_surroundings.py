@@ -57,18 +57,18 @@ def evaluate(
     ("how", "status"),
     [
         (">&-", 0),
-        ("2>&-", 0),
-        ("<&-", 0),
-        (">&- 2>&-", 0),
+        pytest.param("2>&-", 0, marks=pytest.mark.long),
+        pytest.param("<&-", 0, marks=pytest.mark.long),
+        pytest.param(">&- 2>&-", 0, marks=pytest.mark.long),
         ("<&- >&- 2>&-", 0),
-        ("<&- 2>&-", 0),
+        pytest.param("<&- 2>&-", 0, marks=pytest.mark.long),
         ("| true", 0),
         ("2>&1 | head -n 1", 0),
         ("> /dev/full", 1),
         ("2> /dev/full", 0),
         ("> /dev/full 2>&1", 1),
-        ("> /dev/full 2>&-", 1),
-        (">&- 2> /dev/full", 0),
+        pytest.param("> /dev/full 2>&-", 1, marks=pytest.mark.long),
+        pytest.param(">&- 2> /dev/full", 0, marks=pytest.mark.long),
     ],
 )
 def test_streams_that_are_closed_or_full(cases: Path, tmp_path: Path, how: str, status: int) -> None:
@@ -98,7 +98,13 @@ def test_help_in_odd_streams(cases: Path, how: str, status: int) -> None:
 
 @pytest.mark.parametrize(
     ("filters", "n_workers"),
-    [("error", 1), ("error", 2), ("ignore", 2), ("error::UserWarning,error::DeprecationWarning", 1), ("nonsense", 1)],
+    [
+        pytest.param("error", 1, marks=pytest.mark.long),
+        ("error", 2),
+        pytest.param("ignore", 2, marks=pytest.mark.long),
+        ("error::UserWarning,error::DeprecationWarning", 1),
+        pytest.param("nonsense", 1, marks=pytest.mark.long),
+    ],
 )
 def test_filters_of_warnings_change_nothing(cases: Path, tmp_path: Path, filters: str, n_workers: int) -> None:
     """The notice is there, once, and no library's warning fails a case; nor in worker processes."""
@@ -130,7 +136,7 @@ def test_a_library_that_warns_fails_no_case(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("[1, 2]\n[1, 2]\n", "", 0)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.long)])
 def test_a_name_that_the_terminal_cannot_show(cases: Path, tmp_path: Path, encoding: str) -> None:
     """It is escaped; the work is done all the same."""
     report = tmp_path / "Bericht_\u00fc\u0142.csv"
@@ -160,7 +166,10 @@ def test_printing_ends_no_run_amid_its_cases(tmp_path: Path) -> None:
             assert (folder / "status").read_text() == "0\n"
 
 
-@pytest.mark.parametrize(("n_files", "n_workers"), [(12, 1), (32, 2), (16, 2), (12, 2)])
+@pytest.mark.parametrize(
+    ("n_files", "n_workers"),
+    [pytest.param(12, 1, marks=pytest.mark.long), pytest.param(32, 2, marks=pytest.mark.long), (16, 2), (12, 2)],
+)
 def test_few_open_files(cases: Path, tmp_path: Path, n_files: int, n_workers: int) -> None:
     """The work is done, or one line says what is in the way."""
     command = f"ulimit -n {n_files}; '{BIN}/bisc_evaluate' -r r -p r -np {n_workers} -o '{tmp_path}/t.csv'"
