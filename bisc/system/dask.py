@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -54,6 +53,7 @@ def dask_workers(
         raise InputError(OPTION, f"{scheduler!r} is no address", "tcp://HOST:PORT, or local")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what there is to say is said here
     with (
+        _swept(),
         _addressed(scheduler, n_workers) as (address, security),
         _connected(address, security) as client,
         scratch_folder(shared) as probe,
@@ -67,6 +67,15 @@ def dask_workers(
             yield workers
         finally:
             workers.cancel()
+
+
+@contextmanager
+def _swept() -> Iterator[None]:
+    """What workers of this machine had half-written as they were killed is gone after the block."""
+    try:
+        yield
+    finally:
+        sweep()
 
 
 @contextmanager
@@ -95,8 +104,6 @@ def _addressed(scheduler: str, n_workers: int) -> Iterator[tuple[str, Any]]:
     finally:
         with suppress(Exception):
             cluster.close(timeout=CLOSE_S)  # kills what does not end by itself
-        if sys.exc_info()[0] is not None:
-            sweep()
 
 
 @contextmanager
