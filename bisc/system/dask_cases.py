@@ -214,7 +214,8 @@ class DaskWorkers(CaseWorkers):
             fault = answer.result() if isinstance(answer.result(), BiscError) else self._unseen(answer.result())
         else:
             found = shortened(one_line(f"{type(fault).__name__}: {fault}"), 200)
-            fault = InputError(self._scheduler, f"cannot run this command ({found})", f"bisc {__version__} everywhere")
+            where = f"bisc {__version__} for scheduler and workers"
+            fault = InputError(self._scheduler, f"cannot run this command ({found})", where)
         if fault is None:
             self._ready.add(address)
             return
