@@ -14,7 +14,7 @@ import argparse
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +77,7 @@ def simulated_wall_s(phases: Sequence[Phase], shares: Sequence[dict[str, Shared]
     env = simpy.Environment()
     waiting = list(range(n))
 
-    def worker(things: dict[str, Shared]) -> Iterator[simpy.Event]:
+    def worker(things: dict[str, Shared]) -> Generator[simpy.Event, None, None]:
         while waiting:
             waiting.pop()
             for phase in phases:
@@ -90,7 +90,7 @@ def simulated_wall_s(phases: Sequence[Phase], shares: Sequence[dict[str, Shared]
     return float(env.now)
 
 
-def _run(env: simpy.Environment, phase: Phase, things: dict[str, Shared]) -> Iterator[simpy.Event]:
+def _run(env: simpy.Environment, phase: Phase, things: dict[str, Shared]) -> Generator[simpy.Event, None, None]:
     """A phase to its end, slowed by whatever is asked for more than there is of it."""
     asked = [(things[name], amount) for name, amount in phase.asks.items() if name in things]
     for thing, amount in asked:
