@@ -50,10 +50,11 @@ def main() -> None:
     parser.add_argument("-o", dest="out", type=Path, required=True, metavar="FILE.csv")
     parser.add_argument("-n", type=int, help="so many cases of each folder (default: all)")
     parser.add_argument("--spoil", type=int, metavar="SEED", help="spoil images first")
+    parser.add_argument("--check-edges", action="store_true", help="as of bisc_predict")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = load_model(args.model, None, choose_device("cpu", "fp32"))
+    model = load_model(args.model, None, choose_device("cpu", "fp32"), check_edges=args.check_edges)
     rng = None if args.spoil is None else np.random.default_rng(args.spoil)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []

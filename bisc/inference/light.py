@@ -64,6 +64,7 @@ LIMITS: Final[Mapping[str, tuple[Limit, ...]]] = {
     "rough_dice": (Limit(0.33, 0.1, "both stages agree on a kidney by a Dice of {value:.2f} only"),),
     "left_out_share": (Limit(1.5, 4.0, "what was marked and left out is {value:.0%} of the mask"),),
     "folds_dice": (Limit(0.85, 0.7, "the folds agree with each other by a Dice of {value:.2f} only"),),
+    "outline_agreement": (Limit(0.64, 0.5, "the edge branch sees {value:.0%} of the outline only"),),
     "kidney_risk": (Limit(0.2, 0.5, "the kidneys' mask is wrong with a probability of {value:.0%}"),),
     "tumor_risk": (Limit(0.5, INF, "the tumours are wrong with a probability of {value:.0%}"),),
 }

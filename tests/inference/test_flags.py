@@ -98,6 +98,13 @@ def folds_apart(dice: float) -> Made:
     return made
 
 
+def edges_elsewhere(by: int) -> Made:
+    """The edge branches see the outline so many voxels further on."""
+    made = sound()
+    made.seen = np.roll(made.labels, by, axis=1)
+    return made
+
+
 def unsure(sure: float) -> Made:
     made = sound()
     made.sure = sure
@@ -123,12 +130,13 @@ RAISED: dict[str, list[Callable[[], Made]]] = {
     "rough_dice": [rough_elsewhere],
     "left_out_share": [much_left_out],
     "folds_dice": [lambda: folds_apart(0.8), lambda: folds_apart(0.5)],
+    "outline_agreement": [lambda: edges_elsewhere(4)],
     "kidney_risk": [lambda: unsure(0.6)],
     "tumor_risk": [lambda: unsure(0.6)],
 }
 
 
-SOUND = [sound().flags(), sound(tumor=False).flags(), folds_apart(0.95).flags()]
+SOUND = [sound().flags(), sound(tumor=False).flags(), folds_apart(0.95).flags(), edges_elsewhere(0).flags()]
 
 
 def test_every_limit_has_a_case() -> None:
@@ -192,6 +200,13 @@ def test_what_the_mask_is_doubted_for_is_red() -> None:
 def test_a_single_fold_has_no_word_of_folds() -> None:
     assert flag(sound(), "folds_dice").value is None
     assert flag(folds_apart(0.8), "folds_dice").value == pytest.approx(0.8, abs=0.01)
+
+
+def test_edges_that_nobody_asked_have_no_word() -> None:
+    assert flag(sound(), "outline_agreement").value is None
+    for name in ("outline_agreement", "tumor_outline_agreement"):
+        assert flag(edges_elsewhere(0), name).value == 1.0
+        assert 0.0 < (flag(edges_elsewhere(4), name).value or 0.0) < 0.6
 
 
 def test_limits_widen_outwards() -> None:

@@ -13,6 +13,7 @@ from bisc.core.geometry import Geometry
 from bisc.core.volume import Box, Volume
 from bisc.inference.cascade import NO_OFFSETS, CascadeResult, NativeRoi, RoiResult
 from bisc.inference.flags import flags_of
+from bisc.preprocessing.edges import canny_edges
 from bisc.preprocessing.kidneys import body_middle_mm
 from tests.support.training_fixtures import ellipsoid
 
@@ -32,6 +33,7 @@ class Made:
         sure: What the fine stage gives the class that it decides for.
         rough: (z, y, x) labels of the rough stage; None: the same.
         fold_votes: (z, y, x) votes of folds; None: a single fold.
+        seen: (z, y, x) labels whose outlines the edge branches see; None: they are not asked.
         found: What the fine stage marked, where some of it was left out; None: the mask.
     """
 
@@ -41,6 +43,7 @@ class Made:
     rough: npt.NDArray[np.uint8] | None = None
     fold_votes: npt.NDArray[np.uint8] | None = None
     n_folds: int = 1
+    seen: npt.NDArray[np.uint8] | None = None
     found: npt.NDArray[np.uint8] | None = None
     grid: Geometry = field(default=GRID)
 
@@ -58,7 +61,8 @@ class Made:
                 continue
             part = Volume(fine[inside], self.grid.cropped(box.start_zyx, box.shape_zyx))
             votes = None if self.fold_votes is None else self.fold_votes[box.to_slices()]
-            rois += [RoiResult(kidneys[0], part, votes)] if kidneys else []
+            edges = None if self.seen is None else edges_of(self.seen[box.to_slices()])
+            rois += [RoiResult(kidneys[0], part, votes, edges)] if kidneys else []
             native.append(NativeRoi(box, part.array))
         native = native[: len(rois)]
         return CascadeResult(image, rough, tuple(rois), tuple(native), 5.0, body_middle_mm(image), self.n_folds)
@@ -80,6 +84,11 @@ def sound(x_mm: tuple[float, ...] = (-60.0, 60.0), z_mm: tuple[float, ...] = (0.
     hu[:, :3] = -1000
     hu += np.asarray([0, 120, 60], np.int16)[labels]
     return Made(labels, hu)
+
+
+def edges_of(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """(2, z, y, x) outlines of organ and tumour, as an edge branch that is right sees them."""
+    return np.stack([canny_edges(labels > 0), canny_edges(labels == 2)])
 
 
 def softmax_of(labels: npt.NDArray[np.uint8], sure: float) -> Array:
