@@ -80,7 +80,7 @@ def _join_predictions(
 
 
 def _asked(stamp: str, options: PredictOptions) -> str:
-    return stamp_of([], stamp, replace(options, resume=False, memory_gb=None))
+    return stamp_of([], stamp, replace(options, resume=False, memory_gb=None, at_a_time=None))
 
 
 def report_part(

@@ -187,7 +187,7 @@ def test_what_is_imported_is_required(repository: Path, config: configparser.Con
         for alias in node.names
     }
     others = roots - set(sys.stdlib_module_names) - {"bisc"}
-    extras = [config["options.extras_require"][name] for name in ("dicom", "onnx", "tensorboard", "mlflow")]
+    extras = [config["options.extras_require"][name] for name in ("dask", "dicom", "onnx", "tensorboard", "mlflow")]
     lines = "\n".join([config["options"]["install_requires"], *extras]).split("\n")
     required = {normal(Requirement(line).name) for line in lines if line}
     distributions = importlib.metadata.packages_distributions()
