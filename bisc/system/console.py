@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -184,6 +184,28 @@ def track_bytes(what: str, total: int | None, shown: bool = True) -> tqdm[NoRetu
     return tqdm(desc=what, total=total, unit="B", unit_scale=True, disable=hidden, dynamic_ncols=True)
 
 
+@contextmanager
+def share_bar(what: str, total: int, unit: str) -> Iterator[Callable[[float, float | None], None]]:
+    """A bar of work that goes on in other processes: what is yielded takes how much of `total` is done, and the
+    seconds left (None: not known)."""
+    form = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} {unit}s [{elapsed}{postfix}]"
+    bar = tqdm(desc=what, total=total, unit=unit, disable=not _is_seen(), dynamic_ncols=True, bar_format=form)
+
+    def show(n: float, left_s: float | None) -> None:
+        bar.n = n
+        bar.set_postfix_str("" if left_s is None else f"{tqdm.format_interval(left_s)} left", refresh=True)
+
+    with bar:
+        yield show
+
+
+@contextmanager
+def beside_bars() -> Iterator[None]:
+    """A block that may print lines while a bar stands there."""
+    with tqdm.external_write_mode():
+        yield
+
+
 def _is_seen() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
@@ -244,6 +266,19 @@ def listen() -> None:
     _Signals.own_process = True
     for number in SIGNALS:
         signal.signal(number, _hear)
+
+
+def stop_at_end_of_input() -> None:
+    """Ask to stop as SIGTERM does once standard input ends: it is a pipe of the process that started this one, which
+    closes it to end it, or is gone. Works where signals cannot be sent (Windows)."""
+    threading.Thread(target=_await_end_of_input, name="end of input", daemon=True).start()
+
+
+def _await_end_of_input() -> None:
+    with suppress(OSError):
+        while os.read(0, 1 << 16):
+            pass
+    _Signals.asked = True
 
 
 def deafen() -> None:
