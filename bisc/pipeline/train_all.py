@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -19,10 +18,11 @@ from bisc.core.choices import STAGES
 from bisc.core.errors import InputError
 from bisc.network.device import choose_device
 from bisc.pipeline.train import train
-from bisc.pipeline.train_runs import TABLE, Pace, Run, needs_of, part_done, table_of, write_runs
+from bisc.pipeline.train_progress import Pace, beside_bars, shown
+from bisc.pipeline.train_runs import TABLE, Run, needs_of, table_of, write_runs
 from bisc.planners.dataset import load_splits
 from bisc.system.children import Child, ended
-from bisc.system.console import beside_bars, check, share_bar, stoppable
+from bisc.system.console import check, stoppable
 from bisc.system.console import tell as warn
 from bisc.system.files import make_folder
 from bisc.system.memory import usable_cores
@@ -35,7 +35,6 @@ OUTPUT: Final = "output.log"
 """In a fold's folder: what its process said."""
 RESTARTS: Final = 3
 LOOK_EVERY_S: Final = 0.5
-COUNT_EVERY_S: Final = 5.0
 BAD_INPUT: Final = 2
 THREADS: Final = "OMP_NUM_THREADS"
 Tell = Callable[[str], object]
@@ -164,7 +163,7 @@ def _work_off(schedule: Schedule[Run], results: Path, flags: Sequence[str], tell
     """Begin what may begin and look at what has ended, until nothing is left."""
     pace, reasons = Pace(results), dict[str, Run]()
     environment = _shared_cores(len(schedule.places))
-    with _children() as children, _shown(schedule, pace) as show:
+    with _children() as children, shown(schedule, pace) as show:
         while not schedule.over:
             check()
             while (run := schedule.begin()) is not None:
@@ -207,22 +206,6 @@ def _shared_cores(n_places: int) -> dict[str, str]:
     if n_places == 1 or os.environ.get(THREADS):
         return {}
     return {THREADS: str(max(1, usable_cores() // n_places))}
-
-
-@contextmanager
-def _shown(schedule: Schedule[Run], pace: Pace) -> Iterator[Callable[[], None]]:
-    """A bar over all runs; what is yielded brings it up to date, every few seconds however often it is called."""
-    with share_bar("train", len(schedule.needs), "run") as show:
-        shown = -math.inf
-
-        def update() -> None:
-            nonlocal shown
-            if time.monotonic() - shown >= COUNT_EVERY_S:
-                shown = time.monotonic()
-                parts = (1.0 if s == "done" else part_done(r.folder(pace.results)) for r, s in schedule.state.items())
-                show(sum(parts), pace.seconds_left(schedule))
-
-        yield update
 
 
 @contextmanager

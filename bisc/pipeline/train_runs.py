@@ -1,10 +1,9 @@
-"""What the runs of a data set have come to, by what lies in their folders: how far, how good, and when all will be."""
+"""The runs of a data set: what each needs, and what it has come to by what lies in its folder."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -70,48 +69,6 @@ def part_done(folder: Path) -> float:
 
 def _log(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "log.csv")
-
-
-@dataclass
-class Pace:
-    """When the runs will be done, by what those of the same stage took so far.
-
-    Attributes:
-        results: RESULTS/NAME.
-        spans: By stage, seconds that a whole run takes, one entry a run that ended.
-    """
-
-    results: Path
-    spans: dict[str, list[float]] = field(default_factory=dict)
-    _begun: dict[Run, tuple[float, float]] = field(default_factory=dict)  # when, and which part was done then
-
-    def begin(self, run: Run) -> None:
-        """A run begins, or begins again."""
-        self._begun[run] = time.monotonic(), part_done(run.folder(self.results))
-
-    def end(self, run: Run) -> None:
-        """A run is done."""
-        began, before = self._begun.pop(run)
-        if before < 1.0:
-            self.spans.setdefault(run.stage, []).append((time.monotonic() - began) / (1.0 - before))
-
-    def seconds_left(self, schedule: Schedule[Run]) -> float | None:
-        """None as long as no stage's pace is known; one that is not is taken for the other's."""
-        parts = {run: part_done(run.folder(self.results)) for run, state in schedule.state.items() if state != "done"}
-        spans = {stage: [*known] for stage, known in self.spans.items()}
-        now = time.monotonic()
-        for run, (began, before) in self._begun.items():
-            if parts.get(run, 0.0) > before:
-                spans.setdefault(run.stage, []).append((now - began) / (parts[run] - before))
-        if not spans:
-            return None
-        means = {stage: sum(known) / len(known) for stage, known in spans.items()}
-        left = {}
-        for run, part in parts.items():
-            whole = means.get(run.stage, max(means.values()))
-            began, before = self._begun.get(run, (now, part))
-            left[run] = max(0.0, whole * (1.0 - before) - (now - began))
-        return schedule.seconds_left(left)
 
 
 def table_of(schedule: Schedule[Run], results: Path, validate: bool) -> pd.DataFrame:

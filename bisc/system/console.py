@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -85,6 +85,8 @@ def _never_failing(stream: TextIO | None, number: int) -> TextIO:
     if stream is not None:
         with suppress(OSError, ValueError):
             stream.flush()
+        if type(getattr(getattr(stream, "buffer", None), "raw", None)).__name__ == "_WindowsConsoleIO":
+            return stream  # takes characters, whatever the console's code page
     at_once = number == 2 or (isinstance(stream, io.TextIOWrapper) and (stream.line_buffering or stream.write_through))
     return io.TextIOWrapper(
         io.BufferedWriter(_NeverFailing(number, "w", closefd=False)),
@@ -172,7 +174,7 @@ def track(
         total=len(items) if total is None and isinstance(items, Sized) else total,
         initial=start,
         unit=unit,
-        disable=not shown or not _is_seen(),
+        disable=not shown or not is_seen(),
         dynamic_ncols=True,
         leave=True,
     )
@@ -180,33 +182,12 @@ def track(
 
 def track_bytes(what: str, total: int | None, shown: bool = True) -> tqdm[NoReturn]:
     """A bar of bytes, moved by its `update`; for work that runs in threads, and hears the user by `check`."""
-    hidden = not shown or not _is_seen()
+    hidden = not shown or not is_seen()
     return tqdm(desc=what, total=total, unit="B", unit_scale=True, disable=hidden, dynamic_ncols=True)
 
 
-@contextmanager
-def share_bar(what: str, total: int, unit: str) -> Iterator[Callable[[float, float | None], None]]:
-    """A bar of work that goes on in other processes: what is yielded takes how much of `total` is done, and the
-    seconds left (None: not known)."""
-    form = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} {unit}s [{elapsed}{postfix}]"
-    bar = tqdm(desc=what, total=total, unit=unit, disable=not _is_seen(), dynamic_ncols=True, bar_format=form)
-
-    def show(n: float, left_s: float | None) -> None:
-        bar.n = n
-        bar.set_postfix_str("" if left_s is None else f"{tqdm.format_interval(left_s)} left", refresh=True)
-
-    with bar:
-        yield show
-
-
-@contextmanager
-def beside_bars() -> Iterator[None]:
-    """A block that may print lines while a bar stands there."""
-    with tqdm.external_write_mode():
-        yield
-
-
-def _is_seen() -> bool:
+def is_seen() -> bool:
+    """Whether stderr is a terminal, on which bars are shown."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
