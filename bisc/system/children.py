@@ -45,7 +45,10 @@ class Child:
 
     def status(self) -> int | None:
         """Its exit status, negative where a signal ended it; None while it runs."""
-        return self._process.poll()
+        status = self._process.poll()
+        if status is not None:
+            self.stop()  # for the pipe alone
+        return status
 
     def stop(self) -> None:
         """Ask it to end at its next step; it may take as long as that does."""
