@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from bisc.core.errors import InputError
+from bisc.system import console, files, paths
 from tests.support.windows import chain
 
 HERE = Path(chain.__file__).parent
@@ -83,3 +87,50 @@ def test_every_command(tmp_path: Path) -> None:
     chain.whole(ours)
     run("-c", CHAIN.format("whole"), str(theirs))
     compare(ours, theirs)
+
+
+def windows_os() -> SimpleNamespace:
+    """The module os by another name of the system, for one module: paths stay what they are."""
+    return SimpleNamespace(**{**vars(os), "name": "nt"})
+
+
+@pytest.mark.parametrize("n_refusals", [0, 2, 99])
+def test_a_file_that_somebody_reads_is_replaced_a_moment_later(
+    tmp_path: Path, n_refusals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses it meanwhile; in the end it is an error of one line, and nothing is left behind."""
+    monkeypatch.setattr(files, "os", windows_os())
+    monkeypatch.setattr(files, "MOVE_AGAIN_S", (0.0, 0.0, 0.0))
+    whole, refusals = Path.replace, iter(range(n_refusals))
+
+    def replace(source: Path, target: Path) -> Path:
+        if next(refusals, None) is not None:
+            raise PermissionError(13, "Access is denied")
+        return whole(source, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    if n_refusals < 99:
+        files.write_text(target, "new")
+    else:
+        with pytest.raises(InputError, match=r"a\.txt: cannot be written \(Access is denied\)"):
+            files.write_text(target, "new")
+    assert target.read_text() == ("old" if n_refusals == 99 else "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["a:b", "what?", "a.", "a|b"])
+def test_names_that_windows_cannot_give_are_refused_there_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`a:b.nii.gz` would be written into a stream of a file `a` that no folder shows."""
+    assert paths.name_fault(name) == ""
+    monkeypatch.setattr(paths, "os", windows_os())
+    assert "Windows" in paths.name_fault(name)
+    assert paths.name_fault("case_00000.v2") == ""
+
+
+def test_a_windows_console_is_left_as_it_is() -> None:
+    """It takes characters; bytes would be read in its code page, and 1 ± 2 become something else."""
+    raw = type("_WindowsConsoleIO", (io.BytesIO,), {})()
+    stream = io.TextIOWrapper(io.BufferedWriter(raw))
+    assert console._never_failing(stream, 1) is stream

@@ -24,7 +24,8 @@ STAMP = re.compile(rb'\b[0-9a-f]{16}\b|"key": "\w+"')
 """What holds where files lie."""
 LOCKS = ".partial-lock-"
 """Windows removes them; the one that is put in its place here does not."""
-TWO_STEPS = ("--preset", "quick", "--epochs", "1", "--iterations", "2", "--deterministic", "--device", "cpu")
+BRIEF = ("--preset", "demo", "--epochs", "1", "--iterations", "30", "--deterministic", "--device", "cpu")
+"""As many steps as the rough stage needs in order not to mark the whole body, upon which no fine pass is run."""
 
 
 def small(home: Path) -> None:
@@ -51,7 +52,7 @@ def whole(home: Path) -> None:
     run("simulate", "-o", str(raw), "-n", "3", "--seed", "1", "--size", "96", "96", "32", "-np", "2")
     of_one_time(raw)
     run("plan_and_preprocess", "-d", NAME, "-np", "2", "--export-nnunet", "nnunet")
-    run("train", "all", "0", "-d", NAME, "--workers", "1", *TWO_STEPS)
+    run("train", "all", "0", "-d", NAME, "--workers", "1", *BRIEF)
     (home / "in").mkdir()
     for case in ("case_00000", "case_00001"):
         shutil.copyfile(raw / case / "imaging.nii.gz", home / "in" / f"{case}.nii.gz")
