@@ -180,15 +180,16 @@ def load_fold(preprocessed: Path, fold: int) -> Fold:
     return folds[fold]
 
 
-def set_aside(folder: Path) -> None:
-    """Move an older run to STAGE/previous/, so that training anew never destroys a model."""
+def set_aside(folder: Path) -> bool:
+    """Move an older run to STAGE/previous/, so that training anew never destroys a model; whether there was one."""
     if not any((folder / name).exists() for name in (CHECKPOINT_LAST, CHECKPOINT_BEST)):
-        return
+        return False
     number = 1
     while (folder.parent / PREVIOUS / f"{folder.name}_{number}").exists():
         number += 1
     make_folder(folder.parent / PREVIOUS)
     folder.rename(folder.parent / PREVIOUS / f"{folder.name}_{number}")
+    return True
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -26,7 +26,8 @@ from bisc.planners.known_issues import published_issues
 from bisc.system.cases import run_cases
 from bisc.system.checksums import read_checksums
 from bisc.system.console import track_bytes
-from bisc.system.files import locked, make_output_folder, write_text
+from bisc.system.files import make_output_folder, write_text
+from bisc.system.locks import alone
 from bisc.system.paths import Folders
 
 LICENCE_FILE: Final = "LICENCE.txt"
@@ -96,7 +97,7 @@ def download(
     check_mirror(mirror)
     wanted = _wanted(source, chosen, labels_only, mirror)
     make_output_folder(folder)
-    with locked(folder, wait=False) as held:
+    with alone(folder, wait=False) as held:
         if held is False:
             raise InputError(folder, "another bisc_download is at work there", mend="wait for it")
         recorded = read_checksums(folder)

@@ -127,10 +127,10 @@ def ending_of(image: Path) -> str:
 
 
 def link_or_copy(at: Path, target: Path) -> None:
-    """A link, or a copy where the file system has none."""
+    """A link, or a copy where the file system has none, or Windows allows none."""
     try:
         at.symlink_to(target)
-    except OSError:
+    except (OSError, NotImplementedError):
         shutil.copyfile(target, at)
 
 

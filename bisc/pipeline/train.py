@@ -48,7 +48,7 @@ class TrainedFold:
 
 def train(
     stage: Stage,
-    fold: int | Literal["all"],
+    fold: int | Literal["all"] | tuple[()],
     dataset: str | Path | None = None,
     *,
     plan_name: str | None = None,
@@ -80,7 +80,7 @@ def train(
 
     Args:
         stage: 'rough' finds the kidneys, 'fine' segments their ROIs.
-        fold: Its number, or 'all', one after the other.
+        fold: Its number, or 'all', one after the other; of none, (), it is only seen whether the arguments are right.
         dataset: A name under the preprocessed folder, or a path; None: the only one there is.
         plan_name: Of one of its plans; None: the default one.
         preset: A name of `bisc.trainers.presets`.
@@ -197,8 +197,10 @@ def train(
     return tuple(all_done)
 
 
-def _folds(fold: int | Literal["all"], preprocessed: Path) -> list[int]:
+def _folds(fold: int | Literal["all"] | tuple[()], preprocessed: Path) -> list[int]:
     n = len(load_splits(preprocessed).folds)
+    if fold == ():
+        return []
     if fold == "all":
         return list(range(n))
     if type(fold) is not int or fold not in range(n):

@@ -85,6 +85,8 @@ def _never_failing(stream: TextIO | None, number: int) -> TextIO:
     if stream is not None:
         with suppress(OSError, ValueError):
             stream.flush()
+        if type(getattr(getattr(stream, "buffer", None), "raw", None)).__name__ == "_WindowsConsoleIO":
+            return stream  # takes characters, whatever the console's code page
     at_once = number == 2 or (isinstance(stream, io.TextIOWrapper) and (stream.line_buffering or stream.write_through))
     return io.TextIOWrapper(
         io.BufferedWriter(_NeverFailing(number, "w", closefd=False)),
@@ -172,7 +174,7 @@ def track(
         total=len(items) if total is None and isinstance(items, Sized) else total,
         initial=start,
         unit=unit,
-        disable=not shown or not _is_seen(),
+        disable=not shown or not is_seen(),
         dynamic_ncols=True,
         leave=True,
     )
@@ -180,11 +182,12 @@ def track(
 
 def track_bytes(what: str, total: int | None, shown: bool = True) -> tqdm[NoReturn]:
     """A bar of bytes, moved by its `update`; for work that runs in threads, and hears the user by `check`."""
-    hidden = not shown or not _is_seen()
+    hidden = not shown or not is_seen()
     return tqdm(desc=what, total=total, unit="B", unit_scale=True, disable=hidden, dynamic_ncols=True)
 
 
-def _is_seen() -> bool:
+def is_seen() -> bool:
+    """Whether stderr is a terminal, on which bars are shown."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -244,6 +247,19 @@ def listen() -> None:
     _Signals.own_process = True
     for number in SIGNALS:
         signal.signal(number, _hear)
+
+
+def stop_at_end_of_input() -> None:
+    """Ask to stop as SIGTERM does once standard input ends: it is a pipe of the process that started this one, which
+    closes it to end it, or is gone. Works where signals cannot be sent (Windows)."""
+    threading.Thread(target=_await_end_of_input, name="end of input", daemon=True).start()
+
+
+def _await_end_of_input() -> None:
+    with suppress(OSError):
+        while os.read(0, 1 << 16):
+            pass
+    _Signals.asked = True
 
 
 def deafen() -> None:

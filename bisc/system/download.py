@@ -19,7 +19,7 @@ from urllib.error import HTTPError
 from bisc.core.errors import InputError, WorkError, one_line, shortened
 from bisc.system.checksums import Checksum, verify
 from bisc.system.console import check as check_interrupt
-from bisc.system.files import make_folder
+from bisc.system.files import make_folder, move
 from bisc.system.http import Redirects, mark_of, number, open_url, reason, start_of, status
 
 PARTIAL: Final = ".download-"
@@ -147,7 +147,7 @@ class _Part:
         with self.saying():
             with self.path.open("r+b") as file:
                 os.fsync(file.fileno())
-            self.path.replace(self.target)
+            move(self.path, self.target)
             self.remove()
 
     @contextmanager

@@ -17,20 +17,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Final
 
 from bisc.core.errors import InputError, one_line
 from bisc.system.console import notice
-
-fcntl: ModuleType | None = import_module("fcntl") if os.name == "posix" else None
+from bisc.system.locks import alone, locked
 
 PARTIAL: Final = ".partial-"
 """Names that begin so are unfinished work; readers never see any."""
 FOREIGN_KEPT_S: Final = 7 * 86400.0
 """Whether another machine is still at its work cannot be known: that goes when untouched for so long."""
+MOVE_AGAIN_S: Final = (0.01, 0.1, 0.5, 1.0, 2.0)
+"""Waits until Windows may let a file be replaced that somebody reads."""
 _SCRATCH: Final = re.compile(rf"{re.escape(PARTIAL)}k([0-9a-f]{{6}})-[0-9a-f]{{8}}-")
 
 _written: set[Path] = set()
@@ -39,14 +38,14 @@ _turn: Final = threading.RLock()
 
 
 @contextmanager
-def atomic_file(target: Path, place: Callable[[Path, Path], object] = Path.replace) -> Iterator[Path]:
+def atomic_file(target: Path, place: Callable[[Path, Path], object] | None = None) -> Iterator[Path]:
     """A path beside `target` to write to; it becomes `target` when the block ends well and vanishes otherwise.
 
     The scratch name keeps the target's suffixes, since image writers choose the format by them.
 
     Args:
         target: The file.
-        place: Makes the scratch file the target.
+        place: Makes the scratch file the target; None: `move`.
 
     Raises:
         InputError: If the folder cannot be made or written.
@@ -55,7 +54,7 @@ def atomic_file(target: Path, place: Callable[[Path, Path], object] = Path.repla
     with _saying(target), _scratch(target, Path.touch) as scratch:
         yield scratch
         _flush(scratch)
-        place(scratch, target)
+        (place or move)(scratch, target)
 
 
 @contextmanager
@@ -71,7 +70,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         if target.is_dir():
             _exchange(scratch, target)
         else:
-            scratch.replace(target)
+            move(scratch, target)
 
 
 @contextmanager
@@ -158,8 +157,8 @@ def change_text(target: Path, change: Callable[[], str]) -> None:
     """
     with _turn, _saying(target, "cannot be opened", "move it"):
         while True:
-            with locked(target) as held:
-                if held is None and fcntl is not None:
+            with alone(target) as held:
+                if held is None:
                     notice(target, "cannot be locked on this disk", "runs into this folder at once may lose rows")
                 text = change()
                 if held is not False or target.is_symlink():  # a link that leads nowhere is replaced
@@ -180,54 +179,7 @@ def _place_first(scratch: Path, target: Path) -> None:
     except FileExistsError as error:
         raise _TakenError from error
     except OSError:  # no hard links here: the last one wins
-        scratch.replace(target)
-
-
-@contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[bool | None]:
-    """Hold the lock of the file or folder of that name; None where the disk has no locks.
-
-    False where nothing has the name, or, without `wait`, where another process or thread holds it.
-    """
-    while fcntl is not None:
-        try:
-            mine = _open(path)
-        except FileNotFoundError:
-            yield False
-            return
-        try:
-            held: bool | None = True
-            try:
-                fcntl.flock(mine, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                held = False
-            except OSError:
-                held = None
-            if not held or _is_still(path, mine):
-                yield held
-                return
-        finally:
-            os.close(mine)
-    yield None
-
-
-def _open(path: Path) -> int:
-    """For writing where that is allowed: network file systems ask it of whoever wants a lock for himself."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except (PermissionError, IsADirectoryError):
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether `path` is the file that was opened. Opened anew: a network file system's `stat` may be an old one."""
-    with suppress(FileNotFoundError):
-        again = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.path.samestat(os.fstat(again), os.fstat(descriptor))
-        finally:
-            os.close(again)
-    return False
+        move(scratch, target)
 
 
 def _name(target: Path) -> Path:
@@ -255,13 +207,23 @@ def _exchange(scratch: Path, target: Path) -> None:
     """Put one folder in the place of another; should it not go there, the older one comes back."""
     older = _name(target)
     with locked(target):  # under its next name too
-        target.replace(older)
+        move(target, older)
         try:
-            scratch.replace(target)
+            move(scratch, target)
         except OSError:
-            older.replace(target)
+            move(older, target)
             raise
         _remove(older)
+
+
+def move(source: Path, target: Path) -> None:
+    """`Path.replace`. Windows refuses it while somebody reads either, a virus scanner too: tried again for a while."""
+    for wait_s in MOVE_AGAIN_S if os.name == "nt" else ():
+        with suppress(PermissionError):
+            source.replace(target)
+            return
+        time.sleep(wait_s)
+    source.replace(target)
 
 
 @lru_cache(maxsize=1)

@@ -168,6 +168,8 @@ _DEVICES: Final = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
 )
 """Windows opens a device under these names, whatever suffix follows."""
+_FORBIDDEN: Final = frozenset('<>:"|?*')
+"""In names on Windows. A colon makes no error there: what follows it names a stream that no folder shows."""
 
 
 def name_fault(name: str) -> str:
@@ -184,6 +186,8 @@ def name_fault(name: str) -> str:
         return f"is longer than {MAX_NAME_BYTES} bytes"
     if name.split(".")[0].lower() in _DEVICES:
         return "is a device on Windows"
+    if os.name == "nt" and (_FORBIDDEN & set(name) or name.endswith(".")):
+        return "ends with a dot, or holds a character that Windows allows in no name"
     return ""
 
 

@@ -151,9 +151,15 @@ def _start_tracker() -> None:
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """A block that may start workers: they inherit what is blocked, and are deaf before they can say so themselves."""
+    """A block that may start workers: they inherit what is blocked, and are deaf before they can say so themselves.
+
+    Windows blocks no signals (nor has it multiprocessing's helper): there they are deaf once they say so.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     _start_tracker()
-    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     old = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

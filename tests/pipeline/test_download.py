@@ -21,8 +21,8 @@ from bisc.pipeline.download import Downloaded, check, download
 from bisc.pipeline.kits_sources import SOURCES, licence_text
 from bisc.system import download as fetching
 from bisc.system.checksums import FILE, Checksum, read_checksums, record_checksum
-from bisc.system.files import locked
 from bisc.system.http import UnreachableError
+from bisc.system.locks import locked
 from tests.support.http_server import Server, cut, instead, refuse, serving
 
 LABELS, IMAGE = "aggregated_MAJ_seg.nii.gz", "imaging.nii.gz"

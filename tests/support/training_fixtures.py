@@ -113,15 +113,21 @@ def trained(factory: pytest.TempPathFactory) -> Path:
 
 
 def _struck_training() -> int:
-    """bisc_train with the tiny presets; in step STEP its process group gets signal SIGNAL (STRIKE="STEP SIGNAL")."""
+    """bisc_train with the tiny presets; in step STEP its process group gets signal SIGNAL (STRIKE="STEP SIGNAL").
+
+    With STRIKE_ONCE, a folder, each run is struck once however often it is begun.
+    """
     PRESETS.update(tiny=TINY, deeper=DEEPER)
     setattr(loop, "VALIDATION_BATCHES", 2)  # noqa: B010 - final
     struck, signum = map(int, os.environ["STRIKE"].split())
+    mark = Path(os.environ["STRIKE_ONCE"]) if "STRIKE_ONCE" in os.environ else None
     train_step = loop.TrainingRun.train_step
 
     def step_and_strike(run: loop.TrainingRun, batch: Batch, step: int) -> None:
         train_step(run, batch, step)
-        if step + 1 == struck:
+        if step + 1 == struck and (mark is None or not (mark / f"{run.settings.stage}_{run.settings.fold}").exists()):
+            if mark is not None:
+                (mark / f"{run.settings.stage}_{run.settings.fold}").touch()
             os.killpg(0, signum)
 
     setattr(loop.TrainingRun, "train_step", step_and_strike)  # noqa: B010 - a method

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bisc.system import files
+from bisc.system import locks
 from bisc.system.files import FOREIGN_KEPT_S, PARTIAL, _name, atomic_file, atomic_folder, meant, remove_partial
 from bisc.system.paths import MAX_NAME_BYTES
 
@@ -122,7 +122,7 @@ def test_what_cannot_be_known_stays_until_it_is_old(tmp_path: Path, why: str, mo
     if why == "no locks":
         monkeypatch.setattr("fcntl.flock", refuse)
     elif why == "Windows":
-        monkeypatch.setattr(files, "fcntl", None)
+        monkeypatch.setattr(locks, "fcntl", None)
     else:
         file = of_another_machine(file)
     remove_partial(tmp_path)

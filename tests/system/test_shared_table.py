@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bisc.core.errors import InputError
 from bisc.pipeline.options import TABLE, PredictionRow
 from bisc.pipeline.rows import merge_rows, read_rows, rows_csv
-from bisc.system import files
+from bisc.system import locks
 from bisc.system.files import change_text, write_text
 from tests.support.noticed import noticed
 
@@ -130,7 +130,7 @@ def test_a_disk_that_lacks_something(tmp_path: Path, missing: str, monkeypatch: 
     elif missing == "flock":
         monkeypatch.setattr("fcntl.flock", refuse)
     else:
-        monkeypatch.setattr(files, "fcntl", None)
+        monkeypatch.setattr(locks, "fcntl", None)
     merge_rows(path, [PredictionRow("b", "ok", 1.0)])
     if missing == "flock":
         with noticed("cannot be locked on this disk; runs into this folder at once may lose rows"):
@@ -138,7 +138,22 @@ def test_a_disk_that_lacks_something(tmp_path: Path, missing: str, monkeypatch: 
     else:
         merge_rows(path, [PredictionRow("a", "ok", 1.0)])
     assert cases(path) == ["a", "b"]
-    assert [p.name for p in tmp_path.iterdir()] == [TABLE]
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left - {f"{locks.LOCK}{TABLE}"} == {TABLE}  # Windows removes the lock file too
+    assert (len(left) == 2) == (missing == "fcntl")
+
+
+def test_without_locks_of_files_one_beside_them_keeps_others_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows; what is locked need not be there, and is free again once the block ends, however it does."""
+    monkeypatch.setattr(locks, "fcntl", None)
+    with locks.alone(tmp_path / TABLE) as first, locks.alone(tmp_path / TABLE, wait=False) as second:
+        assert (first, second) == (True, False)
+    with pytest.raises(ZeroDivisionError), locks.alone(tmp_path / TABLE):
+        raise ZeroDivisionError
+    with locks.alone(tmp_path / TABLE, wait=False) as again:
+        assert again
 
 
 @pytest.mark.parametrize("where", ["nowhere", "there/other.csv"])
