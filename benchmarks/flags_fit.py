@@ -37,7 +37,16 @@ LEAST_ML: Final = 0.05
 RIDGE: Final = 0.1
 """scikit-learn's C on standardised numbers: small, so that no number peculiar to one model decides alone."""
 BOOTSTRAPS: Final = 2000
-QUANTILES: Final = ("expected_dice", "margin", "rough_dice", "left_out_share", "unsure_share", "hu_spread", "fat_share", "outline_agreement")
+QUANTILES: Final = (
+    "expected_dice",
+    "margin",
+    "rough_dice",
+    "left_out_share",
+    "unsure_share",
+    "hu_spread",
+    "fat_share",
+    "outline_agreement",
+)
 Wrong = npt.NDArray[np.bool_]
 
 
