@@ -48,6 +48,7 @@ def test_it_stops_as_on_ctrl_c_when_asked(tmp_path: Path) -> None:
     await_line(log, "at work")
     assert child.status() is None
     child.stop()
+    await_line(log, "saved")
     assert child.wait() == child.status() == 130
     lines = log.read_text().splitlines()
     assert lines[0] == "before"

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from bisc.core.errors import InputError
-from bisc.system import console, files, paths
+from bisc.system import console, files, paths, workers
 from tests.support.windows import chain
 
 HERE = Path(chain.__file__).parent
@@ -127,6 +127,18 @@ def test_names_that_windows_cannot_give_are_refused_there_alone(name: str, monke
     monkeypatch.setattr(paths, "os", windows_os())
     assert "Windows" in paths.name_fault(name)
     assert paths.name_fault("case_00000.v2") == ""
+
+
+def test_workers_begin_without_the_helper_that_windows_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """multiprocessing's tracker of semaphores cannot even be imported there."""
+
+    def refuse() -> None:
+        raise ImportError
+
+    monkeypatch.setattr(workers, "signal", SimpleNamespace())
+    monkeypatch.setattr(workers, "_start_tracker", refuse)
+    with workers.starting():
+        pass
 
 
 def test_a_windows_console_is_left_as_it_is() -> None:

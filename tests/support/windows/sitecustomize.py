@@ -20,7 +20,7 @@ from typing import Any, Final
 GONE: Final = ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog")
 OF_OS: Final = (
     *("fork", "forkpty", "killpg", "getpgid", "setpgid", "getpgrp", "setsid", "getsid", "getuid", "geteuid", "getgid"),
-    *("chown", "fchown", "lchown", "sched_getaffinity", "sched_setaffinity", "process_cpu_count", "statvfs", "uname"),
+    *("chown", "fchown", "lchown", "sched_getaffinity", "sched_setaffinity", "statvfs", "uname"),
     *("mkfifo", "O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "getloadavg", "sysconf", "nice", "wait"),
     *("WNOHANG", "pread", "pwrite", "sendfile", "posix_fadvise", "posix_fallocate", "openpty", "ttyname"),
 )
