@@ -44,6 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--iterations", type=positive_int, metavar="N", help="steps an epoch (default: the preset's)")
     parser.add_argument("--minutes", type=float, metavar="M", help="as many steps as fit, instead of --iterations")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    parser.add_argument(
+        "--gpus", type=positive_int, metavar="N", help="train in N processes at once, each on a GPU (or --device cpu)"
+    )
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: the best the device has")
     parser.add_argument(
         "--workers", type=non_negative_int, metavar="N", help="loader processes (default: 0 on a CPU, else up to 4)"
@@ -100,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         validate=not args.no_validation,
         log=args.log,
+        gpus=args.gpus,
         done=tell,
     )
     return OK
