@@ -124,14 +124,18 @@ def moved(image: Tensor, targets: Tensor, draws: Draws, spacing_mm_zyx: Triple, 
         spacing_mm_zyx: Of the patch.
         air: The normalised value of air.
     """
-    if not draws.turn_deg.any() and (draws.scale == 1.0).all():
+    chosen = np.flatnonzero((draws.turn_deg != 0.0).any(axis=1) | (draws.scale != 1.0).any(axis=1))
+    if not len(chosen):
         return image, targets
-    size = tuple(image.shape)
-    theta = torch.from_numpy(matrices(draws, size[2:], spacing_mm_zyx)).to(image)
-    grid = F.affine_grid(theta, list(size), align_corners=False)
-    there = F.grid_sample(image - air, grid, align_corners=False) + air
-    marks = F.grid_sample(targets[:, None].to(image.dtype), grid, mode="nearest", align_corners=False)
-    return there, marks[:, 0].to(targets.dtype)
+    image, targets = image.clone(), targets.clone()
+    for i in chosen:  # one by one: a case is to be the same to the bit, whichever others come with it
+        one, case = draws.of([i]), slice(i, i + 1)
+        theta = torch.from_numpy(matrices(one, tuple(image.shape[2:]), spacing_mm_zyx)).to(image)
+        grid = F.affine_grid(theta, [1, *image.shape[1:]], align_corners=False)
+        marks = F.grid_sample(targets[case, None].to(image.dtype), grid, mode="nearest", align_corners=False)
+        image[case] = F.grid_sample(image[case] - air, grid, align_corners=False) + air
+        targets[case] = marks[:, 0].to(targets.dtype)
+    return image, targets
 
 
 def matrices(draws: Draws, shape_zyx: tuple[int, ...], spacing_mm_zyx: Triple) -> npt.NDArray[np.float32]:

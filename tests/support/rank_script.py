@@ -20,10 +20,10 @@ from bisc.trainers.sampler import Batch
 from tests.support.training_fixtures import TINY, use_one_thread
 
 ADAM = replace(
-    TINY, name="adam", schedule="constant",
+    TINY, name="adam",
     rough=replace(TINY.rough, optimizer="adam", learning_rate=1e-4, max_batch=4),
 )  # fmt: skip
-"""A constant rate and batches of up to 4 (instance norm below that)."""
+"""The paper's optimiser and rate, and batches of up to 4."""
 
 
 def change_the_package() -> None:
