@@ -9,6 +9,7 @@ import msgspec
 import torch
 
 from bisc.core.errors import InputError
+from bisc.losses import adds_up
 from bisc.network.checkpoint import load_checkpoint
 from bisc.network.device import Device
 from bisc.planners.memory import norm_for, training_gb
@@ -85,6 +86,28 @@ def choose_passes(
     if pass_gb(settings, 1, ranks) > free:
         _tell(settings, passes, free, ranks)
     return in_passes(settings, passes)
+
+
+def check_shares(settings: RunSettings, kind: str, ranks: Ranks) -> None:
+    """Know before anything is trained that it gives what one process would.
+
+    Raises:
+        InputError: If there are more processes than cases in a pass, if the loss cannot be added up, or if batch norm
+            would see a share alone.
+    """
+    if ranks.n == 1:
+        return
+    of_pass = settings.batch_size // settings.passes
+    among = f"{ranks.n} processes"
+    if of_pass < ranks.n:
+        batch = f"a batch of {settings.batch_size}" + (f" in {settings.passes} passes" if settings.passes > 1 else "")
+        raise InputError(among, f"for {batch}", f"at most {of_pass}, a patch for each", "start fewer")
+    if not adds_up(settings.loss):
+        mend = "docs/how-to/many_gpus.md has what it needs; or train in one process"
+        raise InputError(f"--loss {settings.loss}", f"has no parameter 'total', for {among}", "a loss with it", mend)
+    if kind == "cpu" and settings.norm == "batch":
+        mend = f"train in one process, or plan with --set {settings.stage}.norm=instance"
+        raise InputError(f"{among} on a CPU", "batch norm, whose statistics only GPUs share", "instance norm", mend)
 
 
 def _tell(settings: RunSettings, passes: int, free: float, ranks: Ranks) -> None:

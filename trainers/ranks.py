@@ -11,6 +11,7 @@ the transfer behind the computing could win is small, and any network, compiled 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
 import socket
@@ -23,15 +24,14 @@ import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from bisc.core.errors import InputError, WorkError
-from bisc.losses import adds_up
 from bisc.network import SCUNet
 from bisc.system.console import Stopped, be_patient, check, hush
 from bisc.system.files import write_text
 from bisc.system.memory import usable_cores
 from bisc.trainers.place import Place
-from bisc.trainers.settings import RunSettings
 
 LAUNCH: Final = ".launch"
 """In a fold's folder: which launcher began its run, so that only that one's restarted processes go on unasked."""
@@ -228,34 +228,19 @@ def join(place: Place, kind: str) -> Ranks:
     if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it
         torch.set_num_threads(max(1, usable_cores() // place.n_local))
     try:
-        if not dist.is_initialized():
-            dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        # Where torchrun starts processes again, what the dead ones said still stands in its store, under the same keys.
+        meeting = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}.{next(_meetings)}"
+        everyones = next(rendezvous("env://", place.number, place.n))[0]
+        store = dist.PrefixStore(meeting, everyones)  # type: ignore[attr-defined]
+        backend = "nccl" if kind == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=place.number, world_size=place.n)
         words = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise PeerLost(f"the {place.n} processes did not come together ({_first_line(error)})") from error
     return Together(place.number, place.n, words)
 
 
-def check_shares(settings: RunSettings, kind: str, ranks: Ranks) -> None:
-    """Know before anything is trained that it gives what one process would.
-
-    Raises:
-        InputError: If there are more processes than cases in a pass, if the loss cannot be added up, or if batch norm
-            would see a share alone.
-    """
-    if ranks.n == 1:
-        return
-    of_pass = settings.batch_size // settings.passes
-    among = f"{ranks.n} processes"
-    if of_pass < ranks.n:
-        batch = f"a batch of {settings.batch_size}" + (f" in {settings.passes} passes" if settings.passes > 1 else "")
-        raise InputError(among, f"for {batch}", f"at most {of_pass}, a patch for each", "start fewer")
-    if not adds_up(settings.loss):
-        mend = "docs/how-to/many_gpus.md has what it needs; or train in one process"
-        raise InputError(f"--loss {settings.loss}", f"has no parameter 'total', for {among}", "a loss with it", mend)
-    if kind == "cpu" and settings.norm == "batch":
-        mend = f"train in one process, or plan with --set {settings.stage}.norm=instance"
-        raise InputError(f"{among} on a CPU", "batch norm, whose statistics only GPUs share", "instance norm", mend)
+_meetings: Final = itertools.count()
 
 
 class _Total(torch.autograd.Function):

@@ -22,7 +22,8 @@ from bisc.system.files import make_folder
 from bisc.system.jsonfile import save_json
 from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST, fold_folder
 from bisc.trainers.loop import TrainingRun
-from bisc.trainers.ranks import ALONE, Ranks, check_shares
+from bisc.trainers.passes import check_shares
+from bisc.trainers.ranks import ALONE, Ranks
 from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
 from bisc.trainers.settings import LEGACY_SHARE, RunSettings, to_plain
 from bisc.trainers.trackers import tracker_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ from bisc.trainers.settings import RunSettings, run_settings
 from bisc.trainers.stages import RoughTrainer, load_fold
 from tests.support.training_fixtures import TINY, use_one_thread
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "balanced_ce": {"loss": "balanced_ce"},
     "ce": {"loss": "ce"},
     "dice_ce": {"loss": "dice_ce"},
@@ -35,7 +36,7 @@ KINDS = {
 def settings_of(preprocessed: Path, kind: str) -> RunSettings:
     """Adam at the paper's rate, instance norm, a batch of 4 where the kind says nothing."""
     made = run_settings(load_plan(preprocessed), "rough", 0, TINY, "fp32", epochs=1, iterations=24)
-    common = {"batch_size": 4, "norm": "instance", "optimizer": "adam", "learning_rate": 1e-4}
+    common: dict[str, Any] = {"batch_size": 4, "norm": "instance", "optimizer": "adam", "learning_rate": 1e-4}
     return replace(made, **{**common, **KINDS[kind]})
 
 

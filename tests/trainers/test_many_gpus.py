@@ -92,7 +92,7 @@ def test_two_processes_leave_what_one_leaves(home: Path, undisturbed: Path, tmp_
 
 @pytest.mark.parametrize("step", [2, PER_EPOCH + 2], ids=["before the first checkpoint", "after it"])
 def test_a_process_is_killed_and_all_go_on(home: Path, undisturbed: Path, tmp_path: Path, step: int) -> None:
-    """One line says so; the run's end is that of one that nobody touched, and an older run is set aside, not gone on."""
+    """One line says so; the end is that of a run that nobody touched; an older run is set aside, not gone on with."""
     results = tmp_path / "results"
     assert run(home, results, [*BRIEF, "--epochs", "1"])[0] == 0
     status, out, err = run(home, results, [*BRIEF, *TWO], f"1 {step} {KILL} 1")

@@ -24,14 +24,15 @@ from bisc.pipeline.train import TrainedFold, train
 from bisc.planners.dataset import load_plan
 from bisc.trainers.augment import draw, moved, toned
 from bisc.trainers.budget import smaller_and_smaller
-from bisc.trainers.passes import pass_gb, passes_that_fit
+from bisc.trainers.passes import check_shares, pass_gb, passes_that_fit
 from bisc.trainers.place import Place
-from bisc.trainers.ranks import ALONE, Ranks, Together, check_shares
+from bisc.trainers.ranks import ALONE, Ranks, Together
 from bisc.trainers.stages import RoughTrainer, load_fold
 from tests.support.meeting import KINDS, meet, settings_of, trained
 from tests.support.training_fixtures import NAME, planned, use_one_thread
 
 use_one_thread()
+LONG = tuple(kind for kind in KINDS if kind != "briefly")
 CLOSE = 1e-5
 """Of losses in float32 that were added up in another order."""
 DICE_CLOSE = 1e-3
@@ -135,7 +136,7 @@ def test_a_share_is_cut_of_the_same_batch(preprocessed: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("kinds", "steps"),
-    [(("briefly",), 4), pytest.param(tuple(KINDS), 24, marks=pytest.mark.long)],
+    [(("briefly",), 4), pytest.param(LONG, 24, marks=pytest.mark.long)],
     ids=["in passes, augmented", "all"],
 )
 def test_two_processes_train_what_one_does(
