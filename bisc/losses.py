@@ -20,9 +20,18 @@ DICE_SMOOTH: Final = 1e-5
 
 LOSSES: Final[dict[str, Callable[..., Tensor]]] = {}
 """Losses of one branch by name, from (batch, channels, z, y, x) logits and (batch, z, y, x) int64 class indices to a
-scalar. One that takes a `threshold` is given the run's (`--loss-threshold`)."""
+scalar. One that takes a `threshold` is given the run's (`--loss-threshold`). One that takes a `total` can be trained by
+several processes at once, each with a share of the batch: every sum over voxels goes through it."""
+
+Total = Callable[["Tensor"], "Tensor"]
+"""From a process's sum to that of all processes of the run; its gradient is that of the process's own voxels."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def alone(part: Tensor) -> Tensor:
+    """The `Total` of a process that sees the whole batch."""
+    return part
 
 
 def loss(function: F) -> F:
@@ -32,7 +41,7 @@ def loss(function: F) -> F:
 
 
 @loss
-def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0) -> Tensor:
+def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0, total: Total = alone) -> Tensor:
     """The paper's balanced cross-entropy (equation 1), over all voxels of the batch.
 
     For softmax p and one-hot y over channels c and voxels n::
@@ -47,6 +56,7 @@ def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0) -> Tenso
         logits: (batch, channels, z, y, x).
         target: (batch, z, y, x) int64 class indices.
         threshold: T in [0, 1); 0 keeps every voxel.
+        total: Adds a sum up over the processes that share the batch.
 
     Returns:
         A scalar.
@@ -59,44 +69,48 @@ def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0) -> Tenso
     kept = torch.where(hard, log_p, torch.zeros_like(log_p)).flatten()
     flat = target.flatten()
     # scatter_add_ has no deterministic CUDA form; one masked sum per channel has, and channels are two or three.
-    means = []
-    for channel in range(n_channels):
-        mask = flat == channel
-        count = mask.sum()
-        means.append((kept * mask).sum() / count.clamp(min=1))
-    present = torch.stack([(flat == channel).any() for channel in range(n_channels)])
-    return -torch.stack(means).sum() / present.sum()
+    masks = [flat == channel for channel in range(n_channels)]
+    counts = total(torch.stack([mask.sum() for mask in masks]))
+    means = total(torch.stack([(kept * mask).sum() for mask in masks])) / counts.clamp(min=1)
+    return -means.sum() / (counts > 0).sum()
 
 
 @loss
-def ce(logits: Tensor, target: Tensor) -> Tensor:
+def ce(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
     """Plain cross-entropy, the mean over all voxels: the paper's baseline. Arguments as `balanced_ce`."""
+    import torch
     from torch.nn.functional import cross_entropy
 
-    return cross_entropy(logits.float(), target)
+    n_voxels = total(torch.full((), target.numel(), device=target.device))
+    return total(cross_entropy(logits.float(), target, reduction="sum")) / n_voxels
 
 
 @loss
-def dice_ce(logits: Tensor, target: Tensor) -> Tensor:
+def dice_ce(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
     """Cross-entropy plus 1 - mean soft Dice of the foreground channels over the batch (nnU-Net's compound loss).
 
     Soft Dice of channel c: 2 sum p y / (sum p + sum y), Isensee et al. 2021, here over the whole batch, so that a
     patch without a tumour does not count as a total miss. Arguments as `balanced_ce`.
     """
-    from torch.nn.functional import cross_entropy, one_hot
+    import torch
+    from torch.nn.functional import one_hot
 
     logits = logits.float()
     p = logits.softmax(dim=1)
     y = one_hot(target, logits.shape[1]).movedim(-1, 1).to(p.dtype)
     axes = (0, *range(2, p.ndim))
-    overlap = (p * y).sum(axes)
-    total = p.sum(axes) + y.sum(axes)
-    dice = (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH)
-    return cross_entropy(logits, target) + 1.0 - dice[1:].mean()
+    overlap, size = total(torch.stack([(p * y).sum(axes), p.sum(axes) + y.sum(axes)]))
+    dice: Tensor = (2 * overlap + DICE_SMOOTH) / (size + DICE_SMOOTH)
+    return ce(logits, target, total) + 1.0 - dice[1:].mean()
 
 
-def loss_by_name(name: str, threshold: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """The branch loss called `name`; `threshold` goes to one that takes it.
+def adds_up(name: str) -> bool:
+    """Whether a loss can be computed by several processes, each with a share of the batch."""
+    return "total" in inspect.signature(LOSSES[name]).parameters
+
+
+def loss_by_name(name: str, threshold: float, total: Total = alone) -> Callable[[Tensor, Tensor], Tensor]:
+    """The branch loss called `name`; `threshold` and `total` go to one that takes them.
 
     Raises:
         InputError: If there is none of that name.
@@ -104,7 +118,9 @@ def loss_by_name(name: str, threshold: float) -> Callable[[Tensor, Tensor], Tens
     if name not in LOSSES:
         raise InputError("--loss", f"no loss {name!r}", " or ".join(LOSSES))
     function = LOSSES[name]
-    return partial(function, threshold=threshold) if "threshold" in inspect.signature(function).parameters else function
+    taken = inspect.signature(function).parameters
+    given = {"threshold": threshold, "total": total}
+    return partial(function, **{key: value for key, value in given.items() if key in taken})
 
 
 class BranchTargets(NamedTuple):
@@ -131,14 +147,15 @@ class SCUNetLoss:
     Args:
         name: One of `LOSSES`.
         threshold: T of equation 1.
+        total: Adds a sum up over the processes that share a batch.
 
     Raises:
         InputError: If there is no loss of that name.
     """
 
-    def __init__(self, name: str, threshold: float = 0.0) -> None:
+    def __init__(self, name: str, threshold: float = 0.0, total: Total = alone) -> None:
         self.name = name
-        self.branch_loss = loss_by_name(name, threshold)
+        self.branch_loss = loss_by_name(name, threshold, total)
 
     def __call__(self, logits: tuple[Tensor | None, ...], targets: BranchTargets) -> Tensor:
         """A scalar from (region, kidney edge, tumour edge) logits; the branches weigh the same."""

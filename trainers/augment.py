@@ -1,12 +1,14 @@
 """Augmentation on the device: the same anatomy in other bodies, from other scanners, at other doses.
 
 What is drawn are a few numbers for each case from (seed, step), the same on every device and however a batch is cut
-into passes; they are applied to a whole batch at once. Only the noise's voxels come from the device's own generator.
+into passes or shared by processes; they are applied to many cases at once. Only the noise's voxels come from the
+device's own generator, seeded by (seed, step, place in the batch).
 The kinds are nnU-Net's (Isensee et al. 2021); tilts out of the slice are small, since slices are thick.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -55,9 +57,9 @@ class Draws:
     gamma: Values
     coarse: Values
 
-    def of(self, cases: slice) -> Draws:
+    def of(self, cases: Sequence[int]) -> Draws:
         """Those of some cases."""
-        return Draws(*(getattr(self, field.name)[cases] for field in fields(self)))
+        return Draws(*(getattr(self, field.name)[list(cases)] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -67,23 +69,26 @@ class Augmentation:
     Attributes:
         seed: The run's.
         batch_size: Cases a step.
+        places: Which of them are seen, one pass after the other.
         spacing_mm_zyx: Of the patches.
         intensity: Tells the clips.
     """
 
     seed: int
     batch_size: int
+    places: tuple[int, ...]
     spacing_mm_zyx: Triple
     intensity: Intensity
 
     def __call__(self, image: Tensor, targets: Tensor, step: int, part: int) -> tuple[Tensor, Tensor]:
-        """Normalised (n, 1, z, y, x) images and (n, z, y, x) packed targets of the step's `part`-th n cases."""
+        """Normalised (n, 1, z, y, x) images and (n, z, y, x) packed targets of the step's `part`-th n places."""
         n = len(image)
-        draws = draw(self.seed, step, self.batch_size).of(slice(part * n, (part + 1) * n))
+        places = self.places[part * n : (part + 1) * n]
+        draws = draw(self.seed, step, self.batch_size).of(places)
         air = self.intensity.air
         top = air + HIGHEST_LEVEL * self.intensity.level_step
         image, targets = moved(image, targets, draws, self.spacing_mm_zyx, air)
-        return toned(image, draws, air, top, (self.seed, step, part)), targets
+        return toned(image, draws, air, top, [(self.seed, step, place) for place in places]), targets
 
 
 def draw(seed: int, step: int, n: int) -> Draws:
@@ -119,14 +124,18 @@ def moved(image: Tensor, targets: Tensor, draws: Draws, spacing_mm_zyx: Triple, 
         spacing_mm_zyx: Of the patch.
         air: The normalised value of air.
     """
-    if not draws.turn_deg.any() and (draws.scale == 1.0).all():
+    chosen = np.flatnonzero((draws.turn_deg != 0.0).any(axis=1) | (draws.scale != 1.0).any(axis=1))
+    if not len(chosen):
         return image, targets
-    size = tuple(image.shape)
-    theta = torch.from_numpy(matrices(draws, size[2:], spacing_mm_zyx)).to(image)
-    grid = F.affine_grid(theta, list(size), align_corners=False)
-    there = F.grid_sample(image - air, grid, align_corners=False) + air
-    marks = F.grid_sample(targets[:, None].to(image.dtype), grid, mode="nearest", align_corners=False)
-    return there, marks[:, 0].to(targets.dtype)
+    image, targets = image.clone(), targets.clone()
+    for i in chosen:  # one by one: a case is to be the same to the bit, whichever others come with it
+        one, case = draws.of([i]), slice(i, i + 1)
+        theta = torch.from_numpy(matrices(one, tuple(image.shape[2:]), spacing_mm_zyx)).to(image)
+        grid = F.affine_grid(theta, [1, *image.shape[1:]], align_corners=False)
+        marks = F.grid_sample(targets[case, None].to(image.dtype), grid, mode="nearest", align_corners=False)
+        image[case] = F.grid_sample(image[case] - air, grid, align_corners=False) + air
+        targets[case] = marks[:, 0].to(targets.dtype)
+    return image, targets
 
 
 def matrices(draws: Draws, shape_zyx: tuple[int, ...], spacing_mm_zyx: Triple) -> npt.NDArray[np.float32]:
@@ -137,14 +146,14 @@ def matrices(draws: Draws, shape_zyx: tuple[int, ...], spacing_mm_zyx: Triple) -
     return np.asarray(np.concatenate([read, np.zeros((len(read), 3, 1))], axis=2), np.float32)
 
 
-def toned(image: Tensor, draws: Draws, air: float, top: float, seed: tuple[int, ...]) -> Tensor:
+def toned(image: Tensor, draws: Draws, air: float, top: float, seeds: Sequence[tuple[int, ...]]) -> Tensor:
     """Blur, coarse sampling, noise, contrast, shift and gamma of (n, 1, z, y, x) images, within [air, top].
 
     Args:
         image: Normalised.
         draws: Of the n cases.
         air, top: The normalised values of both clips.
-        seed: For the noise.
+        seeds: For the noise of each.
     """
     image = _blurred(image, draws.blur)
     for i in np.flatnonzero(draws.coarse < 1.0):
@@ -153,9 +162,11 @@ def toned(image: Tensor, draws: Draws, air: float, top: float, seed: tuple[int, 
     def each(values: Values) -> Tensor:
         return torch.from_numpy(values).to(image)[:, None, None, None, None]
 
-    if draws.noise.any():
-        generator = torch.Generator(image.device).manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        image = image + each(draws.noise) * torch.randn(image.shape, generator=generator, device=image.device)
+    for i in np.flatnonzero(draws.noise):
+        seed = int(np.random.SeedSequence(seeds[i]).generate_state(1)[0])
+        generator = torch.Generator(image.device).manual_seed(seed)
+        noise = torch.randn(image.shape[1:], generator=generator, device=image.device)
+        image[i] += float(draws.noise[i]) * noise
     mean = image.mean((1, 2, 3, 4), keepdim=True)
     image = mean + (image - mean) * each(draws.contrast) + each(draws.shift)
     grey = ((image - air) / (top - air)).clamp(0.0, 1.0)

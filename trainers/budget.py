@@ -56,8 +56,9 @@ def within_budget(trainer: Trainer, seconds: float, narrows: bool = False) -> Ru
         InputError: If not even ten steps fit.
     """
     began = time.monotonic()
-    s, step_s = _sizes_that_fit(trainer, seconds, smaller_and_smaller(trainer.settings) if narrows else [])
-    left = (seconds - (time.monotonic() - began)) * (1.0 - RESERVE)
+    smaller = smaller_and_smaller(trainer.settings, trainer.ranks.n) if narrows else []
+    s, step_s = _sizes_that_fit(trainer, seconds, smaller)
+    left = trainer.ranks.said(seconds - (time.monotonic() - began)) * (1.0 - RESERVE)
     end_s = VALIDATION_BATCHES * FORWARD_SHARE * step_s + EPOCH_END_S
     epochs = min(s.epochs, max(1, int(ENDS_SHARE * left / end_s)))
     steps = int((left - epochs * end_s) / step_s)
@@ -83,14 +84,16 @@ def _sizes_that_fit(trainer: Trainer, seconds: float, smaller: list[RunSettings]
         fits = LEAST_STEPS[sizes.stage] * step_s <= seconds
         if best is None or fits or not upwards:
             best = sizes, step_s
-        if fits != upwards or (not upwards and time.monotonic() - began > PROBE_SHARE * seconds):
+        late = trainer.ranks.said(time.monotonic() - began > PROBE_SHARE * seconds)
+        if fits != upwards or (not upwards and late):
             break
     assert best is not None  # there are the settings themselves
     return best
 
 
-def smaller_and_smaller(settings: RunSettings) -> list[RunSettings]:
-    """What comes below the settings: a batch of 2, then a small patch, then narrower networks."""
+def smaller_and_smaller(settings: RunSettings, n_processes: int = 1) -> list[RunSettings]:
+    """What comes below the settings: a batch of 2, or a patch for each process, then a small patch, then narrower
+    networks."""
     s = settings
     z, y, x = s.patch_size_zyx
     side = SMALL_SIDE_PX * s.packing
@@ -98,9 +101,10 @@ def smaller_and_smaller(settings: RunSettings) -> list[RunSettings]:
     found: list[RunSettings] = []
     widths = [f for f in (s.base_features, s.base_features // 2, s.base_features // 4) if f >= NARROW]
     for patch, features in [(s.patch_size_zyx, s.base_features), *((small, f) for f in widths)]:
-        batch = min(s.batch_size, SMALL_BATCH)
+        batch = min(s.batch_size, max(SMALL_BATCH, n_processes))
+        norm = s.norm if s.norm == "instance" else norm_for(batch)
         sizes = {"patch_size_zyx": patch, "batch_size": batch, "base_features": features}
-        less = msgspec.structs.replace(s, **sizes, norm=norm_for(batch), passes=1)
+        less = msgspec.structs.replace(s, **sizes, norm=norm, passes=1)
         if less not in (s, *found):
             found.append(less)
     return found
@@ -122,6 +126,6 @@ def step_seconds(trainer: Trainer, seconds: float) -> float:
                 run.train_step(batch, step)
             run.settle()  # the device has done it
             took.append((time.monotonic() - begin) / at_once)
-            enough = len(took) >= LEAST_PROBE and time.monotonic() - began > seconds
-            if enough or len(took) == MOST_PROBE:
-                return median(took[WARM:])
+            late = run.ranks.said(time.monotonic() - began > seconds)
+            if (late and len(took) >= LEAST_PROBE) or len(took) == MOST_PROBE:
+                return run.ranks.said(median(took[WARM:]))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bisc.core.geometry import IntTriple
 from bisc.network import Branches, SCUNet
@@ -37,8 +37,8 @@ def compiled_where_it_pays(
         batch: Cases of a pass.
         patch_size_zyx: Of a pass.
     """
-    if device.kind != "cuda" or not pays:
-        return network
+    if device.kind != "cuda" or not pays or any(isinstance(m, nn.SyncBatchNorm) for m in network.modules()):
+        return network  # statistics that processes share amid a pass: never tried
     image = torch.zeros((batch, 1, *patch_size_zyx), device=device.device)
     forward: Forward = network
     try:

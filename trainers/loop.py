@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,23 +18,22 @@ from bisc.losses import SCUNetLoss, unpack_targets
 from bisc.network import Branches, SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.network.device import Device
-from bisc.system.console import Stopped, check, stoppable, track
+from bisc.system.console import Stopped, stoppable, track
 from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST
 from bisc.trainers.allocator import keep_freed_memory
 from bisc.trainers.augment import Augmentation
 from bisc.trainers.compiled import LEAST_STEPS, Forward, compiled_where_it_pays
 from bisc.trainers.log import BranchLosses, EpochTimes, write_log
-from bisc.trainers.optimizers import make_optimizers, set_rate
+from bisc.trainers.optimizers import learning_rate, make_optimizers, set_rate
+from bisc.trainers.ranks import ALONE, Ranks
 from bisc.trainers.resident import batches_for
 from bisc.trainers.sampler import Batch, Sampler
-from bisc.trainers.settings import RunSettings
+from bisc.trainers.settings import RunSettings, to_plain
 
 SAVE_EVERY_S: Final = 300.0
 VALIDATION_BATCHES: Final = 12
 GRADIENT_NORM: Final = 12.0
 """nnU-Net's clip; it only matters for the first steps of the fast presets."""
-WARM_UP_STEPS: Final = 40
-"""At most a tenth of the run. Full rate at once left the rough stage at 'all background' for 240 steps (Adam, 1e-2)."""
 SETTLE_EVERY: Final = 32
 """Steps after which a GPU's losses are looked at: looking waits until it has done all it was given."""
 OPTIMIZERS, SCALER = "optimizers", "scaler"
@@ -56,6 +54,7 @@ class TrainingRun:
         n_workers: Loader processes.
         compiles: Whether a GPU's network is compiled; None: where there are steps enough to go.
         track: Takes the log's rows by step, when a run goes on and at every epoch's end (`bisc.trainers.trackers`).
+        ranks: The processes that train it together; the samplers cut this one's share.
     """
 
     settings: RunSettings
@@ -68,6 +67,7 @@ class TrainingRun:
     n_workers: int
     compiles: bool | None = None
     track: Callable[[Mapping[int, Mapping[str, float]]], object] = lambda _: None
+    ranks: Ranks = ALONE
     state: Checkpoint = field(init=False)
     saved_step: int = field(init=False, default=0)
     unsettled: list[Tensor] = field(init=False, default_factory=list)  # losses of the last steps, still on the device
@@ -80,7 +80,7 @@ class TrainingRun:
     def __post_init__(self) -> None:
         s = self.settings
         self.optimizers = make_optimizers(s.optimizer, self.network, s.learning_rate)
-        self.loss = SCUNetLoss(s.loss, s.loss_threshold)
+        self.loss = SCUNetLoss(s.loss, s.loss_threshold, self.ranks.total)
         self.scaler = torch.amp.GradScaler(self.device.kind, enabled=self.device.scales_gradients)
         self.state = Checkpoint(settings=to_plain(s), plan=self.plan, network={})
         self.forward = self.network
@@ -89,7 +89,8 @@ class TrainingRun:
         if s.augment:
             # Rough images differ a little in their spacing; what is turned out of the slice is little too.
             spacing = self.train.regions[0].record.spacing_mm_zyx
-            self.augmented = Augmentation(s.seed, s.batch_size, spacing, self.train.intensity)
+            places = self.ranks.places(s.batch_size, s.passes)
+            self.augmented = Augmentation(s.seed, s.batch_size, places, spacing, self.train.intensity)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same settings."""
@@ -112,11 +113,12 @@ class TrainingRun:
             except Stopped:  # raised between steps alone
                 if self.saved_step < self.state.step:
                     self.save(CHECKPOINT_LAST)
+                self.ranks.wait()  # whose launcher ends all as soon as one has ended
                 raise
 
     def _train(self) -> None:
         s, state = self.settings, self.state
-        if state.rows:  # the run may have been cut off between its checkpoint and its log
+        if state.rows and self.ranks.first:  # the run may have been cut off between its checkpoint and its log
             self.track(write_log(self.folder, s, state.rows, None))
         self.prepare()
         fixed = [self.validation.batch(i) for i in range(VALIDATION_BATCHES)]
@@ -126,7 +128,12 @@ class TrainingRun:
         times = EpochTimes()
         with batches_for(self.train, self.device, state.step, s.total_steps, self.n_workers) as ahead:
             steps = track(
-                range(state.step, s.total_steps), f"{s.stage} fold {s.fold}", s.total_steps, "step", state.step
+                range(state.step, s.total_steps),
+                f"{s.stage} fold {s.fold}",
+                s.total_steps,
+                "step",
+                state.step,
+                between=self.ranks.check,
             )
             for step in steps:
                 with times.waiting():
@@ -147,7 +154,7 @@ class TrainingRun:
         if self.device.kind == "cpu":
             keep_freed_memory()
         pays = s.total_steps - self.state.step >= LEAST_STEPS if self.compiles is None else self.compiles
-        of_pass = s.batch_size // s.passes
+        of_pass = len(self.ranks.places(s.batch_size, s.passes)) // s.passes
         self.forward = compiled_where_it_pays(self.network, self.device, pays, of_pass, s.patch_size_zyx)
 
     def train_step(self, batch: Batch, step: int) -> None:
@@ -176,7 +183,9 @@ class TrainingRun:
         self.network.zero_grad(set_to_none=True)
         self.passed = []
         parts = batch.parts(self.settings.passes)
-        return torch.stack([self._pass(part, step, i) for i, part in enumerate(parts)]).sum()
+        loss = torch.stack([self._pass(part, step, i) for i, part in enumerate(parts)]).sum()
+        self.ranks.add_gradients(self.network)
+        return loss
 
     def _pass(self, part: Batch, step: int, number: int) -> Tensor:
         """Add the gradients of one part of a step's batch; returns its share of the loss."""
@@ -222,10 +231,12 @@ class TrainingRun:
         with times.validating():
             scores = self.validate(fixed, of_validation)
         self._count_epoch(*scores)
+        of_training, self.by_branch = self.by_branch, BranchLosses()
+        if not self.ranks.first:
+            return
         rows = write_log(self.folder, self.settings, self.state.rows, None if self.device.deterministic else times)
-        rows[self.state.step] |= self.by_branch.means("train_loss", self.settings.iterations * self.settings.passes)
+        rows[self.state.step] |= of_training.means("train_loss", self.settings.iterations * self.settings.passes)
         rows[self.state.step] |= of_validation.means("val_loss", of_validation.n)
-        self.by_branch = BranchLosses()
         self.track({self.state.step: rows[self.state.step]})
 
     def _count_epoch(self, loss: float, dice_kidney: float, dice_tumor: float) -> None:
@@ -257,9 +268,9 @@ class TrainingRun:
         """
         self.network.eval()
         losses = []
-        counts = np.zeros((2, 3))
+        counts = torch.zeros((2, 3), dtype=torch.int64, device=self.device.device)
         for part in (part for batch in fixed for part in batch.parts(self.settings.passes)):
-            check()
+            self.ranks.check()
             image, packed = self._on_device(part)
             with self.device.autocast():
                 logits = self.network(image)
@@ -270,31 +281,18 @@ class TrainingRun:
             found = logits.region.argmax(dim=1)
             for i, threshold in enumerate((1, 2)):
                 p, y = found >= threshold, targets.region >= threshold
-                counts[i] += [float((p & y).sum()), float(p.sum()), float(y.sum())]
-        dice = [2 * c[0] / (c[1] + c[2]) if c[1] + c[2] else 1.0 for c in counts]
+                counts[i] += torch.stack([(p & y).sum(), p.sum(), y.sum()])
+        dice = [2 * c[0] / (c[1] + c[2]) if c[1] + c[2] else 1.0 for c in self.ranks.total(counts).tolist()]
         return float(np.mean(losses)), dice[0], dice[1]
 
     def save(self, *names: str) -> None:
         """Write the state, which is one between steps, under `names`, one after the other."""
         self.settle()
-        self.state.network = {**self.network.state_dict()}
-        states = [optimizer.state_dict() for optimizer in self.optimizers]
-        self.state.optimizer = {OPTIMIZERS: states, SCALER: self.scaler.state_dict()}
-        first, *more = (self.folder / name for name in names)
-        save_checkpoint(first, self.state, *more)
+        if self.ranks.first:
+            self.state.network = {**self.network.state_dict()}
+            states = [optimizer.state_dict() for optimizer in self.optimizers]
+            self.state.optimizer = {OPTIMIZERS: states, SCALER: self.scaler.state_dict()}
+            first, *more = (self.folder / name for name in names)
+            save_checkpoint(first, self.state, *more)
         if CHECKPOINT_LAST in names:
             self.saved_step = self.state.step
-
-
-def learning_rate(settings: RunSettings, step: int) -> float:
-    """The rate of a step: constant, or a linear rise over the first steps and a cosine to zero at the run's end."""
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    rise = min(1.0, (step + 1) / max(1, min(WARM_UP_STEPS, settings.total_steps // 10)))
-    return settings.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * step / settings.total_steps))
-
-
-def to_plain(settings: RunSettings) -> dict[str, Any]:
-    """Settings as plain values (lists for tuples), as they come back from a checkpoint."""
-    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
-    return plain

@@ -9,11 +9,13 @@ import msgspec
 import torch
 
 from bisc.core.errors import InputError
+from bisc.losses import adds_up
 from bisc.network.checkpoint import load_checkpoint
 from bisc.network.device import Device
 from bisc.planners.memory import norm_for, training_gb
 from bisc.system.console import notice
 from bisc.system.memory import GIB, free_gb
+from bisc.trainers.ranks import ALONE, Ranks
 from bisc.trainers.settings import RunSettings
 
 HALF_PRECISION: Final = 0.6
@@ -37,31 +39,37 @@ def in_passes(settings: RunSettings, passes: int) -> RunSettings:
     return msgspec.structs.replace(settings, passes=passes, **changes)
 
 
-def passes_that_fit(settings: RunSettings, gb: float) -> int:
+def passes_that_fit(settings: RunSettings, gb: float, ranks: Ranks = ALONE) -> int:
     """The fewest passes whose part of the batch trains within `gb` GiB, or the most there may be.
 
-    The norm stays the plan's: it is no matter of what other programs happen to hold.
+    The norm stays the plan's: it is no matter of what other programs happen to hold. Each of several processes has a
+    patch at least.
     """
     size = settings.batch_size
     counts = [n for n in range(1, size + 1) if size % n == 0 and in_passes(settings, n).norm == settings.norm]
-    return next((n for n in counts if pass_gb(settings, n) <= gb), counts[-1])
+    shared = [n for n in counts if size // n >= ranks.n] or [1]
+    return next((n for n in shared if pass_gb(settings, n, ranks) <= gb), shared[-1])
 
 
-def pass_gb(settings: RunSettings, passes: int) -> float:
-    """Estimated peak memory in GiB of a step in `passes`."""
+def pass_gb(settings: RunSettings, passes: int, ranks: Ranks = ALONE) -> float:
+    """Estimated peak memory in GiB of a step in `passes`, of each process."""
     s = settings
-    whole = training_gb(s.patch_size_zyx, s.batch_size // passes, s.base_features, s.packing)
+    share = ranks.largest_share(s.batch_size // passes)
+    whole = training_gb(s.patch_size_zyx, share, s.base_features, s.packing)
     return whole if s.precision == "fp32" else HALF_PRECISION * whole
 
 
-def choose_passes(settings: RunSettings, asked: int | None, last: Path | None, free: float | None) -> RunSettings:
+def choose_passes(
+    settings: RunSettings, asked: int | None, last: Path | None, free: float | None, ranks: Ranks = ALONE
+) -> RunSettings:
     """The settings in as many passes as are asked for, or as the run was begun with, or as memory demands.
 
     Args:
         settings: Of one pass.
         asked: The user's number.
         last: Checkpoint of the run that is gone on with, where there is one.
-        free: Memory in GiB to train in; None: whatever it takes.
+        free: Memory in GiB to train in, the least that a process has; None: whatever it takes.
+        ranks: The processes that train together.
 
     Raises:
         InputError: If the batch cannot be cut so, or `last` is no checkpoint.
@@ -74,18 +82,41 @@ def choose_passes(settings: RunSettings, asked: int | None, last: Path | None, f
         return in_passes(settings, begun) if fits else settings
     if free is None:
         return settings
-    passes = passes_that_fit(settings, free)
-    if pass_gb(settings, 1) > free:
-        _tell(settings, passes, free)
+    passes = passes_that_fit(settings, free, ranks)
+    if pass_gb(settings, 1, ranks) > free:
+        _tell(settings, passes, free, ranks)
     return in_passes(settings, passes)
 
 
-def _tell(settings: RunSettings, passes: int, free: float) -> None:
-    size, each = settings.batch_size, pass_gb(settings, passes)
+def check_shares(settings: RunSettings, kind: str, ranks: Ranks) -> None:
+    """Know before anything is trained that it gives what one process would.
+
+    Raises:
+        InputError: If there are more processes than cases in a pass, if the loss cannot be added up, or if batch norm
+            would see a share alone.
+    """
+    if ranks.n == 1:
+        return
+    of_pass = settings.batch_size // settings.passes
+    among = f"{ranks.n} processes"
+    if of_pass < ranks.n:
+        batch = f"a batch of {settings.batch_size}" + (f" in {settings.passes} passes" if settings.passes > 1 else "")
+        raise InputError(among, f"for {batch}", f"at most {of_pass}, a patch for each", "start fewer")
+    if not adds_up(settings.loss):
+        mend = "docs/how-to/many_gpus.md has what it needs; or train in one process"
+        raise InputError(f"--loss {settings.loss}", f"has no parameter 'total', for {among}", "a loss with it", mend)
+    if kind == "cpu" and settings.norm == "batch":
+        mend = f"train in one process, or plan with --set {settings.stage}.norm=instance"
+        raise InputError(f"{among} on a CPU", "batch norm, whose statistics only GPUs share", "instance norm", mend)
+
+
+def _tell(settings: RunSettings, passes: int, free: float, ranks: Ranks) -> None:
+    size, each = settings.batch_size, pass_gb(settings, passes, ranks)
+    where = f" in each of {ranks.n} processes" if ranks.n > 1 else ""
     doubt = f" of {each:.1f} GB each: plan with a smaller --memory-gb, or name more --passes" if each > free else ""
     notice(
         f"{settings.stage} fold {settings.fold}",
-        f"a step on a batch of {size} takes {pass_gb(settings, 1):.1f} GB, {free:.1f} GB are free",
+        f"a step on a batch of {size} takes {pass_gb(settings, 1, ranks):.1f} GB{where}, {free:.1f} GB are free",
         f"trained in {passes} passes of {size // passes} (--passes 1: at once){doubt}",
     )
 

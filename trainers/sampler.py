@@ -92,6 +92,7 @@ class Sampler:
         seed: Of the run.
         intensity: Makes network input of the cached levels.
         mirror_axes: Axes (0 z, 1 y, 2 x) mirrored at random.
+        places: Which patches of a batch are cut, where other processes cut the others; None: all.
     """
 
     regions: tuple[Region, ...]
@@ -101,14 +102,16 @@ class Sampler:
     seed: int
     intensity: Intensity
     mirror_axes: tuple[int, ...] = (0, 1, 2)
+    places: tuple[int, ...] | None = None
 
     def draw(self, step: int) -> list[Pick]:
-        """The picks of one step: a pure function of the seed and the step."""
+        """The picks of one step to cut here, of those of the whole batch: a pure function of the seed and the step."""
         rng = np.random.default_rng((self.seed, step))
-        return [self._pick(rng) for _ in range(self.batch_size)]
+        picks = [self._pick(rng) for _ in range(self.batch_size)]
+        return picks if self.places is None else [picks[place] for place in self.places]
 
     def batch(self, step: int) -> Batch:
-        """Draw and cut one step's batch."""
+        """Draw and cut one step's batch, or the share of it."""
         levels, targets = zip(*(self.cut(pick) for pick in self.draw(step)), strict=True)
         return Batch(np.stack(levels), np.stack(targets))
 

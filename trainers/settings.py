@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from msgspec.structs import replace
 
 from bisc.core.choices import Edges, OptimizerName, Stage
@@ -98,6 +101,12 @@ def run_settings(
         decoys=share > 0.0,
         decoy_share=share or LEGACY_SHARE,
     )
+
+
+def to_plain(settings: RunSettings) -> dict[str, Any]:
+    """Settings as plain values (lists for tuples), as they come back from a checkpoint."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
+    return plain
 
 
 def _capped(stage: StagePlan, budget: StageBudget) -> StagePlan:

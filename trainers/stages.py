@@ -21,9 +21,11 @@ from bisc.preprocessing.cache import JITTER_MM
 from bisc.system.files import make_folder
 from bisc.system.jsonfile import save_json
 from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST, fold_folder
-from bisc.trainers.loop import TrainingRun, to_plain
+from bisc.trainers.loop import TrainingRun
+from bisc.trainers.passes import check_shares
+from bisc.trainers.ranks import ALONE, Ranks
 from bisc.trainers.sampler import Sampler, SamplingPolicy, index_regions
-from bisc.trainers.settings import LEGACY_SHARE, RunSettings
+from bisc.trainers.settings import LEGACY_SHARE, RunSettings, to_plain
 from bisc.trainers.trackers import tracker_of
 
 PREVIOUS = "previous"
@@ -45,6 +47,7 @@ class Trainer:
         n_workers: Loader processes; 0 loads in this process.
         compiles: Whether a GPU's network is compiled; None: where there are steps enough.
         log: What else is told of the run, beside log.csv.
+        ranks: The processes that train together.
     """
 
     stage: ClassVar[Stage]
@@ -57,6 +60,7 @@ class Trainer:
     n_workers: int = 0
     compiles: bool | None = None
     log: TrackerName | None = None
+    ranks: Ranks = ALONE
 
     @property
     def folder(self) -> Path:
@@ -78,13 +82,17 @@ class Trainer:
         last = self.folder / CHECKPOINT_LAST
         if resume and last.exists():
             self.go_on(training, last, plan)
-        else:
+        elif self.ranks.first:
             set_aside(self.folder)
-        make_folder(self.folder)
-        save_json(self.folder / RUN, self.settings)
-        save_json(self.results / "plan.json", plan)
-        if self.log is not None:
-            training.track = tracker_of(self.log, self.folder, self.settings, training.plan)
+        if self.ranks.first:
+            make_folder(self.folder)
+            self.ranks.mark(self.folder)
+            save_json(self.folder / RUN, self.settings)
+            save_json(self.results / "plan.json", plan)
+            if self.log is not None:
+                training.track = tracker_of(self.log, self.folder, self.settings, training.plan)
+        state = training.state
+        self.ranks.agree_on(f"{training.settings} {training.plan} {fold} {state.step} {state.rows} {state.best}")
         training.run()
         return self.folder
 
@@ -119,15 +127,20 @@ class Trainer:
         return checkpoint
 
     def training(self, plan: Plan, fold: Fold) -> TrainingRun:
-        """The run at its start, nothing on disk yet."""
+        """The run at its start, nothing on disk yet.
+
+        Raises:
+            InputError: If the processes cannot share it.
+        """
         s = self.settings
+        check_shares(s, self.device.kind, self.ranks)
         with torch.random.fork_rng(devices=[]):  # a caller's own chance goes on as it was
             torch.manual_seed(s.seed + 1000 * s.fold)
-            network = self.device.put_network(SCUNet(s.base_features, s.norm, s.edges, s.packing))  # type: ignore[arg-type]
+            network = SCUNet(s.base_features, s.norm, s.edges, s.packing)  # type: ignore[arg-type]
         return TrainingRun(
             settings=s,
             plan=msgspec.json.decode(msgspec.json.encode(plan)),
-            network=network,
+            network=self.ranks.synced(self.device.put_network(network)),
             train=self.sampler(plan, fold.train, s.seed),
             # Far from any training step's seed; patches stay the same in every epoch and run.
             validation=self.sampler(plan, fold.val, s.seed + 10**6),
@@ -135,6 +148,7 @@ class Trainer:
             device=self.device,
             n_workers=self.n_workers,
             compiles=self.compiles,
+            ranks=self.ranks,
         )
 
     def sampler(self, plan: Plan, names: list[str], seed: int) -> Sampler:
@@ -148,6 +162,7 @@ class Trainer:
             seed=seed,
             intensity=plan.intensity,
             mirror_axes=self.settings.mirror_axes,
+            places=self.ranks.places(self.settings.batch_size, self.settings.passes),
         )
 
 

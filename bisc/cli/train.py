@@ -77,6 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="of stage all: a run at a time on each of them (default: all CUDA devices, else the CPU)",
     )
     parser.add_argument("--jobs", type=positive_int, metavar="N", help="of stage all, on the CPU: runs at a time (1)")
+        "--gpus", type=positive_int, metavar="N", help="train in N processes at once, each on a GPU (or --device cpu)"
+    )
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: the best the device has")
     parser.add_argument(
         "--workers", type=non_negative_int, metavar="N", help="loader processes (default: 0 on a CPU, else up to 4)"
@@ -148,6 +150,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         validate=not args.no_validation,
         log=args.log,
+        gpus=args.gpus,
         done=tell,
     )
     return OK

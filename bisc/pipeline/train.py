@@ -13,6 +13,7 @@ import msgspec
 from bisc.core.choices import EDGES, TRACKERS, Edges, Stage, TrackerName
 from bisc.core.errors import InputError
 from bisc.network.device import choose_device
+from bisc.pipeline.launch import launch
 from bisc.pipeline.validate import check_rough, finish_fold
 from bisc.planners.dataset import load_plan, load_splits
 from bisc.system.console import notice
@@ -23,7 +24,9 @@ from bisc.system.paths import CHECKPOINT_LAST, IMPORTED, VALIDATION, Folders, fi
 from bisc.trainers.budget import within_budget
 from bisc.trainers.compiled import LEAST_S
 from bisc.trainers.passes import choose_passes, free_on
+from bisc.trainers.place import Place
 from bisc.trainers.presets import preset_by_name
+from bisc.trainers.ranks import join
 from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
 from bisc.trainers.stages import RUN, TRAINERS, FineTrainer, Trainer
 
@@ -70,6 +73,7 @@ def train(
     resume: bool = False,
     validate: bool = True,
     log: TrackerName | None = None,
+    gpus: int | None = None,
     done: Callable[[TrainedFold], object] = lambda _: None,
 ) -> tuple[TrainedFold, ...]:
     """Train one stage of a planned data set; `rough` comes first, `fine` is validated through it.
@@ -102,6 +106,9 @@ def train(
         resume: Go on from the last checkpoint; without it an older run is moved aside.
         validate: Fit the decision's offsets and score the fold's validation cases.
         log: 'tensorboard' or 'mlflow': curves there too (extras of these names); one that fails ends no training.
+        gpus: How many processes of this machine train together, each on a GPU of its own, or with `device='cpu'`;
+            batches and losses are those of one. More than 1 needs the usual `if __name__ == "__main__"` in a script.
+            Processes that torchrun started train together without it.
         done: Takes each fold when it is finished.
 
     Returns:
@@ -109,8 +116,10 @@ def train(
 
     Raises:
         InputError: If the data set is not planned, an argument is out of range, or the fold's rough stage is missing.
+        WorkError: If the work failed, or processes that train together were lost again and again.
         KeyboardInterrupt: After Ctrl-C; the state is saved.
     """
+    given = {name: value for name, value in locals().items() if name not in ("gpus", "done")}
     folders = Folders.from_environment()
     name = None if dataset is None else str(dataset)
     preprocessed = find_dataset(
@@ -123,7 +132,13 @@ def train(
     )
     if stage not in TRAINERS:
         raise InputError("stage", repr(stage), " or ".join(TRAINERS))
-    least = {"epochs": (epochs, 1), "iterations": (iterations, 1), "seed": (seed, 0), "workers": (workers, 0)}
+    least = {
+        "epochs": (epochs, 1),
+        "iterations": (iterations, 1),
+        "seed": (seed, 0),
+        "workers": (workers, 0),
+        "gpus": (gpus, 1),
+    }
     for option, (value, lowest) in least.items():
         if value is not None and value < lowest:
             raise InputError(f"--{option}", str(value), f"at least {lowest}")
@@ -150,16 +165,23 @@ def train(
             "a folder of this data set's own",
             f"rename the folder {results}, and train",
         )
-    for k in folds:  # before anything that takes time, so that even a run cut off early leaves none of it
+    place = Place.from_environment()
+    if gpus is not None and gpus > 1:
+        if place.n > 1:
+            raise InputError("--gpus", "given to processes that torchrun started", "one of the two", "leave it out")
+        return launch(train, given, gpus, done)
+    for k in folds if place.number == 0 else ():  # before what takes time, so that even a run cut off leaves none of it
         trained = fold_folder(results, stage, k)
         for folder in (results, trained, trained / VALIDATION):
             remove_partial(folder)
-    on = choose_device(device, precision, deterministic)
+    on = choose_device(place.device(device), precision, deterministic)
     if stage == "fine" and validate:
         check_rough(folds, plan, results)
-    free = None if deterministic else free_on(on)  # else other programs would have a say in the bytes
+    ranks = join(place, on.kind)
+    # Else other programs would have a say in the bytes.
+    free = None if deterministic else ranks.least(free_on(on) / (place.n_local if on.kind == "cpu" else 1))
     if workers is None:
-        workers = 0 if on.kind == "cpu" else min(4, usable_cores())
+        workers = 0 if on.kind == "cpu" else min(4, max(1, usable_cores() // place.n_local))
     all_done: list[TrainedFold] = []
     for k in folds:
         settings = run_settings(
@@ -179,9 +201,11 @@ def train(
         )
         fitting = on.for_patch(settings.patch_size_zyx)
         settings = msgspec.structs.replace(settings, precision=fitting.precision)
-        last = fold_folder(results, stage, k) / CHECKPOINT_LAST if resume else None
-        settings = choose_passes(settings, passes, last, free)
-        trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers, log=log)
+        trained = fold_folder(results, stage, k)
+        goes_on = resume or bool(ranks.said(ranks.began(trained)))
+        last = trained / CHECKPOINT_LAST if goes_on else None
+        settings = choose_passes(settings, passes, last, free, ranks)
+        trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers, log=log, ranks=ranks)
         if minutes is not None:
             trainer.compiles = 60.0 * minutes >= LEAST_S  # the probe too, which steps are counted by
             trainer.settings = _fitted(
@@ -189,11 +213,14 @@ def train(
             )
         if chosen.name == "paper":
             notice("preset paper", "trains as the paper does", "--preset best learns more in the same time")
-        folder = trainer.run(resume=resume)
+        folder = trainer.run(resume=goes_on)
         settings = trainer.settings
-        lines = finish_fold(stage, k, preprocessed, results, on) if validate else []
+        if k == folds[-1]:
+            ranks.leave()  # the first process alone has work left
+        lines = finish_fold(stage, k, preprocessed, results, on) if validate and ranks.first else []
         all_done.append(TrainedFold(folder, settings, tuple(lines)))
-        done(all_done[-1])
+        if ranks.first:
+            done(all_done[-1])
     return tuple(all_done)
 
 

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -102,6 +102,7 @@ _shown: set[str] = set()
 _lock = threading.Lock()
 _collectors: ContextVar[tuple[list[str], ...]] = ContextVar("collectors", default=())
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+_hushed = False
 
 
 def notice(what: Path | str, found: str, done: str) -> None:
@@ -120,7 +121,7 @@ def tell(text: str) -> None:
     for notes in _collectors.get():
         if text not in notes:
             notes.append(text)
-    if _quiet.get():
+    if _quiet.get() or _hushed:
         return
     with _lock:
         if text in _shown:
@@ -145,12 +146,23 @@ def collecting(quiet: bool = False) -> Iterator[list[str]]:
         _quiet.reset(hushed)
 
 
+def hush() -> None:
+    """No notice and no bar of this process from now on: another one does the same work, and tells of it."""
+    global _hushed
+    _hushed = True
+
+
+def prog() -> str:
+    """By which command notices are shown."""
+    return _prog
+
+
 @contextmanager
-def notices_shown_by(prog: str) -> Iterator[None]:
-    """While the block runs, notices are shown as 'PROG: warning: ...', one line each; each text once in it."""
+def notices_shown_by(command: str) -> Iterator[None]:
+    """While the block runs, notices are shown as 'COMMAND: warning: ...', one line each; each text once in it."""
     global _prog, _shown
     before = _prog, _shown
-    _prog, _shown = prog, set()
+    _prog, _shown = command, set()
     try:
         yield
     finally:
@@ -161,15 +173,23 @@ T = TypeVar("T")
 
 
 def track(
-    items: Iterable[T], what: str, total: int | None = None, unit: str = "case", start: int = 0, shown: bool = True
+    items: Iterable[T],
+    what: str,
+    total: int | None = None,
+    unit: str = "case",
+    start: int = 0,
+    shown: bool = True,
+    between: Callable[[], object] | None = None,
 ) -> tqdm[T]:
     """Iterate with a bar on stderr, quiet where stderr is not a terminal; before each item the user may stop it.
+
+    `between` looks whether he wants to, instead of `check`: for work that several processes must leave together.
 
     Raises:
         Stopped: From the iterator, between two items.
     """
     return tqdm(
-        _checked(items),
+        _checked(items, between or check),
         desc=what,
         total=len(items) if total is None and isinstance(items, Sized) else total,
         initial=start,
@@ -188,14 +208,14 @@ def track_bytes(what: str, total: int | None, shown: bool = True) -> tqdm[NoRetu
 
 def is_seen() -> bool:
     """Whether stderr is a terminal, on which bars are shown."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    return not _hushed and sys.stderr is not None and sys.stderr.isatty()
 
 
-def _checked(items: Iterable[T]) -> Iterator[T]:
-    check()
+def _checked(items: Iterable[T], between: Callable[[], object]) -> Iterator[T]:
+    between()
     for item in items:
         yield item
-        check()
+        between()
 
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -214,6 +234,8 @@ class _Signals:
     line: str | None = None
     """What answers the user; None before a command began."""
     own_process = False
+    deaf = False
+    patient = False
 
 
 def check() -> None:
@@ -222,17 +244,27 @@ def check() -> None:
         raise Stopped
 
 
+def ask_to_stop() -> None:
+    """What the first signal does, from any thread: the work in hand ends at its next `check`."""
+    _Signals.asked = True
+
+
+def be_patient() -> None:
+    """Further signals do no more than the first: a launcher sends its own after the user's, and kills who stays."""
+    _Signals.patient = True
+
+
 @contextmanager
 def stoppable(line: str) -> Iterator[bool]:
     """A block that both signals end at its next `check`; True for the outermost block, whose `line` is the answer.
 
     A second signal does not wait for a check: in a process of our own it says the line and ends it, else it raises
-    KeyboardInterrupt. In other threads than the main one signals are not heard, but checks are.
+    KeyboardInterrupt. In other threads than the main one signals are not heard, nor after `deafen`, but checks are.
     """
     outermost, main = _Signals.line is None, threading.current_thread() is threading.main_thread()
     if outermost:
         _Signals.line = line
-    old = {number: signal.signal(number, _hear) for number in SIGNALS} if main else {}
+    old = {number: signal.signal(number, _hear) for number in SIGNALS} if main and not _Signals.deaf else {}
     try:
         yield outermost
     finally:
@@ -264,13 +296,14 @@ def _await_end_of_input() -> None:
 
 def deafen() -> None:
     """Ignore both: the work is done, or somebody else decides about this process."""
+    _Signals.deaf = True
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def _hear(signum: int, frame: FrameType | None) -> None:
     again, _Signals.asked = _Signals.asked, True
-    if not again and _Signals.line is not None:
+    if (not again or _Signals.patient) and _Signals.line is not None:
         return  # until the next check; before a command began there is nothing to wait for
     if not _Signals.own_process:
         raise KeyboardInterrupt

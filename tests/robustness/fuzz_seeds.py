@@ -86,8 +86,9 @@ def _checkpoint(folder: Path, _: str) -> None:
 
     from bisc.network import SCUNet
     from bisc.network.checkpoint import Checkpoint, save_checkpoint
-    from bisc.trainers.loop import OPTIMIZERS, SCALER, to_plain
+    from bisc.trainers.loop import OPTIMIZERS, SCALER
     from bisc.trainers.optimizers import make_optimizers
+    from bisc.trainers.settings import to_plain
 
     settings = made_settings()
     torch.manual_seed(0)

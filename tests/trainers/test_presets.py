@@ -17,9 +17,9 @@ from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
 from bisc.planners.plan import Plan, StagePlan
 from bisc.trainers import loop
-from bisc.trainers.loop import learning_rate, to_plain
+from bisc.trainers.optimizers import learning_rate
 from bisc.trainers.presets import PRESETS, Preset, preset_by_name
-from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
+from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings, to_plain
 from bisc.trainers.stages import TRAINERS, Trainer
 from tests.support.training_fixtures import NAME, planned, use_one_thread
 

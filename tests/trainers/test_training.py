@@ -22,9 +22,10 @@ from bisc.network.device import choose_device
 from bisc.planners.dataset import load_plan
 from bisc.planners.splits import Fold
 from bisc.preprocessing.resample import input_of_levels
-from bisc.trainers import loop
+from bisc.trainers import loop, optimizers
 from bisc.trainers.log import BranchLosses
-from bisc.trainers.loop import TrainingRun, learning_rate
+from bisc.trainers.loop import TrainingRun
+from bisc.trainers.optimizers import learning_rate
 from bisc.trainers.presets import PRESETS
 from bisc.trainers.settings import RunSettings, run_settings
 from bisc.trainers.stages import FineTrainer, RoughTrainer
@@ -216,7 +217,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_spoils_nothing(
 
 def test_rates_by_hand(planned_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Constant; and a rise over four steps times half a cosine over one hundred."""
-    monkeypatch.setattr(loop, "WARM_UP_STEPS", 4)
+    monkeypatch.setattr(optimizers, "WARM_UP_STEPS", 4)
     base = replace(settings_of(planned_home), epochs=10, iterations=10, learning_rate=2.0)
     constant = replace(base, schedule="constant")
     assert [learning_rate(constant, step) for step in (0, 50, 99)] == [2.0, 2.0, 2.0]
