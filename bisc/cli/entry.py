@@ -11,7 +11,8 @@ from functools import partial
 from importlib import import_module
 from typing import Final, NoReturn
 
-from bisc.system.console import deafen, listen, notices_shown_by, own_streams, say, unwritten
+from bisc.system.console import deafen, listen, notices_shown_by, say
+from bisc.system.streams import own_streams, unwritten
 
 Main = Callable[[Sequence[str] | None], int]
 FAILED: Final = 1

@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="of stage all: a run at a time on each of them (default: all CUDA devices, else the CPU)",
     )
     parser.add_argument("--jobs", type=positive_int, metavar="N", help="of stage all, on the CPU: runs at a time (1)")
+    parser.add_argument(
         "--gpus", type=positive_int, metavar="N", help="train in N processes at once, each on a GPU (or --device cpu)"
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: the best the device has")
@@ -163,6 +164,8 @@ def _all(args: argparse.Namespace) -> int:
         raise InputError(f"fold {wrong[0]}", "is no number", "numbers, or all")
     if args.device is not None and args.devices is not None:
         raise InputError("--device", "given with --devices", "one of the two")
+    if args.gpus is not None:
+        raise InputError("--gpus", "given with stage all, whose runs have a device each", "one of the two")
     from bisc.evaluation.tables import align
     from bisc.pipeline.train_all import train_all
     from bisc.pipeline.train_runs import lines_of

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from bisc.core.errors import InputError
-from bisc.system import console, files, paths, workers
+from bisc.system import files, paths, workers
 from tests.support.windows import chain
 
 HERE = Path(chain.__file__).parent
@@ -145,4 +145,4 @@ def test_a_windows_console_is_left_as_it_is() -> None:
     """It takes characters; bytes would be read in its code page, and 1 ± 2 become something else."""
     raw = type("_WindowsConsoleIO", (io.BytesIO,), {})()
     stream = io.TextIOWrapper(io.BufferedWriter(raw))
-    assert console._never_failing(stream, 1) is stream
+    assert streams._never_failing(stream, 1) is stream
