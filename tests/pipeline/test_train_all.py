@@ -209,6 +209,7 @@ def test_interrupted_and_continued(world: World, capsys: pytest.CaptureFixture[s
         (["all", "--devices", "cpu,cpu", "--jobs", "2"], "--jobs: given with cpu,cpu"),
         (["all", "--loss-threshold", "2"], "--loss-threshold: 2.0"),
         (["all", "--minutes", "1", "--iterations", "4"], "--minutes: given with --iterations"),
+        (["all", "--gpus", "2"], "--gpus: given with stage all"),
         (["rough", "--jobs", "2", "0"], "--jobs: given with stage rough"),
         (["rough"], "fold: left out"),
         (["fine", "0", "1"], "fold: 0 1"),
@@ -233,7 +234,7 @@ def test_a_device_for_all_is_no_option_of_the_runs(world: World) -> None:
 def test_every_flag_is_handed_on_or_seen_to() -> None:
     """A flag that is new to bisc_train and unknown here would be passed over without a word."""
     flags = {action.dest for action in command.build_parser()._actions}
-    own = {"help", "version", "stage", "fold", "dataset", "plan", "device", "devices", "jobs", "resume"}
+    own = {"help", "version", "stage", "fold", "dataset", "plan", "device", "devices", "jobs", "gpus", "resume"}
     assert flags == own | {"no_validation", "stop_at_eof"} | set(command.PASSED_ON)
 
 

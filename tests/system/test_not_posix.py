@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from bisc.core.errors import InputError
-from bisc.system import files, paths, workers
+from bisc.system import files, paths, streams, workers
 from tests.support.windows import chain
 
 HERE = Path(chain.__file__).parent
