@@ -16,7 +16,7 @@ import pytest
 from bisc.cli import common, measure
 from bisc.imageio import write_image
 from bisc.pipeline.rows import read_rows
-from tests.support.dask_peers import Cluster, cluster, killing
+from tests.support.dask_peers import cluster, killing
 from tests.support.training_fixtures import STORED, patient, write_raw
 
 pytest.importorskip("distributed", reason="of the extra [dask]")
@@ -61,6 +61,7 @@ def write_masks(folder: Path, n: int) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_local_cluster_gives_what_one_process_gives(tmp_path: Path) -> None:
     """Relative paths, and a damaged case."""
     write_masks(tmp_path / "masks", 3)
@@ -186,11 +187,3 @@ def planned(home: Path, place: Path, how: list[str]) -> None:
     place.mkdir()
     (place / "raw").symlink_to(home / "raw")
     run(place, "plan_and_preprocess", *how)
-
-
-def test_the_small_cluster_of_these_tests_has_its_workers(tmp_path: Path) -> None:
-    """And they are gone afterwards."""
-    with cluster(tmp_path, 1) as found:
-        assert isinstance(found, Cluster)
-        (worker,) = found.workers()
-    assert not worker.is_running()

@@ -132,15 +132,15 @@ def test_scores_in_parts_are_those_of_one_run(masks: Path, tmp_path: Path) -> No
     assert [str(error) for error in joined.errors] == [str(error) for error in whole.errors] != []  # type: ignore[attr-defined]
 
 
-def test_predictions_and_pages_in_parts_are_those_of_one_run(tmp_path: Path) -> None:
-    """Masks, rows, pages and index; a faulty input is an error of its part and of the whole."""
+def test_predictions_in_parts_are_those_of_one_run(tmp_path: Path) -> None:
+    """Masks, rows and measures; a faulty input is an error of its part and of the whole."""
     scans = tmp_path / "scans"
     write_image(scans / "a.nii.gz", kidneys(COARSE)[0].array, NativeGrid.of(COARSE))
     (scans / "d.nii.gz").write_bytes(b"no image")
     (scans / "notes.txt").write_text("no scan")
     model = stub_model()
     model = replace(model, device=replace(model.device, deterministic=True))  # no seconds in the table
-    options = PredictOptions("argmax", measure=True, report=True)
+    options = PredictOptions("argmax", measure=True)
     errors: dict[str, list[BiscError]] = {"whole": [], "parts": []}
     predict_cases(find_inputs(scans), model, tmp_path / "whole", options, errors["whole"].append)
 
@@ -153,7 +153,7 @@ def test_predictions_and_pages_in_parts_are_those_of_one_run(tmp_path: Path) -> 
     run(Part(2, 2))
     run(Part(None, 2))
     assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
-    assert {"a.nii.gz", "a_report.html", "index.html", "measures.csv"} <= files_of(tmp_path / "parts").keys()
+    assert {"a.nii.gz", "measures.csv", "predictions.csv"} <= files_of(tmp_path / "parts").keys()
     assert [str(e) for e in errors["parts"]] == [str(e) for e in errors["whole"]] != []
     (tmp_path / "parts" / "a.nii.gz").unlink()
     with pytest.raises(WorkError, match=r"part 1 of 2 .*: a;"):

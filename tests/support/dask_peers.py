@@ -22,14 +22,13 @@ class Cluster:
     def __init__(self, folder: Path, n_workers: int) -> None:
         self.file = folder / "scheduler.json"
         self.file.unlink(missing_ok=True)
-        log = (folder / "dask.log").open("ab")
         dask = [sys.executable, "-m", "dask"]
         given = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", self.file]
-        self.scheduler = subprocess.Popen([*dask, *map(str, given)], stdout=log, stderr=log)
+        self.scheduler = subprocess.Popen([*dask, *map(str, given)], stderr=subprocess.DEVNULL)
         self.address = str(self._told()["address"])
         given = ["worker", self.address, "--nworkers", str(n_workers), "--nthreads", "1", "--no-dashboard"]
         given += ["--memory-limit", "0", "--local-directory", folder / "spill"]
-        self.nanny = subprocess.Popen([*dask, *map(str, given)], stdout=log, stderr=log)
+        self.nanny = subprocess.Popen([*dask, *map(str, given)], stderr=subprocess.DEVNULL)
         until = time.monotonic() + SECONDS
         while len(self.workers()) < n_workers and time.monotonic() < until:
             time.sleep(0.2)

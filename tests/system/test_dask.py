@@ -101,6 +101,7 @@ def linger(job: Job) -> int:
     return 0
 
 
+@pytest.mark.long
 def test_what_is_interrupted_leaves_nothing_half_written(tmp_path: Path) -> None:
     """The case in flight is killed with its worker, and the folder is swept."""
     begin = time.monotonic()
@@ -164,6 +165,7 @@ def test_a_greeting_tries_version_and_storage(probe: Path) -> None:
         assert str(fault).startswith(words)
 
 
+@pytest.mark.long
 def test_a_worker_that_does_not_share_the_storage_is_refused(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its address, before the first case."""
     monkeypatch.setattr("bisc.system.dask_cases.text_of", lambda _: "")
