@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -183,12 +183,53 @@ def node(cores: float, disk: Shared | None = None, gpu: bool = False) -> dict[st
     return things | ({"disk": disk} if disk is not None else {}) | ({"gpu": Shared(1.0)} if gpu else {})
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a cross-validation takes, by a step's seconds on one GPU.
+
+    Attributes:
+        rough_s, fine_s: Of a step.
+        steps: Of each stage and fold.
+        batch: Patches a step, which processes share.
+        exchange_s: Of adding up the gradients of several processes, each step.
+    """
+
+    rough_s: float
+    fine_s: float
+    steps: int
+    batch: int
+    exchange_s: float
+
+    def hours(self, gpus: int, folds: int = 5) -> tuple[float, int]:
+        """Hours of all folds, and the GPUs that have anything to do: folds first, then processes that share batches."""
+        shares = max(k for k in range(1, self.batch + 1) if self.batch % k == 0 and (k == 1 or k * folds <= gpus))
+        exchange = self.exchange_s if shares > 1 else 0.0
+        fold_h = self.steps * ((self.rough_s + self.fine_s) / shares + 2 * exchange) / 3600.0
+        at_once = min(folds, max(1, gpus // shares))
+        return fold_h * -(-folds // at_once), at_once * shares
+
+
+def fleet(phases: Sequence[Phase], nodes: int, cores: float, at_a_time: int, disk_mb_s: float, n: int) -> float:
+    """Cases a second of several nodes with a GPU each, on one disk."""
+    disk = Shared(disk_mb_s)
+    shares = [node(cores, disk, gpu=True) for _ in range(nodes)]
+    return n / simulated_wall_s(phases, shares, at_a_time, n)
+
+
+def with_gpu(phases: Sequence[Phase], gpu_s: float, mb: float) -> list[Phase]:
+    """A case's phases where a GPU has the networks: half a core feeds it; reading takes `mb` from the disk."""
+    read, _, rest, write = phases
+    disk = {"disk": mb / read.seconds}
+    return [replace(read, asks=read.asks | disk), Phase(NETWORKS, gpu_s, {"gpu": 1.0, "cores": 0.5}), rest, write]
+
+
 def main() -> None:
-    """Measure, simulate the same, tell both."""
+    """Measure, simulate the same, tell both; then what was not measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out"))
     parser.add_argument("-n", type=int, default=6, help="scans")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--gpu-seconds", type=float, default=0.3, help="a case's networks on a GPU, assumed")
     args = parser.parse_args()
     phases, runs = measured(args.out / "work" / "scale", args.n, args.repeats)
     for phase in phases:
@@ -198,6 +239,24 @@ def main() -> None:
         seconds = sorted(runs.loc[runs["at_a_time"] == k, "seconds"].round(1))
         print(f"{k} at a time: {statistics.median(seconds):.1f} s measured ({seconds}), {found:.1f} s simulated")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    mb = (args.out / "work" / "scale" / "in" / "case_00000.nii.gz").stat().st_size / 1e6
+    on_gpu = with_gpu(phases, args.gpu_seconds, mb)
+    for cores, at_a_time in ((16, 1), (16, 8), (32, 16)):
+        rate = fleet(on_gpu, 1, cores, at_a_time, 1e6, 60)
+        print(f"a GPU, {cores} cores, {at_a_time} at a time: {rate:.2f} cases a second")
+    for disk in (20, 100, 1000):
+        rates = ", ".join(f"{n}: {fleet(on_gpu, n, 16, 8, disk, 40 * n):.2f}" for n in (1, 2, 4, 8, 16))
+        print(f"cases a second by nodes (16 cores, 8 at a time), a disk of {disk} MB/s: {rates}")
+    for gpus in (1, 5, 8, 64):
+        told = {name: "{:.2f} h on {} GPUs".format(*one.hours(gpus)) for name, one in TRAININGS.items()}
+        print(f"300 cases, 5 folds, {gpus} GPUs: {told}")
+
+
+TRAININGS: Final = {
+    "paper": Training(0.0548, 0.061, 80_000, 8, 0.002),
+    "best, 8 minutes a stage": Training(0.021, 0.021, 23_000, 8, 0.002),
+}
+"""Seconds on an H200 (docs/lab/performance.md); the exchange is assumed."""
 
 
 if __name__ == "__main__":

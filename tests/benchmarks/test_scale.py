@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.scale import Phase, Shared, node, simulated_wall_s
+from benchmarks.scale import Phase, Shared, Training, node, simulated_wall_s
 
 READ = Phase("reading", 1.0, {"cores": 1.0})
 NETWORKS = Phase("networks", 1.0, {"cores": 2.0, "turn": 1.0})
@@ -36,3 +36,12 @@ def test_a_disk_is_shared_by_all_nodes() -> None:
     assert simulated_wall_s([loading], [node(2, disk) for _ in range(10)], 1, 100) == pytest.approx(50.0, rel=0.02)
     assert disk.used == pytest.approx(100 * 100.0, rel=0.01)
     assert simulated_wall_s([loading], [node(2) for _ in range(10)], 1, 100) == pytest.approx(10.0, rel=0.02)
+
+
+def test_folds_go_first_then_batches_are_shared() -> None:
+    """1000 + 1000 steps of 3.6 s: two hours a fold, five folds; a batch of four is shared by four at most."""
+    training = Training(3.6, 3.6, 1000, 4, 0.0)
+    found = [training.hours(gpus) for gpus in (1, 2, 5, 8, 10, 64)]
+    assert [hours for hours, _ in found] == pytest.approx([10.0, 6.0, 2.0, 2.0, 1.0, 0.5])
+    assert [busy for _, busy in found] == [1, 2, 5, 5, 10, 20]
+    assert Training(3.6, 3.6, 1000, 4, 0.36).hours(10)[0] == pytest.approx(1.2)
