@@ -9,8 +9,9 @@ import threading
 import pytest
 
 from bisc.core.errors import InputError
+from bisc.system import console
 from bisc.system.cases import process_pool, run_cases
-from bisc.system.console import collecting, notice, notices_shown_by
+from bisc.system.console import collecting, hush, notice, notices_shown_by
 
 
 def odd(job: int) -> int:
@@ -35,6 +36,16 @@ def test_a_text_is_shown_once_per_command_and_collected_each_time(capsys: pytest
                 assert inner == ["a.nii: is odd; taken as it is"]
             assert outer == inner
         assert capsys.readouterr().err == f"{prog}: warning: a.nii: is odd; taken as it is\n"
+
+
+def test_a_hushed_process_collects_in_silence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_hushed", False)
+    hush()
+    with collecting() as notes:
+        notice("a.nii", "odd", "taken")
+    assert (notes, capsys.readouterr().err) == (["a.nii: odd; taken"], "")
 
 
 def test_what_another_thread_says_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,8 @@ use_one_thread()
 LONG = tuple(kind for kind in KINDS if kind != "briefly")
 CLOSE = 1e-5
 """Of losses in float32 that were added up in another order."""
+CLOSE_OF_MORE = 2e-5
+"""Of batches of 8 and 5: one process that sees them in another order is off by 1.0e-5 and 1.4e-5 (docs/lab)."""
 DICE_CLOSE = 1e-3
 """A voxel or two whose classes are nearly equal."""
 RATE = 1e-4
@@ -152,7 +154,8 @@ def test_two_processes_train_what_one_does(
     assert "started with different options" in said[0]["told"]
     for kind in kinds:
         curve, weights = trained(preprocessed, tmp_path, kind, steps)
-        assert said[0]["curves"][kind][:-2] == pytest.approx(curve[:-2], rel=CLOSE, abs=CLOSE), kind
+        close = CLOSE_OF_MORE if kind in ("in passes", "uneven") else CLOSE
+        assert said[0]["curves"][kind][:-2] == pytest.approx(curve[:-2], rel=close, abs=close), kind
         assert said[0]["curves"][kind][-2:] == pytest.approx(curve[-2:], abs=DICE_CLOSE), kind
         of_processes = [torch.load(tmp_path / f"{kind} {number}.pt", weights_only=True) for number in range(2)]
         assert torch.equal(*of_processes), kind

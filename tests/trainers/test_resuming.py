@@ -16,6 +16,7 @@ from bisc.pipeline.validate import known_validation, remember_validation, valida
 from bisc.planners import dataset
 from bisc.planners.dataset import load_plan, plan_dataset
 from bisc.planners.fingerprint import SCHEMA_VERSION, Fingerprint
+from bisc.system import console
 from bisc.system.console import Stopped, check
 from bisc.system.files import PARTIAL, atomic_folder, scratch_folder, write_text
 from bisc.trainers import loop
@@ -60,6 +61,34 @@ def test_a_second_signal_does_not_wait(run: TrainingRun, monkeypatch: pytest.Mon
         run.run()
     assert not isinstance(caught.value, Stopped)
     assert not (run.folder / LAST).exists()
+
+
+def test_under_a_launcher_a_second_signal_is_the_first_ones_echo(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun sends its own after the terminal's: the step is finished and saved all the same."""
+    monkeypatch.setattr(console._Signals, "patient", False)
+    console.be_patient()
+    strike_amid(run, 1, [signal.SIGINT, signal.SIGTERM], monkeypatch)
+    with pytest.raises(Stopped):
+        run.run()
+    assert load_checkpoint(run.folder / LAST).step == 2
+
+
+def test_another_thread_may_ask(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a process whose launcher passes on the user's wish."""
+    monkeypatch.setattr(loop, "VALIDATION_BATCHES", 1)
+    step = run.train_step
+
+    def ask_at_three(batch: Batch, number: int) -> None:
+        step(batch, number)
+        if number == 2:
+            console.ask_to_stop()
+
+    monkeypatch.setattr(run, "train_step", ask_at_three)
+    with pytest.raises(Stopped):
+        run.run()
+    assert load_checkpoint(run.folder / LAST).step == 3
 
 
 def strike_amid(run: TrainingRun, step: int, signals: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
