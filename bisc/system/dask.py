@@ -51,7 +51,6 @@ def dask_workers(
     """
     if scheduler != LOCAL and not ADDRESS.fullmatch(scheduler):
         raise InputError(OPTION, f"{scheduler!r} is no address", "tcp://HOST:PORT, or local")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what there is to say is said here
     with (
         _swept(),
         _addressed(scheduler, n_workers) as (address, security),
@@ -110,6 +109,8 @@ def _addressed(scheduler: str, n_workers: int) -> Iterator[tuple[str, Any]]:
 def _connected(address: str, security: Any) -> Iterator[Any]:
     from distributed import Client
 
+    for handler in logging.getLogger("distributed").handlers:  # its own, for all its loggers
+        handler.setLevel(logging.CRITICAL + 1)  # what there is to say is said here
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions of its own parts

@@ -62,7 +62,7 @@ def test_an_array_of_four_is_one_run_and_a_missing_part_is_named(home: Path, tmp
 
         shutil.rmtree(home / "out")
         shell("sbatch --wait --array=1,2,4 predict.sbatch")
-        join = submit.splitlines()[-1].replace('--dependency=afterany:"$array"', "")
+        join = submit.split("\n", 1)[1].replace('--dependency=afterany:"$array"', "")
         with pytest.raises(subprocess.CalledProcessError) as failed:
             shell(join)
         assert failed.value.returncode == 1

@@ -24,9 +24,10 @@ from bisc.system.files import atomic_file
 pytest.importorskip("distributed", reason="of the extra [dask]")
 
 from bisc.system.dask import dask_workers
-from bisc.system.dask_cases import MOST_LOSSES, DaskWorkers
+from bisc.system.dask_cases import DaskWorkers
 
 KILLER, UNLUCKY, FAULTY = 3, 5, 7
+MOST_LOSSES = 3
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,11 @@ def workers(shared: Path) -> Iterator[DaskWorkers]:
         yield found
 
 
-def test_lost_cases_are_done_again_and_a_killer_is_named(workers: DaskWorkers, tmp_path: Path) -> None:
+def test_lost_cases_are_done_again_and_a_killer_is_named(
+    workers: DaskWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Eight cases, of which one is lost once and one kills three workers: the others are done, each once."""
+    monkeypatch.setattr("bisc.system.dask_cases.MOST_LOSSES", MOST_LOSSES)
     jobs = [Job(number, tmp_path) for number in range(8)]
     with collecting(quiet=True) as notes:
         outcomes: list[Outcome[Job, int]] = run_cases(work, jobs, workers, "test", name)
