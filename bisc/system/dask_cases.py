@@ -23,8 +23,8 @@ from bisc.system.dask_worker import SHARED, SHARED_MEND, Answer, absolute, do, g
 from bisc.system.workers import CaseWorkers, Lost
 
 MOST_LOSSES: Final = 5
-"""A case that so many workers were lost with is an error. Of 200 cases, each of which had one chance in seven to lose its
-worker by no fault of its own, one lost three."""
+"""A case that so many workers were lost with is an error. Of 200 cases that had one chance in seven to lose their
+worker by no fault of their own, one lost three."""
 MEND: Final = "most often for want of memory; run again with more for each worker (finished cases stay)"
 LOOK_EVERY_S: Final = 0.5
 """How often it is looked which workers there are, and whether the user wants to stop."""

@@ -18,7 +18,7 @@ from bisc.core.errors import BiscError, InputError, WorkError
 from bisc.system import dask_worker
 from bisc.system.cases import Outcome, run_cases
 from bisc.system.console import collecting, tell
-from bisc.system.dask_worker import OURS, absolute, greet
+from bisc.system.dask_worker import OURS, Answer, absolute, do, greet
 from bisc.system.files import atomic_file
 
 pytest.importorskip("distributed", reason="of the extra [dask]")
@@ -97,6 +97,22 @@ def test_they_take_further_work_and_paths_are_absolute(
     assert [o.result for o in run_cases(work, [Job(2, Path())], workers, "test", name)] == [4]
     assert (tmp_path / "2.attempts").exists()
     assert absolute((Job(1, Path("a")), [Path("b")], "c")) == (Job(1, tmp_path / "a"), [tmp_path / "b"], "c")
+
+
+def forget(job: Job) -> int:
+    """As if another process had come to the same address, to which Dask gives the job again of itself."""
+    dask_worker._sessions.clear()
+    return job.number
+
+
+def test_a_process_that_was_not_greeted_is_greeted_first(workers: DaskWorkers, tmp_path: Path) -> None:
+    """Its case is done again, and that is counted."""
+    before = workers.n_again
+    run_cases(forget, [Job(0, tmp_path), Job(1, tmp_path)], workers, "test", name)
+    outcomes = run_cases(forget, [Job(n, tmp_path) for n in range(4)], workers, "test", name)
+    assert [o.result for o in outcomes] == [0, 1, 2, 3]
+    assert workers.n_again > before
+    assert do("of nobody", forget, Job(0, tmp_path)) is Answer.STRANGER
 
 
 def linger(job: Job) -> int:
