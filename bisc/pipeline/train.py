@@ -119,7 +119,7 @@ def train(
         WorkError: If the work failed, or processes that train together were lost again and again.
         KeyboardInterrupt: After Ctrl-C; the state is saved.
     """
-    given = {name: value for name, value in locals().items() if name not in ("gpus", "done")}
+    given = dict(locals())  # what each process of several is given
     folders = Folders.from_environment()
     name = None if dataset is None else str(dataset)
     preprocessed = find_dataset(
@@ -169,7 +169,7 @@ def train(
     if gpus is not None and gpus > 1:
         if place.n > 1:
             raise InputError("--gpus", "given to processes that torchrun started", "one of the two", "leave it out")
-        return launch(train, given, gpus, done)
+        return launch(train, {key: given[key] for key in given.keys() - {"gpus", "done"}}, gpus, done)
     for k in folds if place.number == 0 else ():  # before what takes time, so that even a run cut off leaves none of it
         trained = fold_folder(results, stage, k)
         for folder in (results, trained, trained / VALIDATION):
