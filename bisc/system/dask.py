@@ -109,8 +109,10 @@ def _addressed(scheduler: str, n_workers: int) -> Iterator[tuple[str, Any]]:
 def _connected(address: str, security: Any) -> Iterator[Any]:
     from distributed import Client
 
+    # What there is to say is said here. Of a result that is lost as it is fetched asyncio tells too, with a traceback.
     for handler in logging.getLogger("distributed").handlers:  # its own, for all its loggers
-        handler.setLevel(logging.CRITICAL + 1)  # what there is to say is said here
+        handler.setLevel(logging.CRITICAL + 1)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions of its own parts
