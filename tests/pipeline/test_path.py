@@ -18,10 +18,11 @@ from tests.support.training_fixtures import use_one_thread
 
 use_one_thread()
 ROOT = Path(bisc.__file__).resolve().parents[1]
-MOST_FILES = 31
+MOST_FILES = 34
 PATH = {
     "bisc/cli/predict.py",
     "bisc/cli/common.py",
+    "bisc/cli/places.py",
     "bisc/system/console.py",
     "bisc/imageio/inputs.py",
     "bisc/system/paths.py",
@@ -33,7 +34,9 @@ PATH = {
     "bisc/network/checkpoint.py",
     "bisc/network/sc_unet.py",
     "bisc/pipeline/predict.py",
+    "bisc/pipeline/predict_run.py",
     "bisc/system/files.py",
+    "bisc/system/locks.py",
     "bisc/inference/cascade.py",
     "bisc/pipeline/segment.py",
     "bisc/inference/windows.py",
@@ -58,7 +61,7 @@ FOLDED = {"bisc/network/folded.py"}
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
-def test_a_scan_enters_31_files(tmp_path: Path, norm: str) -> None:
+def test_a_scan_enters_34_files(tmp_path: Path, norm: str) -> None:
     """A function of theirs is called; imports aside. Both kidneys are found, one with a tumour."""
     scan = np.full((32, 96, 96), FAT_HU, np.int16)
     scan[8:24, 40:64, 8:32] = scan[8:24, 40:64, 64:88] = KIDNEY_HU

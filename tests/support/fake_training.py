@@ -2,6 +2,7 @@
 
 FAKE is JSON: by run ("fine 1") what becomes of its starts, one after the other; each other start is well.
     crash: exit status 1. kill: SIGKILL. refuse: exit status 2. wait: until standard input ends, then 130.
+    meet: well, once another run has begun, for which it waits a minute.
 Each start adds a line to BISC_RESULTS/calls.txt at its begin, and one at its end.
 """
 
@@ -51,6 +52,10 @@ def main(argv: list[str]) -> int:
             pass
         tell("stopped")
         return 130
+    for _ in range(600):
+        if fate != "meet" or (results / "calls.txt").read_text().count("begin ") > 1:
+            break
+        time.sleep(0.1)
     time.sleep(0.05)
     score = 0.8 if stage == "fine" else 0.5
     (folder / "log.csv").write_text(f"epoch,step,score,step_s,wait_s,validation_s\n1,{STEPS},{score},2,0.5,3\n")
