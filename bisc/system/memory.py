@@ -25,11 +25,15 @@ def resident_gb() -> float:
 
 
 def _address_space() -> list[float]:
-    """Free bytes under `ulimit -v`; none where it is not set, or not known (Windows)."""
+    """Free bytes under `ulimit -v`; none where it is not set, not known (Windows), or may not be asked: Linux refuses
+    that to a thread of a process that took another user's rights."""
     process = psutil.Process()
     if not hasattr(process, "rlimit"):
         return []
-    most = process.rlimit(psutil.RLIMIT_AS)[0]
+    try:
+        most = process.rlimit(psutil.RLIMIT_AS)[0]
+    except psutil.AccessDenied:
+        return []
     return [] if most == psutil.RLIM_INFINITY else [float(most - process.memory_info().vms)]
 
 
