@@ -5,7 +5,7 @@
 First, on this machine: the phases of predicting one CT of 512 x 512 x 108 (wall and CPU seconds, alone), and the wall
 time of N such scans one at a time and two at a time, in turn. Then a simulation (simpy) of the same N scans from the
 phases alone, beside what was measured: that is its check. Last, fleets of such machines on one disk, and of machines
-with a GPU whose phases are given (`--gpu-case`, docs/explanation/scale.md has where they come from).
+with a GPU whose phases are given (`--gpu-seconds`, docs/explanation/scale.md has where they come from).
 """
 
 from __future__ import annotations

@@ -17,8 +17,10 @@ from bisc.preprocessing.parts import Component, label_components
 
 Organ = Literal["kidney", "tumor"]
 SPECK_ML: Final = 0.05
-"""A smaller component is part of the nearest tumour: the smallest tumour of 167 label maps that is its patient's
+"""A smaller component is part of the tumour beside it: the smallest tumour of 167 label maps that is its patient's
 largest has 0.82 ml."""
+BESIDE_MM: Final = 10.0
+"""Farther off a speck is a tumour of its own: a line through both would be as long as the patient is wide."""
 MOST_TUMORS: Final = 99
 SIDES: Final[tuple[Side, ...]] = ("right", "left", "middle")
 
@@ -58,11 +60,13 @@ class Sizes:
         volume_ml: Its volume; a kidney's without its tumours.
         axial_mm: Its largest axial diameter; None of a kidney.
         diameter_mm: Its largest diameter; None of a kidney.
+        cut: Whether it reaches the image's border: it is larger than what is seen, by nobody knows how much.
     """
 
     volume_ml: float
     axial_mm: float | None = None
     diameter_mm: float | None = None
+    cut: bool = False
 
 
 def divide(
@@ -71,7 +75,7 @@ def divide(
     """Number the kidneys and tumours of a canonical label map.
 
     Every voxel that is labelled gets a number, so that the segments together are the label map. A component of tumour
-    below `SPECK_ML` goes with the nearest larger one.
+    below `SPECK_ML` goes with the nearest larger one, where one lies within `BESIDE_MM`.
 
     Args:
         labels: (z, y, x), 0 background, 1 kidney, 2 tumour.
@@ -144,20 +148,30 @@ def _sides_of(
 
 
 def _tumors(mask: npt.NDArray[np.bool_], grid: Geometry) -> tuple[npt.NDArray[np.int32], list[int]]:
-    """Tumours numbered by size, specks and what is beyond `MOST_TUMORS` with the nearest; their sizes in voxels."""
+    """Tumours numbered by size, specks beside them and what is beyond `MOST_TUMORS` with the nearest; their sizes in
+    voxels."""
     numbered, box = np.zeros(mask.shape, np.int32), None
     found, components, box = label_components(mask)
     if box is None:
         return numbered, []
     kept = [one for one in found if one.n_voxels * grid.voxel_volume_ml >= SPECK_ML][:MOST_TUMORS] or found[:1]
-    rank_of = np.zeros(len(found) + 1, np.int32)
-    for rank, one in enumerate(kept, start=1):
-        rank_of[one.label] = rank
-    ranked = rank_of[components]
+    ranked = _renumbered(components, kept)
     if len(kept) < len(found):
-        nearest = ndimage.distance_transform_edt(
-            ranked == 0, sampling=grid.spacing_mm_zyx, return_distances=False, return_indices=True
+        mm, nearest = ndimage.distance_transform_edt(
+            ranked == 0, sampling=grid.spacing_mm_zyx, return_distances=True, return_indices=True
         )
-        ranked = np.where(components > 0, ranked[tuple(nearest)], 0)
+        joined = np.where(components > 0, ranked[tuple(nearest)], 0)
+        apart = ndimage.minimum(mm, components, [one.label for one in found]) > BESIDE_MM
+        kept = [*kept, *(one for one, far in zip(found, apart, strict=True) if far)][:MOST_TUMORS]
+        ranked = _renumbered(components, kept)
+        ranked = np.where(ranked > 0, ranked, joined)
     numbered[box.to_slices()] = ranked
     return numbered, [one.n_voxels for one in kept]
+
+
+def _renumbered(components: npt.NDArray[np.int32], kept: Sequence[Component]) -> npt.NDArray[np.int32]:
+    """Components numbered by their place among those that are kept; 0 elsewhere."""
+    rank_of = np.zeros(int(components.max()) + 1, np.int32)
+    for rank, one in enumerate(kept, start=1):
+        rank_of[one.label] = rank
+    return np.asarray(rank_of[components])

@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         missing = absence(path)
         if missing:
             raise InputError(path, missing, what)
-    from bisc.pipeline.report import INDEX, ReportOptions, report_cases
+    from bisc.pipeline.options import INDEX
+    from bisc.pipeline.report import ReportOptions, report_cases
 
     if part is not None:
         from bisc.pipeline.case_parts import report_part

@@ -77,7 +77,7 @@ _SCORE: Final = (
     _score("renal_n", "N", "Distance to sinus or collecting system: 1 from 7 mm on, 2 above 4 mm, 3 up to 4 mm."),
     _score("renal_a", "A", "a before, p behind the plane through axis and hilum by two thirds of its volume; else x."),
     _score("renal_l", "L", "1 beyond a polar line; 2 crosses one; 3 more than half, all, or its middle between them."),
-    _score("renal_h", "Hilar suffix", "Whether it may touch the hilum's vessels: within 2 mm of the sinus's fat."),
+    _score("renal_h", "Hilar suffix", "Whether it may touch the hilum's vessels: within 2 mm of the sinus."),
     _score("c_index", "C-index", "Centre to centre by half its axial diameter (Simmons et al. 2010).", 2),
     _score("dap", "DAP sum", "D + A + P, 3 to 9 (Simmons et al. 2012)."),
     _score("dap_d", "D", "Axial diameter: 1 below 24 mm, 2 up to 44 mm, 3 above."),

@@ -3,75 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from bisc.core.geometry import Geometry, as_triple
-from bisc.core.volume import Box, Volume
+from bisc.core.volume import Volume
 from bisc.evaluation.diameters import Line, axial_line, line
-from bisc.measurement.area import contact_mm2, surface_mm2, touching
+from bisc.measurement.area import contact_mm2, surface_mm2
 from bisc.measurement.definitions import MARGIN_MM, OF
 from bisc.measurement.kidney_shape import KidneyShape
 from bisc.measurement.measures import CaseMeasures, Point, Structure
 from bisc.measurement.scores import Findings, put_scores
 from bisc.measurement.sheet import Sheet
+from bisc.measurement.sides import APART_MM, CUT, FUSED, NO_KIDNEY, SEVERAL, Side, at_border, notes_of, sides_of
 from bisc.measurement.tumor_place import Place, beyond, gap_mm, lines_of, place_of
-from bisc.preprocessing.kidneys import WHOLE_ML
-from bisc.preprocessing.segments import Segment
+from bisc.preprocessing.segments import MOST_TUMORS, Segment
 
 Mask = npt.NDArray[np.bool_]
 
 FAT_HU: Final = (-150.0, -20.0)
-CUT: Final = "cut off by the field of view"
-FUSED: Final = "the kidneys are fused, or the kidney lies in the middle: it has no medial side of its own"
-NO_KIDNEY: Final = f"its side shows less than {WHOLE_ML:.0f} ml of kidney tissue"
+APART: Final = f"it lies more than {APART_MM:.0f} mm from the kidney"
 GUESS: Final = "the tumour is larger than what is left of the kidney, whose former outline is a guess"
 ONE_KIDNEY: Final = "the other kidney is not seen"
 PLACES: Final = ("along_percent", "exophytic_percent", "intraparenchymal_percent", "depth_mm")
 OTHER_PLACES: Final = ("contact_cm2", "contact_percent", "to_sinus_mm", "to_tumor_mm")
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One kidney with its tumours, cut out.
-
-    Attributes:
-        kidney: Its segment; None where the side holds tumour alone.
-        tumors: Their segments.
-        numbered: (z, y, x) numbers, with a voxel of room.
-        grid: The cut-out's.
-        image: (z, y, x) HU likewise, or None.
-        cut: Whether it reaches the border of the image.
-        fused: Whether it touches the other one, or lies in the middle.
-    """
-
-    kidney: Segment | None
-    tumors: tuple[Segment, ...]
-    numbered: npt.NDArray[np.uint8]
-    grid: Geometry
-    image: npt.NDArray[Any] | None
-    cut: bool
-    fused: bool
-
-    def mask(self, segment: Segment) -> Mask:
-        """The voxels of one of them."""
-        return np.asarray(self.numbered == segment.number)
-
-    @property
-    def enough(self) -> bool:
-        """Whether there is kidney enough to speak of its outline."""
-        return self.kidney is not None and self.kidney.volume_ml >= WHOLE_ML
-
-    def shape(self) -> KidneyShape | None:
-        """The kidney's, where it has one."""
-        if self.kidney is None or not self.enough or self.fused:
-            return None
-        tumors = np.isin(self.numbered, [one.number for one in self.tumors])
-        medial_x = -1 if self.kidney.side == "left" else 1  # LPS: x grows to the patient's left
-        return KidneyShape(self.mask(self.kidney), tumors, self.grid.spacing_mm_zyx, medial_x)
 
 
 def measure(
@@ -98,47 +55,10 @@ def measure(
         else _tumor(one, sides[one.side], shapes[one.side])
         for one in segments
     ]
-    notes = [f"{name} kidney: {CUT}" for name, side in sides.items() if side.cut]
-    notes += [f"{name} kidney: {FUSED}" for name, side in sides.items() if side.fused]
+    notes = notes_of(sides)
+    if sum(one.organ == "tumor" for one in segments) == MOST_TUMORS:
+        notes.append(f"{MOST_TUMORS} tumours are told apart; what there is beyond them counts with the nearest")
     return CaseMeasures(case, tuple(done), tuple(notes))
-
-
-def sides_of(
-    numbered: npt.NDArray[np.uint8], segments: Sequence[Segment], grid: Geometry, image: Volume | None
-) -> dict[str, Side]:
-    """The kidneys with their tumours, each cut out, by side."""
-    names = list(dict.fromkeys(one.side for one in segments))
-    boxes = {}
-    for name in names:
-        box = Box.of_mask(np.isin(numbered, [one.number for one in segments if one.side == name]))
-        if box is not None:
-            boxes[name] = box
-    joined = len(boxes) > 1 and _touch(numbered, segments)
-    sides: dict[str, Side] = {}
-    for name, box in boxes.items():
-        own = [one for one in segments if one.side == name]
-        room = box.padded((1, 1, 1)).clipped(grid.shape_zyx)
-        assert room is not None  # the box lies within the grid
-        part = numbered[room.to_slices()]
-        sides[name] = Side(
-            kidney=next((one for one in own if one.organ == "kidney"), None),
-            tumors=tuple(one for one in own if one.organ == "tumor"),
-            numbered=np.where(np.isin(part, [one.number for one in own]), part, 0).astype(np.uint8),
-            grid=grid.cropped(room.start_zyx, room.shape_zyx),
-            image=None if image is None else image.array[room.to_slices()],
-            cut=min(box.start_zyx) == 0 or any(a == b for a, b in zip(box.stop_zyx, grid.shape_zyx, strict=True)),
-            fused=joined or name == "middle",
-        )
-    return sides
-
-
-def _touch(numbered: npt.NDArray[np.uint8], segments: Sequence[Segment]) -> bool:
-    """Whether what belongs to different sides shares a face."""
-    whole = Box.of_mask(numbered > 0)
-    assert whole is not None  # there are two sides
-    part = numbered[whole.to_slices()]
-    left = np.isin(part, [one.number for one in segments if one.side == "left"])
-    return bool(touching(left, (part > 0) & ~left).any())
 
 
 def _kidney(
@@ -157,17 +77,19 @@ def _kidney(
         sheet.hold(["tumor_ml"], CUT, low=tumor_ml)
         sheet.hold(OF["kidney"], CUT)
         return sheet.done()
-    sheet.put("volume_ml", segment.volume_ml)
-    sheet.put("organ_ml", segment.volume_ml + tumor_ml)
+    several = side.odd if side.odd == SEVERAL else ""
+    sheet.put("volume_ml", segment.volume_ml, why=several)
+    sheet.put("organ_ml", segment.volume_ml + tumor_ml, why=several)
     sheet.put("tumor_ml", tumor_ml)
-    if side.fused:
-        sheet.hold(OF["kidney"], FUSED)
+    if side.odd in (FUSED, SEVERAL):
+        sheet.hold(OF["kidney"], side.odd)
         return sheet.done()
     kidneys = [one for one in segments if one.organ == "kidney"]
+    doubts = [CUT if sides[one.side].cut else sides[one.side].odd for one in kidneys]
     if len(kidneys) < 2:
         sheet.hold(["split_percent"], ONE_KIDNEY)
-    elif any(sides[one.side].cut for one in kidneys):
-        sheet.hold(["split_percent"], f"the other kidney: {CUT}")
+    elif any(doubts):
+        sheet.hold(["split_percent"], f"the other kidney: {next(filter(None, doubts))}")
     else:
         sheet.put("split_percent", 100.0 * segment.volume_ml / sum(one.volume_ml for one in kidneys))
     tumors = np.isin(side.numbered, [one.number for one in side.tumors])
@@ -175,10 +97,10 @@ def _kidney(
     sheet.put("remaining_ml", left * segment.volume_ml)
     sheet.put("remaining_percent", 100.0 * left)
     if shape is None:
-        sheet.hold(OF["kidney"], NO_KIDNEY)
+        sheet.hold(OF["kidney"], side.odd or NO_KIDNEY)
         return sheet.done()
     why = GUESS if tumor_ml > segment.volume_ml else ""
-    longest = line((own | tumors) & shape.outline, mm)
+    longest = line((shape.parenchyma | shape.tumors) & shape.outline, mm)
     assert longest is not None  # there is a kidney
     sheet.put("length_mm", longest.length_mm, why=why, ends=_ends(longest, side.grid))
     if shape.polar_slices is None:
@@ -194,7 +116,7 @@ def _tumor(segment: Segment, side: Side, shape: KidneyShape | None) -> Structure
     sheet, own, mm = Sheet(segment), side.mask(segment), side.grid.spacing_mm_zyx
     axial, longest = axial_line(own, mm), line(own, mm)
     assert axial is not None and longest is not None  # no segment is empty
-    cut = _at_border(own, side)
+    cut = at_border(own)
     ball_mm = 10.0 * (6.0 * segment.volume_ml / np.pi) ** (1 / 3)
     sizes = {"volume_ml": segment.volume_ml, "equivalent_mm": ball_mm}
     for name, value in sizes.items():
@@ -207,22 +129,24 @@ def _tumor(segment: Segment, side: Side, shape: KidneyShape | None) -> Structure
             sheet.hold([name], CUT, low=found.length_mm)
         else:
             sheet.put(name, found.length_mm, ends=_ends(found, side.grid))
-    why = CUT if side.cut else FUSED if side.fused else NO_KIDNEY if shape is None else ""
+    why = CUT if side.cut or cut else side.odd or (NO_KIDNEY if shape is None else "")
+    if not why and not (own & side.near).any():
+        why = APART
     tumor_ml = sum(one.volume_ml for one in side.tumors)
     if not why and side.kidney is not None and tumor_ml > side.kidney.volume_ml:
         why = GUESS
-    place = None if shape is None or side.cut else place_of(own, shape)
+    shape = None if why in (CUT, APART) else shape
+    place = None if shape is None else place_of(own, shape)
     to_sinus_mm = _put_place(sheet, own, side, shape, place, cut, why)
     put_scores(
         sheet,
         Findings(
-            axial_mm=axial.length_mm,
+            axial_mm=round(axial.length_mm, OF["tumor"]["axial_mm"].decimals),  # what is written is what is graded
             at_least=cut,
             place=place,
-            lines=None if shape is None or side.cut else lines_of(own, shape),
+            lines=None if shape is None else lines_of(own, shape),
             to_sinus_mm=to_sinus_mm,
-            to_fat_mm=_to_fat_mm(own, side, shape),
-            has_ct=side.image is not None,
+            fat_in_sinus=_fat_in_sinus(side, shape),
             why=why,
         ),
     )
@@ -240,9 +164,10 @@ def _put_place(
         values = 100 * place.along, 100 * place.exophytic, 100 * (1 - place.exophytic), place.depth_mm
         for name, value in zip(PLACES, values, strict=True):
             sheet.put(name, value, why=why, proxy=bool(why))
-    to_sinus_mm = None if shape is None or cut else gap_mm(own, shape.sinus, mm)
+    to_sinus_mm = None if shape is None else gap_mm(own, shape.sinus, mm)
     if to_sinus_mm is not None:
-        sheet.put("to_sinus_mm", to_sinus_mm, proxy=True, why="to the kidney's medial dent")
+        to_sinus_mm = round(to_sinus_mm, OF["tumor"]["to_sinus_mm"].decimals)
+        sheet.put("to_sinus_mm", to_sinus_mm, proxy=True, why=why or "to the kidney's medial dent")
     if cut:
         sheet.hold(OTHER_PLACES, why)
         return None
@@ -259,21 +184,13 @@ def _put_place(
     return to_sinus_mm
 
 
-def _to_fat_mm(own: Mask, side: Side, shape: KidneyShape | None) -> float | None:
-    """From a tumour to the fat of the sinus in the CT."""
-    if side.image is None or shape is None or _at_border(own, side):
+def _fat_in_sinus(side: Side, shape: KidneyShape | None) -> bool | None:
+    """Whether the CT shows fat in what the mask shows as the sinus; None without a CT."""
+    if side.image is None:
         return None
-    fat = shape.sinus & (side.image >= FAT_HU[0]) & (side.image <= FAT_HU[1])
-    return gap_mm(own, fat, side.grid.spacing_mm_zyx)
-
-
-def _at_border(own: Mask, side: Side) -> bool:
-    """Whether a tumour reaches the image's border: the cut-out has a voxel of room but there."""
-    if not side.cut:
+    if shape is None:
         return False
-    box = Box.of_mask(own)
-    assert box is not None  # no segment is empty
-    return min(box.start_zyx) == 0 or any(a == b for a, b in zip(box.stop_zyx, own.shape, strict=True))
+    return bool((shape.sinus & (side.image >= FAT_HU[0]) & (side.image <= FAT_HU[1])).any())
 
 
 def _ends(found: Line, grid: Geometry) -> tuple[Point, Point]:

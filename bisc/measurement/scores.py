@@ -28,7 +28,8 @@ TOUCHES_MM: Final = 0.5
 NO_LINES: Final = "no sinus can be seen in the mask, so there are no polar lines"
 COLLECTING: Final = "no mask shows the collecting system"
 NO_CT: Final = "told from the CT alone, which was not given"
-BY_SINUS: Final = "by the fat of the sinus in the CT; the collecting system may be nearer"
+NO_FAT: Final = "the CT shows no fat in what the mask shows as the sinus"
+BY_SINUS: Final = "to the sinus, where the CT shows fat; the collecting system may be nearer"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ class Findings:
         place: Its place; None where it has none.
         lines: It and the polar lines, likewise.
         to_sinus_mm: Its distance to the sinus as the mask shows it; None where it shows none.
-        to_fat_mm: Its distance to the sinus's fat in the CT; None without a CT, or without fat.
-        has_ct: Whether a CT was given.
+        fat_in_sinus: Whether the CT shows fat there, so that it is the sinus; None without a CT.
         why: Why place or lines are None; or a caution on them.
     """
 
@@ -51,8 +51,7 @@ class Findings:
     place: Place | None
     lines: Lines | None
     to_sinus_mm: float | None
-    to_fat_mm: float | None
-    has_ct: bool
+    fat_in_sinus: bool | None
     why: str
 
 
@@ -102,17 +101,20 @@ def _put_renal(sheet: Sheet, found: Findings) -> None:
         sheet.put("renal_e", e_of(place.exophytic), **_guessed(why, 3))
         sheet.put("renal_a", a_of(place.anterior), why=why, proxy=bool(why))
     nearest = 1 if found.to_sinus_mm is None else n_of(found.to_sinus_mm)
-    if found.to_fat_mm is None:
-        sheet.hold(["renal_n"], "no fat is seen in the sinus" if found.has_ct else NO_CT, nearest, 3)
-        sheet.hold(["renal_h"], "no fat is seen in the sinus" if found.has_ct else NO_CT)
+    least = 1 if why else nearest
+    if found.to_sinus_mm is None or not found.fat_in_sinus:
+        unknown = NO_CT if found.fat_in_sinus is None else why or NO_FAT
+        sheet.hold(["renal_n"], unknown, least, 3)
+        sheet.hold(["renal_h"], unknown)
     else:
-        sheet.put("renal_n", n_of(found.to_fat_mm), low=nearest, high=3, why=BY_SINUS, proxy=True)
-        near = found.to_fat_mm <= HILAR_MM
-        sheet.put("renal_h", "possible" if near else "unlikely", why="by the sinus's fat, not by vessels", proxy=True)
+        sheet.put("renal_n", nearest, low=least, high=3, why=why or BY_SINUS, proxy=True)
+        near = found.to_sinus_mm <= HILAR_MM
+        by = why or "by the sinus, not by vessels"
+        sheet.put("renal_h", "possible" if near else "unlikely", why=by, proxy=True)
     if found.lines is None:
         sheet.hold(["renal_l"], NO_LINES if place else why, 1, 3)
     else:
-        sheet.put("renal_l", l_of(found.lines))
+        sheet.put("renal_l", l_of(found.lines), **_guessed(why, 3))
     _sum(sheet, "renal", ["renal_r", "renal_e", "renal_n", "renal_l"])
 
 
@@ -144,7 +146,7 @@ def _put_padua(sheet: Sheet, found: Findings) -> None:
     if found.lines is None:
         sheet.hold(["padua_polar"], NO_LINES if place else why, 1, 2)
     else:
-        sheet.put("padua_polar", 1 if max(found.lines.above, found.lines.below) > 0.5 else 2)
+        sheet.put("padua_polar", 1 if max(found.lines.above, found.lines.below) > 0.5 else 2, **_guessed(why, 2))
     if place is None:
         sheet.hold(["padua_exophytic"], why, 1, 3)
         sheet.hold(["padua_rim"], why, 1, 2)
@@ -155,7 +157,8 @@ def _put_padua(sheet: Sheet, found: Findings) -> None:
         sheet.hold(["padua_sinus"], NO_LINES if place else why, 1, 2)
     else:
         touches = found.to_sinus_mm <= TOUCHES_MM
-        sheet.put("padua_sinus", 2 if touches else 1, why="by the kidney's medial dent", proxy=True)
+        guessed = _guessed(why, 2) or {"why": "by the kidney's medial dent", "proxy": True}
+        sheet.put("padua_sinus", 2 if touches else 1, **guessed)
     sheet.hold(["padua_collecting"], COLLECTING, 1, 2)
     parts = ["padua_polar", "padua_exophytic", "padua_rim", "padua_sinus", "padua_collecting", "padua_size"]
     _sum(sheet, "padua", parts)

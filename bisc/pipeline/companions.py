@@ -73,7 +73,7 @@ def remove_companions(out: Path, case: str) -> None:
     """Remove what an older run left of a case: beside another mask it would be taken for that mask's own."""
     remove_meshes(out, case)
     page_path(out, case).unlink(missing_ok=True)
-    if (out / TABLE).exists():
+    if any(row["case"] == case for row in read_table(out / TABLE)):
         put_rows(out / TABLE, case, [])
 
 

@@ -20,6 +20,7 @@ from bisc.core.errors import BiscError, InputError
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Box
 from bisc.evaluation.diameters import axial_diameter_mm, diameter_mm
+from bisc.imageio import image_suffix
 from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.scan import Scan
 from bisc.inference.cascade import CascadeResult
@@ -49,8 +50,17 @@ def kinds_of(options: DicomOptions) -> tuple[Kind, ...]:
 
 
 def nameless(case: InputCase) -> InputCase:
-    """A study's case under a name that only who has the study can find."""
-    return replace(case, name=f"study_{_digest(case.study)}") if case.study else case
+    """A DICOM case under a name that only who has it can find; an image file of another format keeps its own."""
+    if not case.study and not case.files and image_suffix(case.path):
+        return case
+    return replace(case, name=f"study_{_digest(case.study or f'{case.path.absolute()} {case.name}')}")
+
+
+def without_places(words: str, case: InputCase) -> str:
+    """What is said of a case without its files' places, which may name a patient."""
+    for path in (*case.files, *case.others, case.path, case.origin):
+        words = words.replace(str(path), case.name) if path is not None else words
+    return words
 
 
 def results_of(
@@ -76,6 +86,12 @@ def results_of(
     row |= {"segments": json.dumps(parts.told()), "error": found.doubt}
     if options.dicom.identifiers:
         row |= identifiers_of(study)
+    if kinds_of(options.dicom):
+        try:
+            write_dicom(out, case.name, study or Scan(case.path), image, parts, model, options.dicom)
+        except InputError as error:
+            complain(error)
+            row["error"] = " | ".join(filter(None, [found.doubt, str(error)]))
     if options.mesh is not None or options.measure or options.report:
         from bisc.pipeline.companions import write_companions
 
@@ -84,12 +100,6 @@ def results_of(
         write_companions(
             out, image.volume, parts.numbered, parts.segments, result.native, known, options, found.flags, made_by
         )
-    if kinds_of(options.dicom):
-        try:
-            write_dicom(out, case.name, study or Scan(case.path), image, parts, model, options.dicom)
-        except InputError as error:
-            complain(error)
-            row["error"] = " | ".join(filter(None, [found.doubt, str(error)]))
     return row
 
 
@@ -126,7 +136,7 @@ class Divided:
             record: dict[str, object] = {"name": one.name, "side": one.side, "volume_ml": of.volume_ml}
             if of.axial_mm is not None:
                 record |= {"axial_mm": of.axial_mm, "diameter_mm": of.diameter_mm}
-            records.append(record)
+            records.append(record | ({"cut": True} if of.cut else {}))
         return records
 
 
@@ -135,15 +145,18 @@ def divided(labels: npt.NDArray[np.uint8], grid: Geometry, min_kidney_ml: float,
     numbered, segments = divide(labels, grid, min_kidney_ml, middle_mm)
     sizes = {}
     for one in segments:
-        ml = round(one.volume_ml, DECIMALS)
-        if one.organ == "kidney":
-            sizes[one.number] = Sizes(ml)
-            continue
-        own = numbered == one.number
+        ml, own = round(one.volume_ml, DECIMALS), numbered == one.number
         box = Box.of_mask(own)
         assert box is not None  # no segment is empty
-        lengths = (measure(own[box.to_slices()], grid.spacing_mm_zyx) for measure in (axial_diameter_mm, diameter_mm))
-        sizes[one.number] = Sizes(ml, *(round(length, DECIMALS) for length in lengths))
+        cut = min(box.start_zyx) == 0 or any(a == b for a, b in zip(box.stop_zyx, grid.shape_zyx, strict=True))
+        if one.organ == "kidney":
+            sizes[one.number] = Sizes(ml, cut=cut)
+            continue
+        own = own[box.to_slices()]
+        axial, longest = (
+            round(measure(own, grid.spacing_mm_zyx), DECIMALS) for measure in (axial_diameter_mm, diameter_mm)
+        )
+        sizes[one.number] = Sizes(ml, axial, longest, cut)
     return Divided(numbered, segments, sizes)
 
 

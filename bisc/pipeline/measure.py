@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from bisc.measurement.measure import measure as measure_segments
 from bisc.measurement.measures import CaseMeasures
 from bisc.measurement.table import TABLE, put_cases, put_rows, read_table, rows_of
 from bisc.pipeline.measure_jobs import Job, find_jobs, read_pair
-from bisc.pipeline.meshes import write_meshes
+from bisc.pipeline.meshes import mesh_files, meshes_there, remove_meshes, write_meshes
 from bisc.pipeline.options import MeshOptions
 from bisc.pipeline.parts import Part, stamp_of
 from bisc.pipeline.workers import case_workers
@@ -90,9 +90,9 @@ def measure_folders(
         if part.number is None:
             return _joined(part, asked, table)
     known = read_table(table)
-    stamps = {row["case"]: row["stamp"] for row in known}
-    kept = [job.case for job in jobs if resume and stamps.get(job.case) == job.stamp]
+    kept = [job.case for job in jobs if resume and _is_there(job, known)]
     jobs = [job for job in jobs if job.case not in kept]
+    _tell_old_meshes(jobs, tell)
     n_workers, inputs = max(1, min(n_workers, len(jobs))), [masks] if images is None else [masks, images]
     with case_workers((job.mask for job in jobs), n_workers, tell, scheduler, table.parent, inputs) as pool:
         done = run_cases(_measure_and_note, jobs, pool, "measuring", name=_name)
@@ -100,6 +100,7 @@ def measure_folders(
         put_rows(table, "", [])
     cases = tuple(one.result for one in done if one.result is not None)
     faults = {one.job.case: one.error for one in done if one.error is not None}
+    _remove_rows(table, faults)
     if part is not None:
         rows = {name: [row for row in known if row["case"] == name] for name in kept}
         rows |= {one.job.case: rows_of(one.result, one.job.stamp) for one in done if one.result is not None}
@@ -112,6 +113,7 @@ def _joined(part: Part, asked: Mapping[str, str], table: Path) -> Measured:
     joined = part.join(table.parent, table.stem, asked)
     sound = {case.name: case.result for case in joined.cases if not case.told}
     put_cases(table, sound)
+    _remove_rows(table, [case.name for case in joined.cases if case.told])
     return Measured((), tuple(sound), tuple(joined.errors), table)
 
 
@@ -187,6 +189,38 @@ def _measure_and_note(job: Job) -> CaseMeasures:
         write_meshes(folder, job.case, found.numbered, found.segments, found.grid, form, space)
     put_rows(job.table, job.case, rows_of(found.measures, stamp))
     return found.measures
+
+
+def _is_there(job: Job, known: Sequence[Mapping[str, str]]) -> bool:
+    """Whether an earlier run made all that is asked for, of the same files."""
+    rows = [row for row in known if row["case"] == job.case]
+    if not rows or rows[0]["stamp"] != job.stamp:
+        return False
+    if job.mesh is None:
+        return True
+    names = [row["structure"] for row in rows]
+    files = mesh_files(job.table.parent, job.case, names, job.mesh.form, job.mesh.space)
+    return all(file.exists() and not _is_older(file, job.mask) for file in files)
+
+
+def _is_older(mesh: Path, mask: Path) -> bool:
+    return mesh.stat().st_mtime_ns < mask.stat().st_mtime_ns
+
+
+def _tell_old_meshes(jobs: Sequence[Job], tell: Tell) -> None:
+    """Surfaces of the mask as it was before it was edited lie beside its new numbers."""
+    for job in jobs:
+        old = [] if job.mesh else [m for m in meshes_there(job.table.parent, job.case) if _is_older(m, job.mask)]
+        if old:
+            tell(f"{old[0]} is older than {job.mask.name}: it shows the mask as it was; --mesh makes it anew")
+
+
+def _remove_rows(table: Path, cases: Collection[str]) -> None:
+    """What an older run left of cases that cannot be measured: beside this run's it would be taken for its own."""
+    if cases:
+        put_cases(table, {case: [] for case in cases})
+    for case in cases:
+        remove_meshes(table.parent, case)
 
 
 def _target(output: Path | None, default_folder: Path) -> Path:

@@ -86,11 +86,15 @@ def mesh_files(out: Path, case: str, names: Iterable[str], form: MeshForm, space
     return [out / f"{whole}.{suffix}" for suffix in (("mtl", "obj") if form == "obj" else (form,))]
 
 
+def meshes_there(out: Path, case: str) -> list[Path]:
+    """A case's meshes that lie there, of any form."""
+    return [p for p in out.iterdir() if p.name.startswith(case) and OURS.fullmatch(p.name.removeprefix(case))]
+
+
 def remove_meshes(out: Path, case: str) -> None:
     """Remove a case's meshes: an older run's, beside another mask, would be taken for its own."""
-    for path in out.iterdir():
-        if path.name.startswith(case) and OURS.fullmatch(path.name.removeprefix(case)):
-            path.unlink(missing_ok=True)
+    for path in meshes_there(out, case):
+        path.unlink(missing_ok=True)
 
 
 def _plain(name: str) -> str:

@@ -9,6 +9,10 @@ from bisc.core.choices import Decision, DicomExtra, Form, MeshForm, MeshSpace, P
 from bisc.imageio.inputs import ROW_LIST
 
 TABLE: Final = ROW_LIST
+MEASURES: Final = "measures.csv"
+INDEX: Final = "index.html"
+INDEX_MARK: Final = '<meta name="generator" content="BiSC-UNet index">'
+"""Stands at the head of it: another page of that name is not ours to write anew."""
 FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
 BETWEEN_NOTES: Final = " | "

@@ -21,7 +21,7 @@ from bisc.inference.cascade import RoughExcess, offsets_of, upsample_labels
 from bisc.inference.kept import roi_arrays
 from bisc.inference.model import Model
 from bisc.inference.windows import within_memory
-from bisc.pipeline.dicom_cases import results_of
+from bisc.pipeline.dicom_cases import results_of, without_places
 from bisc.pipeline.options import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.predict_run import (
     Outputs,
@@ -100,12 +100,11 @@ def predict_or_keep(
     row, stamp = before if options.resume else None, case_stamp(case, model, options)
     done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
     if row is None or not done or not Outputs(out, case, options).are_there(row):
-        if before is not None:
-            remove_companions(out, case)
+        remove_companions(out, case)
         row = _predict_or_fail(case, model, out, options, complain, room)
         row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
         if options.dicom.deidentify:  # descriptions and places may name a patient
-            row = replace(row, source="", notes="", choice="", error=row.error.replace(str(case.path), row.case))
+            row = replace(row, source="", notes="", choice="", error=without_places(row.error, case))
         merge_rows(out / TABLE, [row])
     return row
 
@@ -166,9 +165,11 @@ def _predicted(
         with atomic_file(files.probabilities) as scratch:
             np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
     more = {"error": found.doubt}
+    if options.dicom.form != "dicomseg":
+        found.save(files.mask)  # first: what is of it is never older than it is
     if study is not None or options.dicom.form != "nifti" or has_companions(options):
         more = results_of(out, case, study, image, found, result, model, options, complain)
-    if options.dicom.form != "dicomseg" or more["error"] != found.doubt:
+    if options.dicom.form == "dicomseg" and more["error"] != found.doubt:
         found.save(files.mask)
     ml = found.kidney_ml, found.tumor_ml
     ends = [(roi.side, roi.box.start_zyx[::-1], [stop - 1 for stop in roi.box.stop_zyx[::-1]]) for roi in found.rois]

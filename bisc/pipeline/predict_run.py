@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,8 @@ from bisc.imageio import files_of
 from bisc.imageio.case import InputCase
 from bisc.imageio.formats.nifti import is_byte_mask
 from bisc.inference.model import Model
-from bisc.pipeline.dicom_cases import dicom_files, nameless
-from bisc.pipeline.options import SKIPPED, TABLE, PredictionRow, PredictOptions
+from bisc.pipeline.dicom_cases import dicom_files, nameless, without_places
+from bisc.pipeline.options import INDEX, INDEX_MARK, MEASURES, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.rows import merge_rows, read_rows
 from bisc.system.files import make_output_folder, remove_partial
 from bisc.system.paths import exists
@@ -42,6 +43,8 @@ def begin_run(cases: Sequence[InputCase], out: Path, options: PredictOptions) ->
         remove_partial(folder)
     none = [case for case in cases if isinstance(case.fault, PassedOver)]  # seen before it was read
     passed = [PredictionRow(case.name, SKIPPED, error=str(case.fault)) for case in none]
+    if options.dicom.deidentify:
+        passed = [replace(row, error=without_places(row.error, case)) for row, case in zip(passed, none, strict=True)]
     cases = [case for case in cases if case not in none]
     there = {row.case: row for row in read_rows(out / TABLE)}  # also where all is done anew: known before the work
     check_targets(cases, out, there)
@@ -51,8 +54,8 @@ def begin_run(cases: Sequence[InputCase], out: Path, options: PredictOptions) ->
 
 
 def end_run(out: Path, options: PredictOptions) -> None:
-    """Write what is of all cases."""
-    if options.report:
+    """Write what is of all cases; an index that is there tells of this run's cases too."""
+    if options.report or _is_index(out / INDEX):
         from bisc.pipeline.report import write_index  # not on a plain mask's path
 
         write_index(out)
@@ -145,6 +148,17 @@ def has_companions(options: PredictOptions) -> bool:
 
 
 def remove_companions(out: Path, case: InputCase) -> None:
-    from bisc.pipeline.companions import remove_companions  # not on a plain mask's path
+    """Remove what an older run left beside a mask, whether its table is there or not."""
+    if (out / MEASURES).exists() or any(out.glob(f"{escape(case.name)}_*")):
+        from bisc.pipeline.companions import remove_companions  # not on a plain mask's path
 
-    remove_companions(out, case.name)
+        remove_companions(out, case.name)
+
+
+def _is_index(page: Path) -> bool:
+    """Whether it is the index of a run's pages."""
+    try:
+        with page.open(encoding="utf-8") as file:
+            return INDEX_MARK in file.read(1000)
+    except (OSError, UnicodeDecodeError):  # not there, or somebody else's
+        return False

@@ -17,7 +17,7 @@ from bisc.imageio.scan import Scan, open_scan
 from bisc.pipeline.dicom_cases import identifiers_of, nameless
 from bisc.pipeline.measure import measure_labels
 from bisc.pipeline.measure_jobs import SEG_ENDS, SEG_SUFFIX, read_mask
-from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow
+from bisc.pipeline.options import FAILED, INDEX, SKIPPED, TABLE, PredictionRow
 from bisc.pipeline.report_rows import (
     EDITED,
     NO_MASK,
@@ -35,7 +35,6 @@ from bisc.system.console import track
 from bisc.system.files import make_output_folder, remove_partial, write_text
 from bisc.system.paths import absence
 
-INDEX: Final = "index.html"
 MASKS: Final = ".nii.gz, .nii, .nrrd, .mha or _seg.dcm"
 WHOSE: Final = {
     "Patient ID": "PatientID",
@@ -72,6 +71,7 @@ class PageJob:
         case: The scan.
         name: Of its mask, and of the page.
         mask: None where there is none.
+        second: A second one in another format: nobody knows which is meant.
         row: Of predictions.csv, where there is one.
         folder: Where the page goes.
         options: How.
@@ -80,6 +80,7 @@ class PageJob:
     case: InputCase
     name: str
     mask: Path | None
+    second: Path | None
     row: PredictionRow | None
     folder: Path
     options: ReportOptions
@@ -132,8 +133,8 @@ def begin_pages(source: Path, prediction: Path, out: Path | None, options: Repor
     remove_partial(folder)
     known = {row.case: row for row in read_rows(prediction / TABLE)} if is_folder else {}
     names = [(case, _name(case, prediction, known)) for case in cases]
-    masks = {name: _mask_of(prediction, name) if is_folder else prediction for _, name in names}
-    jobs = [PageJob(case, name, masks[name], known.get(name), folder, options) for case, name in names]
+    masks = {name: _masks_of(prediction, name) if is_folder else (prediction, None) for _, name in names}
+    jobs = [PageJob(case, name, *masks[name], known.get(name), folder, options) for case, name in names]
     return Run(jobs, folder, known)
 
 
@@ -191,10 +192,15 @@ def _name(case: InputCase, prediction: Path, known: Mapping[str, PredictionRow])
     return hidden if hidden in known and case.name not in known and prediction.is_dir() else case.name
 
 
-def _mask_of(folder: Path, name: str) -> Path | None:
-    """CASE.nii.gz, or what an editor saved in its place; else the DICOM SEG."""
-    ends = (*IMAGE_SUFFIXES, *(f"{end}{SEG_SUFFIX}" for end in SEG_ENDS))
-    return next((path for path in (folder / f"{name}{end}" for end in ends) if path.is_file()), None)
+def _masks_of(folder: Path, name: str) -> tuple[Path | None, Path | None]:
+    """CASE.nii.gz, or what an editor saved in its place; else the DICOM SEG. And a second one in another format, which
+    may be the edited one; a SEG beside a mask is the same mask."""
+    images, objects = (
+        [path for path in (folder / f"{name}{end}" for end in ends) if path.is_file()]
+        for ends in (IMAGE_SUFFIXES, [f"{end}{SEG_SUFFIX}" for end in SEG_ENDS])
+    )
+    first, second, *_ = *(images or objects), None, None
+    return first, second
 
 
 def page_or_fault(job: PageJob, complain: Complain) -> IndexRow:
@@ -207,6 +213,8 @@ def page_or_fault(job: PageJob, complain: Complain) -> IndexRow:
             raise case.fault
         if job.mask is None:
             raise InputError(case.path, f"has no mask {job.name}.nii.gz", MASKS, "predict it first")
+        if job.second is not None:
+            raise InputError(job.second, f"a second mask of {job.name}, beside {job.mask.name}", "one", "remove one")
         return _written_page(job, job.mask)
     except BiscError as error:
         return page_fault(job, error, complain)

@@ -216,6 +216,26 @@ def test_deidentified(tmp_path: Path) -> None:
     assert (row["source"], row["choice"], row["notes"]) == ("", "", "")
 
 
+def test_deidentified_without_a_study_uid(tmp_path: Path) -> None:
+    """Sound and damaged studies that lack it, and what is no scan: their folders' names are in nothing that is
+    written."""
+
+    def nameless(data: Dataset, i: int) -> None:
+        del data.StudyInstanceUID
+
+    for name in ("jones", "Doe"):
+        write_ct(tmp_path / "in" / name, patient(), change=nameless)
+    slices = sorted((tmp_path / "in" / "Doe").iterdir())
+    slices[3].write_bytes(slices[3].read_bytes()[:700])
+    (tmp_path / "in" / "jones_P1.txt").write_text("a letter")
+    rows = run(tmp_path, "--deidentify", status=2)
+    assert len(rows) >= 3
+    assert "ok" in {row["status"] for row in rows.values()}
+    for path in (tmp_path / "out").iterdir():
+        text = path.name.encode() + path.read_bytes()
+        assert not [s for s in (b"jones", b"Doe", b"P1") if s in text], text[:3000]
+
+
 def test_a_series_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The study that holds it is predicted, the others are passed over; a UID that none holds is a usage error."""
     study(tmp_path / "in" / "jones")

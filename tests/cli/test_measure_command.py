@@ -155,6 +155,32 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "corners lie up to" in capsys.readouterr().err
 
 
+def test_nothing_of_an_older_mask_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Edited: its older surfaces are told, and made anew where they are asked for. Damaged: all of it goes."""
+    _, labels = patient(grid())
+    mask = saved(tmp_path / "masks" / "a.nii.gz", labels)
+    saved(tmp_path / "masks" / "b.nii.gz", labels)
+    run("-p", tmp_path / "masks", "--mesh", "stl")
+    surface = tmp_path / "masks" / "a_tumor_1_left_LPS.stl"
+    before = surface.read_bytes()
+    labels[:, :, 40:][labels[:, :, 40:] == 2] = 1
+    saved(mask, labels)
+    capsys.readouterr()
+    run("-p", tmp_path / "masks", "--continue")
+    assert "is older than a.nii.gz: it shows the mask as it was" in capsys.readouterr().err
+    assert surface.read_bytes() == before
+    run("-p", tmp_path / "masks", "--continue", "--mesh", "stl")
+    assert "1 kept" in capsys.readouterr().out  # b's surfaces are there, a's were older than its mask
+    assert not surface.exists() or surface.read_bytes() != before
+    (tmp_path / "masks" / "b_left_kidney_LPS.stl").unlink()
+    run("-p", tmp_path / "masks", "--continue", "--mesh", "stl")
+    assert (tmp_path / "masks" / "b_left_kidney_LPS.stl").exists()
+    mask.write_bytes(b"damaged")
+    run("-p", tmp_path / "masks", status=2)
+    assert {case for case, _ in rows(tmp_path / "masks" / "measures.csv")} == {"b"}
+    assert not list((tmp_path / "masks").glob("a_*.stl"))
+
+
 def test_no_kidney_is_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask = saved(tmp_path / "one.nii.gz", np.zeros(grid().shape_zyx, np.uint8))
     run("-p", mask, "-o", tmp_path)

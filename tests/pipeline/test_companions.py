@@ -94,9 +94,11 @@ def test_an_older_masks_measures_and_page_go(scans: Path, tmp_path: Path) -> Non
     for path in scans.iterdir():
         (source / path.name).write_bytes(path.read_bytes())
     run(source, out, "--measure", "--report")
+    (out / "predictions.csv").unlink()  # what is there is older still
     run(source, out)
     assert rows(out / "measures.csv") == {}
     assert not list(out.glob("*_report.html"))
+    assert 'href="both_report' not in (out / "index.html").read_text(encoding="utf-8")
     run(source, out, "--measure", "--report")
     (source / "both.nii.gz").write_bytes(b"damaged")
     run(source, out, "--measure", "--report", status=2)

@@ -96,6 +96,16 @@ def test_a_dicom_study_s_page_names_nobody_unless_it_is_asked_to(tmp_path: Path)
     assert "<dt>Name</dt><dd>Doe Jane</dd>" in page.read_text(encoding="utf-8")
 
 
+def test_a_second_mask_of_a_case_is_not_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An editor saved it in another format: nobody knows which of the two is meant."""
+    write_image(tmp_path / "in" / "a.nii.gz", image(labels()).array, NATIVE)
+    for name in ("a.nii.gz", "a.nrrd"):
+        write_image(tmp_path / "out" / name, labels(), NATIVE)
+    assert run("-i", tmp_path / "in", "-p", tmp_path / "out") == 2
+    assert "a second mask of a, beside a.nii.gz" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "a_report.html").exists()
+
+
 def test_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_image(tmp_path / "ct.nii.gz", image(labels()).array, NATIVE)
     assert run("-i", tmp_path / "ct.nii.gz", "-p", tmp_path / "nowhere") == 2

@@ -72,19 +72,27 @@ def test_a_thin_bridge_is_divided_between_both() -> None:
     assert (numbered[20, 40, 50], numbered[20, 40, 70]) == (1, 2)
 
 
-def test_specks_go_with_the_nearest() -> None:
-    """Kidney specks by side, tumour specks with a tumour; where there are only specks, they are one."""
+def test_specks_go_with_the_tumour_beside_them() -> None:
+    """Kidney specks by side; tumour specks with a tumour 10 mm off, else they are tumours of their own."""
     labels = patient(RIGHT, LEFT, (2, (0.0, 0.0, -75.0), 12.0))
     labels[2, 40, 20] = 1
-    labels[20, 40, 100] = 2
+    labels[20, 40, 37] = 2  # its centre lies 7.5 mm from the ball's last voxel
+    labels[20, 40, 100] = 2  # in the other kidney
     numbered, segments = divide(labels, GRID, 5.0)
     check(labels, numbered, segments)
-    assert (numbered[2, 40, 20], numbered[20, 40, 100], len(segments)) == (1, 3, 3)
+    assert numbered[2, 40, 20] == 1
+    assert numbered[20, 40, 37] == numbered[20, 40, 30] == 3
+    assert (numbered[20, 40, 100], segments[-1].name) == (4, "Tumour 2 (left)")
+
+
+def test_specks_alone_are_one_where_they_lie_together() -> None:
     only = patient(RIGHT)
     only[20, 40, 30] = only[20, 40, 34] = 2
     numbered, segments = divide(only, GRID, 5.0)
     check(only, numbered, segments)
     assert [one.organ for one in segments] == ["kidney", "tumor"]
+    only[20, 40, 34], only[20, 40, 36] = 1, 2
+    assert [one.organ for one in divide(only, GRID, 5.0)[1]] == ["kidney", "tumor", "tumor"]
 
 
 def test_nothing_has_no_segments() -> None:

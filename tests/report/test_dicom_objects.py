@@ -216,6 +216,20 @@ def test_a_report_holds_the_tables_numbers(tmp_path: Path) -> None:
         assert group.reference_type.meaning == "Referenced Segment"
 
 
+def test_what_is_cut_off_is_at_least_so_large(tmp_path: Path) -> None:
+    """Of three slices of a patient no volume and no diameter stands in a report as if it were the whole one's."""
+    case = made(tmp_path, write_ct, grid(3), ("seg", "sr"))
+    assert [one["cut"] for one in case.found.told()] == [True] * 4
+    numbers = [
+        (one.name.meaning, float(one.value))
+        for group in hd.sr.srread(case.out / "sr.dcm").content.get_volumetric_roi_measurement_groups()
+        for one in group.get_measurements()
+    ]
+    assert len(numbers) == 2 + 2 * 3
+    assert all("at least: cut off by the field of view" in name for name, _ in numbers)
+    assert [value for _, value in numbers[:2]] == [of.volume_ml for of in case.found.sizes.values()][:2]
+
+
 def test_outlines_filled_again_are_the_mask(tmp_path: Path) -> None:
     """Every contour, its points put back on the grid, by the even-odd rule."""
     case = made(tmp_path, write_ct, grid(degrees=(9.0, -6.0, 4.0)), ("rtstruct",))

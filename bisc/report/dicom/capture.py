@@ -64,9 +64,10 @@ def page(
     for k, one in enumerate(shown, start=1):
         of, y = sizes[one.number], top + k * LINE
         canvas.text(MARGIN, y, one.name, 18, "bold", TUMOR_COLOUR if one.organ == "tumor" else KIDNEY_COLOUR)
-        canvas.text(420, y, f"{of.volume_ml:.1f} ml", 18)
+        least = "at least " if of.cut else ""
+        canvas.text(420, y, f"{least}{of.volume_ml:.1f} ml", 18)
         for at, mm in ((640, of.axial_mm), (900, of.diameter_mm)):
-            canvas.text(at, y, "" if mm is None else f"{mm:.0f} mm", 18)
+            canvas.text(at, y, "" if mm is None else f"{least}{mm:.0f} mm", 18)
     if len(segments) > MOST_ROWS:
         canvas.text(MARGIN, top + rows * LINE, f"and {len(segments) - MOST_ROWS} more, see the report", 16)
     foot = f"{MANUFACTURER} {maker.version}, model {maker.model} ({maker.checksum})"

@@ -19,6 +19,12 @@ AI: Final = Code("123109", "DCM", "Artificial Intelligence")
 VOLUME: Final = Code("118565006", "SCT", "Volume")
 AXIAL_DIAMETER: Final = Code("103339001", "SCT", "Long Axis")
 DIAMETER: Final = Code("L0JK", "IBSI", "Maximum 3D Diameter of a Mesh")
+AT_LEAST: Final = {
+    VOLUME: Code("volume_at_least", "99BISC", "Volume, at least: cut off by the field of view"),
+    AXIAL_DIAMETER: Code("long_axis_at_least", "99BISC", "Long axis, at least: cut off by the field of view"),
+    DIAMETER: Code("diameter_at_least", "99BISC", "Diameter, at least: cut off by the field of view"),
+}
+"""Of a structure that the image shows in part; no standard code says so."""
 ML: Final = Code("ml", "UCUM", "milliliter")
 MM: Final = Code("mm", "UCUM", "millimeter")
 CT: Final = Code("25045-6", "LN", "CT unspecified body region")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
 from bisc.preprocessing.segments import Segment, Sizes
 from bisc.report.dicom.codes import (
+    AT_LEAST,
     AXIAL_DIAMETER,
     CATEGORY,
     CT,
@@ -98,10 +100,11 @@ def structured_report(
     return made
 
 
-def _measured(sizes: Sizes) -> list[tuple[object, float, object]]:
-    found: list[tuple[object, float, object]] = [(VOLUME, sizes.volume_ml, ML)]
+def _measured(sizes: Sizes) -> list[tuple[Code, float, Code]]:
+    """What stands in the report of one structure: name, value, unit."""
+    found = [(VOLUME, sizes.volume_ml, ML)]
     if sizes.axial_mm is not None:
         found.append((AXIAL_DIAMETER, sizes.axial_mm, MM))
     if sizes.diameter_mm is not None:
         found.append((DIAMETER, sizes.diameter_mm, MM))
-    return found
+    return [(AT_LEAST[name], value, unit) for name, value, unit in found] if sizes.cut else found

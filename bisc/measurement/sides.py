@@ -1,0 +1,167 @@
+"""The kidneys of a divided label map, each cut out with its tumours: what belongs to it, what of it cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import edt
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from bisc.core.geometry import Geometry
+from bisc.core.labels import CONNECT_26, MIN_KIDNEY_ML
+from bisc.core.volume import Box, Volume
+from bisc.measurement.area import touching
+from bisc.measurement.kidney_shape import KidneyShape
+from bisc.preprocessing.kidneys import WHOLE_ML
+from bisc.preprocessing.segments import Segment
+
+Mask = npt.NDArray[np.bool_]
+
+APART_MM: Final = 10.0
+"""Parts of a mask farther apart than this are not one kidney: specks, a second kidney, a tumour of something else."""
+NEAR_MIDDLE_MM: Final = 40.0
+"""A lone kidney nearer to the middle of its image than this may be the other one, in an image cut out around it."""
+
+CUT: Final = "cut off by the field of view"
+FUSED: Final = "the kidneys are fused, or the kidney lies in the middle: it has no medial side of its own"
+SEVERAL: Final = (
+    f"kidney tissue lies in parts more than {APART_MM:.0f} mm apart: a second kidney on that side, or slices lack it"
+)
+NO_SIDE: Final = (
+    "whether it is the right or the left one is not sure: it lies near the image's middle, and no CT shows the body's"
+)
+NO_KIDNEY: Final = f"its side shows less than {WHOLE_ML:.0f} ml of kidney tissue"
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One kidney with its tumours, cut out.
+
+    Attributes:
+        kidney: Its segment; None where the side holds tumour alone.
+        tumors: Their segments.
+        numbered: (z, y, x) numbers, with a voxel of room.
+        near: (z, y, x) what of them hangs together with most of the kidney, gaps up to `APART_MM` leapt over.
+        grid: The cut-out's.
+        image: (z, y, x) HU likewise, or None.
+        cut: Whether the kidney reaches the border of the image.
+        odd: Why nothing is told of where its tumours lie: `FUSED`, `SEVERAL`, `NO_SIDE`; empty where it can be.
+    """
+
+    kidney: Segment | None
+    tumors: tuple[Segment, ...]
+    numbered: npt.NDArray[np.uint8]
+    near: Mask
+    grid: Geometry
+    image: npt.NDArray[Any] | None
+    cut: bool
+    odd: str
+
+    def mask(self, segment: Segment) -> Mask:
+        """The voxels of one of them."""
+        return np.asarray(self.numbered == segment.number)
+
+    def shape(self) -> KidneyShape | None:
+        """The kidney's, where it has one; specks apart from it are no part of it."""
+        if self.kidney is None or self.kidney.volume_ml < WHOLE_ML or self.odd:
+            return None
+        tumors = np.isin(self.numbered, [one.number for one in self.tumors]) & self.near
+        medial_x = -1 if self.kidney.side == "left" else 1  # LPS: x grows to the patient's left
+        return KidneyShape(self.mask(self.kidney) & self.near, tumors, self.grid.spacing_mm_zyx, medial_x)
+
+    @property
+    def specks_ml(self) -> float:
+        """Of the kidney, what lies apart from it."""
+        if self.kidney is None:
+            return 0.0
+        return int(np.count_nonzero(self.mask(self.kidney) & ~self.near)) * self.grid.voxel_volume_ml
+
+
+def sides_of(
+    numbered: npt.NDArray[np.uint8], segments: Sequence[Segment], grid: Geometry, image: Volume | None
+) -> dict[str, Side]:
+    """The kidneys with their tumours, each cut out, by side."""
+    names = list(dict.fromkeys(one.side for one in segments))
+    boxes = {}
+    for name in names:
+        box = Box.of_mask(np.isin(numbered, [one.number for one in segments if one.side == name]))
+        if box is not None:
+            boxes[name] = box
+    joined = len(boxes) > 1 and _touch(numbered, segments)
+    sides: dict[str, Side] = {}
+    for name, box in boxes.items():
+        own = [one for one in segments if one.side == name]
+        room = box.padded((1, 1, 1)).clipped(grid.shape_zyx)
+        assert room is not None  # the box lies within the grid
+        part = numbered[room.to_slices()]
+        part = np.where(np.isin(part, [one.number for one in own]), part, 0).astype(np.uint8)
+        kidney = next((one for one in own if one.organ == "kidney"), None)
+        near, several, cut = _bodies(part, kidney, grid)
+        lone = image is None and len(boxes) == 1 and _off_middle_mm(box, grid) < NEAR_MIDDLE_MM
+        sides[name] = Side(
+            kidney=kidney,
+            tumors=tuple(one for one in own if one.organ == "tumor"),
+            numbered=part,
+            near=near,
+            grid=grid.cropped(room.start_zyx, room.shape_zyx),
+            image=None if image is None else image.array[room.to_slices()],
+            cut=cut,
+            odd=FUSED if joined or name == "middle" else SEVERAL if several else NO_SIDE if lone else "",
+        )
+    return sides
+
+
+def at_border(part: Mask) -> bool:
+    """Whether a part of a side's cut-out reaches the image's border: there is a voxel of room everywhere but there."""
+    return any(bool(np.take(part, end, axis).any()) for axis in range(3) for end in (0, -1))
+
+
+def notes_of(sides: dict[str, Side]) -> list[str]:
+    """What holds for a whole side, a sentence each."""
+    notes = [f"{name} kidney: {CUT}" for name, side in sides.items() if side.cut]
+    notes += [f"{name} kidney: {side.odd}" for name, side in sides.items() if side.odd]
+    for name, side in sides.items():
+        if side.specks_ml and side.odd != SEVERAL:
+            notes.append(
+                f"{name} kidney: {side.specks_ml:.3g} ml lie more than {APART_MM:.0f} mm apart from it: they count in "
+                "its volume, and are no part of its outline"
+            )
+    (lone,) = sides.values() if len(sides) == 1 else (None,)
+    if lone is not None and lone.image is None and not lone.odd:
+        notes.append("the mask shows one side alone, which was told by the image's middle: the CT tells it better (-i)")
+    return notes
+
+
+def _bodies(part: npt.NDArray[np.uint8], kidney: Segment | None, grid: Geometry) -> tuple[Mask, bool, bool]:
+    """What hangs together with most of a kidney, whether as much as a kidney lies apart from that, and whether either
+    reaches the image's border."""
+    organ = part > 0
+    if kidney is None or ndimage.label(organ, structure=CONNECT_26)[1] < 2:
+        return organ, False, at_border(organ)
+    leapt = edt.edt(~organ, anisotropy=grid.spacing_mm_zyx) <= APART_MM / 2
+    groups, _ = ndimage.label(leapt, structure=CONNECT_26)
+    ml = np.bincount(groups[part == kidney.number]) * grid.voxel_volume_ml
+    main = int(ml.argmax())
+    bodies = np.flatnonzero(ml >= MIN_KIDNEY_ML)
+    near = organ & (groups == main)
+    return near, bool((bodies != main).any()), at_border(near | (organ & np.isin(groups, bodies)))
+
+
+def _touch(numbered: npt.NDArray[np.uint8], segments: Sequence[Segment]) -> bool:
+    """Whether what belongs to different sides shares a face."""
+    whole = Box.of_mask(numbered > 0)
+    assert whole is not None  # there are two sides
+    part = numbered[whole.to_slices()]
+    left = np.isin(part, [one.number for one in segments if one.side == "left"])
+    return bool(touching(left, (part > 0) & ~left).any())
+
+
+def _off_middle_mm(box: Box, grid: Geometry) -> float:
+    """How far a box's centre lies from the image's, along LPS x."""
+    centre = np.add(box.start_zyx, box.stop_zyx) / 2.0 - 0.5
+    middle = np.subtract(grid.shape_zyx, 1) / 2.0
+    return float(abs(grid.index_to_physical(centre)[0] - grid.index_to_physical(middle)[0]))
