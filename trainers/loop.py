@@ -227,6 +227,7 @@ class TrainingRun:
     def end_epoch(self, fixed: list[Batch], times: EpochTimes) -> None:
         """Validate, log, and save the last and, where it is, the best state."""
         self.settle()
+        self.ranks.align(self.network)
         of_validation = BranchLosses()
         with times.validating():
             scores = self.validate(fixed, of_validation)

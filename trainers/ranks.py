@@ -11,12 +11,11 @@ the transfer behind the computing could win is small, and any network, compiled 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,21 +23,16 @@ import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.rendezvous import rendezvous
 
 from bisc.core.errors import InputError, WorkError
 from bisc.network import SCUNet
-from bisc.system.console import Stopped, be_patient, check, hush
+from bisc.system.console import Stopped, check
 from bisc.system.files import write_text
-from bisc.system.memory import usable_cores
-from bisc.trainers.place import Place
 
 LAUNCH: Final = ".launch"
 """In a fold's folder: which launcher began its run, so that only that one's restarted processes go on unasked."""
 LAUNCH_ID: Final = "BISC_LAUNCH"
 """Environment variable: the launcher, by a name of its own (`bisc.pipeline.launch`)."""
-PATIENCE: Final = timedelta(days=7)
-"""For words between processes: the others wait while the first one validates a fold through the cascade."""
 
 
 class PeerLost(WorkError):
@@ -105,6 +99,9 @@ class Ranks:
         Raises:
             InputError: If their texts differ.
         """
+
+    def align(self, network: nn.Module) -> None:
+        """Give every process the first one's weights: on unlike machines they drift apart by rounding."""
 
     def wait(self) -> None:
         """Go on when all are here."""
@@ -182,6 +179,11 @@ class Together(Ranks):
                 "give each machine the same command, and folders that all of them see",
             )
 
+    def align(self, network: nn.Module) -> None:
+        """See `Ranks`."""
+        for tensor in network.state_dict().values():
+            _together(dist.broadcast, tensor, 0)
+
     def wait(self) -> None:
         """See `Ranks`."""
         self._extremes([0.0])
@@ -208,41 +210,6 @@ class Together(Ranks):
         return largest
 
 
-def join(place: Place, kind: str) -> Ranks:
-    """Meet the other processes, and wait until all are there; those but the first say nothing but errors from now on.
-
-    Args:
-        place: This process's.
-        kind: 'cpu' or 'cuda'.
-
-    Raises:
-        WorkError: If they do not come together.
-    """
-    if place.n == 1:
-        return ALONE
-    be_patient()
-    if place.number:
-        hush()
-    if kind == "cuda":
-        torch.cuda.set_device(place.local)
-    if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it
-        torch.set_num_threads(max(1, usable_cores() // place.n_local))
-    try:
-        # Where torchrun starts processes again, what the dead ones said still stands in its store, under the same keys.
-        meeting = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}.{next(_meetings)}"
-        everyones = next(rendezvous("env://", place.number, place.n))[0]
-        store = dist.PrefixStore(meeting, everyones)  # type: ignore[attr-defined]
-        backend = "nccl" if kind == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=place.number, world_size=place.n)
-        words = dist.new_group(backend="gloo", timeout=PATIENCE)
-    except (RuntimeError, ValueError) as error:
-        raise PeerLost(f"the {place.n} processes did not come together ({_first_line(error)})") from error
-    return Together(place.number, place.n, words)
-
-
-_meetings: Final = itertools.count()
-
-
 class _Total(torch.autograd.Function):
     """Sum over the processes. All of them compute the same from it, so a part's gradient is the sum's."""
 
@@ -258,21 +225,26 @@ class _Total(torch.autograd.Function):
 
 
 def _all_reduce(tensor: Tensor, operation: Any = dist.ReduceOp.SUM, group: Any = None) -> None:
-    """In place.
+    """In place; raises as `_together`."""
+    _together(dist.all_reduce, tensor, operation, group)
+
+
+def _together(work: Callable[..., Any], *given: Any) -> None:
+    """Something that all processes do at once.
 
     Raises:
         PeerLost: If another process ended, or does not answer.
     """
     try:
-        dist.all_reduce(tensor, operation, group)
+        work(*given)
     except RuntimeError as error:
         raise PeerLost(
-            f"another process of this training is gone or does not answer ({_first_line(error)}); "
+            f"another process of this training is gone or does not answer ({first_line(error)}); "
             "the same command with --continue goes on from the last checkpoint"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 

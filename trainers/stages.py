@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +14,7 @@ import torch
 from bisc.core.choices import Stage, TrackerName
 from bisc.core.errors import InputError
 from bisc.network import SCUNet
-from bisc.network.checkpoint import Checkpoint, load_checkpoint, plan_conflicts
+from bisc.network.checkpoint import Checkpoint, load_checkpoint, mark_of, plan_conflicts
 from bisc.network.device import Device
 from bisc.planners.dataset import load_plan, load_splits
 from bisc.planners.plan import Plan
@@ -20,6 +22,7 @@ from bisc.planners.splits import Fold
 from bisc.preprocessing.cache import JITTER_MM
 from bisc.system.files import make_folder
 from bisc.system.jsonfile import save_json
+from bisc.system.locks import only_user
 from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST, fold_folder
 from bisc.trainers.loop import TrainingRun
 from bisc.trainers.passes import check_shares
@@ -92,7 +95,8 @@ class Trainer:
             if self.log is not None:
                 training.track = tracker_of(self.log, self.folder, self.settings, training.plan)
         state = training.state
-        self.ranks.agree_on(f"{training.settings} {training.plan} {fold} {state.step} {state.rows} {state.best}")
+        told = f"{training.settings} {training.plan} {fold} {state.step} {state.rows} {state.best}"
+        self.ranks.agree_on(f"{told} {mark_of(training.network)}" if self.ranks.n > 1 else told)
         training.run()
         return self.folder
 
@@ -193,6 +197,21 @@ def load_fold(preprocessed: Path, fold: int) -> Fold:
     if not 0 <= fold < len(folds):
         raise InputError(f"fold {fold}", "is not in splits.json", f"0 to {len(folds) - 1}, or all")
     return folds[fold]
+
+
+@contextmanager
+def sole_training(folder: Path) -> Iterator[None]:
+    """Nobody else trains in a fold's folder, or begins to, until the block ends.
+
+    Raises:
+        InputError: If another process does.
+    """
+    make_folder(folder.parent)
+    with only_user(folder) as mine:
+        if not mine:
+            found = "another process is training there"
+            raise InputError(folder, found, "one at a time", "wait for it, or interrupt it and go on with --continue")
+        yield
 
 
 def set_aside(folder: Path) -> bool:

@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
             rows = report_on_workers(*given, args.scheduler, n_workers, lambda line: say(f"{PROG}: note: {line}"))
         else:
             rows = report_cases(*given)
-    print(f"{told(part)}{sum(bool(row.page) for row in rows)} of {len(rows)} cases have a page; see {folder / INDEX}")
+    see = f"; see {folder / INDEX}" if part is None or part.number is None else f" in {folder}"
+    print(f"{told(part)}{sum(bool(row.page) for row in rows)} of {len(rows)} cases have a page{see}")
     return status_of(errors)
 
 

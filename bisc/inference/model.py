@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from bisc.core.limits import Edge, Features, Norm, Packing
 from bisc.inference.postprocessing import FILE, Postprocessing, postprocessed
 from bisc.inference.sources import MEND, Folder, Source, open_source
 from bisc.network import SCUNet
-from bisc.network.checkpoint import Checkpoint, plan_conflicts
+from bisc.network.checkpoint import Checkpoint, mark_of, plan_conflicts
 from bisc.network.device import Device
 from bisc.network.folded import FoldedSCUNet, with_diffused_weights
 from bisc.network.folded import fold as fold_norms
@@ -210,14 +209,6 @@ def _network(checkpoint: Checkpoint, fold: int, name: str, device: Device, plan:
 def _bytes_per_voxel(settings: NetworkSettings, of_feature: float) -> float:
     unpacking = 0.0 if settings.packing == 1 else UNPACKING_BYTES
     return settings.base_features * of_feature / settings.packing**2 + unpacking
-
-
-def mark_of(network: SCUNet) -> int:
-    """A number that changes with any weight; of a network on the CPU, as it was trained."""
-    mark = 0
-    for weights in network.state_dict().values():
-        mark = zlib.crc32(weights.contiguous().numpy(), mark)
-    return mark
 
 
 def _quickest(network: SCUNet, norm: Norm, device: Device) -> SCUNet | FoldedSCUNet:

@@ -8,6 +8,7 @@ import pickletools
 import sys
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Annotated, Any, BinaryIO, Final
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bisc.core.errors import InputError, one_line
 from bisc.core.labels import N_CLASSES
@@ -241,3 +242,11 @@ def check_plain(value: Any, is_tensor: type, max_depth: int = 12, max_values: in
         left -= len(below)
         level = below
     raise UnsafeArchive(f"values nested more than {max_depth} deep")
+
+
+def mark_of(network: nn.Module) -> int:
+    """A number that changes with any weight, as it was trained."""
+    mark = 0
+    for weights in network.state_dict().values():
+        mark = zlib.crc32(weights.cpu().contiguous().numpy(), mark)
+    return mark

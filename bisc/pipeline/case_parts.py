@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from bisc.core.errors import BiscError
+from bisc.core.errors import BiscError, PassedOver
 from bisc.imageio import files_of
 from bisc.imageio.case import InputCase
 from bisc.inference.model import Model
@@ -18,11 +18,11 @@ from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow, Predict
 from bisc.pipeline.parts import Part, PartCase, stamp_of
 from bisc.pipeline.predict import Complain, predict_cases
 from bisc.pipeline.predict_run import Outputs, begin_run, case_stamp, end_run
-from bisc.pipeline.report import PageJob, ReportOptions, begin_pages, end_pages, page_or_fault, page_path
+from bisc.pipeline.report import PageJob, ReportOptions, Run, begin_pages, end_pages, page_or_fault, page_path
 from bisc.pipeline.report_rows import row_in
 from bisc.pipeline.rows import merge_rows
 from bisc.report.patient.index import IndexRow
-from bisc.system.console import track
+from bisc.system.console import notice, track
 
 ROWS: Final = Path(TABLE).stem
 PAGES: Final = "pages"
@@ -51,10 +51,13 @@ def predict_part(
 
     if options.dicom.deidentify:
         cases = [nameless(case) for case in cases]
-    rows = predict_cases(part.share(cases, lambda case: case.name), model, out, options, note, whole=False)
-    done = {row.case: row for row in rows if row.stamp}
-    stamps = {name: _asked(row.stamp, options) for name, row in done.items()}
-    part.keep(out, ROWS, stamps, errors, {name: asdict(row) for name, row in done.items()})
+    scans = [case for case in cases if not isinstance(case.fault, PassedOver)]  # joining tells of the others
+    mine = part.share(scans, lambda case: case.name)
+    rows = predict_cases(mine, model, out, options, note, whole=False)
+    stamps = {row.case: row.stamp or case_stamp(case, model, options) for case, row in zip(mine, rows, strict=True)}
+    stamps = {name: _asked(stamp, options) for name, stamp in stamps.items()}
+    how = f"{model.device.precision} on {model.device.kind}"
+    part.keep(out, ROWS, stamps, errors, {row.case: asdict(row) for row in rows}, how)
     return rows
 
 
@@ -75,6 +78,9 @@ def _join_predictions(
     merge_rows(out / TABLE, rows)
     for error in joined.errors:
         complain(error)
+    if len(joined.ways) > 1:
+        found = f"its parts were computed in {' and '.join(joined.ways)}"
+        notice(out, found, "masks of the two may differ in single voxels; --precision for all parts alike")
     end_run(out, options)
     return [*rows, *run.passed]
 
@@ -94,7 +100,7 @@ def report_part(
     jobs = part.share(run.jobs, lambda job: job.name)
     stamps = {job.name: _stamp(job) for job in jobs}
     if part.number is None:
-        joined = part.join(run.folder, PAGES, stamps, lambda done: page_path(run.folder, done.name).exists())
+        joined = part.join(run.folder, PAGES, stamps, lambda done: _has_page_or_reason(run, done))
         for error in joined.errors:
             complain(error)
         return end_pages(run, [_row(run.folder, done) for done in joined.cases])
@@ -114,6 +120,10 @@ def report_part(
 def _stamp(job: PageJob) -> str:
     files = [] if job.case.fault is not None else job.case.files or files_of(job.case.path)
     return stamp_of([job.mask, *files], job.row, replace(job.options, provenance={}))
+
+
+def _has_page_or_reason(run: Run, done: PartCase) -> bool:
+    return done.result is not None or page_path(run.folder, done.name).exists()
 
 
 def _row(folder: Path, done: PartCase) -> IndexRow:

@@ -118,6 +118,9 @@ def predict_on_workers(
         InputError: As there; if no scheduler answers; if a worker cannot load the model or does not share `out`.
         WorkError: If the scheduler is lost; the cases that were done stay.
     """
+    if scheduler == LOCAL and choose_device(model.device, model.precision, model.deterministic).kind != "cpu":
+        found = "would put every worker on the same GPU"
+        raise InputError("--scheduler local", found, "--device cpu", "leave it out: several cases share a GPU as it is")
     run = begin_run(cases, out, options)
     if model.deterministic:
         model = replace(model, threads=torch.get_num_threads())

@@ -14,11 +14,11 @@ import torch
 from bisc._version import __version__
 from bisc.core.choices import STAGES, Stage
 from bisc.core.errors import InputError, one_line
-from bisc.inference.model import NetworkSettings, mark_of, trained_network
+from bisc.inference.model import NetworkSettings, trained_network
 from bisc.inference.postprocessing import FILE as POSTPROCESSING
 from bisc.inference.record import FORMAT_VERSION, ModelRecord, NetworkEntry
 from bisc.inference.sources import CARD, EXPECTED, RECORD, Folder, ModelFile, file_of, open_source, read_model_file
-from bisc.network.checkpoint import Checkpoint
+from bisc.network.checkpoint import Checkpoint, mark_of
 from bisc.network.weights import to_safetensors
 from bisc.pipeline.model_card import card_of, info_lines
 from bisc.pipeline.model_facts import training_data, trial, validations

@@ -50,20 +50,23 @@ class PartCase(Document, frozen=True):
 
 
 class PartNote(Document, frozen=True):
-    """A whole part; `told` is what was wrong and no one case's."""
+    """A whole part; `told` is what was wrong and no one case's, `way` how it was computed."""
 
     part: int
     parts: int
     cases: tuple[PartCase, ...]
     told: tuple[Told, ...] = ()
+    way: str = ""
 
 
 @dataclass(frozen=True)
 class Joined:
-    """What all parts' notes tell: the cases, and what went wrong, those of no one case first in each part."""
+    """What all parts' notes tell: the cases; what went wrong, those of no one case first in each part; the ways in
+    which they were computed."""
 
     cases: Sequence[PartCase]
     errors: Sequence[BiscError]
+    ways: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Part:
         stamps: Mapping[str, str],
         errors: Iterable[tuple[str, BiscError]],
         results: Mapping[str, object] | None = None,
+        way: str = "",
     ) -> None:
         """Leave this part's note, now that its cases are done.
 
@@ -99,6 +103,7 @@ class Part:
             stamps: `stamp_of` every case of this part.
             errors: By case; one may have several, and those of no one case are called "".
             results: By case, what the command needs for joining, as plain values; None: nothing.
+            way: How they were computed, where that may differ between machines.
         """
         told: dict[str, list[Told]] = {name: [] for name in ("", *stamps)}
         for name, error in errors:
@@ -109,7 +114,8 @@ class Part:
             for name, stamp in stamps.items()
         )
         path = self._note(folder, what, self.number or 0)
-        save_json(path, PartNote(part=self.number or 0, parts=self.count, cases=cases, told=tuple(told[""])))
+        note = PartNote(part=self.number or 0, parts=self.count, cases=cases, told=tuple(told[""]), way=way)
+        save_json(path, note)
 
     def join(
         self, folder: Path, what: str, stamps: Mapping[str, str], is_there: Callable[[PartCase], bool] = lambda _: True
@@ -127,6 +133,7 @@ class Part:
         """
         told: dict[str, PartCase] = {}
         loose: list[Told] = []
+        ways: set[str] = set()
         missing: list[str] = []
         names = list(stamps)
         for number in range(1, self.count + 1):
@@ -140,6 +147,7 @@ class Part:
             ]
             told |= {name: done[name] for name in share if name not in lacking}
             loose += note.told if note is not None and share else ()
+            ways |= {note.way} if note is not None and note.way and share else set()
             if lacking:
                 how = "is missing" if not done else "is not of these files and options"
                 some = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" * (len(lacking) > NAMED))
@@ -147,7 +155,8 @@ class Part:
         if missing:
             raise WorkError(f"{folder}: {'; '.join(missing)}; run it with --part, then join again")
         cases = [told[name] for name in names]
-        return Joined(cases, [one.error() for one in [*loose, *(one for case in cases for one in case.told)]])
+        errors = [one.error() for one in [*loose, *(one for case in cases for one in case.told)]]
+        return Joined(cases, errors, sorted(ways))
 
     def _read(self, folder: Path, what: str, number: int) -> PartNote | None:
         path = self._note(folder, what, number)

@@ -19,7 +19,7 @@ from bisc.evaluation.nested import Choice, choose
 from bisc.evaluation.overlap import dice
 from bisc.evaluation.tables import write_table
 from bisc.imageio import check_same_grid, read_labels
-from bisc.inference.model import mark_of, trained_network
+from bisc.inference.model import trained_network
 from bisc.inference.postprocessing import (
     CANDIDATES_ML,
     FILE,
@@ -29,6 +29,7 @@ from bisc.inference.postprocessing import (
     drop_small_tumors,
 )
 from bisc.inference.sources import Folder
+from bisc.network.checkpoint import mark_of
 from bisc.pipeline.model_facts import rests_on_these_weights
 from bisc.pipeline.validate import FoldCase, fold_cases
 from bisc.pipeline.workers import workers_that_fit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -23,12 +24,12 @@ from bisc.system.memory import usable_cores
 from bisc.system.paths import CHECKPOINT_LAST, IMPORTED, VALIDATION, Folders, find_dataset, fold_folder, name_of
 from bisc.trainers.budget import within_budget
 from bisc.trainers.compiled import LEAST_S
+from bisc.trainers.meeting import join
 from bisc.trainers.passes import choose_passes, free_on
 from bisc.trainers.place import Place
 from bisc.trainers.presets import preset_by_name
-from bisc.trainers.ranks import join
 from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
-from bisc.trainers.stages import RUN, TRAINERS, FineTrainer, Trainer
+from bisc.trainers.stages import RUN, TRAINERS, FineTrainer, Trainer, sole_training
 
 FITTED: Final = ("epochs", "iterations", "patch_size_zyx", "batch_size", "base_features", "norm", "passes")
 """What `--minutes` decides."""
@@ -177,6 +178,8 @@ def train(
     on = choose_device(place.device(device), precision, deterministic)
     if stage == "fine" and validate:
         check_rough(folds, plan, results)
+    if not folds:
+        return ()
     ranks = join(place, on.kind)
     # Else other programs would have a say in the bytes.
     free = None if deterministic else ranks.least(free_on(on) / (place.n_local if on.kind == "cpu" else 1))
@@ -184,43 +187,44 @@ def train(
         workers = 0 if on.kind == "cpu" else min(4, max(1, usable_cores() // place.n_local))
     all_done: list[TrainedFold] = []
     for k in folds:
-        settings = run_settings(
-            plan,
-            stage,
-            k,
-            chosen,
-            on.precision,
-            loss,
-            loss_threshold,
-            epochs=epochs,
-            iterations=iterations,
-            seed=seed,
-            edges=edges,
-            augment=augment,
-            decoys=decoys,
-        )
-        fitting = on.for_patch(settings.patch_size_zyx)
-        settings = msgspec.structs.replace(settings, precision=fitting.precision)
         trained = fold_folder(results, stage, k)
-        goes_on = resume or bool(ranks.said(ranks.began(trained)))
-        last = trained / CHECKPOINT_LAST if goes_on else None
-        settings = choose_passes(settings, passes, last, free, ranks)
-        trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers, log=log, ranks=ranks)
-        if minutes is not None:
-            trainer.compiles = 60.0 * minutes >= LEAST_S  # the probe too, which steps are counted by
-            trainer.settings = _fitted(
-                trainer, 60.0 * minutes, chosen.narrows, goes_on=last is not None and last.exists()
+        with sole_training(trained) if ranks.first else nullcontext():
+            settings = run_settings(
+                plan,
+                stage,
+                k,
+                chosen,
+                on.precision,
+                loss,
+                loss_threshold,
+                epochs=epochs,
+                iterations=iterations,
+                seed=seed,
+                edges=edges,
+                augment=augment,
+                decoys=decoys,
             )
-        if chosen.name == "paper":
-            notice("preset paper", "trains as the paper does", "--preset best learns more in the same time")
-        folder = trainer.run(resume=goes_on)
-        settings = trainer.settings
-        if k == folds[-1]:
-            ranks.leave()  # the first process alone has work left
-        lines = finish_fold(stage, k, preprocessed, results, on) if validate and ranks.first else []
-        all_done.append(TrainedFold(folder, settings, tuple(lines)))
-        if ranks.first:
-            done(all_done[-1])
+            fitting = on.for_patch(settings.patch_size_zyx)
+            settings = msgspec.structs.replace(settings, precision=fitting.precision)
+            goes_on = resume or bool(ranks.said(ranks.began(trained)))
+            last = trained / CHECKPOINT_LAST if goes_on else None
+            settings = choose_passes(settings, passes, last, free, ranks)
+            trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers, log=log, ranks=ranks)
+            if minutes is not None:
+                trainer.compiles = 60.0 * minutes >= LEAST_S  # the probe too, which steps are counted by
+                trainer.settings = _fitted(
+                    trainer, 60.0 * minutes, chosen.narrows, goes_on=last is not None and last.exists()
+                )
+            if chosen.name == "paper":
+                notice("preset paper", "trains as the paper does", "--preset best learns more in the same time")
+            folder = trainer.run(resume=goes_on)
+            settings = trainer.settings
+            if k == folds[-1]:
+                ranks.leave()  # the first process alone has work left
+            lines = finish_fold(stage, k, preprocessed, results, on) if validate and ranks.first else []
+            all_done.append(TrainedFold(folder, settings, tuple(lines)))
+            if ranks.first:
+                done(all_done[-1])
     return tuple(all_done)
 
 

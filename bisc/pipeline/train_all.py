@@ -28,9 +28,15 @@ from bisc.system.files import make_folder
 from bisc.system.memory import usable_cores
 from bisc.system.paths import Folders, find_dataset, name_of
 from bisc.system.schedule import Outcome, Schedule
-from bisc.trainers.stages import set_aside
+from bisc.trainers.place import Place
+from bisc.trainers.stages import set_aside, sole_training
 
-COMMAND: Final = (sys.executable, "-m", "bisc.cli.train")
+COMMAND: Final = (
+    sys.executable,
+    "-c",
+    "import sys; sys.path[:] = filter(None, sys.path); from bisc.cli.entry import train; train()",
+)
+"""`bisc_train`; -m would import from the folder that one happens to be in."""
 OUTPUT: Final = "output.log"
 """In a fold's folder: what its process said."""
 RESTARTS: Final = 3
@@ -100,6 +106,10 @@ def train_all(
     """
     if "device" in options:
         raise InputError("device", "given for all runs", "devices, one run at a time on each")
+    if Place.from_environment().n > 1:
+        raise InputError(
+            "bisc_train all", "was started by torchrun", "one process, which starts the others", "run it alone"
+        )
     for stage in STAGES:  # of no fold: whatever is wrong is known before an older run is moved aside
         train(stage, (), dataset, plan_name=plan_name, **{**options, "device": "cpu"})
     name = None if dataset is None else str(dataset)
@@ -113,17 +123,25 @@ def train_all(
     places = places_of(devices, jobs, bool(options.get("deterministic")))
     validate = bool(options.get("validate", True))
     schedule = Schedule(needs_of(chosen, validate), places, RESTARTS)
-    older = [run for run in schedule.needs if not resume and set_aside(run.folder(results))]
-    if older:
-        tell(f"older runs of {', '.join(map(str, older))} were moved to {results}/*/previous")
     flags = [*flags_of({"dataset": name, "plan": plan_name, **options}), "--continue", "--stop-at-eof"]
-    with stoppable(f"{results}: interrupted"):
+    with sole_training(results / "all"), stoppable(f"{results}: interrupted"):
+        _make_ready([*schedule.needs], results, resume, tell)
         try:
             _work_off(schedule, results, flags, tell)
         finally:
             table = table_of(schedule, results, validate)
             write_runs(results / TABLE, table)
     return TrainedAll(results, table, results / TABLE)
+
+
+def _make_ready(runs: Sequence[Run], results: Path, resume: bool, tell: Tell) -> None:
+    """Move older runs aside, all at once: none is touched where one of them is being trained."""
+    for run in runs:
+        with sole_training(run.folder(results)):
+            pass
+    older = [run for run in runs if not resume and set_aside(run.folder(results))]
+    if older:
+        tell(f"older runs of {', '.join(map(str, older))} were moved to {results}/*/previous")
 
 
 def places_of(devices: Sequence[str] | None, jobs: int | None, deterministic: bool) -> list[str]:

@@ -23,7 +23,7 @@ from bisc.system.files import scratch_folder, sweep, write_text
 from bisc.system.workers import starting
 
 OPTION: Final = "--scheduler"
-ADDRESS: Final = re.compile(r"[a-z]+://[^/\s]+:[0-9]+")
+ADDRESS: Final = re.compile(r"(tcp|tls)://[^/\s]+:[0-9]+")
 CONNECT_S: Final = 10.0
 CLOSE_S: Final = 2.0
 """So long a local cluster's workers may take to end; then they are killed."""
@@ -50,7 +50,7 @@ def dask_workers(
         InputError: If no scheduler answers, or a worker is of another version, or does not share the storage.
     """
     if scheduler != LOCAL and not ADDRESS.fullmatch(scheduler):
-        raise InputError(OPTION, f"{scheduler!r} is no address", "tcp://HOST:PORT, or local")
+        raise InputError(OPTION, f"{scheduler!r} is no address", "tcp://HOST:PORT, tls://HOST:PORT or local")
     with (
         _swept(),
         _addressed(scheduler, n_workers) as (address, security),
@@ -117,7 +117,7 @@ def _connected(address: str, security: Any) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions of its own parts
             client = Client(address, timeout=CONNECT_S, set_as_default=False, security=security)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of tls without certificates it is a TypeError
         found = f"no scheduler answers at {address} ({shortened(one_line(str(error) or type(error).__name__), 200)})"
         raise InputError(OPTION, found, "the address that 'dask scheduler' told", "start it, or correct it") from error
     try:

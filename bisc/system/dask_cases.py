@@ -65,9 +65,12 @@ class DaskWorkers(CaseWorkers):
         Raises:
             InputError: If one of them cannot be used.
         """
-        until = time.monotonic() + GREETING_S
-        while not self._ready or (self._greeted and time.monotonic() < until):
+        began, told = time.monotonic(), False
+        while not self._ready or (self._greeted and time.monotonic() < began + GREETING_S):
             self._look()
+            if self._greeted and not told and time.monotonic() > began + PATIENCE_S:
+                tell(f"{self._scheduler}: {len(self._greeted)} workers have not answered yet; waiting for them")
+                told = True
             for address, future in self._arrivals():
                 self._take_answer(address, future, late=False)
 
@@ -194,6 +197,7 @@ class DaskWorkers(CaseWorkers):
                 kind = type(error).__name__
                 if future.status != "error" or kind == "KilledWorker":
                     if address in self._addresses() and kind == "TimeoutError":
+                        check()
                         continue
                     return Answer.GONE  # done, and lost before it was fetched
                 answer.set_exception(error)

@@ -75,6 +75,18 @@ def alone(path: Path, wait: bool = True) -> Iterator[bool | None]:
         lock.release()
 
 
+@contextmanager
+def only_user(folder: Path) -> Iterator[bool]:
+    """Be the only one who works in a folder, which need not be there and may be moved; False where another does.
+
+    What is locked is a file beside it, .NAME.lock, which stays. True, too, where the disk has no locks.
+    """
+    lock = folder.with_name(f".{folder.name}.lock")
+    lock.touch()
+    with alone(lock, wait=False) as held:
+        yield held is not False
+
+
 def _open(path: Path) -> int:
     """For writing where that is allowed: network file systems ask it of whoever wants a lock for himself."""
     try:

@@ -20,11 +20,13 @@ from bisc.imageio.inputs import find_inputs
 from bisc.pipeline.case_parts import predict_part, report_part
 from bisc.pipeline.evaluate import evaluate_folders
 from bisc.pipeline.measure import measure_folders
-from bisc.pipeline.options import MeshOptions, PredictOptions
+from bisc.pipeline.options import MeshOptions, PredictionRow, PredictOptions
 from bisc.pipeline.parts import Part
 from bisc.pipeline.plan import plan
 from bisc.pipeline.predict import predict_cases
 from bisc.pipeline.report import ReportOptions, report_cases
+from bisc.pipeline.rows import merge_rows
+from bisc.system.console import collecting
 from tests.support.patient import GRID, image, labels
 from tests.support.stub_model import kidneys, stub_model
 from tests.support.training_fixtures import STORED, patient, use_one_thread, write_raw
@@ -133,11 +135,12 @@ def test_scores_in_parts_are_those_of_one_run(masks: Path, tmp_path: Path) -> No
 
 
 def test_predictions_in_parts_are_those_of_one_run(tmp_path: Path) -> None:
-    """Masks, rows and measures; a faulty input is an error of its part and of the whole."""
+    """Masks, rows and measures; a faulty input is an error of its part and of the whole; no scan is no part's."""
     scans = tmp_path / "scans"
     write_image(scans / "a.nii.gz", kidneys(COARSE)[0].array, NativeGrid.of(COARSE))
     (scans / "d.nii.gz").write_bytes(b"no image")
-    (scans / "notes.txt").write_text("no scan")
+    (scans / "d_gone.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    (scans / "a_notes.txt").write_text("no scan")
     model = stub_model()
     model = replace(model, device=replace(model.device, deterministic=True))  # no seconds in the table
     options = PredictOptions("argmax", measure=True)
@@ -148,13 +151,16 @@ def test_predictions_in_parts_are_those_of_one_run(tmp_path: Path) -> None:
         note = (errors["parts"] if part.number is None else []).append
         return predict_part(find_inputs(scans), model, tmp_path / "parts", options, note, part)
 
-    with pytest.raises(WorkError, match="part 2 of 2 is missing: d"):
+    with pytest.raises(WorkError, match="part 2 of 2 is missing: d;"):
         in_parts(run, 2, leave_out=2)
+    model = replace(model, device=replace(model.device, precision="bf16"))
     run(Part(2, 2))
-    run(Part(None, 2))
+    with collecting() as notes:
+        run(Part(None, 2))
+    assert "its parts were computed in bf16 on cpu and fp32 on cpu" in "".join(notes)
     assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
     assert {"a.nii.gz", "measures.csv", "predictions.csv"} <= files_of(tmp_path / "parts").keys()
-    assert [str(e) for e in errors["parts"]] == [str(e) for e in errors["whole"]] != []
+    assert {str(e) for e in errors["parts"]} == {str(e) for e in errors["whole"]} != set()
     (tmp_path / "parts" / "a.nii.gz").unlink()
     with pytest.raises(WorkError, match=r"part 1 of 2 .*: a;"):
         run(Part(None, 2))
@@ -166,8 +172,10 @@ def test_pages_in_parts_are_those_of_one_run(tmp_path: Path) -> None:
     write_image(tmp_path / "masks" / "a.nii.gz", labels(), NativeGrid.of(GRID))
     given = tmp_path / "in", tmp_path / "masks"
     errors: list[BiscError] = []
-    report_cases(*given, tmp_path / "whole", ReportOptions(), errors.append)
     joined: list[BiscError] = []
+    merge_rows(tmp_path / "masks" / "predictions.csv", [PredictionRow("c", "failed", error="is damaged")])
+    write_image(tmp_path / "in" / "c.nii.gz", image(labels()).array, NativeGrid.of(GRID))
+    report_cases(*given, tmp_path / "whole", ReportOptions(), errors.append)
     in_parts(lambda part: report_part(*given, tmp_path / "parts", ReportOptions(), joined.append, part), 2)
     assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
     assert [str(error) for error in joined] == [str(errors[0])] * 2  # of its part, and of the whole

@@ -25,6 +25,7 @@ from bisc.pipeline import train_all as module
 from bisc.pipeline.train_all import flags_of, train_all
 from bisc.trainers import loop
 from bisc.trainers.presets import PRESETS
+from bisc.trainers.stages import sole_training
 from tests.support import fake_training, training_fixtures
 from tests.support.training_fixtures import NAME, TINY, planned
 
@@ -174,6 +175,29 @@ def test_older_runs_are_moved_aside_all_at_once_and_continue_keeps_them(world: W
     train_all(NAME, devices=["cpu"], preset="quick", resume=True)
     assert set(world.states().values()) == {"done"}
     assert len([*results.glob("*/previous/*")]) == 6
+
+
+@pytest.mark.parametrize("held", ["rough/fold_2", "all"])
+def test_what_is_being_trained_is_not_begun_again(world: World, held: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """By another process, as one run or as part of all: nothing is moved, and nothing begun."""
+    train_all(NAME, devices=["cpu"], preset="quick")
+    before = (world.results / "calls.txt").read_text()
+    with sole_training(world.results / NAME / held):
+        assert command.main(["all", "-d", NAME, "--device", "cpu", "--preset", "quick"]) == 2
+        assert f"{held}: another process is training there" in capsys.readouterr().err
+        if held != "all":
+            assert command.main(["rough", "2", "-d", NAME, "--device", "cpu", "--preset", "quick"]) == 2
+            assert f"{held}: another process is training there" in capsys.readouterr().err
+    assert (world.results / "calls.txt").read_text() == before
+    assert not [*(world.results / NAME).glob("*/previous")]
+
+
+def test_a_launcher_of_processes_is_refused(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of them would train all."""
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        world.patch.setenv(name, value)
+    assert command.main(["all", "-d", NAME, "--device", "cpu"]) == 2
+    assert "was started by torchrun" in capsys.readouterr().err
 
 
 def strike(world: World, what: str) -> None:

@@ -16,8 +16,9 @@ from bisc.pipeline.train import TrainedFold
 from bisc.planners.dataset import load_plan
 from bisc.system.console import Stopped, ask_to_stop
 from bisc.trainers.log import BranchLosses
+from bisc.trainers.meeting import join
 from bisc.trainers.place import Place
-from bisc.trainers.ranks import ALONE, Ranks, join
+from bisc.trainers.ranks import ALONE, Ranks
 from bisc.trainers.settings import RunSettings, run_settings
 from bisc.trainers.stages import RoughTrainer, load_fold
 from tests.support.training_fixtures import TINY, use_one_thread
@@ -86,7 +87,12 @@ def meet(
         stopped = False
     except Stopped:
         stopped = True
+    network = torch.nn.Linear(2, 2)
+    with torch.no_grad():
+        network.weight.fill_(5.0 + ranks.number)
+    ranks.align(network)
     ranks.wait()
-    text = json.dumps({"curves": curves, "told": told, "stopped": stopped})
+    told_of = {"curves": curves, "told": told, "stopped": stopped, "aligned": network.weight.flatten().tolist()}
+    text = json.dumps(told_of)
     done(TrainedFold(folder / str(ranks.number), settings_of(preprocessed, "ce"), (text,)))
     ranks.leave()

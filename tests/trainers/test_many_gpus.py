@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,28 @@ def test_torchrun_does_the_same(home: Path, undisturbed: Path, tmp_path: Path) -
     status, _, err = run(home, tmp_path / "killed", BRIEF, f"1 {PER_EPOCH + 2} {KILL} 1", TORCHRUN)
     assert status == 0, err
     check_same(fold_of(tmp_path / "killed"), undisturbed)
+
+
+def test_a_process_that_waits_for_others_hears_ctrl_c(home: Path, tmp_path: Path) -> None:
+    """They never come."""
+    alone = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bisc.cli.train", "rough", "0", "-d", NAME, "--device", "cpu"],
+        env={**os.environ, "BISC_HOME": str(home), "BISC_RESULTS": str(tmp_path), **alone},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "waits for 2 processes at 127.0.0.1" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert process.stderr.read().startswith("bisc_train: error: interrupted")
+
+
+def free_port() -> int:
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        return int(some.getsockname()[1])
 
 
 def test_the_first_process_alone_validates(home: Path, tmp_path: Path) -> None:

@@ -152,6 +152,7 @@ def test_two_processes_train_what_one_does(
     assert said[0] == said[1]
     assert said[0]["stopped"]
     assert "started with different options" in said[0]["told"]
+    assert said[0]["aligned"] == [5.0] * 4
     for kind in kinds:
         curve, weights = trained(preprocessed, tmp_path, kind, steps)
         close = CLOSE_OF_MORE if kind in ("in passes", "uneven") else CLOSE
