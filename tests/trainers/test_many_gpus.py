@@ -148,17 +148,17 @@ def test_torchrun_does_the_same(home: Path, undisturbed: Path, tmp_path: Path) -
 def test_a_process_that_waits_for_others_hears_ctrl_c(home: Path, tmp_path: Path) -> None:
     """They never come."""
     alone = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "bisc.cli.train", "rough", "0", "-d", NAME, "--device", "cpu"],
         env={**os.environ, "BISC_HOME": str(home), "BISC_RESULTS": str(tmp_path), **alone},
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stderr is not None
-    assert "waits for 2 processes at 127.0.0.1" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
-    assert process.stderr.read().startswith("bisc_train: error: interrupted")
+    ) as process:
+        assert process.stderr is not None
+        assert "waits for 2 processes at 127.0.0.1" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read().startswith("bisc_train: error: interrupted")
 
 
 def free_port() -> int:
