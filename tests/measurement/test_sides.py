@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bisc.core.geometry import Geometry
 from bisc.core.volume import Volume
 from bisc.measurement.measure import APART, CUT, GUESS
 from bisc.measurement.measures import CaseMeasures
 from bisc.measurement.sides import NO_SIDE, SEVERAL
-from tests.support.known_kidneys import GRID, SHAPE, Ball, kidneys, measured, of
+from tests.support.known_kidneys import GRID, ORIGIN, SHAPE, Ball, kidneys, measured, of
 
 BALL = Ball(20.0, 16.0, 0.0, 11.0)
 TUMOR, KIDNEY = "Tumour 1 (left)", "Left kidney"
@@ -94,7 +95,7 @@ def test_a_guessed_outline_is_said_to_be_one() -> None:
     assert (tumor["renal_n"].low, tumor["renal_n"].high) == (1, 3)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     place=st.tuples(st.floats(-50, 50), st.floats(-20, 20), st.floats(-28, 28)),
     radius=st.floats(4, 32),
@@ -103,11 +104,12 @@ def test_a_guessed_outline_is_said_to_be_one() -> None:
 def test_every_value_lies_within_its_interval(place: tuple[float, float, float], radius: float, fat: str) -> None:
     """Fat nowhere, everywhere, or only where it is far from the tumour: no part and no sum is outside of what it can
     be."""
-    labels = kidneys(Ball(*place, radius))
+    grid = Geometry((24, 36, 66), (8.0, 2.8, 3.0), ORIGIN)
+    labels = kidneys(Ball(*place, radius), grid=grid)
     hu = np.where(labels > 0, 150, 40 if fat == "none" else -90).astype(np.int16)
     if fat == "far":
-        hu[20:][labels[20:] == 0] = 40
-    for structure in measured(labels, Volume(hu, GRID)).structures:
+        hu[8:][labels[8:] == 0] = 40
+    for structure in measured(labels, Volume(hu, grid), grid).structures:
         for name, one in structure.measures.items():
             if isinstance(one.value, int | float) and one.low is not None and one.high is not None:
                 assert one.low <= one.value <= one.high, name
