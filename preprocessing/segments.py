@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bisc.core.geometry import Geometry
-from bisc.core.labels import TUMOR
+from bisc.core.labels import CONNECT_26, TUMOR
 from bisc.preprocessing.kidneys import Kidney, Side, find_kidneys
 from bisc.preprocessing.parts import Component, label_components
 
@@ -148,25 +148,41 @@ def _sides_of(
 
 
 def _tumors(mask: npt.NDArray[np.bool_], grid: Geometry) -> tuple[npt.NDArray[np.int32], list[int]]:
-    """Tumours numbered by size, specks beside them and what is beyond `MOST_TUMORS` with the nearest; their sizes in
-    voxels."""
+    """Tumours numbered by size, specks with the one beside them, else in groups of their own; what is beyond
+    `MOST_TUMORS` with the nearest, or the last. And their sizes in voxels, of the large ones without specks."""
     numbered, box = np.zeros(mask.shape, np.int32), None
     found, components, box = label_components(mask)
     if box is None:
         return numbered, []
     kept = [one for one in found if one.n_voxels * grid.voxel_volume_ml >= SPECK_ML][:MOST_TUMORS] or found[:1]
     ranked = _renumbered(components, kept)
+    sizes = [one.n_voxels for one in kept]
     if len(kept) < len(found):
         mm, nearest = ndimage.distance_transform_edt(
             ranked == 0, sampling=grid.spacing_mm_zyx, return_distances=True, return_indices=True
         )
-        joined = np.where(components > 0, ranked[tuple(nearest)], 0)
-        apart = ndimage.minimum(mm, components, [one.label for one in found]) > BESIDE_MM
-        kept = [*kept, *(one for one, far in zip(found, apart, strict=True) if far)][:MOST_TUMORS]
-        ranked = _renumbered(components, kept)
-        ranked = np.where(ranked > 0, ranked, joined)
+        labelled = components > 0
+        apart = np.zeros(len(found) + 1, bool)
+        labels = [one.label for one in found]
+        apart[labels] = ndimage.minimum(mm[labelled], components[labelled], labels) > BESIDE_MM
+        specks = apart[components]
+        ranked = np.where(labelled & ~specks, ranked[tuple(nearest)], 0)
+        for group in _groups(specks, grid):
+            if len(sizes) < MOST_TUMORS:
+                sizes.append(int(np.count_nonzero(group)))
+            ranked[group] = len(sizes)
     numbered[box.to_slices()] = ranked
-    return numbered, [one.n_voxels for one in kept]
+    return numbered, sizes
+
+
+def _groups(specks: npt.NDArray[np.bool_], grid: Geometry) -> list[npt.NDArray[np.bool_]]:
+    """Specks that lie within `BESIDE_MM` of each other, the largest group first."""
+    if not specks.any():
+        return []
+    mm = ndimage.distance_transform_edt(~specks, sampling=grid.spacing_mm_zyx)
+    numbers, _ = ndimage.label(mm <= BESIDE_MM / 2, structure=CONNECT_26)
+    sizes = np.bincount(numbers[specks])
+    return [specks & (numbers == i) for i in np.argsort(-sizes, kind="stable") if sizes[i]]
 
 
 def _renumbered(components: npt.NDArray[np.int32], kept: Sequence[Component]) -> npt.NDArray[np.int32]:

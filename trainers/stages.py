@@ -96,7 +96,10 @@ class Trainer:
                 training.track = tracker_of(self.log, self.folder, self.settings, training.plan)
         state = training.state
         told = f"{training.settings} {training.plan} {fold} {state.step} {state.rows} {state.best}"
-        self.ranks.agree_on(f"{told} {mark_of(training.network)}" if self.ranks.n > 1 else told)
+        if self.ranks.n > 1 and state.step:  # fresh weights may differ by rounding; those of a checkpoint may not
+            told += f" {mark_of(training.network)}"
+        self.ranks.agree_on(told)
+        self.ranks.align(training.network)
         training.run()
         return self.folder
 

@@ -57,7 +57,7 @@ def measure(
     ]
     notes = notes_of(sides)
     if sum(one.organ == "tumor" for one in segments) == MOST_TUMORS:
-        notes.append(f"{MOST_TUMORS} tumours are told apart; what there is beyond them counts with the nearest")
+        notes.append(f"{MOST_TUMORS} tumours are told apart; if there are more, they count with the nearest")
     return CaseMeasures(case, tuple(done), tuple(notes))
 
 
@@ -99,7 +99,7 @@ def _kidney(
     if shape is None:
         sheet.hold(OF["kidney"], side.odd or NO_KIDNEY)
         return sheet.done()
-    why = GUESS if tumor_ml > segment.volume_ml else ""
+    why = GUESS if side.near_tumor_ml > segment.volume_ml else ""
     longest = line((shape.parenchyma | shape.tumors) & shape.outline, mm)
     assert longest is not None  # there is a kidney
     sheet.put("length_mm", longest.length_mm, why=why, ends=_ends(longest, side.grid))
@@ -132,8 +132,7 @@ def _tumor(segment: Segment, side: Side, shape: KidneyShape | None) -> Structure
     why = CUT if side.cut or cut else side.odd or (NO_KIDNEY if shape is None else "")
     if not why and not (own & side.near).any():
         why = APART
-    tumor_ml = sum(one.volume_ml for one in side.tumors)
-    if not why and side.kidney is not None and tumor_ml > side.kidney.volume_ml:
+    if not why and side.kidney is not None and side.near_tumor_ml > side.kidney.volume_ml:
         why = GUESS
     shape = None if why in (CUT, APART) else shape
     place = None if shape is None else place_of(own, shape)

@@ -21,15 +21,18 @@ from bisc.preprocessing.segments import Segment
 
 Mask = npt.NDArray[np.bool_]
 
-APART_MM: Final = 10.0
-"""Parts of a mask farther apart than this are not one kidney: specks, a second kidney, a tumour of something else."""
+APART_MM: Final = 15.0
+"""Parts of a mask farther apart than this, and than `APART_VOXELS`, are not taken for one kidney: specks, a second
+kidney, a tumour of something else. As far as `bisc.preprocessing.parts` joins what a rough mask severed."""
+APART_VOXELS: Final = 3.0
+"""Thick slices: one or two that the mask lacks do not make two kidneys."""
 NEAR_MIDDLE_MM: Final = 40.0
 """A lone kidney nearer to the middle of its image than this may be the other one, in an image cut out around it."""
 
 CUT: Final = "cut off by the field of view"
 FUSED: Final = "the kidneys are fused, or the kidney lies in the middle: it has no medial side of its own"
 SEVERAL: Final = (
-    f"kidney tissue lies in parts more than {APART_MM:.0f} mm apart: a second kidney on that side, or slices lack it"
+    f"kidney tissue lies in parts more than {APART_MM:.0f} mm apart: a second kidney on that side, or one in pieces"
 )
 NO_SIDE: Final = (
     "whether it is the right or the left one is not sure: it lies near the image's middle, and no CT shows the body's"
@@ -74,6 +77,12 @@ class Side:
         return KidneyShape(self.mask(self.kidney) & self.near, tumors, self.grid.spacing_mm_zyx, medial_x)
 
     @property
+    def near_tumor_ml(self) -> float:
+        """Of its tumours, what does not lie apart."""
+        tumors = np.isin(self.numbered, [one.number for one in self.tumors])
+        return int(np.count_nonzero(tumors & self.near)) * self.grid.voxel_volume_ml
+
+    @property
     def specks_ml(self) -> float:
         """Of the kidney, what lies apart from it."""
         if self.kidney is None:
@@ -101,7 +110,7 @@ def sides_of(
         part = np.where(np.isin(part, [one.number for one in own]), part, 0).astype(np.uint8)
         kidney = next((one for one in own if one.organ == "kidney"), None)
         near, several, cut = _bodies(part, kidney, grid)
-        lone = image is None and len(boxes) == 1 and _off_middle_mm(box, grid) < NEAR_MIDDLE_MM
+        lone = image is None and len(boxes) == 1 and _off_middle_mm(near, room, grid) < NEAR_MIDDLE_MM
         sides[name] = Side(
             kidney=kidney,
             tumors=tuple(one for one in own if one.organ == "tumor"),
@@ -142,13 +151,14 @@ def _bodies(part: npt.NDArray[np.uint8], kidney: Segment | None, grid: Geometry)
     organ = part > 0
     if kidney is None or ndimage.label(organ, structure=CONNECT_26)[1] < 2:
         return organ, False, at_border(organ)
-    leapt = edt.edt(~organ, anisotropy=grid.spacing_mm_zyx) <= APART_MM / 2
+    apart_mm = max(APART_MM, APART_VOXELS * max(grid.spacing_mm_zyx))
+    leapt = edt.edt(~organ, anisotropy=grid.spacing_mm_zyx) <= apart_mm / 2
     groups, _ = ndimage.label(leapt, structure=CONNECT_26)
     ml = np.bincount(groups[part == kidney.number]) * grid.voxel_volume_ml
     main = int(ml.argmax())
-    bodies = np.flatnonzero(ml >= MIN_KIDNEY_ML)
     near = organ & (groups == main)
-    return near, bool((bodies != main).any()), at_border(near | (organ & np.isin(groups, bodies)))
+    several = bool(ml.sum() - ml[main] >= MIN_KIDNEY_ML)
+    return near, several, at_border(organ if several else near)
 
 
 def _touch(numbered: npt.NDArray[np.uint8], segments: Sequence[Segment]) -> bool:
@@ -160,8 +170,11 @@ def _touch(numbered: npt.NDArray[np.uint8], segments: Sequence[Segment]) -> bool
     return bool(touching(left, (part > 0) & ~left).any())
 
 
-def _off_middle_mm(box: Box, grid: Geometry) -> float:
-    """How far a box's centre lies from the image's, along LPS x."""
+def _off_middle_mm(near: Mask, room: Box, grid: Geometry) -> float:
+    """How far the centre of a kidney's box lies from the image's, along LPS x."""
+    inner = Box.of_mask(near)
+    assert inner is not None  # of a kidney, or of all that there is
+    box = inner.shifted(room.start_zyx)
     centre = np.add(box.start_zyx, box.stop_zyx) / 2.0 - 0.5
     middle = np.subtract(grid.shape_zyx, 1) / 2.0
     return float(abs(grid.index_to_physical(centre)[0] - grid.index_to_physical(middle)[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Final
 
 import msgspec
 
-from bisc.core.errors import BiscError, PassedOver
+from bisc.core.errors import BiscError, InputError, PassedOver, WorkError
 from bisc.imageio import files_of
 from bisc.imageio.case import InputCase
 from bisc.inference.model import Model
-from bisc.pipeline.dicom_cases import nameless
+from bisc.pipeline.dicom_cases import nameless, without_places
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.parts import Part, PartCase, stamp_of
 from bisc.pipeline.predict import Complain, predict_cases
@@ -44,21 +45,32 @@ def predict_part(
     if part.number is None:
         return _join_predictions(cases, model, out, options, complain, part)
     errors: list[tuple[str, BiscError]] = []
+    hidden = options.dicom.deidentify
+    scans = [case for case in cases if not isinstance(case.fault, PassedOver)]  # joining tells of the others
+    mine = part.share(scans, lambda case: nameless(case).name if hidden else case.name)
 
     def note(error: BiscError) -> None:
-        errors.append(("", error))
+        errors.append(("", _without_places(error, mine) if hidden else error))
         complain(error)
 
-    if options.dicom.deidentify:
-        cases = [nameless(case) for case in cases]
-    scans = [case for case in cases if not isinstance(case.fault, PassedOver)]  # joining tells of the others
-    mine = part.share(scans, lambda case: case.name)
     rows = predict_cases(mine, model, out, options, note, whole=False)
     stamps = {row.case: row.stamp or case_stamp(case, model, options) for case, row in zip(mine, rows, strict=True)}
     stamps = {name: _asked(stamp, options) for name, stamp in stamps.items()}
     how = f"{model.device.precision} on {model.device.kind}"
     part.keep(out, ROWS, stamps, errors, {row.case: asdict(row) for row in rows}, how)
     return rows
+
+
+def _without_places(error: BiscError, cases: Sequence[InputCase]) -> BiscError:
+    """The same without what may name a patient."""
+    hidden = [nameless(case) for case in cases]
+
+    def said(words: str) -> str:
+        return functools.reduce(without_places, hidden, words)
+
+    if isinstance(error, InputError):
+        return InputError(*map(said, (error.what, error.found, error.expected, error.mend)))
+    return WorkError(said(str(error)))
 
 
 def _join_predictions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from bisc.core.errors import InputError
 from bisc.core.flags import Flags
 from bisc.core.geometry import as_int_triple
 from bisc.core.labels import KIDNEY, TUMOR
@@ -73,8 +75,9 @@ def remove_companions(out: Path, case: str) -> None:
     """Remove what an older run left of a case: beside another mask it would be taken for that mask's own."""
     remove_meshes(out, case)
     page_path(out, case).unlink(missing_ok=True)
-    if any(row["case"] == case for row in read_table(out / TABLE)):
-        put_rows(out / TABLE, case, [])
+    with suppress(InputError):  # another version's table, which none of these rows are in
+        if any(row["case"] == case for row in read_table(out / TABLE)):
+            put_rows(out / TABLE, case, [])
 
 
 def are_there(out: Path, row: PredictionRow, options: PredictOptions) -> bool:

@@ -6,6 +6,7 @@ What needs pydicom or highdicom is imported where it is made.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -25,6 +26,7 @@ from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.scan import Scan
 from bisc.inference.cascade import CascadeResult
 from bisc.inference.model import Model
+from bisc.measurement.sides import sides_of
 from bisc.pipeline.options import DicomOptions, PredictionRow, PredictOptions
 from bisc.pipeline.segment import Segmentation
 from bisc.preprocessing.segments import Segment, Sizes, divide
@@ -50,7 +52,8 @@ def kinds_of(options: DicomOptions) -> tuple[Kind, ...]:
 
 
 def nameless(case: InputCase) -> InputCase:
-    """A DICOM case under a name that only who has it can find; an image file of another format keeps its own."""
+    """A DICOM case under a name that only who has it can find; an image file of another format keeps its own. To be
+    asked once: the name of a study without a UID is of its name."""
     if not case.study and not case.files and image_suffix(case.path):
         return case
     return replace(case, name=f"study_{_digest(case.study or f'{case.path.absolute()} {case.name}')}")
@@ -58,8 +61,10 @@ def nameless(case: InputCase) -> InputCase:
 
 def without_places(words: str, case: InputCase) -> str:
     """What is said of a case without its files' places, which may name a patient."""
-    for path in (*case.files, *case.others, case.path, case.origin):
-        words = words.replace(str(path), case.name) if path is not None else words
+    paths = {str(path) for path in (*case.files, *case.others, case.path, case.origin) if path is not None}
+    for path in sorted(paths, key=len, reverse=True):
+        if path in words:  # as a path, not within a word
+            words = re.sub(rf"(?<![\w./\\-]){re.escape(path)}(?=[/\\:;,'\" ]|$)", case.name, words)
     return words
 
 
@@ -143,15 +148,16 @@ class Divided:
 def divided(labels: npt.NDArray[np.uint8], grid: Geometry, min_kidney_ml: float, middle_mm: float | None) -> Divided:
     """Divide and measure a canonical label map; arguments as of `bisc.preprocessing.segments.divide`."""
     numbered, segments = divide(labels, grid, min_kidney_ml, middle_mm)
+    sides = sides_of(numbered, segments, grid, None)
     sizes = {}
     for one in segments:
         ml, own = round(one.volume_ml, DECIMALS), numbered == one.number
         box = Box.of_mask(own)
         assert box is not None  # no segment is empty
-        cut = min(box.start_zyx) == 0 or any(a == b for a, b in zip(box.stop_zyx, grid.shape_zyx, strict=True))
         if one.organ == "kidney":
-            sizes[one.number] = Sizes(ml, cut=cut)
+            sizes[one.number] = Sizes(ml, cut=sides[one.side].cut)
             continue
+        cut = min(box.start_zyx) == 0 or any(a == b for a, b in zip(box.stop_zyx, grid.shape_zyx, strict=True))
         own = own[box.to_slices()]
         axial, longest = (
             round(measure(own, grid.spacing_mm_zyx), DECIMALS) for measure in (axial_diameter_mm, diameter_mm)

@@ -19,7 +19,7 @@ from bisc.measurement.measure import measure as measure_segments
 from bisc.measurement.measures import CaseMeasures
 from bisc.measurement.table import TABLE, put_cases, put_rows, read_table, rows_of
 from bisc.pipeline.measure_jobs import Job, find_jobs, read_pair
-from bisc.pipeline.meshes import mesh_files, meshes_there, remove_meshes, write_meshes
+from bisc.pipeline.meshes import case_of, mesh_files, meshes_in, remove_meshes, write_meshes
 from bisc.pipeline.options import MeshOptions
 from bisc.pipeline.parts import Part, stamp_of
 from bisc.pipeline.workers import case_workers
@@ -89,9 +89,12 @@ def measure_folders(
         asked = {job.case: stamp_of(job.files, job.meaning and job.meaning.key, mesh) for job in jobs}
         if part.number is None:
             return _joined(part, asked, table)
-    known = read_table(table)
-    kept = [job.case for job in jobs if resume and _is_there(job, known)]
-    jobs = [job for job in jobs if job.case not in kept]
+    known: dict[str, list[dict[str, str]]] = {}
+    for row in read_table(table):
+        known.setdefault(row["case"], []).append(row)
+    kept = [job.case for job in jobs if resume and _is_there(job, known.get(job.case, []))]
+    skipped = {*kept}
+    jobs = [job for job in jobs if job.case not in skipped]
     _tell_old_meshes(jobs, tell)
     n_workers, inputs = max(1, min(n_workers, len(jobs))), [masks] if images is None else [masks, images]
     with case_workers((job.mask for job in jobs), n_workers, tell, scheduler, table.parent, inputs) as pool:
@@ -102,7 +105,7 @@ def measure_folders(
     faults = {one.job.case: one.error for one in done if one.error is not None}
     _remove_rows(table, faults)
     if part is not None:
-        rows = {name: [row for row in known if row["case"] == name] for name in kept}
+        rows = {name: known[name] for name in kept}
         rows |= {one.job.case: rows_of(one.result, one.job.stamp) for one in done if one.result is not None}
         part.keep(table.parent, table.stem, asked, faults.items(), rows)
     return Measured(cases, tuple(kept), tuple(faults.values()), table)
@@ -191,9 +194,8 @@ def _measure_and_note(job: Job) -> CaseMeasures:
     return found.measures
 
 
-def _is_there(job: Job, known: Sequence[Mapping[str, str]]) -> bool:
-    """Whether an earlier run made all that is asked for, of the same files."""
-    rows = [row for row in known if row["case"] == job.case]
+def _is_there(job: Job, rows: Sequence[Mapping[str, str]]) -> bool:
+    """Whether an earlier run, which left these rows, made all that is asked for, of the same files."""
     if not rows or rows[0]["stamp"] != job.stamp:
         return False
     if job.mesh is None:
@@ -209,10 +211,12 @@ def _is_older(mesh: Path, mask: Path) -> bool:
 
 def _tell_old_meshes(jobs: Sequence[Job], tell: Tell) -> None:
     """Surfaces of the mask as it was before it was edited lie beside its new numbers."""
-    for job in jobs:
-        old = [] if job.mesh else [m for m in meshes_there(job.table.parent, job.case) if _is_older(m, job.mask)]
-        if old:
-            tell(f"{old[0]} is older than {job.mask.name}: it shows the mask as it was; --mesh makes it anew")
+    by_case = {job.case: job for job in jobs if job.mesh is None}
+    for mesh in sorted(meshes_in(jobs[0].table.parent)) if by_case else ():
+        job = by_case.get(case_of(mesh))
+        if job is not None and _is_older(mesh, job.mask):
+            del by_case[job.case]
+            tell(f"{mesh} is older than {job.mask.name}: it shows the mask as it was; --mesh makes it anew")
 
 
 def _remove_rows(table: Path, cases: Collection[str]) -> None:

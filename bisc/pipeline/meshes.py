@@ -20,7 +20,7 @@ from bisc.system.files import make_folder, write_bytes
 OURS: Final = re.compile(
     rf"_(meshes(_({'|'.join(MESH_SPACES)}))?\.(glb|obj|mtl)"
     rf"|((right|left)_)?kidney_({'|'.join(MESH_SPACES)})\.stl"
-    rf"|tumor_\d+(_(right|left))?_({'|'.join(MESH_SPACES)})\.stl)"
+    rf"|tumor_\d+(_(right|left))?_({'|'.join(MESH_SPACES)})\.stl)$"
 )
 """What follows a case's name in the files that this page writes, whatever was found and asked for."""
 
@@ -86,15 +86,21 @@ def mesh_files(out: Path, case: str, names: Iterable[str], form: MeshForm, space
     return [out / f"{whole}.{suffix}" for suffix in (("mtl", "obj") if form == "obj" else (form,))]
 
 
-def meshes_there(out: Path, case: str) -> list[Path]:
-    """A case's meshes that lie there, of any form."""
-    return [p for p in out.iterdir() if p.name.startswith(case) and OURS.fullmatch(p.name.removeprefix(case))]
-
-
 def remove_meshes(out: Path, case: str) -> None:
     """Remove a case's meshes: an older run's, beside another mask, would be taken for its own."""
-    for path in meshes_there(out, case):
-        path.unlink(missing_ok=True)
+    for path in out.iterdir():
+        if path.name.startswith(case) and OURS.fullmatch(path.name.removeprefix(case)):
+            path.unlink(missing_ok=True)
+
+
+def meshes_in(out: Path) -> list[Path]:
+    """All cases' meshes, of any form."""
+    return [path for path in out.iterdir() if OURS.search(path.name)]
+
+
+def case_of(mesh: Path) -> str:
+    """Whose it is."""
+    return OURS.sub("", mesh.name)
 
 
 def _plain(name: str) -> str:

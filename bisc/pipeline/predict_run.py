@@ -48,6 +48,10 @@ def begin_run(cases: Sequence[InputCase], out: Path, options: PredictOptions) ->
     cases = [case for case in cases if case not in none]
     there = {row.case: row for row in read_rows(out / TABLE)}  # also where all is done anew: known before the work
     check_targets(cases, out, there)
+    if options.measure and (out / MEASURES).exists():
+        from bisc.measurement.table import read_table  # not on a plain mask's path
+
+        read_table(out / MEASURES)  # of another form it is refused, before the work
     if passed:
         merge_rows(out / TABLE, passed)
     return Run(cases, passed, there)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pandas as pd
 import torch
 
+import bisc
 from bisc.core.choices import STAGES
 from bisc.core.errors import InputError
 from bisc.network.device import choose_device
@@ -34,9 +35,10 @@ from bisc.trainers.stages import set_aside, sole_training
 COMMAND: Final = (
     sys.executable,
     "-c",
-    "import sys; sys.path[:] = filter(None, sys.path); from bisc.cli.entry import train; train()",
+    f"import sys; sys.path[:] = [*filter(None, sys.path), {str(Path(bisc.__file__).parents[1])!r}]; "
+    "from bisc.cli.entry import train; train()",
 )
-"""`bisc_train`; -m would import from the folder that one happens to be in."""
+"""`bisc_train` of this very package; -m would import from the folder that one happens to be in."""
 OUTPUT: Final = "output.log"
 """In a fold's folder: what its process said."""
 RESTARTS: Final = 3

@@ -82,9 +82,10 @@ def only_user(folder: Path) -> Iterator[bool]:
     What is locked is a file beside it, .NAME.lock, which stays. True, too, where the disk has no locks.
     """
     lock = folder.with_name(f".{folder.name}.lock")
-    lock.touch()
+    with suppress(OSError):  # another user's can be locked, not touched
+        lock.touch(exist_ok=False)
     with alone(lock, wait=False) as held:
-        yield held is not False
+        yield held is not False or not lock.exists()
 
 
 def _open(path: Path) -> int:
