@@ -6,12 +6,12 @@ Commands offer the names before torch, whose import takes seconds, is there: hen
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from bisc.core.errors import InputError
-from bisc.core.labels import KIDNEY_EDGE_BIT, LABEL_MASK, TUMOR_EDGE_BIT
+from bisc.core.labels import KIDNEY_EDGE_BIT, LABEL_MASK, N_CLASSES, TUMOR_EDGE_BIT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +22,15 @@ LOSSES: Final[dict[str, Callable[..., Tensor]]] = {}
 """Losses of one branch by name, from (batch, channels, z, y, x) logits and (batch, z, y, x) int64 class indices to a
 scalar. One that takes a `threshold` is given the run's (`--loss-threshold`). One that takes a `total` can be trained by
 several processes at once, each with a share of the batch: every sum over voxels goes through it."""
+
+
+class Whole(NamedTuple):
+    """A batch that is seen in parts: (channels) how many voxels of each class it has in all processes, and in how many
+    equal parts."""
+
+    counts: Tensor
+    parts: int
+
 
 Total = Callable[["Tensor"], "Tensor"]
 """From a process's sum to that of all processes of the run; its gradient is that of the process's own voxels."""
@@ -41,7 +50,9 @@ def loss(function: F) -> F:
 
 
 @loss
-def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0, total: Total = alone) -> Tensor:
+def balanced_ce(
+    logits: Tensor, target: Tensor, threshold: float = 0.0, total: Total = alone, whole: Whole | None = None
+) -> Tensor:
     """The paper's balanced cross-entropy (equation 1), over all voxels of the batch.
 
     For softmax p and one-hot y over channels c and voxels n::
@@ -57,6 +68,7 @@ def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0, total: T
         target: (batch, z, y, x) int64 class indices.
         threshold: T in [0, 1); 0 keeps every voxel.
         total: Adds a sum up over the processes that share the batch.
+        whole: The batch, where `logits` are of one of its parts alone; the mean over the parts is then the batch's.
 
     Returns:
         A scalar.
@@ -70,9 +82,9 @@ def balanced_ce(logits: Tensor, target: Tensor, threshold: float = 0.0, total: T
     flat = target.flatten()
     # scatter_add_ has no deterministic CUDA form; one masked sum per channel has, and channels are two or three.
     masks = [flat == channel for channel in range(n_channels)]
-    counts = total(torch.stack([mask.sum() for mask in masks]))
+    counts = total(torch.stack([mask.sum() for mask in masks])) if whole is None else whole.counts
     means = total(torch.stack([(kept * mask).sum() for mask in masks])) / counts.clamp(min=1)
-    return -means.sum() / (counts > 0).sum()
+    return -means.sum() / (counts > 0).sum() * (1 if whole is None else whole.parts)
 
 
 @loss
@@ -154,8 +166,9 @@ class SCUNetLoss:
     """
 
     def __init__(self, name: str, threshold: float = 0.0, total: Total = alone) -> None:
-        self.name = name
+        self.name, self.total = name, total
         self.branch_loss = loss_by_name(name, threshold, total)
+        self.asks_for_whole = "whole" in inspect.signature(LOSSES[name]).parameters
 
     def __call__(self, logits: tuple[Tensor | None, ...], targets: BranchTargets) -> Tensor:
         """A scalar from (region, kidney edge, tumour edge) logits; the branches weigh the same."""
@@ -163,7 +176,22 @@ class SCUNetLoss:
 
         return torch.stack([*self.of_branches(logits, targets).values()]).mean()
 
-    def of_branches(self, logits: tuple[Tensor | None, ...], targets: BranchTargets) -> dict[str, Tensor]:
-        """A scalar for each branch that there is, by its name in `BranchTargets`."""
-        named = zip(BranchTargets._fields, logits, targets, strict=True)
-        return {name: self.branch_loss(a, b) for name, a, b in named if a is not None}
+    def of_branches(
+        self, logits: tuple[Tensor | None, ...], targets: BranchTargets, wholes: tuple[Whole, ...] | None = None
+    ) -> dict[str, Tensor]:
+        """A scalar for each branch that there is, by its name in `BranchTargets`; `wholes` as of `wholes_of`."""
+        given: list[dict[str, Whole]] = [{} if wholes is None else {"whole": wholes[i]} for i in range(len(targets))]
+        named = zip(BranchTargets._fields, logits, targets, given, strict=True)
+        return {name: self.branch_loss(a, b, **more) for name, a, b, more in named if a is not None}
+
+    def wholes_of(self, parts: Sequence[BranchTargets]) -> tuple[Whole, ...] | None:
+        """Of each branch the batch that these parts make; None where it is one part, or the loss does not ask."""
+        import torch
+
+        if len(parts) == 1 or not self.asks_for_whole:
+            return None
+        found = []
+        for branch, n_channels in zip(range(len(BranchTargets._fields)), (N_CLASSES, 2, 2), strict=True):
+            each = [torch.bincount(part[branch].flatten(), minlength=n_channels) for part in parts]
+            found.append(Whole(self.total(torch.stack(each).sum(0)), len(parts)))
+        return tuple(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from bisc.evaluation.tables import write_table
 from bisc.system.jsonfile import read_document
 
 REPORT: Final = "validation/report.csv"
+FOLD: Final = re.compile(r"fold_\d+")
 TRAIN: Final = "run bisc_train fine 0 first"
 TRAIN_AGAIN: Final = "train this fold again"
 
@@ -90,7 +93,10 @@ def evaluate_cross_validation(results_folder: Path) -> CrossValidation:
         InputError: If no fold has a report, or a report or run.json is unusable.
     """
     fine = results_folder / "fine"
-    current = [Run.at(folder) for folder in _validated(fine.glob("fold_*"))]
+    current = [Run.at(folder) for folder in _validated(fine.glob("fold_*")) if FOLD.fullmatch(folder.name)]
+    for run in current:
+        if run.folder.name != f"fold_{run.fold}":
+            raise InputError(run.folder / "run.json", f"is of fold {run.fold}", run.folder.name, "name the folder so")
     if not current:
         raise InputError(fine, "no fold with validation/report.csv", "at least one", TRAIN)
     previous, left_out = _usable(_validated(fine.glob("previous/*")))
@@ -166,6 +172,9 @@ def _merged(runs: Iterable[Run], decision: str = "") -> pd.DataFrame:
 
 def _notes(fine: Path, current: Sequence[Run], report: pd.DataFrame) -> tuple[str, ...]:
     notes = []
+    others = sorted(path.name for path in _validated(fine.glob("fold_*")) if not FOLD.fullmatch(path.name))
+    if others:
+        notes.append(f"no fold by name, so left out: {', '.join(others)}")
     open_folds = sorted(p.name for p in fine.glob("fold_*") if p.is_dir() and not (p / REPORT).is_file())
     if open_folds:
         notes.append(f"not validated yet and left out: {', '.join(open_folds)}")

@@ -40,6 +40,7 @@ class MeasuredCase(Document, frozen=True):
     stamp: str
     fingerprint: CaseFingerprint
     notes: tuple[str, ...] = ()
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def measure_dataset(
     faults: list[tuple[str, BiscError]] = [(o.job.case.name, o.error) for o in outcomes if o.error is not None]
     examined = [(o.job.case.name, o.result) for o in outcomes if o.result is not None]
     faults += [(name, fault) for name, one in examined for fault in one.faults]
-    found, duplicates = split_duplicates([e.fingerprint for _, e in examined if e.fingerprint is not None], cases)
+    found, duplicates = split_duplicates([one for _, one in examined if one.fingerprint is not None], cases)
     fingerprint = Fingerprint(schema_version=SCHEMA_VERSION, dataset=name, cases=found)
     return Measured(
         fingerprint,
@@ -94,37 +95,43 @@ def measure_job(job: MeasureJob) -> Examined:
     if not job.again and not header_faults(job.case):
         try:
             known = load_json(job.record, MeasuredCase, "")
-            fresh = known.stamp == job.case.stamp()
+            fresh = known.stamp == job.case.stamp() and bool(known.image or job.case.image is None)
             if fresh and known.fingerprint.name == job.case.name:
-                return Examined(known.fingerprint, notes=known.notes)
+                return Examined(known.fingerprint, notes=known.notes, image=known.image)
         except BiscError:
             pass  # missing or from another version: measure
     with collecting() as notes:
         examined = examine_case(job.case, with_digest=job.again)
     examined = replace(examined, notes=(*examined.notes, *notes))
     if examined.fingerprint is not None:
-        record = MeasuredCase(stamp=job.case.stamp(), fingerprint=examined.fingerprint, notes=examined.notes)
-        save_json(job.record, record)
+        known = MeasuredCase(
+            stamp=job.case.stamp(), fingerprint=examined.fingerprint, notes=examined.notes, image=examined.image
+        )
+        save_json(job.record, known)
     return examined
 
 
 def split_duplicates(
-    found: Sequence[CaseFingerprint], cases: Sequence[RawCase]
+    found: Sequence[Examined], cases: Sequence[RawCase]
 ) -> tuple[list[CaseFingerprint], list[tuple[str, InputError]]]:
-    """The cases without those that measure the same as an earlier one, and a fault for each of these.
+    """The cases without those of an earlier one's scan, and a fault for each of these.
 
-    Two measurements agree in the grid, every kidney's volume and extent, the tumour's volume and a thousand quantiles
-    of HU only where image and label map do, whatever format they are stored in. Cases without kidney or tumour hold
-    too little to tell.
+    Two images of the same voxels are one patient's, whatever format they are stored in and however they are labelled.
+    Where there are label maps alone, two measurements agree in the grid, every kidney's volume and extent and the
+    tumour's volume only where the maps do; those without kidney or tumour hold too little to tell.
     """
     paths = {case.name: case.image or case.labels for case in cases}
     first: dict[str, str] = {}
     kept: list[CaseFingerprint] = []
     faults: list[tuple[str, InputError]] = []
-    for case in found:
-        key = repr(msgspec.structs.replace(case, name=""))
-        original = first.setdefault(key, case.name) if case.n_components else case.name
+    for one in found:
+        case = one.fingerprint
+        assert case is not None  # a fault's is not given
+        measured = repr(msgspec.structs.replace(case, name="")) if case.n_components else ""
+        keys = [key for key in (one.image, measured) if key]
+        original = next((first[key] for key in keys if key in first), case.name)
         if original == case.name:
+            first |= dict.fromkeys(keys, case.name)
             kept.append(case)
         else:
             expected = "every patient once, else one is trained and validated on alike"

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from bisc.core.errors import InputError
-from bisc.core.volume import Box, digest_of
+from bisc.core.volume import Box, digest_of, image_digest
 from bisc.imageio import CaseImage, check_same_grid, on_grid_of, read_header, read_image, read_labels
 from bisc.imageio.dataset import RawCase
 from bisc.imageio.label_map import meaning_for
@@ -31,12 +31,14 @@ class Examined:
         faults: What is wrong.
         voxels: A digest of the voxels it was taken from (`digest_of`), where it was asked for.
         notes: What a user should know though it stops nothing, a line each.
+        image: A digest of the image alone; empty without one.
     """
 
     fingerprint: CaseFingerprint | None
     faults: tuple[InputError, ...] = ()
     voxels: str = ""
     notes: tuple[str, ...] = ()
+    image: str = ""
 
 
 def header_faults(case: RawCase) -> list[InputError]:
@@ -70,7 +72,8 @@ def examine_case(case: RawCase, with_digest: bool = False) -> Examined:
         labels = on_grid_of(image, labels)
     read = [one.volume for one in (image, labels) if one is not None]
     voxels = digest_of(*read) if with_digest else ""
-    return Examined(measure_labels(case.name, labels.volume, quantiles), voxels=voxels)
+    of_image = "" if image is None else image_digest(image.volume)
+    return Examined(measure_labels(case.name, labels.volume, quantiles), voxels=voxels, image=of_image)
 
 
 def _headers(case: RawCase) -> tuple[dict[Path | None, CaseImage], list[InputError]]:

@@ -84,7 +84,7 @@ class Trainer:
         training = self.training(plan, fold)
         last = self.folder / CHECKPOINT_LAST
         if resume and last.exists():
-            self.go_on(training, last, plan)
+            self.go_on(training, last, plan, fold)
         elif self.ranks.first:
             set_aside(self.folder)
         if self.ranks.first:
@@ -103,20 +103,20 @@ class Trainer:
         training.run()
         return self.folder
 
-    def go_on(self, training: TrainingRun, last: Path, plan: Plan) -> None:
+    def go_on(self, training: TrainingRun, last: Path, plan: Plan, fold: Fold) -> None:
         """Bring `training` to the state of a checkpoint of the same settings.
 
         Raises:
-            InputError: If the checkpoint is of other settings or another plan, or its state does not fit.
+            InputError: If the checkpoint is of other settings, another plan or other cases, or its state does not fit.
         """
-        checkpoint = self._resumable(last, plan)
+        checkpoint = self._resumable(last, plan, fold)
         try:
             training.resume(checkpoint)
         except Exception as error:  # optimisers take any dictionary apart, each in its own way
             reason = f"its state does not fit ({type(error).__name__}: {error})"
             raise InputError(last, reason, "an unchanged checkpoint", TRAIN_ANEW) from error
 
-    def _resumable(self, last: Path, plan: Plan) -> Checkpoint:
+    def _resumable(self, last: Path, plan: Plan, fold: Fold) -> Checkpoint:
         checkpoint = load_checkpoint(last)
         settings = to_plain(self.settings)
         begun = {**ADDED, **checkpoint.settings}
@@ -127,6 +127,10 @@ class Trainer:
             raise InputError(
                 last, f"was begun with another plan: {conflicts}", "the plan it was begun with", TRAIN_ANEW
             )
+        check_unseen(last, checkpoint, fold)
+        if checkpoint.cases and {*checkpoint.cases} != {*fold.train}:
+            found = f"was trained on {len(checkpoint.cases)} cases, others than the {len(fold.train)} of this fold now"
+            raise InputError(last, found, "the folds it was begun with", TRAIN_ANEW)
         if checkpoint.step > self.settings.total_steps:
             raise InputError(last, f"step {checkpoint.step}", f"at most {self.settings.total_steps}", TRAIN_ANEW)
         if not checkpoint.optimizer:
@@ -144,7 +148,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):  # a caller's own chance goes on as it was
             torch.manual_seed(s.seed + 1000 * s.fold)
             network = SCUNet(s.base_features, s.norm, s.edges, s.packing)  # type: ignore[arg-type]
-        return TrainingRun(
+        run = TrainingRun(
             settings=s,
             plan=msgspec.json.decode(msgspec.json.encode(plan)),
             network=self.ranks.synced(self.device.put_network(network)),
@@ -157,6 +161,8 @@ class Trainer:
             compiles=self.compiles,
             ranks=self.ranks,
         )
+        run.state.cases = list(fold.train)
+        return run
 
     def sampler(self, plan: Plan, names: list[str], seed: int) -> Sampler:
         """Patches of the named cases."""
@@ -200,6 +206,19 @@ def load_fold(preprocessed: Path, fold: int) -> Fold:
     if not 0 <= fold < len(folds):
         raise InputError(f"fold {fold}", "is not in splits.json", f"0 to {len(folds) - 1}, or all")
     return folds[fold]
+
+
+def check_unseen(path: Path, checkpoint: Checkpoint, fold: Fold) -> None:
+    """Refuse a network that was trained on what it would be validated on: the folds were others then.
+
+    Raises:
+        InputError: If it was.
+    """
+    seen = sorted({*checkpoint.cases} & {*fold.val} - {*fold.train})  # a data set of one case validates what it trains on
+    if seen:
+        some = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
+        found = f"was trained on cases that its fold validates since the folds were changed: {some}"
+        raise InputError(path, found, "a network that has not seen them", "train it anew, without --continue")
 
 
 @contextmanager

@@ -158,6 +158,14 @@ def digest_of(*volumes: Volume) -> str:
     return digest.hexdigest()
 
 
+def image_digest(volume: Volume) -> str:
+    """Of the whole numbers that a canonical HU image holds, in whatever format and place they are stored."""
+    digest = hashlib.blake2b(repr(volume.array.shape).encode(), digest_size=16)
+    for slab in volume.array:
+        digest.update(np.rint(slab).astype("<i4").tobytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class NativeGrid:
     """The grid a file stores, kept exactly as read, and the axis order that makes it canonical."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import time
@@ -51,7 +52,7 @@ def unpacked(source: Path, beside: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(source) as archive:
                 _unpack(source, archive, folder)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError) as error:
             raise InputError(source, f"cannot be unpacked ({error})", "a whole .zip", "export it again") from error
         yield folder
 
@@ -81,7 +82,7 @@ def _unpack(source: Path, archive: zipfile.ZipFile, folder: Path) -> None:
 
 def _safe(source: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         raise InputError(
             source, f"names a file outside of itself ({name})", "names of files within", "unpack it yourself"
         )

@@ -245,17 +245,29 @@ def _to_native(roi: RoiResult, native: Geometry) -> NativeRoi:
 
 
 def _average_overlaps(rois: list[NativeRoi]) -> list[NativeRoi]:
-    """Where two ROIs meet, both hold the mean of their softmax."""
-    for i, a in enumerate(rois):
-        for b in rois[i + 1 :]:
-            start = np.maximum(a.box.start_zyx, b.box.start_zyx)
-            stop = np.minimum(a.box.stop_zyx, b.box.stop_zyx)
-            if (stop <= start).any():
-                continue
-            shared = Box(as_int_triple(start), as_int_triple(stop))
-            ours, theirs = (_inside(r, shared) for r in (a, b))
-            ours[...] = theirs[...] = (ours + theirs) / 2.0
+    """Where ROIs meet, all of them hold the mean of their softmax."""
+    means = [_mean_in(roi, rois) for roi in rois]
+    for roi, mean in zip(rois, means, strict=True):
+        if mean is not None:
+            roi.probabilities[...] = mean
     return rois
+
+
+def _mean_in(roi: NativeRoi, rois: Sequence[NativeRoi]) -> Probabilities | None:
+    """The mean over all ROIs within the box of one of them; None where it meets no other."""
+    total: Probabilities | None = None
+    count = np.ones(roi.box.shape_zyx, np.float32)
+    for other in rois:
+        start = np.maximum(roi.box.start_zyx, other.box.start_zyx)
+        stop = np.minimum(roi.box.stop_zyx, other.box.stop_zyx)
+        if other is roi or (stop <= start).any():
+            continue
+        shared = Box(as_int_triple(start), as_int_triple(stop))
+        total = roi.probabilities.copy() if total is None else total
+        z, y, x = shared.shifted(as_int_triple(np.negative(roi.box.start_zyx))).to_slices()
+        total[:, z, y, x] += _inside(other, shared)
+        count[z, y, x] += 1.0
+    return None if total is None else total / count
 
 
 def _inside(roi: NativeRoi, box: Box) -> Probabilities:

@@ -42,6 +42,7 @@ class Checkpoint:
         epoch_losses: Losses of the steps since the last whole epoch.
         rows: One row of deterministic log values per epoch.
         offsets: Logit offsets per class for the calibrated decision, or None before they are fitted.
+        cases: Names of the cases that it was trained on; none where it is older than that was kept.
     """
 
     settings: dict[str, Any]
@@ -53,6 +54,7 @@ class Checkpoint:
     epoch_losses: list[float] = field(default_factory=list)
     rows: list[dict[str, float]] = field(default_factory=list)
     offsets: list[float] | None = None
+    cases: list[str] = field(default_factory=list)
 
 
 class _Form(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,6 +69,7 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True):
     epoch_losses: list[float] = []
     rows: list[dict[str, float]] = []
     offsets: Annotated[list[float], msgspec.Meta(min_length=N_CLASSES, max_length=N_CLASSES)] | None = None
+    cases: list[str] = []
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *copies: Path) -> None:

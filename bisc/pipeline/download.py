@@ -23,6 +23,7 @@ from bisc.pipeline.kits_sources import (
     published,
 )
 from bisc.planners.known_issues import published_issues
+from bisc.simulation.dataset import RECORD as SIMULATED
 from bisc.system.cases import run_cases
 from bisc.system.checksums import read_checksums
 from bisc.system.console import track_bytes
@@ -96,6 +97,9 @@ def download(
         raise InputError(name, "its licence was not agreed to", source.licence_file, "agree with --accept-licence")
     check_mirror(mirror)
     wanted = _wanted(source, chosen, labels_only, mirror)
+    if (folder / SIMULATED).exists():
+        found = f"holds simulated cases ({SIMULATED}), which real ones would be mixed with"
+        raise InputError(folder, found, "a folder of real ones", "give another: -o DIR")
     make_output_folder(folder)
     with alone(folder, wait=False) as held:
         if held is False:

@@ -212,6 +212,9 @@ def _target(output: Path | None, default_folder: Path) -> Path:
 
 
 def _tell_unmatched(pairing: Pairing, reference: Path, tell: Tell) -> None:
+    same = [pair.case for pair in pairing.pairs if pair.prediction and pair.prediction.samefile(pair.reference)]
+    if same:
+        tell(f"are the references themselves, scored against themselves: {_list(same)}")
     if pairing.without_reference:
         tell(f"no reference in {reference}, so not scored: {_list(pairing.without_reference)}")
     if pairing.without_prediction:

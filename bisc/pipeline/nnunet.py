@@ -73,6 +73,7 @@ def export_nnunet(preprocessed: Path, out: Path, number: int | None = None, n_wo
     if missing:
         found = f"{len(missing)} cases of the plan have no image and label map there ({', '.join(missing[:3])})"
         raise InputError(raw.folder, found, "every case of splits.json", f"mend them, or run {MADE_BY} again")
+    _check_apart(target, raw.folder, cases)
     with atomic_folder(target) as scratch:
         lay_out(cases, scratch, n_workers)
         (scratch / "splits_final.json").write_text(json.dumps(nnunet_splits(splits), indent=2), encoding="utf-8")
@@ -137,6 +138,16 @@ def link_or_copy(at: Path, target: Path) -> None:
 def nnunet_splits(splits: Splits) -> list[dict[str, list[str]]]:
     """Our folds as splits_final.json has them."""
     return [{"train": fold.train, "val": fold.val} for fold in splits.folds]
+
+
+def _check_apart(target: Path, raw: Path, cases: Sequence[RawCase]) -> None:
+    """That what is replaced is not what is exported: its images would become links to themselves."""
+    real = target.resolve()
+    sources = [raw.resolve(), *(case.image.resolve() for case in cases if case.image is not None)]
+    for source in sources:
+        if source == real or real in source.parents or source in real.parents:
+            found = f"would be written over, or into, its own source {source}"
+            raise InputError(target, found, "a place of its own", "give another DIR")
 
 
 def _check_free(target: Path, number: int) -> None:

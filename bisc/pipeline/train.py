@@ -31,6 +31,7 @@ from bisc.trainers.presets import preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
 from bisc.trainers.stages import RUN, TRAINERS, FineTrainer, Trainer, sole_training
 
+MOST_SEED: Final = 2**62
 FITTED: Final = ("epochs", "iterations", "patch_size_zyx", "batch_size", "base_features", "norm", "passes")
 """What `--minutes` decides."""
 
@@ -143,6 +144,8 @@ def train(
     for option, (value, lowest) in least.items():
         if value is not None and value < lowest:
             raise InputError(f"--{option}", str(value), f"at least {lowest}")
+    if seed > MOST_SEED:
+        raise InputError("--seed", str(seed), f"at most {MOST_SEED}")
     if loss_threshold is not None and not 0.0 <= loss_threshold < 1.0:
         raise InputError("--loss-threshold", str(loss_threshold), "0 <= T < 1")
     if minutes is not None:
@@ -177,7 +180,7 @@ def train(
             remove_partial(folder)
     on = choose_device(place.device(device), precision, deterministic)
     if stage == "fine" and validate:
-        check_rough(folds, plan, results)
+        check_rough(folds, plan, preprocessed, results)
     if not folds:
         return ()
     ranks = join(place, on.kind)

@@ -45,7 +45,7 @@ from bisc.system.console import track
 from bisc.system.files import PARTIAL, make_folder, scratch_folder
 from bisc.system.jsonfile import Document, load_json, save_json
 from bisc.system.paths import VALIDATION, fold_folder
-from bisc.trainers.stages import load_fold
+from bisc.trainers.stages import check_unseen, load_fold
 
 RECORD: Final = "validated.json"
 ROUGH_KIDNEY_WEIGHT: Final = 0.8
@@ -93,18 +93,20 @@ def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device
     return lines
 
 
-def check_rough(folds: Sequence[int], plan: Plan, results: Path) -> None:
+def check_rough(folds: Sequence[int], plan: Plan, preprocessed: Path, results: Path) -> None:
     """Know before the fine stage trains, not after, that its validation will find the rough stage it needs.
 
     Raises:
-        InputError: If a fold's rough stage is not trained, or was trained with another plan.
+        InputError: If a fold's rough stage is not trained, or was trained with another plan or other folds.
     """
     for fold in folds:
         path = fold_folder(results, "rough", fold) / CHECKPOINT
         mend = f"run bisc_train rough {fold} first, or leave the validation out with --no-validation"
         if not path.exists():
             raise InputError(path, "not there, and the fine stage is validated through it", "the rough stage", mend)
-        conflicts = plan_conflicts(load_checkpoint(path), msgspec.to_builtins(plan))
+        checkpoint = load_checkpoint(path)
+        check_unseen(path, checkpoint, load_fold(preprocessed, fold))
+        conflicts = plan_conflicts(checkpoint, msgspec.to_builtins(plan))
         if conflicts:
             raise InputError(path, f"was trained with another plan: {conflicts}", "the present plan", mend)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,19 @@ def test_layouts(kits: Path, tmp_path: Path) -> None:
         ]
     assert find_pairs(kits, kits / "case_00002" / "segmentation.nii.gz").pairs[0].case == "case_00002"
     assert case_name(Path("a.b.nii.gz")) == "a.b"
+
+
+def test_the_truth_is_not_scored_against_itself(kits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither by one folder given twice, nor by a data set's folder as that of the predictions."""
+    main(["-r", str(kits), "-p", str(kits), "-o", str(tmp_path / "same.csv")])
+    said = capsys.readouterr()
+    assert "are the references themselves, scored against themselves" in said.out + said.err
+    (tmp_path / "data" / "labelsTr").mkdir(parents=True)
+    shutil.copy(next(kits.rglob("segmentation.nii.gz")), tmp_path / "data" / "labelsTr" / "a.nii.gz")
+    folder = str(tmp_path / "data")
+    assert main(["-r", folder, "-p", folder, "-o", str(tmp_path / "a.csv")]) == 2
+    assert "is a data set, with labelsTr" in capsys.readouterr().err
+    assert not (tmp_path / "a.csv").exists()
 
 
 def test_one_case_in_two_files_is_an_error(kits: Path, tmp_path: Path) -> None:

@@ -55,6 +55,10 @@ def hostile(tmp_path: Path, kind: str) -> Path:
             archive.writestr("/etc/evil", b"x")
         elif kind == "drive":
             archive.writestr("C:\\evil", b"x")
+        elif kind == "nameless":
+            archive.writestr(".", b"x")
+        elif kind == "lzma":
+            archive.writestr("IM2", bytes(range(256)) * 40, zipfile.ZIP_LZMA)
         elif kind == "link":
             link = zipfile.ZipInfo("link")
             link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -66,6 +70,10 @@ def hostile(tmp_path: Path, kind: str) -> Path:
         path.write_bytes(data[: len(data) // 2])
     elif kind == "one bit":
         data[35] ^= 1
+        path.write_bytes(data)
+    elif kind == "lzma":
+        at = data.index(b"IM2") + 3 + 20
+        data[at : at + 8] = bytes(8)
         path.write_bytes(data)
     elif kind == "encrypted":
         for at in (data.find(b"PK\3\4") + 6, data.find(b"PK\1\2") + 8):
@@ -88,6 +96,8 @@ def hostile(tmp_path: Path, kind: str) -> Path:
         ("cut", "cannot be unpacked"),
         ("one bit", "cannot be unpacked"),
         ("encrypted", "is encrypted"),
+        ("nameless", "names a file outside of itself"),
+        ("lzma", "cannot be unpacked"),
     ],
 )
 def test_hostile_archives_are_refused(tmp_path: Path, kind: str, told: str) -> None:

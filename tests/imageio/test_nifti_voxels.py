@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from bisc.core.errors import InputError
 from bisc.imageio import read_image, read_size
 from bisc.imageio.formats.nifti import open_nifti
 from tests.support.grids import fault
@@ -21,9 +22,11 @@ from tests.support.grids import fault
 SIZE = (4, 5, 6)
 TYPES = ("u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
 SCALES = (
-    None, (0.0, 0.0), (0.0, -1024.0), (1.0, 0.0), (1.0, 0.3), (2.0, -1024.0), (1.37, 0.3), (-1.0, float("nan")),
-    (float("nan"), 0.0), (float("inf"), 3.0), (1e-20, 0.0),
+    None, (0.0, 0.0), (1.0, 0.0), (1.0, 0.3), (2.0, -1024.0), (1.37, 0.3), (-1.0, float("nan")),
+    (float("nan"), 0.0), (1e-20, 0.0),
 )  # fmt: skip
+TWO_WAYS = ((0.0, -1024.0), (float("nan"), -1024.0), (float("inf"), 3.0))
+"""Without a slope ITK adds the intercept, and nibabel does not."""
 STARTS = (0, 352, 400)
 """Where voxels begin; 0 is common, and means the header's end."""
 
@@ -58,6 +61,13 @@ def test_voxels_are_itks(tmp_path: Path, kind: str, endian: Literal["<", ">"]) -
         assert np.array_equal(ours, sitk.GetArrayViewFromImage(theirs)), (scale, start, suffix)
         assert ours.dtype.newbyteorder("=") == sitk.GetArrayViewFromImage(theirs).dtype
         assert stored.geometry.spacing_mm_zyx == theirs.GetSpacing()[::-1]
+
+
+@pytest.mark.parametrize("scale", TWO_WAYS)
+def test_an_intercept_without_a_slope_is_refused(tmp_path: Path, scale: tuple[float, float]) -> None:
+    path = written(tmp_path / "a.nii", np.dtype("<i2"), scale, 352)
+    with pytest.raises(InputError, match="some readers add it, others do not"):
+        list(open_nifti(path).slabs())
 
 
 def test_reading_nifti_needs_no_dicom_library(tmp_path: Path) -> None:

@@ -81,6 +81,26 @@ def test_a_broken_series_is_told_and_left_for_a_sound_one(tmp_path: Path) -> Non
     assert "left out: series 1: slices 20 and 21 of 59 lie 5 mm apart" in reason(tmp_path)
 
 
+def test_two_acquisitions_between_each_other_are_refused(tmp_path: Path) -> None:
+    """Slices of two phases, half a step apart: evenly spaced, and no one's. One acquisition a slice is sound."""
+
+    def by_turns(data: Dataset, i: int) -> None:
+        data.AcquisitionNumber = 1 + i % 2
+
+    def counting(data: Dataset, i: int) -> None:
+        data.AcquisitionNumber = i
+
+    def in_blocks(data: Dataset, i: int) -> None:
+        data.AcquisitionNumber = 1 + (i > 10)
+
+    for name, change in (("turns", by_turns), ("counting", counting), ("blocks", in_blocks)):
+        stack("1", change=change)(tmp_path / name)
+    with pytest.raises(InputError, match=r"AcquisitionNumber .* is by turns 1 and 2"):
+        opened(tmp_path / "turns")
+    for name in ("counting", "blocks"):
+        assert chosen(tmp_path / name) == "1.1"
+
+
 def test_only_broken_series_are_a_fault_that_names_them(tmp_path: Path) -> None:
     for k in ("1", "2"):
         stack(k, number=int(k), keep=[i for i in range(60) if i != 20])(tmp_path)
@@ -125,6 +145,15 @@ def test_voxels_are_looked_at_only_where_words_leave_it_open(tmp_path: Path) -> 
     assert "late phase by its HU" in reason_of(opened(tmp_path, look=look)) or len(looked) == 4
 
 
+def test_voxels_are_looked_at_where_all_are_called_plain(tmp_path: Path) -> None:
+    """A protocol's name may say so of a whole study; the series with contrast medium is taken then."""
+    for series in ("1", "2"):
+        stack(series, "abdomen without contrast", number=int(series))(tmp_path)
+    phases: list[Phase] = ["plain", "late"]
+    assert chosen(tmp_path, look=lambda _: phases.pop(0)) == "1.2"
+    assert phases == []
+
+
 def reason_of(scan: Scan) -> str:
     assert scan.choice is not None
     return scan.choice.reason
@@ -160,6 +189,11 @@ def test_what_a_study_holds_is_listed(tmp_path: Path) -> None:
         ("abdomen 3 mm", None),
         ("arterial and venous", None),
         ("with contrast", None),
+        ("axial 3 mm c ct abdomen w wo contrast", None),
+        ("abd pel w w o", None),
+        ("with and without contrast", None),
+        ("portal venous ct abdomen w wo", "late"),
+        ("mit und ohne km", None),
     ],
 )
 def test_phases_by_words(words: str, phase: Phase | None) -> None:

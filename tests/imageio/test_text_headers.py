@@ -39,6 +39,8 @@ def test_packed_voxels_of_a_meta_image(tmp_path: Path, suffix: str, cut: int) ->
 META_FAULTS = {
     "NDims = 4000000000": ("NDims = 3", "header line"),  # ended the interpreter (SIGSEGV)
     "NDims = -1": ("NDims = 3", "header line"),
+    "NDims = 3\nElementToIntensityFunctionSlope = 2": ("NDims = 3", "some readers heed"),
+    "NDims = 3\nElementToIntensityFunctionOffset = -1024": ("NDims = 3", "some readers heed"),
     "TransformMatrix = 1 0 0 0 1 0 0 1e308 1": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),  # hung
     "TransformMatrix = 1 0 0 0 1 0 0 nan 1": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),
     "TransformMatrix = 1 0 0": ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "header line"),

@@ -245,6 +245,18 @@ def test_overlapping_rois_average_their_probabilities() -> None:
     assert np.allclose(apart.probabilities[1], 0.7)
 
 
+def test_three_overlapping_rois_hold_one_mean() -> None:
+    """Each voxel has one probability, whichever ROI is asked: of 0.9, 0.45 and 0 it is 0.45."""
+    box = Box((0, 0, 0), (2, 4, 6))
+    rois = [NativeRoi(box, probabilities(p, 2, 4, 6)) for p in (0.9, 0.45, 0.0)]
+    beside = NativeRoi(Box((0, 0, 4), (2, 4, 8)), probabilities(0.3, 2, 4, 4))
+    for roi in _average_overlaps([*rois, beside])[:3]:
+        assert np.allclose(roi.probabilities[1, :, :, :4], 0.45)
+        assert np.allclose(roi.probabilities[1, :, :, 4:], 1.65 / 4)
+    assert np.allclose(beside.probabilities[1, :, :, :2], 1.65 / 4)
+    assert np.allclose(beside.probabilities[1, :, :, 2:], 0.3)
+
+
 class ByIntensityAndPlace(ByIntensity):
     """As its parent, but surer of the background towards the right end of what it is shown."""
 

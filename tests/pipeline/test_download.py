@@ -230,6 +230,14 @@ def test_two_runs_do_not_write_one_folder(server: Server) -> None:
         get(server, 2)
 
 
+def test_simulated_cases_are_not_added_to(server: Server) -> None:
+    """The real image would be taken to be there, or lie beside simulated patients as one of them."""
+    folder = get(server, 1).folder
+    (folder / "simulation.json").write_text("{}")
+    with pytest.raises(InputError, match="holds simulated cases"):
+        get(server)
+
+
 def test_the_licence_comes_first(server: Server) -> None:
     """Not a byte is asked for, nor a folder made, before it is agreed to."""
     with pytest.raises(InputError, match="licence was not agreed to"):

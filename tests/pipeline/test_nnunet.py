@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,19 @@ def test_an_export_is_whole_and_replaces_nothing_of_others(
         plan_and_preprocess.main([*OURS, "--export-nnunet", str(out)]) == 2
     )  # planned anew without it: the sound ones
     assert len([*(exported / "labelsTr").iterdir()]) == 2
+
+
+def test_an_export_never_replaces_its_own_source(home: Path, tmp_path: Path) -> None:
+    """As of an earlier export whose links have become copies: its images would be links to themselves."""
+    write_raw(home / "raw" / NAME)
+    out = tmp_path / "out"
+    assert plan_and_preprocess.main([*OURS, "--export-nnunet", str(out)]) == 0
+    copied = tmp_path / "copied" / f"Dataset220_{NAME}"
+    shutil.copytree(out / f"Dataset220_{NAME}", copied)
+    before = {path: path.read_bytes() for path in copied.rglob("*.gz")}
+    argv = ["-d", str(copied), "--only-plan", "-np", "1", "--export-nnunet", str(copied.parent)]
+    assert plan_and_preprocess.main(argv) == 2
+    assert {path: path.read_bytes() for path in copied.rglob("*.gz")} == before
 
 
 @pytest.mark.parametrize(

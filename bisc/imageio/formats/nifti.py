@@ -193,6 +193,10 @@ def _slabs(path: Path, header: Header, kind: np.dtype[Any], shape_zyx: IntTriple
     its end: only gzip's checksum tells a flipped bit or an overwritten block from a sound file."""
     z, y, x = shape_zyx
     step = max(1, SLAB_BYTES // (x * y * kind.itemsize))
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not (np.isfinite(slope) and abs(slope) > EPSILON) and np.isfinite(intercept) and abs(intercept) > EPSILON:
+        found = f"scl_slope {slope:g} with scl_inter {intercept:g}: some readers add it, others do not"
+        raise InputError(path, found, "a slope beside an intercept", "write it with a slope of 1, or without both")
     chunks, n_bad = _chunks(path, _promised(header, kind.itemsize)), 0
     rest = _filled(memoryview(bytearray(_start(header))), b"", chunks)
     for at in range(0, z, step):
@@ -205,7 +209,7 @@ def _slabs(path: Path, header: Header, kind: np.dtype[Any], shape_zyx: IntTriple
                 pass
             if n_bad:
                 raise InputError(path, f"{n_bad} voxels are NaN or infinite", "finite numbers", "repair the export")
-        yield _scaled(slab, float(header["scl_slope"]), float(header["scl_inter"]))
+        yield _scaled(slab, slope, intercept)
 
 
 def _start(header: Header) -> int:

@@ -46,6 +46,7 @@ _META_SPACING = ("ElementSpacing", "ElementSize")
 _META_MATRIX = ("TransformMatrix", "Rotation", "Orientation")
 _META_ORIGIN = ("Offset", "Position", "Origin")
 _META_VECTORS = (*_META_SPACING, *_META_ORIGIN, "CenterOfRotation", "DimSize")
+_META_SCALING: Final = {"ElementToIntensityFunctionSlope": "1", "ElementToIntensityFunctionOffset": "0"}
 _META_SKIP, _META_UNITS, _META_PACKED = "HeaderSize", "DistanceUnits", "CompressedData"
 _META_SINGLE = (_META_DATA, _META_SKIP, _META_UNITS, _META_PACKED)
 _META_KNOWN = {key.lower(): key for key in (*_META_SINGLE, *_META_COUNTS, *_META_MATRIX, *_META_VECTORS)}
@@ -221,6 +222,10 @@ def _check_meta_fields(path: Path, fields: dict[str, str], data: Sequence[Path])
         raise InputError(path, f"cannot be read (its voxels begin at byte {n_skipped})", "behind the header", EXPORT)
     if not any(key in fields for key in _META_SPACING):
         raise InputError(path, "its header gives no spacing", "ElementSpacing", "export it with its spacing")
+    for key, none in _META_SCALING.items():
+        if fields.get(key, none) not in (none, f"{none}.0"):
+            found = f"{key} is {fields[key]}, which some readers heed and others do not"
+            raise InputError(path, found, "values that are meant as they stand", "write it again without it")
     for keys in (_META_ORIGIN, _META_MATRIX):
         said = {key: fields[key] for key in keys if key in fields}
         if len(set(said.values())) > 1:

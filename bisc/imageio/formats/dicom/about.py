@@ -31,6 +31,10 @@ PHASE_WORDS: Final[dict[Phase, re.Pattern[str]]] = {
 }
 BOTH: Final = re.compile(r"\blate arterial\b|\bsp(?:a|ä|ae)tarteriell\w*\b|\btardive? art\w*")
 """One phase in two words: the late part of the early one."""
+_WITH, _WITHOUT = r"(?:w|with|mit|avec|con|com)", r"(?:wo|w o|without|ohne|sans|sin|senza|sem)"
+_AND: Final = r"(?: (?:and|or|und|et|y|e))? "
+EITHER: Final = re.compile(rf"\b(?:{_WITH}{_AND}{_WITHOUT}|{_WITHOUT}{_AND}{_WITH})\b")
+"""'W WO CONTRAST': the name of a study's protocol, of which each series is one or the other."""
 SHARP_WORDS: Final = re.compile(r"\b(lung\w*|bone\w*|knochen\w*|poumon\w*|os|pulmon\w*|hueso|osso|edge|sharp)\b")
 SIEMENS: Final = re.compile(r"\b[a-z]{1,2}(\d{2})[a-z]*\b")
 CANON: Final = re.compile(r"\bfc(\d{2})\b")
@@ -70,7 +74,7 @@ class About:
     @property
     def phase(self) -> Phase | None:
         """The contrast phase that its words name; None where they name none, or two."""
-        words = BOTH.sub("arterial", self.words)
+        words = EITHER.sub(" ", BOTH.sub("arterial", self.words))
         found = [phase for phase, pattern in PHASE_WORDS.items() if pattern.search(words)]
         return found[0] if len(found) == 1 else None
 

@@ -182,14 +182,17 @@ def _none_sound(what: Path, found: Sequence[Candidate]) -> InputError:
 
 
 def _looked_at(sound: list[Candidate], wanted: Wanted, look: Look | None) -> list[Candidate]:
-    """Phases found in the voxels, where words do not tell them and they matter."""
+    """Phases found in the voxels, where words do not tell them and they matter; nor do words that call all of several
+    series plain, as a protocol's name may."""
     if look is None:
         return sound
     first = min(_kind(one) for one in sound)
     in_question = [one for one in sound if _kind(one) == first]
     if len(in_question) < 2 and wanted.phase is None:
         return sound
-    seen = {id(one): look(one.stack) for one in in_question if one.phase is None and one.stack is not None}
+    plain = len(in_question) > 1 and all(one.phase == "plain" for one in in_question)
+    unknown = [one for one in in_question if plain or one.phase is None]
+    seen = {id(one): look(one.stack) for one in unknown if one.stack is not None}
     return [replace(one, phase=seen[id(one)], by="HU") if seen.get(id(one)) else one for one in sound]
 
 

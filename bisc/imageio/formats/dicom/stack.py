@@ -6,6 +6,7 @@ series is refused: no reader's guess stands in for a tag.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,12 @@ ASIDE_MM: Final = 0.1
 OFF_PLACE: Final = 0.2
 """A slice may lie this part of a slice above or below its place in the even stack. Positions written to one decimal are
 off by 0.05 mm, 0.15 of a slice of 0.33 mm. A missing slice moves some other of n >= 4 by 0.3 of a slice and more."""
+MIXED_TAGS: Final = (
+    "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoNumbers", "ConvolutionKernel",
+    "KVP",
+)  # fmt: skip
+MOST_MIXED, LEAST_MIXED = 4, 6
+"""Acquisitions that may be mixed, of a series of so many slices: one that counts its slices has more."""
 SAME_PLACE: Final = 0.01
 """Slices nearer to each other than this part of the stack's step lie at the same position."""
 STEP_DOUBT: Final = 0.2
@@ -84,6 +91,7 @@ def stack_of(what: Path, frames: Sequence[Frame]) -> Stack:
         step = _thickness(what, frames[0])
     else:
         _check_once(what, frames, positions @ normal)
+        _check_not_mixed(what, frames)
         _check_lean(what, frames, positions, normal)
         step = _even_step(what, frames, positions @ normal)
     start = positions[0] if len(frames) == 1 else _start(positions, normal, step)
@@ -166,6 +174,17 @@ def _check_once(what: Path, frames: Sequence[Frame], heights: Float) -> None:
     else:
         found = f"a slice is there twice: {found}{how}"
     raise InputError(what, found, "one slice at each position", "put each phase into a folder of its own")
+
+
+def _check_not_mixed(what: Path, frames: Sequence[Frame]) -> None:
+    """Refuse two acquisitions whose slices lie between each other's: a tag that changes to and fro along the stack."""
+    for tag in MIXED_TAGS:
+        values = [frame.phase.get(tag, "") for frame in frames]
+        changes = sum(a != b for a, b in itertools.pairwise(values))
+        kinds = sorted({*values})
+        if 2 <= len(kinds) <= MOST_MIXED and len(frames) >= LEAST_MIXED and changes >= len(frames) / 2:
+            found = f"two phases or more in one series: along it {name_of(tag)} is by turns {' and '.join(kinds)}"
+            raise InputError(what, found, "one acquisition", "put each phase into a folder of its own")
 
 
 def _check_lean(what: Path, frames: Sequence[Frame], positions: Float, normal: Float) -> None:
