@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -212,7 +213,8 @@ def _target(output: Path | None, default_folder: Path) -> Path:
 
 
 def _tell_unmatched(pairing: Pairing, reference: Path, tell: Tell) -> None:
-    same = [pair.case for pair in pairing.pairs if pair.prediction and pair.prediction.samefile(pair.reference)]
+    real = ((pair, *map(os.path.realpath, (pair.reference, pair.prediction or ""))) for pair in pairing.pairs)
+    same = [pair.case for pair, reference_path, prediction_path in real if reference_path == prediction_path]
     if same:
         tell(f"are the references themselves, scored against themselves: {_list(same)}")
     if pairing.without_reference:

@@ -10,9 +10,10 @@ import pytest
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid, Volume
 from bisc.imageio import CaseImage
-from bisc.measurement.measure import CUT, FUSED, GUESS, NO_KIDNEY, ONE_KIDNEY
+from bisc.measurement.measure import GUESS, ONE_KIDNEY
 from bisc.measurement.measures import Measure
 from bisc.measurement.scores import a_of, e_of, l_of, n_of, r_of
+from bisc.measurement.sides import CUT, FUSED, NO_KIDNEY
 from bisc.measurement.table import rows_of
 from bisc.measurement.tumor_place import Lines, gap_mm
 from bisc.pipeline.measure import measure_labels

@@ -119,6 +119,7 @@ def read_checkpoint(folder: Path) -> None:
     from bisc.network import SCUNet
     from bisc.network.device import choose_device
     from bisc.planners.plan import Plan
+    from bisc.planners.splits import Fold
     from bisc.trainers.loop import TrainingRun
     from bisc.trainers.stages import RoughTrainer
 
@@ -127,7 +128,7 @@ def read_checkpoint(folder: Path) -> None:
     network = SCUNet(settings.base_features, settings.norm)
     nothing: Any = SimpleNamespace(intensity=plan.intensity)  # of both samplers no more is asked
     training = TrainingRun(settings, {}, network, nothing, nothing, folder, device, 0)
-    trainer.go_on(training, folder / "checkpoint_last.pt", plan)
+    trainer.go_on(training, folder / "checkpoint_last.pt", plan, Fold(train=["a"], val=["b"]))
     assert 0 <= training.state.step <= settings.total_steps
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
