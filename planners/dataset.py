@@ -204,10 +204,26 @@ def load_splits(folder: Path) -> Splits:
     return splits
 
 
+def odd_folds(splits: Splits, fingerprint: Fingerprint) -> list[str]:
+    """What is to be minded of the folds, a sentence each."""
+    with_kidney = {case.name for case in fingerprint.cases if case.kidneys}
+    odd = []
+    for number, fold in enumerate(splits.folds):
+        if set(fold.train) & set(fold.val):
+            odd.append("there is one case alone: it is validated on what it was trained on, which says nothing of others")
+        elif not with_kidney & {*fold.val}:
+            odd.append(f"fold {number} validates no case with a kidney, so its fine stage cannot be trained: give other folds")
+    return odd
+
+
 def share_splits(home: Path, folder: Path) -> None:
-    """Give a named plan the default plan's folds, where there are any: what is trained on both can be compared."""
-    if folder != home and (home / "splits.json").exists() and not (folder / "splits.json").exists():
-        save_json(folder / "splits.json", load_splits(home))
+    """Give a named plan the default plan's folds, where there are any: what is trained on both can be compared. Folds
+    that it was given itself stay."""
+    if folder == home or not (home / "splits.json").exists():
+        return
+    folds = load_splits(home)
+    if not (folder / "splits.json").exists() or load_splits(folder).seed != GIVEN_SEED:
+        save_json(folder / "splits.json", folds)
 
 
 def _new_splits(folder: Path, fingerprint: Fingerprint, given: Splits | None) -> Splits | None:

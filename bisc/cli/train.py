@@ -188,7 +188,8 @@ def _all(args: argparse.Namespace) -> int:
         missing = ", ".join(done.having("refused", "failed", "left out"))
         complain(PROG, f"not done: {missing}; mend what is wrong, and run the same command with --continue")
         return BAD_INPUT if refused else FAILED
-    print(f"next: bisc_evaluate -d {name_of(done.results)} joins the folds, and bisc_export -o model.zip packs them")
+    joins = "" if args.no_validation else f"bisc_evaluate -d {name_of(done.results)} joins the folds, and "
+    print(f"next: {joins}bisc_export -o model.zip packs them")
     return OK
 
 

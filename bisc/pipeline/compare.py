@@ -17,7 +17,7 @@ from bisc.evaluation.comparison import PRIMARY, REFERENCE, ComparedPair, adjust,
 from bisc.evaluation.crossval import REPORT, TRAIN, evaluate_cross_validation
 from bisc.evaluation.matched import Run, match, read_run
 from bisc.evaluation.pairs import find_pairs
-from bisc.pipeline.evaluate import evaluate_folders
+from bisc.pipeline.evaluate import evaluate_folders, with_stale_notes
 from bisc.report.compare_page import write_compare_page
 from bisc.system.files import remove_partial
 from bisc.system.paths import Folders, absence, find_dataset, name_fault
@@ -151,7 +151,7 @@ def _load(name: str, path: Path, tell: Tell) -> Run:
 def _folds(name: str, dataset: str, tell: Tell) -> Run:
     results = Folders.from_environment().results
     folder = find_dataset(results, dataset, FOLDS, "trained data set with validation", TRAIN)
-    gathered = evaluate_cross_validation(folder)
+    gathered = with_stale_notes(folder, evaluate_cross_validation(folder))
     for note in gathered.notes:
         tell(f"{name}: {note}")
     return Run(name, folder, gathered.report)

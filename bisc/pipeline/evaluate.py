@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +197,20 @@ def cross_validation(
     folder = find_dataset(results, name, marker, "trained data set with validation", TRAIN, plan_name)
     target = _target(output, folder)
     remove_partial(target.parent)
-    result = evaluate_cross_validation(folder)
+    result = with_stale_notes(folder, evaluate_cross_validation(folder))
     return folder, result, write_cross_validation(result, target)
+
+
+def with_stale_notes(results: Path, gathered: CrossValidation) -> CrossValidation:
+    """A note more for each fold whose scores are of networks that were trained anew since."""
+    from bisc.pipeline.model_facts import rests_on_these_weights  # reads checkpoints
+
+    stale = [int(k) for k in sorted(set(gathered.report["fold"])) if rests_on_these_weights(results, int(k)) is False]
+    again = [
+        f"fold {k}: its scores are of networks that were trained anew since: bisc_train fine {k} --continue renews them"
+        for k in stale
+    ]
+    return replace(gathered, notes=(*gathered.notes, *again))
 
 
 def _target(output: Path | None, default_folder: Path) -> Path:
@@ -213,8 +225,8 @@ def _target(output: Path | None, default_folder: Path) -> Path:
 
 
 def _tell_unmatched(pairing: Pairing, reference: Path, tell: Tell) -> None:
-    real = ((pair, *map(os.path.realpath, (pair.reference, pair.prediction or ""))) for pair in pairing.pairs)
-    same = [pair.case for pair, reference_path, prediction_path in real if reference_path == prediction_path]
+    real = os.path.realpath
+    same = [one.case for one in pairing.pairs if one.prediction and real(one.reference) == real(one.prediction)]
     if same:
         tell(f"are the references themselves, scored against themselves: {_list(same)}")
     if pairing.without_reference:

@@ -16,7 +16,7 @@ from bisc.imageio.label_names import meaning_of_option
 from bisc.pipeline.fault_table import Fault, Note, faults_csv, unused_line
 from bisc.pipeline.parts import Part, stamp_of
 from bisc.pipeline.workers import case_workers
-from bisc.planners.dataset import load_plan, measure_dataset, plan_dataset, share_splits
+from bisc.planners.dataset import load_plan, load_splits, measure_dataset, odd_folds, plan_dataset, share_splits
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.known_issues import known_issues
 from bisc.planners.plan import Plan
@@ -145,11 +145,13 @@ def plan(
         if part is not None:
             planned.plan = _plan_of(measured.fingerprint, target)
         else:
+            before = _text(target / SPLITS)
             share_splits(home, target)
             folds = None if splits is None else read_splits(splits, fingerprints)
             note = label_note(meaning, found.label_files)
-            before = _text(target / SPLITS)
             planned.plan = plan_dataset(measured.fingerprint, target, memory_gb, note, values, folds)
+            for odd in odd_folds(load_splits(target), measured.fingerprint):
+                tell(odd)
             results = folders.results / target.name
             if (
                 (not before or _is_whole(before))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -113,7 +114,14 @@ def _validated(folder: Path) -> dict[str, float]:
 
 
 def write_runs(path: Path, table: pd.DataFrame) -> Path:
-    """training.csv."""
+    """training.csv; the rows of other runs that an earlier command left stay."""
+    with suppress(OSError, ValueError, KeyError):  # not there, or another form
+        before = pd.read_csv(path)[[*COLUMNS]].astype({"steps": "Int64"})
+        now = {*zip(table["stage"], table["fold"], strict=True)}
+        others = [pair not in now for pair in zip(before["stage"], before["fold"], strict=True)]
+        if any(others):
+            table = pd.concat([before[others], table]).sort_values("fold", kind="stable")
+            table = pd.concat([table[table["stage"] == stage] for stage in STAGES])
     write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return path
 

@@ -192,6 +192,16 @@ def test_what_is_being_trained_is_not_begun_again(world: World, held: str, capsy
     assert not [*(world.results / NAME).glob("*/previous")]
 
 
+def test_other_folds_keep_their_rows(world: World) -> None:
+    """One fold trained anew: the table is still one of all runs."""
+    train_all(NAME, devices=["cpu"], preset="quick")
+    before = world.table()
+    world.fates(fine_1=["well", "refuse"])
+    train_all(NAME, [1], devices=["cpu"], preset="quick")
+    assert world.table().index.tolist() == before.index.tolist() == ALL
+    assert world.states() == {**dict.fromkeys(ALL, "done"), "fine 1": "refused"}
+
+
 def test_a_launcher_of_processes_is_refused(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """Each of them would train all."""
     for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
