@@ -14,7 +14,7 @@ from bisc.core.choices import Decision
 from bisc.core.errors import WorkError
 from bisc.core.geometry import Geometry, as_int_triple
 from bisc.core.labels import MAX_KIDNEYS, N_CLASSES
-from bisc.core.volume import Box, NativeGrid, Volume
+from bisc.core.volume import Box, Volume
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
@@ -224,17 +224,6 @@ def labels_of_rois(
     return drop_apart(out, native)
 
 
-def softmax_of_rois(rois: Sequence[NativeRoi], native: NativeGrid) -> Probabilities:
-    """(classes, *stored shape) softmax on the stored grid; background where no ROI is."""
-    out = np.zeros((len(BACKGROUND_FILL), *native.geometry.shape_zyx), dtype=np.float32)
-    out[0] = BACKGROUND_FILL[0]
-    for i, channel in enumerate(out):
-        view = native.to_canonical(channel).array
-        for roi in rois:
-            view[roi.box.to_slices()] = roi.probabilities[i]
-    return out
-
-
 def _to_native(roi: RoiResult, native: Geometry) -> NativeRoi:
     """Probabilities, not labels, go back to the native grid; the ROI may reach beyond it."""
     own = roi.softmax.geometry
@@ -246,8 +235,7 @@ def _to_native(roi: RoiResult, native: Geometry) -> NativeRoi:
 
 def _average_overlaps(rois: list[NativeRoi]) -> list[NativeRoi]:
     """Where ROIs meet, all of them hold the mean of their softmax."""
-    means = [_mean_in(roi, rois) for roi in rois]
-    for roi, mean in zip(rois, means, strict=True):
+    for roi, mean in [(roi, _mean_in(roi, rois)) for roi in rois]:
         if mean is not None:
             roi.probabilities[...] = mean
     return rois

@@ -1,4 +1,4 @@
-"""A case's softmax as it is kept in an .npz: its ROIs alone."""
+"""A case's softmax as it is kept: its ROIs alone in an .npz, or over the whole image."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.geometry import as_int_triple
-from bisc.core.volume import Box
-from bisc.inference.cascade import NativeRoi
+from bisc.core.volume import Box, NativeGrid
+from bisc.inference.cascade import BACKGROUND_FILL, NativeRoi, Probabilities
 
 
 def roi_arrays(rois: Sequence[NativeRoi], dtype: npt.DTypeLike = np.float32) -> dict[str, npt.NDArray[Any]]:
@@ -31,3 +31,14 @@ def rois_of_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> list[NativeRoi]:
         softmax, start = arrays[f"roi_{i}"], as_int_triple(arrays[f"start_{i}"])
         rois.append(NativeRoi(Box.of_shape(as_int_triple(softmax.shape[1:])).shifted(start), softmax))
     return rois
+
+
+def softmax_of_rois(rois: Sequence[NativeRoi], native: NativeGrid) -> Probabilities:
+    """(classes, *stored shape) softmax on the stored grid; background where no ROI is."""
+    out = np.zeros((len(BACKGROUND_FILL), *native.geometry.shape_zyx), dtype=np.float32)
+    out[0] = BACKGROUND_FILL[0]
+    for i, channel in enumerate(out):
+        view = native.to_canonical(channel).array
+        for roi in rois:
+            view[roi.box.to_slices()] = roi.probabilities[i]
+    return out

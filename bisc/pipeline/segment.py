@@ -18,8 +18,9 @@ from bisc.core.volume import Box, NativeGrid
 from bisc.imageio import CaseImage, StoredImage, image_suffix, read_header, read_image, write_image
 from bisc.imageio.given import Axes, image_given
 from bisc.imageio.plausible import check_hu, doubt_of_scan
-from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, softmax_of_rois, status_of
+from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, status_of
 from bisc.inference.flags import flags_of
+from bisc.inference.kept import softmax_of_rois
 from bisc.inference.model import Model as Cascade
 from bisc.inference.model import load_model as load_cascade
 from bisc.inference.windows import within_memory
@@ -285,9 +286,8 @@ def _as_given(stored: npt.NDArray[Any], axes: Axes, native: NativeGrid) -> npt.N
 
 def _canonical(given: npt.NDArray[Any], axes: Axes, native: NativeGrid) -> npt.NDArray[Any]:
     """Labels in the giver's axis order as a canonical array."""
-    if axes == "canonical":
-        return given
-    return native.to_canonical(given if axes == "zyx" else given.transpose()).array
+    stored = given if axes == "zyx" else given.transpose()
+    return given if axes == "canonical" else native.to_canonical(stored).array
 
 
 def doubt_of(kidney_ml: float) -> str:

@@ -144,9 +144,10 @@ def test_45_degrees_have_one_axis_order() -> None:
 def test_notices_reach_the_user_as_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """From a command and from its worker processes: 'bisc_x: warning: FILE: ...', once per file and command."""
     path = write_itk(tmp_path / "a.mha", np.zeros(SHAPE, np.uint8), grid(SHAPE, direction=sheared(1e-6)))
+    copy = write_itk(tmp_path / "copy.mha", np.zeros(SHAPE, np.uint8), grid(SHAPE))
     script = "import sys; from bisc.cli.evaluate import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, "-r", path, "-p", path, "-o", tmp_path / "report.csv"],
+        [sys.executable, "-W", "ignore", "-c", script, "-r", path, "-p", copy, "-o", tmp_path / "report.csv"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0

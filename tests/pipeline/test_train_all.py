@@ -20,9 +20,8 @@ import pandas as pd
 import pytest
 
 from bisc.cli import train as command
-from bisc.core.errors import InputError
 from bisc.pipeline import train_all as module
-from bisc.pipeline.train_all import flags_of, train_all
+from bisc.pipeline.train_all import train_all
 from bisc.trainers import loop
 from bisc.trainers.presets import PRESETS
 from bisc.trainers.stages import sole_training
@@ -202,14 +201,6 @@ def test_other_folds_keep_their_rows(world: World) -> None:
     assert world.states() == {**dict.fromkeys(ALL, "done"), "fine 1": "refused"}
 
 
-def test_a_launcher_of_processes_is_refused(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each of them would train all."""
-    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
-        world.patch.setenv(name, value)
-    assert command.main(["all", "-d", NAME, "--device", "cpu"]) == 2
-    assert "was started by torchrun" in capsys.readouterr().err
-
-
 def strike(world: World, what: str) -> None:
     """Ctrl-C for this process, as soon as a run of that name has begun."""
     while not (world.results / "calls.txt").exists() or what not in world.calls():
@@ -259,30 +250,6 @@ def test_what_cannot_be_is_said_before_anything_is_touched(
     assert command.main([*argv, "-d", NAME]) == 2
     assert pd.Series([capsys.readouterr().err]).str.contains(said).all()
     assert older.exists()
-
-
-def test_a_device_for_all_is_no_option_of_the_runs(world: World) -> None:
-    with pytest.raises(InputError, match="device: given for all runs"):
-        train_all(NAME, device="cpu")
-
-
-def test_every_flag_is_handed_on_or_seen_to() -> None:
-    """A flag that is new to bisc_train and unknown here would be passed over without a word."""
-    flags = {action.dest for action in command.build_parser()._actions}
-    own = {"help", "version", "stage", "fold", "dataset", "plan", "device", "devices", "jobs", "gpus", "resume"}
-    assert flags == own | {"no_validation", "stop_at_eof"} | set(command.PASSED_ON)
-
-
-def test_arguments_as_flags() -> None:
-    """Those that bisc_train reads back as the same."""
-    options = {"dataset": "A b", "preset": "best", "loss_threshold": 0.5, "augment": False, "validate": False}
-    flags = flags_of({**options, "deterministic": True, "minutes": None, "workers": 0})
-    assert flags == [
-        *("-d", "A b", "--preset", "best", "--loss-threshold", "0.5", "--no-augment", "--no-validation"),
-        *("--deterministic", "--workers", "0"),
-    ]
-    args = command.build_parser().parse_args(["rough", *flags, "0"])
-    assert (args.dataset, args.augment, args.no_validation, args.workers, args.fold) == ("A b", False, True, 0, ["0"])
 
 
 @pytest.mark.long

@@ -23,14 +23,16 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="shells and /dev of P
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine label maps, of which one is read with a notice, and one that is none."""
+    """Nine references, of which one is read with a notice, and as many predictions."""
     home = tmp_path_factory.mktemp("surroundings")
     labels = np.zeros((4, 5, 6), np.uint8)
     labels[1:3, 1:3, 1:4] = 1
-    (home / "r").mkdir()
+    for folder in "rp":
+        (home / folder).mkdir()
     for i in range(9):
         direction = SHEARED if i == 0 else STRAIGHT
-        write_itk(home / "r" / f"c{i}.mha", labels, Geometry((4, 5, 6), (3.0, 1.0, 1.0), direction=direction))
+        for folder, turn in (("r", direction), ("p", STRAIGHT)):
+            write_itk(home / folder / f"c{i}.mha", labels, Geometry((4, 5, 6), (3.0, 1.0, 1.0), direction=turn))
     assert evaluate(home, home / "plain.csv").returncode == 0
     return home
 
@@ -50,7 +52,7 @@ def shell(home: Path, command: str, **environment: str) -> subprocess.CompletedP
 def evaluate(
     home: Path, report: Path, how: str = "", before: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    return shell(home, f"{before} '{BIN}/bisc_evaluate' -r r -p r -np 1 -o '{report}' {how}", **environment)
+    return shell(home, f"{before} '{BIN}/bisc_evaluate' -r r -p p -np 1 -o '{report}' {how}", **environment)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_help_in_odd_streams(cases: Path, how: str, status: int) -> None:
 )
 def test_filters_of_warnings_change_nothing(cases: Path, tmp_path: Path, filters: str, n_workers: int) -> None:
     """The notice is there, once, and no library's warning fails a case; nor in worker processes."""
-    command = f"'{BIN}/bisc_evaluate' -r r -p r -np {n_workers} -o '{tmp_path}/t.csv'"
+    command = f"'{BIN}/bisc_evaluate' -r r -p p -np {n_workers} -o '{tmp_path}/t.csv'"
     done = shell(cases, command, PYTHONWARNINGS=filters)
     assert done.returncode == 0, done.stderr
     assert "9 cases (9 ok)" in done.stdout
@@ -172,7 +174,7 @@ def test_printing_ends_no_run_amid_its_cases(tmp_path: Path) -> None:
 )
 def test_few_open_files(cases: Path, tmp_path: Path, n_files: int, n_workers: int) -> None:
     """The work is done, or one line says what is in the way."""
-    command = f"ulimit -n {n_files}; '{BIN}/bisc_evaluate' -r r -p r -np {n_workers} -o '{tmp_path}/t.csv'"
+    command = f"ulimit -n {n_files}; '{BIN}/bisc_evaluate' -r r -p p -np {n_workers} -o '{tmp_path}/t.csv'"
     done = shell(cases, command)
     if done.returncode == 0:
         assert (tmp_path / "t.csv").read_bytes() == (cases / "plain.csv").read_bytes()

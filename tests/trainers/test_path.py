@@ -27,8 +27,8 @@ PATH = [
     "bisc/core/geometry.py",
     "trainers/loop.py",
     "bisc/network/device.py",
-    "bisc/network/sc_unet.py",
     "bisc/losses.py",
+    "bisc/network/sc_unet.py",
     "trainers/ranks.py",
 ]
 """In the order of the data."""
