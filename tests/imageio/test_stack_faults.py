@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -144,15 +145,16 @@ def test_45_degrees_have_one_axis_order() -> None:
 def test_notices_reach_the_user_as_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """From a command and from its worker processes: 'bisc_x: warning: FILE: ...', once per file and command."""
     path = write_itk(tmp_path / "a.mha", np.zeros(SHAPE, np.uint8), grid(SHAPE, direction=sheared(1e-6)))
-    copy = write_itk(tmp_path / "copy.mha", np.zeros(SHAPE, np.uint8), grid(SHAPE))
+    copy = shutil.copy(path, tmp_path / "copy.mha")
     script = "import sys; from bisc.cli.evaluate import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script, "-r", path, "-p", copy, "-o", tmp_path / "report.csv"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0
-    line = f"{path}: its direction matrix is off by 1.0e-06; taken as the nearest one with axes at right angles"
-    assert done.stderr.splitlines() == [f"bisc_evaluate: warning: {line}"]
+    words = "its direction matrix is off by 1.0e-06; taken as the nearest one with axes at right angles"
+    assert done.stderr.splitlines() == [f"bisc_evaluate: warning: {one}: {words}" for one in (path, copy)]
+    line = f"{path}: {words}"
     capfd.readouterr()
     with process_pool(2) as pool, notices_shown_by("bisc_x"):
         outcomes = run_cases(read_stored_geometry, [path] * 3, pool, "reading")
