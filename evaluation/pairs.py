@@ -194,7 +194,9 @@ def _find(path: Path, names: tuple[str, ...], passed_over: list[Path]) -> dict[s
         return {case_name(path): path}
     inside = [entry for entry in entries_of(path) if entry.name.lower() == LABELS_TR and entry.is_dir()]
     if inside and names == PREDICTION_NAMES:
-        raise InputError(path, f"is a data set, with {inside[0].name}", _layouts("prediction"), "name the masks' folder")
+        raise InputError(
+            path, f"is a data set, with {inside[0].name}", _layouts("prediction"), "name the masks' folder"
+        )
     folder = inside[0] if inside else path
     found: dict[str, Path] = {}
     entries = entries_of(folder)

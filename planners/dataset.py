@@ -210,9 +210,13 @@ def odd_folds(splits: Splits, fingerprint: Fingerprint) -> list[str]:
     odd = []
     for number, fold in enumerate(splits.folds):
         if set(fold.train) & set(fold.val):
-            odd.append("there is one case alone: it is validated on what it was trained on, which says nothing of others")
+            odd.append(
+                "there is one case alone: it is validated on what it was trained on, which says nothing of others"
+            )
         elif not with_kidney & {*fold.val}:
-            odd.append(f"fold {number} validates no case with a kidney, so its fine stage cannot be trained: give other folds")
+            odd.append(
+                f"fold {number} validates no case with a kidney, so its fine stage cannot be trained: give other folds"
+            )
     return odd
 
 

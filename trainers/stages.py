@@ -214,7 +214,8 @@ def check_unseen(path: Path, checkpoint: Checkpoint, fold: Fold) -> None:
     Raises:
         InputError: If it was.
     """
-    seen = sorted({*checkpoint.cases} & {*fold.val} - {*fold.train})  # a data set of one case validates what it trains on
+    # A data set of one case validates what it trains on.
+    seen = sorted({*checkpoint.cases} & {*fold.val} - {*fold.train})
     if seen:
         some = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
         found = f"was trained on cases that its fold validates since the folds were changed: {some}"

@@ -71,7 +71,7 @@ def plan(
     *,
     plan_name: str | None = None,
     overwritten: Sequence[str] | None = None,
-    splits: Path | None = None,
+    splits: str | Path | None = None,
     labels: str | None = None,
     memory_gb: float = DEFAULT_MEMORY_GB,
     only_plan: bool = False,
@@ -147,7 +147,7 @@ def plan(
         else:
             before = _text(target / SPLITS)
             share_splits(home, target)
-            folds = None if splits is None else read_splits(splits, fingerprints)
+            folds = None if splits is None else read_splits(Path(splits), fingerprints)
             note = label_note(meaning, found.label_files)
             planned.plan = plan_dataset(measured.fingerprint, target, memory_gb, note, values, folds)
             for odd in odd_folds(load_splits(target), measured.fingerprint):
