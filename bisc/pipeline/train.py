@@ -237,9 +237,7 @@ def _folds(fold: int | Literal["all"] | tuple[()], preprocessed: Path) -> list[i
         return []
     if fold == "all":
         return list(range(n))
-    if type(fold) is not int:
-        raise InputError("fold", repr(fold), "a number, or 'all'")
-    if fold not in range(n):
+    if type(fold) is not int or fold not in range(n):
         raise InputError(f"fold {fold}", "is not in splits.json", f"0 to {n - 1}, or all")
     return [fold]
 
