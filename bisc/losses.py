@@ -184,14 +184,15 @@ class SCUNetLoss:
         named = zip(BranchTargets._fields, logits, targets, given, strict=True)
         return {name: self.branch_loss(a, b, **more) for name, a, b, more in named if a is not None}
 
-    def wholes_of(self, parts: Sequence[BranchTargets]) -> tuple[Whole, ...] | None:
-        """Of each branch the batch that these parts make; None where it is one part, or the loss does not ask."""
+    def wholes_of(self, parts: Sequence[Tensor]) -> tuple[Whole, ...] | None:
+        """Of each branch the batch that these parts make, packed targets as of `unpack_targets`, of which one at a time
+        is unpacked; None where it is one part, or the loss does not ask."""
         import torch
 
         if len(parts) == 1 or not self.asks_for_whole:
             return None
-        found = []
-        for branch, n_channels in zip(range(len(BranchTargets._fields)), (N_CLASSES, 2, 2), strict=True):
-            each = [torch.bincount(part[branch].flatten(), minlength=n_channels) for part in parts]
-            found.append(Whole(self.total(torch.stack(each).sum(0)), len(parts)))
-        return tuple(found)
+        counts: list[Any] = [0, 0, 0]
+        for part in parts:
+            for i, (targets, n) in enumerate(zip(unpack_targets(part), (N_CLASSES, 2, 2), strict=True)):
+                counts[i] = counts[i] + torch.bincount(targets.flatten(), minlength=n)
+        return tuple(Whole(self.total(of_branch), len(parts)) for of_branch in counts)

@@ -155,7 +155,10 @@ def _tumors(mask: npt.NDArray[np.bool_], grid: Geometry) -> tuple[npt.NDArray[np
     if box is None:
         return numbered, []
     kept = [one for one in found if one.n_voxels * grid.voxel_volume_ml >= SPECK_ML][:MOST_TUMORS] or found[:1]
-    ranked = _renumbered(components, kept)
+    rank_of = np.zeros(len(found) + 1, np.int32)
+    for rank, one in enumerate(kept, start=1):
+        rank_of[one.label] = rank
+    ranked = rank_of[components]
     sizes = [one.n_voxels for one in kept]
     if len(kept) < len(found):
         mm, nearest = ndimage.distance_transform_edt(
@@ -183,11 +186,3 @@ def _groups(specks: npt.NDArray[np.bool_], grid: Geometry) -> list[npt.NDArray[n
     numbers, _ = ndimage.label(mm <= BESIDE_MM / 2, structure=CONNECT_26)
     sizes = np.bincount(numbers[specks])
     return [specks & (numbers == i) for i in np.argsort(-sizes, kind="stable") if sizes[i]]
-
-
-def _renumbered(components: npt.NDArray[np.int32], kept: Sequence[Component]) -> npt.NDArray[np.int32]:
-    """Components numbered by their place among those that are kept; 0 elsewhere."""
-    rank_of = np.zeros(int(components.max()) + 1, np.int32)
-    for rank, one in enumerate(kept, start=1):
-        rank_of[one.label] = rank
-    return np.asarray(rank_of[components])

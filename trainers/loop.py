@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bisc.core.errors import WorkError
-from bisc.losses import BranchTargets, SCUNetLoss, Whole, unpack_targets
+from bisc.losses import SCUNetLoss, Whole, unpack_targets
 from bisc.network import Branches, SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.network.device import Device
@@ -183,28 +183,28 @@ class TrainingRun:
         self.network.zero_grad(set_to_none=True)
         self.passed = []
         parts = [self._on_device(part, step, i) for i, part in enumerate(batch.parts(self.settings.passes))]
-        wholes = self.loss.wholes_of([targets for _, targets in parts])
-        loss = torch.stack([self._pass(image, targets, wholes) for image, targets in parts]).sum()
+        wholes = self.loss.wholes_of([packed for _, packed in parts])
+        loss = torch.stack([self._pass(image, packed, wholes) for image, packed in parts]).sum()
         self.ranks.add_gradients(self.network)
         return loss
 
-    def _pass(self, image: Tensor, targets: BranchTargets, wholes: tuple[Whole, ...] | None) -> Tensor:
+    def _pass(self, image: Tensor, packed: Tensor, wholes: tuple[Whole, ...] | None) -> Tensor:
         """Add the gradients of one part of a step's batch; returns its share of the loss."""
         with self.device.autocast():
             logits: Branches = self.forward(image)
-        losses = self.loss.of_branches(logits, targets, wholes)
+        losses = self.loss.of_branches(logits, unpack_targets(packed), wholes)
         self.passed.append({branch: loss.detach() for branch, loss in losses.items()})
         loss: Tensor = torch.stack([*losses.values()]).mean() / self.settings.passes
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _on_device(self, part: Batch, step: int | None = None, number: int = 0) -> tuple[Tensor, BranchTargets]:
-        """A part's normalised images and its targets, augmented for a step's pass of that number."""
+    def _on_device(self, part: Batch, step: int | None = None, number: int = 0) -> tuple[Tensor, Tensor]:
+        """A part's normalised images and packed targets, augmented for a step's pass of that number."""
         image = self.device.put(part.levels).float().mul_(self.level_step).add_(self.air)
         targets = self.device.put(part.targets)
         if self.augmented is not None and step is not None:
             image, targets = self.augmented(image, targets, step, number)
-        return image, unpack_targets(targets)
+        return image, targets
 
     def settle(self) -> None:
         """Wait for the steps in hand, and put their losses into the state.
@@ -273,7 +273,8 @@ class TrainingRun:
         counts = torch.zeros((2, 3), dtype=torch.int64, device=self.device.device)
         for part in (part for batch in fixed for part in batch.parts(self.settings.passes)):
             self.ranks.check()
-            image, targets = self._on_device(part)
+            image, packed = self._on_device(part)
+            targets = unpack_targets(packed)
             with self.device.autocast():
                 logits = self.network(image)
             of_branches = self.loss.of_branches(logits, targets)
