@@ -141,8 +141,7 @@ def _overlap(a: Box, b: Box) -> float:
 
 
 def _part_of(component: Component, numbered: npt.NDArray[np.int32], around: Box, grid: Geometry) -> Part:
-    z, y, x = around.start_zyx
-    mask = numbered[component.box.shifted((-z, -y, -x)).to_slices()] == component.label
+    mask = numbered[component.box.within(around).to_slices()] == component.label
     return Part(component.box, mask, component.n_voxels, grid.index_to_physical(component.centroid_zyx))
 
 

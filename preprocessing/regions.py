@@ -130,11 +130,11 @@ class Region:
         marked = self.record.marked
         if marked is None:
             return None
-        there = marked.shifted(as_int_triple(np.negative(window.start_zyx))).clipped(window.shape_zyx)
-        if there is None:
+        both = window.meeting(marked)
+        if both is None:
             return None
-        own = there.shifted(as_int_triple(np.subtract(window.start_zyx, marked.start_zyx)))
-        return there, _unpacked(self.file("targets.lz4"), marked.shape_zyx)[own.to_slices()]
+        targets = _unpacked(self.file("targets.lz4"), marked.shape_zyx)
+        return both.within(window), targets[both.within(marked).to_slices()]
 
     def points(self, label: int) -> npt.NDArray[np.int16]:
         """Up to `MAX_POINTS` voxels (n; z, y, x) of label `KIDNEY` or `TUMOR`; read once per process.

@@ -54,7 +54,7 @@ class Resident:
             seen = patch.clipped(pick.window.shape_zyx)
             if seen is None:
                 continue
-            there = seen.shifted((-start[0], -start[1], -start[2])).to_slices()
+            there = seen.within(patch).to_slices()
             for out, whole in zip(batch[:, i], self._region(pick.region), strict=True):
                 out[there] = whole[pick.window.to_slices()][seen.to_slices()]
                 if mirrored:

@@ -81,11 +81,20 @@ class Box:
 
     def clipped(self, shape_zyx: IntTriple) -> Box | None:
         """The part inside a grid of `shape_zyx` voxels, or None where they do not meet."""
-        start = np.maximum(self.start_zyx, 0)
-        stop = np.minimum(self.stop_zyx, shape_zyx)
+        return self.meeting(Box.of_shape(shape_zyx))
+
+    def meeting(self, other: Box) -> Box | None:
+        """The part that lies in both, or None where they do not meet."""
+        start = np.maximum(self.start_zyx, other.start_zyx)
+        stop = np.minimum(self.stop_zyx, other.stop_zyx)
         if (stop <= start).any():
             return None
         return Box(as_int_triple(start), as_int_triple(stop))
+
+    def within(self, other: Box) -> Box:
+        """The box as voxels of an array cut out by `other`."""
+        z, y, x = other.start_zyx
+        return self.shifted((-z, -y, -x))
 
     def mirrored(self, shape_zyx: IntTriple, axes: Collection[int]) -> Box:
         """The box where mirroring a grid of `shape_zyx` voxels along `axes` takes it."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bisc.core.choices import Decision
 from bisc.core.errors import WorkError
-from bisc.core.geometry import Geometry, as_int_triple
+from bisc.core.geometry import Geometry
 from bisc.core.labels import MAX_KIDNEYS, N_CLASSES
 from bisc.core.volume import Box, Volume
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
@@ -246,22 +246,19 @@ def _mean_in(roi: NativeRoi, rois: Sequence[NativeRoi]) -> Probabilities | None:
     total: Probabilities | None = None
     count = np.ones(roi.box.shape_zyx, np.float32)
     for other in rois:
-        start = np.maximum(roi.box.start_zyx, other.box.start_zyx)
-        stop = np.minimum(roi.box.stop_zyx, other.box.stop_zyx)
-        if other is roi or (stop <= start).any():
+        shared = roi.box.meeting(other.box)
+        if other is roi or shared is None:
             continue
-        shared = Box(as_int_triple(start), as_int_triple(stop))
         total = roi.probabilities.copy() if total is None else total
-        z, y, x = shared.shifted(as_int_triple(np.negative(roi.box.start_zyx))).to_slices()
+        z, y, x = shared.within(roi.box).to_slices()
         total[:, z, y, x] += _inside(other, shared)
         count[z, y, x] += 1.0
     return None if total is None else total / count
 
 
 def _inside(roi: NativeRoi, box: Box) -> Probabilities:
-    z, y, x = roi.box.start_zyx
-    zz, yy, xx = box.shifted((-z, -y, -x)).to_slices()
-    return roi.probabilities[:, zz, yy, xx]
+    z, y, x = box.within(roi.box).to_slices()
+    return roi.probabilities[:, z, y, x]
 
 
 class RoughExcess(WorkError):

@@ -18,7 +18,7 @@ from scipy import ndimage
 from skimage.measure import marching_cubes
 
 from bisc.core.errors import WorkError
-from bisc.core.geometry import Geometry, as_int_triple
+from bisc.core.geometry import Geometry
 from bisc.preprocessing.parts import label_components
 
 Mask = npt.NDArray[np.bool_]
@@ -68,7 +68,7 @@ def mesh_of(mask: Mask, grid: Geometry) -> trimesh.Trimesh:
     step_mm = max(LATTICE_MM, _least_step_mm(components > 0, grid))
     shells = []
     for one in found:
-        box = one.box.shifted(as_int_triple(np.negative(around.start_zyx)))
+        box = one.box.within(around)
         place = grid.cropped(one.box.start_zyx, one.box.shape_zyx)
         shells.append(_shell(components[box.to_slices()] == one.label, place, step_mm))
     mesh = trimesh.util.concatenate(shells) if len(shells) > 1 else shells[0]

@@ -139,10 +139,7 @@ def _probability(rois: Sequence[NativeRoi], near: Box, label: int) -> npt.NDArra
     """(z, y, x) softmax of a class within a box; 0 outside of all ROIs, which hold the same where they meet."""
     out = np.zeros(near.shape_zyx, np.float32)
     for roi in rois:
-        start = np.maximum(near.start_zyx, roi.box.start_zyx)
-        stop = np.minimum(near.stop_zyx, roi.box.stop_zyx)
-        if (stop > start).all():
-            both = Box(as_int_triple(start), as_int_triple(stop))
-            here, there = (both.shifted(as_int_triple(np.negative(b.start_zyx))) for b in (near, roi.box))
-            out[here.to_slices()] = roi.probabilities[label][there.to_slices()]
+        both = near.meeting(roi.box)
+        if both is not None:
+            out[both.within(near).to_slices()] = roi.probabilities[label][both.within(roi.box).to_slices()]
     return out

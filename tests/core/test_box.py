@@ -99,6 +99,17 @@ def test_clipped_is_the_intersection(box: Box, shape: tuple[int, int, int]) -> N
     assert (set() if clipped is None else voxels(clipped)) == expected
 
 
+@given(boxes, boxes)
+def test_meeting_is_the_intersection(a: Box, b: Box) -> None:
+    """Of two boxes, which may begin anywhere; cut out of either it is the same voxels."""
+    both = a.meeting(b)
+    assert (set() if both is None else voxels(both)) == voxels(a) & voxels(b)
+    assert b.meeting(a) == both
+    if both is not None:
+        assert both.within(a).shifted(a.start_zyx) == both
+        assert Box.of_shape(a.shape_zyx).contains(both.within(a))
+
+
 @given(masks, st.sets(st.integers(0, 2)))
 def test_mirrored_is_where_the_voxels_go(mask: Mask, axes: set[int]) -> None:
     """Along any axes of its grid."""
