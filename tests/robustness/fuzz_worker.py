@@ -57,7 +57,18 @@ class Worker:
         self._pipe: Connection | None = None
 
     def read(self, reader: str, folder: Path) -> Verdict:
-        """What `fuzz_readers.READERS[reader]` makes of `folder`."""
+        """What `fuzz_readers.READERS[reader]` makes of `folder`.
+
+        What takes much memory is read once more by a new process: what an earlier file or the machine did is not this
+        file's (seen once, for a slice that is refused before a voxel is held).
+        """
+        verdict = self._read(reader, folder)
+        if verdict.kind == "memory":
+            self.close()
+            verdict = self._read(reader, folder)
+        return verdict
+
+    def _read(self, reader: str, folder: Path) -> Verdict:
         pipe = self._pipe or self._start()
         pipe.send((reader, str(folder)))
         try:
