@@ -25,7 +25,8 @@ class InputCase:
         fault: Why it cannot be predicted, where that shows before it is read; a `PassedOver` where it is no scan.
         others: Further inputs of the same name, where that is the fault.
         files: Of a DICOM study, wherever they lie; none for a file.
-        study: StudyInstanceUID of a DICOM study that has one.
+        study: What tells a DICOM study from all others: its UID and its patient's ID, and its name where two cases have
+            the same; empty without a UID.
         origin: What it was unpacked from; None where it lay as it is.
     """
 

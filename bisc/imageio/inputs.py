@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,8 @@ OTHER_SCANS: Final = (
     ".zst",
 )  # fmt: skip
 MAX_DEPTH: Final = 12
+MAX_KEPT: Final = 40
+"""Characters of a name that no file can bear, before a mark that tells it from others."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def _study(study: StudyFiles, source: str, lone: bool) -> _Found:
     if study.rest is not None:
         found = f"holds a part of the series in {study.rest}"
         fault = InputError(path, found, "a series under one name", "put its slices together")
-    return _Found(path, names, fault, files=study.files, study=study.uid)
+    return _Found(path, names, fault, files=study.files, study=study.key)
 
 
 def _walk(
@@ -203,12 +206,13 @@ def _passed(path: Path, parts: tuple[str, ...], reason: str) -> _Found:
 
 def _told_apart(found: list[_Found]) -> list[InputCase]:
     """Every name once. Which of two images a name means is not guessed: its case bears a fault that names both."""
-    taken = Counter(one.names[0] for one in found)
+    taken, studies = Counter(one.names[0] for one in found), Counter(one.study for one in found)
     by_name: dict[str, list[InputCase]] = {}
     passed = []
     for one in found:
         name = one.names[0] if taken[one.names[0]] == 1 else one.names[-1]
-        case = InputCase(name, one.path, one.fault, files=one.files, study=one.study)
+        study = f"{one.study} {name}" if one.study and studies[one.study] > 1 else one.study
+        case = InputCase(name, one.path, one.fault, files=one.files, study=study)
         if isinstance(one.fault, PassedOver):
             passed.append(replace(case, name=one_line(name)))
         else:
@@ -229,12 +233,14 @@ def _one_of(cases: list[InputCase]) -> InputCase:
 
 
 def _named(case: InputCase) -> InputCase:
-    """The case, with a fault where its name cannot be that of a file, and a name that tables can hold."""
+    """The case, with a fault where its name cannot be that of a file, and one that tables and files can bear."""
     wrong = name_fault(case.name)
     if not wrong:
         return case
     fault = case.fault or InputError(case.path, f"the case name {wrong}", "a plain file name", "rename it")
-    return replace(case, name=one_line(case.name), fault=fault)
+    mark = blake2b(case.name.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+    plain = re.sub(r"\W+", "_", case.name.encode(errors="replace").decode())[:MAX_KEPT]
+    return replace(case, name=f"{plain}_{mark}", fault=fault)
 
 
 def _folder_names(parts: tuple[str, ...], source: tuple[str, ...]) -> tuple[str, str]:

@@ -52,14 +52,15 @@ class StudyFiles:
         holdings: Folders that hold any of them, each with those alone.
         parts: The innermost folder that holds all of its images, as parts below the source.
         number: Its place among the studies that share a folder, from 1 on; 0 where it shares none.
-        uid: StudyInstanceUID; empty where its files have none.
+        key: StudyInstanceUID and PatientID, for programs give several patients one UID; empty where its files have no
+            UID.
         rest: A folder that holds more of one of its series, under another patient's name as it seems.
     """
 
     holdings: tuple[Holding, ...]
     parts: tuple[str, ...]
     number: int
-    uid: str = ""
+    key: str = ""
     rest: Path | None = None
 
     @property
@@ -175,7 +176,9 @@ def _numbered(divided: list[tuple[list[_File], Path | None]], damaged: list[tupl
         parts = _common(images or [file.holding.parts for file in group])
         files = _holdings([*((file.holding, file.path) for file in group), *lost])
         number = 1 + rivals.index(k) if len(rivals) > 1 else 0
-        found.append(StudyFiles(files, parts, number, group[0].mark.study, divided[k][1]))
+        study, patient = group[0].mark.study, max(file.mark.patient for file in group)
+        key = f"{study} {patient}" if study else ""
+        found.append(StudyFiles(files, parts, number, key, divided[k][1]))
     alone = _holdings((holding, path) for holding, path in damaged if holding.folder not in shared)
     found += [StudyFiles((holding,), holding.parts, 0) for holding in alone]
     return sorted(found, key=lambda one: (one.holdings[0].parts, one.number))

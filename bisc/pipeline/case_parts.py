@@ -63,7 +63,7 @@ def predict_part(
 
 def _without_places(error: BiscError, cases: Sequence[InputCase]) -> BiscError:
     """The same without what may name a patient."""
-    hidden = [nameless(case) for case in cases]
+    hidden = [nameless(case) for case in cases if str(case.path) in str(error)]
 
     def said(words: str) -> str:
         return functools.reduce(without_places, hidden, words)

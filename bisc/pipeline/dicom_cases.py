@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 NO_SOURCE: Final = "is no DICOM series, which a DICOM result must refer to"
 NIFTI_ALONE: Final = "its mask is written as NIfTI alone"
+SHORT_NAME: Final = 4
+"""Files' names of fewer digits alone name no patient."""
 DECIMALS: Final = 3
 IDENTIFIERS: Final = {
     "patient_id": "PatientID",
@@ -60,12 +63,33 @@ def nameless(case: InputCase) -> InputCase:
 
 
 def without_places(words: str, case: InputCase) -> str:
-    """What is said of a case without its files' places, which may name a patient."""
-    paths = {str(path) for path in (*case.files, *case.others, case.path, case.origin) if path is not None}
-    for path in sorted(paths, key=len, reverse=True):
-        if path in words:  # as a path, not within a word
-            words = re.sub(rf"(?<![\w./\\-]){re.escape(path)}(?=[/\\:;,'\" ]|$)", case.name, words)
+    """What is said of a case without its files' places and names and its series' descriptions, which may name a
+    patient: Siemens' exports do. A file is told by its place among the case's."""
+    folders = {path.parent for path in case.files} | {*case.others, case.path, case.origin} - {None}
+    hidden = {str(path): case.name for path in folders}
+    for i, path in enumerate(case.files, 1):
+        place = f"file {i} of {len(case.files)}"
+        hidden[str(path)] = f"{case.name}/{place}"
+        if len(path.name) >= SHORT_NAME or not path.name.isdigit():  # 7 would be any number of the sentence
+            hidden[path.name] = place
+    if "series" in words:
+        hidden |= _series_labels(case)
+    for name in sorted(filter(words.__contains__, hidden), key=len, reverse=True):  # whole, not within a word
+        words = re.sub(rf"(?<![\w./\\-]){re.escape(name)}(?![\w-])(?!\.\w)", hidden[name], words)
     return words
+
+
+def _series_labels(case: InputCase) -> dict[str, str]:
+    """What messages call the series of a case, and what they are called without descriptions."""
+    from bisc.imageio.formats.dicom.about import about
+    from bisc.imageio.formats.dicom.tags import read_header
+
+    labels = {}
+    for path in case.files:
+        with suppress(InputError):
+            one = about(path, read_header(path))
+            labels[one.label] = " ".join(one.label.split()[:2]).replace("series without", "a series")
+    return labels
 
 
 def results_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -15,48 +14,22 @@ from pydicom.dataset import Dataset
 
 from bisc.cli import info, predict
 from bisc.core.errors import InputError
-from bisc.core.geometry import Geometry
-from bisc.core.volume import NativeGrid, Volume
+from bisc.core.volume import NativeGrid
 from bisc.imageio import read_labels, write_image
 from bisc.pipeline.segment import Model
-from tests.imageio.test_studies import dose_report, scout
 from tests.report.test_dicom_objects import placed
 from tests.support.ct_series import STEM, write_ct, write_enhanced
+from tests.support.dicom_runs import GRID, patient, run, study
 from tests.support.stub_model import kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread
 
 use_one_thread()
-LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-GRID = Geometry((48, 80, 96), (3.0, 4.0, 4.0), (-190.0, -160.0, -700.0), LPS)
 UIDLESS = ("StudyInstanceUID", "SeriesInstanceUID")
 
 
 @pytest.fixture(autouse=True)
 def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bisc.inference.model.load_model", lambda *_: stub_model())
-
-
-def patient() -> Volume:
-    return kidneys(GRID)[0]
-
-
-def run(tmp_path: Path, *more: str, source: str = "in", status: int = 0) -> dict[str, dict[str, str]]:
-    argv = ["-i", str(tmp_path / source), "-o", str(tmp_path / "out"), "-m", "stub", "--device", "cpu", *more]
-    assert predict.main(argv) == status
-    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
-        return {row["case"]: row for row in csv.DictReader(file)}
-
-
-def study(folder: Path) -> Path:
-    """A patient's study as a medium holds it: shuffled, with a scout, a second phase, a copy and a dose report."""
-    order = np.random.default_rng(7).permutation(GRID.shape_zyx[0])
-    write_ct(folder, patient(), description="venous", number=3, name=lambda i: f"D{i % 3}/{order[i]:04d}")
-    other, _ = kidneys(GRID, centres_x_mm=(), tumor_at=None)
-    write_ct(folder, other, series="2", description="nativ", number=2, name=lambda i: f"D{i % 3}/{order[i] + 500}")
-    write_ct(folder / "D0", patient(), series="3", description="Topo", keep=[0], name=lambda i: "T", change=scout)
-    write_ct(folder / "D1", patient(), series="4", keep=[0], number=99, name=lambda i: "R", change=dose_report)
-    shutil.copy(folder / "D0" / f"{order[3]:04d}", folder / "D2" / "copy")
-    return folder
 
 
 def mask(path: Path) -> object:
@@ -203,37 +176,6 @@ def test_no_kidney_has_no_seg(tmp_path: Path) -> None:
     before = (tmp_path / "out" / "predictions.csv").read_text()
     run(tmp_path, "--format", "dicomseg", "--continue")
     assert (tmp_path / "out" / "predictions.csv").read_text() == before
-
-
-def test_deidentified(tmp_path: Path) -> None:
-    """Neither names of files nor tables nor objects say whom the study is of."""
-    study(tmp_path / "in" / "jones")
-    (row,) = run(tmp_path, "--format", "both", "--also", "sr", "--deidentify").values()
-    for path in (tmp_path / "out").iterdir():
-        text = path.name.encode() + path.read_bytes()
-        assert not [s for s in (b"jones", b"Doe", b"P1", b"19500102", STEM.encode(), b"venous") if s in text], path
-    assert row["case"].startswith("study_")
-    assert (row["source"], row["choice"], row["notes"]) == ("", "", "")
-
-
-def test_deidentified_without_a_study_uid(tmp_path: Path) -> None:
-    """Sound and damaged studies that lack it, and what is no scan: their folders' names are in nothing that is
-    written."""
-
-    def nameless(data: Dataset, i: int) -> None:
-        del data.StudyInstanceUID
-
-    for name in ("jones", "Doe"):
-        write_ct(tmp_path / "in" / name, patient(), change=nameless)
-    slices = sorted((tmp_path / "in" / "Doe").iterdir())
-    slices[3].write_bytes(slices[3].read_bytes()[:700])
-    (tmp_path / "in" / "jones_P1.txt").write_text("a letter")
-    rows = run(tmp_path, "--deidentify", status=2)
-    assert len(rows) >= 3
-    assert "ok" in {row["status"] for row in rows.values()}
-    for path in (tmp_path / "out").iterdir():
-        text = path.name.encode() + path.read_bytes()
-        assert not [s for s in (b"jones", b"Doe", b"P1") if s in text], text[:3000]
 
 
 def test_a_series_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
