@@ -13,7 +13,7 @@ from hypothesis import settings
 from bisc.simulation import SimulationSpec, simulate_dataset
 
 # The same examples on every run and no time limit per example: a busy machine must not fail a test.
-settings.register_profile("bisc", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("bisc", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("bisc")
 
 REPOSITORY = Path(__file__).resolve().parents[1]

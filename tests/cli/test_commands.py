@@ -32,7 +32,7 @@ COMMANDS = (
     "demo",
 )
 BRIEF = ("--preset", "quick", "--epochs", "1", "--iterations", "3")
-ROUGH = ("--preset", "demo", "--epochs", "1", "--iterations", "30")
+ROUGH = ("--preset", "demo", "--epochs", "1", "--iterations", "15")
 """What the rough stage needs in order not to mark the whole body, upon which no fine pass is run."""
 
 

@@ -51,6 +51,7 @@ def home(repository: Path, tiny_dataset: Path, tmp_path_factory: pytest.TempPath
     return folder
 
 
+@pytest.mark.long  # tests/cli/test_commands.py runs the same commands
 def test_the_shell_lines_train_a_model(home: Path) -> None:
     """Plan, both stages, one file."""
     assert (home / "model.zip").stat().st_size > 100_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from bisc.evaluation.cases import score_files
 from bisc.imageio import CaseImage, check_same_grid, on_grid_of, read_labels, read_stored_geometry
 from tests.support.grids import AXIS_ORDERS, axis_angle, grid, rotation, signed_permutation
 
+HEADER_BYTES = 352
 HEADER_NOISE = 1e-6
 """Voxels by which double precision may blur a bound."""
 
@@ -154,13 +157,15 @@ KITS = (512, 512, 60)
 def header_file(
     path: Path, affine: npt.NDArray[Any], sform: int, qform: int, size: tuple[int, int, int] = KITS
 ) -> Path:
-    """Zeros of one byte under a header with these codes."""
-    image = nib.Nifti1Image(np.zeros(size, np.uint8), affine)
+    """Zeros of one byte, which the disk need not hold, under a header with these codes."""
+    image = nib.Nifti1Image(np.broadcast_to(np.uint8(0), size), affine)
     image.set_qform(affine, qform)
     image.set_sform(affine if sform else None, sform)
     if not qform:
         image.header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
-    nib.save(image, path)
+    image.header["vox_offset"], image.header["magic"] = HEADER_BYTES, b"n+1"
+    path.write_bytes(image.header.binaryblock)
+    os.truncate(path, HEADER_BYTES + math.prod(size))
     return path
 
 

@@ -153,6 +153,7 @@ def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.mark.long
 def test_saved_between_epochs(
     uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +168,7 @@ def test_saved_between_epochs(
     check_continued(fold, uninterrupted("fp32"), RUNS["fp32"], monkeypatch)
 
 
+@pytest.mark.long
 def test_crashed_before_any_checkpoint(
     uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +182,7 @@ def test_crashed_before_any_checkpoint(
     check_continued(fold, uninterrupted("fp32"), RUNS["fp32"], monkeypatch)
 
 
+@pytest.mark.long
 def test_cut_off_between_the_checkpoint_and_its_log(
     uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,8 +187,8 @@ def test_a_stuck_worker_ends_the_wait_and_the_process(folder: Path, tmp_path: Pa
     script.write_text(HANG)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
-        [sys.executable, str(script), str(folder), "4"], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, str(script), str(folder), "2"], env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1
-    assert "one line: no batch within 4 s at step" in done.stderr
+    assert "one line: no batch within 2 s at step" in done.stderr
     assert "Traceback" not in done.stderr
