@@ -12,7 +12,7 @@ MODEL_CASES ?= 400
 ROUGH_MINUTES ?= 120
 FINE_MINUTES ?= 420
 
-.PHONY: demo model test test-long bench install clean
+.PHONY: demo model test test-long coverage bench install clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -34,6 +34,10 @@ test: $(VENV)/.installed-dev
 test-long: $(VENV)/.installed-dev
 	-$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[viewers,onnx,mlflow]'
 	$(BIN)/python -m pytest -m long --timeout 3600
+
+coverage: $(VENV)/.installed-dev
+	PATH="$(abspath $(BIN)):$$PATH" bash scripts/check --cov --cov-report=
+	$(BIN)/coverage report
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
