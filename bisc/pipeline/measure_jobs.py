@@ -126,7 +126,7 @@ def read_mask(mask: Path, image: CaseImage | None, meaning: LabelMeaning | None 
         InputError: If it cannot be used, or does not lie on that grid.
     """
     if is_segmentation(mask):
-        labels = read_segmentation(mask)
+        labels = read_segmentation(mask, None if image is None else image.volume.geometry)
         return labels if image is None else on_frames_of(image, labels)
     labels = read_labels(mask, meaning)
     return labels if image is None else on_grid_of(image, labels)
