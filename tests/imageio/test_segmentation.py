@@ -9,7 +9,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from bisc.core.volume import Volume
 from bisc.imageio.formats.dicom.segmentation import meaning_of_segment, read_segmentation
+from bisc.imageio.inputs import find_inputs
+from bisc.imageio.scan import open_scan
+from bisc.pipeline.measure_jobs import read_mask
 from bisc.system.console import collecting
 from tests.report.test_dicom_objects import grid, made
 from tests.support.ct_series import write_ct
@@ -90,3 +94,18 @@ def test_how_far_slices_lie_apart_is_not_made_up(tmp_path: Path) -> None:
     found = read_segmentation(sparse, grid()).volume
     assert found.geometry.spacing_mm_zyx == pytest.approx((4.0, 4.0, 4.5))
     assert np.count_nonzero(found.array) == np.count_nonzero(case.labels[box[1::2]])
+
+
+def test_slices_may_lie_a_little_off(tmp_path: Path) -> None:
+    """By what a series may: its SEG is read back, and lies on it."""
+
+    def write(folder: Path, volume: Volume) -> None:
+        def change(data: Dataset, i: int) -> None:
+            data.ImagePositionPatient[2] += (0.3, -0.2, 0.0)[i % 3]
+
+        write_ct(folder, volume, change=change)
+
+    case = made(tmp_path, write, grid(), kinds=("seg",))
+    (study,) = find_inputs(tmp_path / "in")
+    labels = read_mask(case.out / "seg.dcm", open_scan(study).read()).volume
+    assert np.array_equal(labels.array, case.labels)

@@ -84,6 +84,8 @@ def read_segmentation(path: Path, on: Geometry | None = None) -> CaseImage:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
+    from bisc.imageio.formats.dicom.stack import OFF_PLACE
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that are looked at here
@@ -91,7 +93,7 @@ def read_segmentation(path: Path, on: Geometry | None = None) -> CaseImage:
             _settle_step(path, data, on)
             seg = hd.seg.Segmentation.from_dataset(data, copy=False)
             found = _meanings(path, seg)
-            volume = seg.get_volume(segment_numbers=list(found), skip_overlap_checks=True)
+            volume = seg.get_volume(segment_numbers=list(found), skip_overlap_checks=True, rtol=OFF_PLACE)
     except InputError:
         raise
     except (InvalidDicomError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, OSError) as error:
