@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +28,13 @@ class Scan:
         path: Of the file, or of the folder that holds the study.
         choice: Which series of the study it is, and why; None for a file of another format.
         stored: Its grid and voxels on disk, where a series was chosen.
+        notes: What its stack gave notice of, where that is still to be told.
     """
 
     path: Path
     choice: Choice | None = None
     stored: Stored | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
@@ -84,6 +87,27 @@ def open_scan(
     if choice.n_left:
         notice(case.path, f"holds {choice.n_left + 1} series", f"{choice.series.label} was taken, see 'choice'")
     return Scan(case.path, choice, stored_stack(case.path, choice.stack))
+
+
+def scans_of(case: InputCase, phase: Phase | None = None) -> list[Scan]:
+    """Every series of a DICOM study that could be predicted, the one that would be first.
+
+    Args:
+        case: The study.
+        phase: Those of this contrast phase alone.
+
+    Raises:
+        InputError: As `bisc.imageio.formats.dicom.choice.choose`.
+    """
+    from bisc.imageio.formats.dicom.choice import Choice, Wanted, candidates, judge
+
+    found = []
+    for one, _ in judge(case.path, candidates(case.path, case.files), Wanted(phase=phase)):
+        if one.stack is not None and one.unfit is None and phase in (None, one.phase):
+            with suppress(InputError):  # on no grid
+                choice = Choice(one.series, one.stack, f"{one.series.label}: {one.told}")
+                found.append(Scan(case.path, choice, stored_stack(case.path, one.stack), one.notes))
+    return found
 
 
 @dataclass(frozen=True)

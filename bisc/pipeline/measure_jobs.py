@@ -11,13 +11,13 @@ from typing import Final
 from bisc._version import __version__
 from bisc.core.errors import InputError
 from bisc.evaluation.pairs import find_label_maps, meaning_beside
-from bisc.imageio import files_of, on_grid_of, read_image, read_labels
+from bisc.imageio import files_of, on_grid_of, read_labels
 from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.formats.dicom.segmentation import is_segmentation, on_frames_of, read_segmentation
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.label_names import LabelMeaning
-from bisc.imageio.scan import open_scan
-from bisc.pipeline.options import MeshOptions
+from bisc.pipeline.mask_scans import rows_beside, scan_of_mask
+from bisc.pipeline.options import MeshOptions, PredictionRow
 from bisc.system.paths import exists
 
 Tell = Callable[[str], object]
@@ -37,6 +37,7 @@ class Job:
         meaning: Of the label map's values.
         table: Where its rows go.
         mesh: Surfaces to write beside the table; None: none.
+        row: What predictions.csv beside the mask says of it.
     """
 
     case: str
@@ -45,6 +46,7 @@ class Job:
     meaning: LabelMeaning | None
     table: Path
     mesh: MeshOptions | None = None
+    row: PredictionRow | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -84,7 +86,8 @@ def find_jobs(
             tell(f"without an image, so measured by the mask alone: {', '.join(lacking[:5])} ({len(lacking)} in all)")
     if passed:
         tell(f"no label map by name or layout, so not used: {', '.join(path.name for path in passed[:5])}")
-    return [Job(case, found[case], pictures.get(case), meaning, table) for case in sorted(found)]
+    rows = rows_beside(masks) if pictures else {}
+    return [Job(case, found[case], pictures.get(case), meaning, table, row=rows.get(case)) for case in sorted(found)]
 
 
 def _find_masks(masks: Path) -> tuple[dict[str, Path], list[Path]]:
@@ -108,14 +111,12 @@ def _seg_case(path: Path) -> str:
 
 
 def read_pair(job: Job) -> tuple[CaseImage, CaseImage | None]:
-    """A job's labels and image, on one grid.
+    """A job's labels and image, on one grid; of a DICOM study the series that the labels are of.
 
     Raises:
-        InputError: If either cannot be used, or they do not lie on one grid.
+        InputError: If either cannot be used, the labels are of no series of it, or they do not lie on one grid.
     """
-    image = None
-    if job.image is not None:
-        image = open_scan(job.image).read() if job.image.files else read_image(job.image.path)
+    image = None if job.image is None else scan_of_mask(job.mask, job.image, job.row).read()
     return read_mask(job.mask, image, job.meaning), image
 
 
@@ -126,7 +127,7 @@ def read_mask(mask: Path, image: CaseImage | None, meaning: LabelMeaning | None 
         InputError: If it cannot be used, or does not lie on that grid.
     """
     if is_segmentation(mask):
-        labels = read_segmentation(mask)
+        labels = read_segmentation(mask, None if image is None else image.volume.geometry)
         return labels if image is None else on_frames_of(image, labels)
     labels = read_labels(mask, meaning)
     return labels if image is None else on_grid_of(image, labels)

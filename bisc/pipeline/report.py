@@ -13,8 +13,9 @@ from bisc.core.flags import Flags
 from bisc.imageio import IMAGE_SUFFIXES
 from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.inputs import find_inputs
-from bisc.imageio.scan import Scan, open_scan
+from bisc.imageio.scan import Scan
 from bisc.pipeline.dicom_cases import identifiers_of, nameless
+from bisc.pipeline.mask_scans import row_beside, scan_of_mask
 from bisc.pipeline.measure import measure_labels
 from bisc.pipeline.measure_jobs import SEG_ENDS, SEG_SUFFIX, read_mask
 from bisc.pipeline.options import FAILED, INDEX, SKIPPED, TABLE, PredictionRow
@@ -72,7 +73,7 @@ class PageJob:
         name: Of its mask, and of the page.
         mask: None where there is none.
         second: A second one in another format: nobody knows which is meant.
-        row: Of predictions.csv, where there is one.
+        row: Of predictions.csv beside the mask, where there is one.
         folder: Where the page goes.
         options: How.
     """
@@ -134,7 +135,8 @@ def begin_pages(source: Path, prediction: Path, out: Path | None, options: Repor
     known = {row.case: row for row in read_rows(prediction / TABLE)} if is_folder else {}
     names = [(case, _name(case, prediction, known)) for case in cases]
     masks = {name: _masks_of(prediction, name) if is_folder else (prediction, None) for _, name in names}
-    jobs = [PageJob(case, name, *masks[name], known.get(name), folder, options) for case, name in names]
+    rows = known if is_folder else {name: row_beside(prediction) for _, name in names}
+    jobs = [PageJob(case, name, *masks[name], rows.get(name), folder, options) for case, name in names]
     return Run(jobs, folder, known)
 
 
@@ -232,7 +234,7 @@ def page_fault(job: PageJob, fault: BiscError, complain: Complain) -> IndexRow:
 
 def _written_page(job: PageJob, mask: Path) -> IndexRow:
     name, row, options = job.name, job.row, job.options
-    scan = _scan_of(job.case, row, options)
+    scan = scan_of_mask(mask, job.case, row, options.series, options.phase)
     image = scan.read()
     labels = read_mask(mask, image)
     edited = is_edited(labels, row)
@@ -262,17 +264,6 @@ def write_index(folder: Path) -> Path:
     rows = [row_in(page_path(folder, row.case)) or row_without_page(row, "no page") for row in known]
     write_text(folder / INDEX, index_page(rows))
     return folder / INDEX
-
-
-def _scan_of(case: InputCase, row: PredictionRow | None, options: ReportOptions) -> Scan:
-    """The series that was predicted, or none: another one's slices must not stand under this mask."""
-    series = options.series or (row.series_uid or None if row is not None else None)
-    scan = open_scan(case, series, options.phase)
-    chosen = scan.told.partition(";")[0]
-    if row is not None and row.choice and series is None and row.choice.partition(";")[0] != chosen:
-        found = f"holds several series, and {chosen} is not the one that was predicted ({row.choice})"
-        raise InputError(case.path, found, "the predicted one", "name it: --series UID (bisc_info lists them)")
-    return scan
 
 
 def _identity(scan: Scan) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bisc.core import labels as canonical
 from bisc.core.errors import InputError
-from bisc.core.geometry import as_triple
+from bisc.core.geometry import Geometry, as_triple
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
 from bisc.imageio.formats.dicom.elements import is_dicom
@@ -26,6 +26,22 @@ STORAGES: Final = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7
 VALUES: Final = {KIDNEY: canonical.KIDNEY, CYST: canonical.KIDNEY, TUMOR: canonical.TUMOR}
 """Cysts count as kidney, KiTS19's convention."""
 SIDES: Final = re.compile(r"\b(left|right|middle|lt|rt|l|r)\b|[\d()]")
+UNNAMED: Final = ("", "segment", "seg", "segmentation", "newsegment", "label", "newlabel", "region", "roi", "object")
+"""Labels that viewers give where the reader gives none."""
+KIDNEY_CODES: Final = ("64033007", "9846003", "18639004", "T-71000")
+"""Of SNOMED CT (either, right, left) and SNOMED RT, whatever language their meaning is in."""
+KIDNEY_REGION: Final = re.compile(r"\bkidneys?\b|\brenal (cortex|medulla|parenchyma|pelvis|pole|sinus)\b")
+WIDER: Final = {
+    "abdomen", "abdominal", "abdominopelvic", "retroperitoneum", "retroperitoneal", "pelvis", "trunk", "torso", "body",
+    "urinary", "flank", "lumbar",
+}  # fmt: skip
+BESIDE: Final = {
+    "chest", "thorax", "and", "of", "structure", "region", "entire", "whole", "upper", "lower", "cavity", "space",
+    "tract", "system",
+}  # fmt: skip
+"""Words of regions that hold the kidneys and more: these say nothing for or against one."""
+THICKER: Final = 1.2
+"""Slices that lie farther apart than so many thicknesses may have others between them."""
 EXPECTED: Final = "segments named kidney and tumor, with a side or a number or without"
 
 
@@ -41,25 +57,43 @@ def is_segmentation(path: Path) -> bool:
         return False
 
 
-def read_segmentation(path: Path) -> CaseImage:
+def series_of_segmentation(path: Path) -> tuple[list[str], str]:
+    """SeriesInstanceUIDs of what a SEG says that it is of, and its FrameOfReferenceUID; empty where it says none."""
+    from bisc.imageio.formats.dicom.tags import items, read_header, text
+
+    data = read_header(path)
+    series = [text(path, item, "SeriesInstanceUID") for item in items(path, data, "ReferencedSeriesSequence")]
+    return [uid for uid in series if uid], text(path, data, "FrameOfReferenceUID")
+
+
+def read_segmentation(path: Path, on: Geometry | None = None) -> CaseImage:
     """A SEG as uint8 labels, 0 background, 1 kidney, 2 tumour, on the grid of its own frames.
 
     It holds the slices alone that have a segment, so a slice of background is added at both ends; where a tumour and a
     kidney overlap the tumour counts. Segments of anything else are passed over with a notice.
 
+    Args:
+        path: The file.
+        on: The grid of its image, which tells how far slices lie apart where the SEG does not.
+
     Raises:
-        InputError: If it is damaged or fractional, its frames make no straight stack, or no segment is a kidney or a
-            tumour by its name or its code.
+        InputError: If it is damaged or fractional, its frames make no straight stack, how far they lie apart is not
+            known, or no segment is a kidney or a tumour by its name or its code.
     """
     import highdicom as hd
+    from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
+
+    from bisc.imageio.formats.dicom.stack import OFF_PLACE
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that are looked at here
-            seg = hd.seg.segread(path)
+            data = dcmread(path)
+            _settle_step(path, data, on)
+            seg = hd.seg.Segmentation.from_dataset(data, copy=False)
             found = _meanings(path, seg)
-            volume = seg.get_volume(segment_numbers=list(found), skip_overlap_checks=True)
+            volume = seg.get_volume(segment_numbers=list(found), skip_overlap_checks=True, rtol=OFF_PLACE)
     except InputError:
         raise
     except (InvalidDicomError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, OSError) as error:
@@ -100,34 +134,95 @@ def on_frames_of(image: CaseImage, labels: CaseImage) -> CaseImage:
     return CaseImage(labels.path, image.volume.with_array(out), image.native)
 
 
+def _settle_step(path: Path, seg: Any, on: Geometry | None) -> None:
+    """SpacingBetweenSlices, which a SEG need not have: without it highdicom takes 1 mm, or the smallest gap."""
+    groups = (seg.SharedFunctionalGroupsSequence[0], *seg.PerFrameFunctionalGroupsSequence)
+
+    def every(name: str) -> list[Any]:
+        return [group[name].value[0] for group in groups if group.get(name)]
+
+    measures = every("PixelMeasuresSequence")
+    if all(one.get("SpacingBetweenSlices") for one in measures):
+        return
+    turn = np.asarray(every("PlaneOrientationSequence")[0].ImageOrientationPatient, dtype=float)
+    normal = np.cross(turn[:3], turn[3:])
+    at = [np.asarray(one.ImagePositionPatient, dtype=float) @ normal for one in every("PlanePositionSequence")]
+    gaps_mm = np.diff(np.unique(np.round(at, 3)))
+    thick_mm = float(measures[0].get("SliceThickness") or 0.0)
+    if on is not None:
+        step_mm = on.spacing_mm_zyx[2 - int(np.argmax(np.abs(normal @ on.direction_matrix)))]
+    elif thick_mm and not gaps_mm.size:
+        step_mm = thick_mm
+        notice(path, "one slice, and no SpacingBetweenSlices (0018,0088)", f"taken as {thick_mm:.4g} mm, its thickness")
+    elif thick_mm and gaps_mm.min() <= THICKER * thick_mm:
+        step_mm = float(np.median(gaps_mm[gaps_mm < 1.5 * gaps_mm.min()]))
+    else:
+        gap = f", its nearest slices {gaps_mm.min():.4g} mm apart" if gaps_mm.size else ""
+        thick = f"slices {thick_mm:.4g} mm thick" if thick_mm else "no SliceThickness"
+        raise InputError(path, f"no SpacingBetweenSlices (0018,0088), {thick}{gap}", "it", "give its image as well")
+    for one in measures:
+        one.SpacingBetweenSlices = f"{step_mm:.10g}"
+
+
 def _meanings(path: Path, seg: Any) -> dict[int, str]:
     """Of each segment that is one, kidney, tumour or cyst."""
     if str(seg.SegmentationType) == "FRACTIONAL":
         raise InputError(path, "is a fractional segmentation", "a binary one, or a label map", "export it as binary")
-    found, others = {}, []
+    found, others, by_type = {}, list[str](), list[str]()
     for number in seg.segment_numbers:
         one = seg.get_segment_description(number)
-        names = [str(one.segment_label), str(one.segmented_property_type.meaning)]
-        meant = meaning_of_names(names)
+        label, kind = str(one.segment_label), str(one.segmented_property_type.meaning)
+        regions = [*one.anatomic_regions, *one.primary_anatomic_structures]
+        told = f"{label} / {kind}" + "".join(f" in {region.meaning}" for region in regions)
+        meant = meaning_of_segment(label, kind, [(str(region.value), str(region.meaning)) for region in regions])
         if meant is None:
-            others.append(" / ".join(names))
-        else:
-            found[int(number)] = meant
+            others.append(told)
+            continue
+        found[int(number)] = meant
+        if _plain(label) not in (*NAMES, *UNNAMED):
+            by_type.append(told)
     if not found:
         raise InputError(path, f"segments {'; '.join(others) or 'none'}", EXPECTED, "rename them in the viewer")
     if others:
-        notice(path, f"segments {'; '.join(others)}", "passed over: neither kidney nor tumour")
+        notice(path, f"segments {'; '.join(others)}", "passed over: no kidney, and no tumour of one, by name and code")
+    if by_type:
+        notice(path, f"segments {'; '.join(by_type)}", "counted by what stands after the name, which is not known")
     return found
 
 
-def meaning_of_names(names: Iterable[str]) -> str | None:
-    """Kidney, tumour or cyst by the first name that is known, whatever side or number stands in it; else None."""
-    for name in names:
-        plain = re.sub(r"[\W_]+", "", SIDES.sub(" ", name.lower()))
-        meant = NAMES.get(plain)
-        if meant in VALUES:
-            return meant
-    return None
+def meaning_of_segment(label: str, kind: str, regions: Sequence[tuple[str, str]] = ()) -> str | None:
+    """Kidney, tumour or cyst, whatever side or number stands in its name; None for anything else, and what is of
+    another organ.
+
+    Args:
+        label: The segment's, which counts first.
+        kind: Its type, which counts where the label is not known. 'Neoplasm' is of any organ: it is a kidney's where
+            the region says so, or where neither label nor region says otherwise.
+        regions: Code and meaning of the anatomic regions that it lies in.
+    """
+    in_kidney = _is_in_kidney(regions)
+    if in_kidney is False:
+        return None
+    name, meant = _plain(label), NAMES.get(_plain(kind))
+    if name in NAMES:
+        return NAMES[name] if NAMES[name] in VALUES else None
+    return meant if meant == KIDNEY or (meant in VALUES and (in_kidney or name in UNNAMED)) else None
+
+
+def _is_in_kidney(regions: Iterable[tuple[str, str]]) -> bool | None:
+    """Whether one of them is a kidney; None where none is given, or those that hold more alone."""
+    found: bool | None = None
+    for code, meaning in regions:
+        words = set(re.findall(r"[^\W_]+", meaning.lower())) - {"left", "right"}
+        if code in KIDNEY_CODES or KIDNEY_REGION.search(meaning.lower()):
+            return True
+        if not (words & WIDER and words <= WIDER | BESIDE):
+            found = False
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\W+", "", SIDES.sub(" ", name.lower().replace("_", " ")))
 
 
 def _labels(planes: npt.NDArray[Any], found: Mapping[int, str]) -> npt.NDArray[np.uint8]:
