@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from bisc.report.dicom.objects import Kind
 
 NO_SOURCE: Final = "is no DICOM series, which a DICOM result must refer to"
-NIFTI_ALONE: Final = "its mask is written as NIfTI alone"
+WRITERS: Final = ("highdicom", "pydicom")
+"""What may refuse a source that was read: an exception that comes out of them costs the objects, not the mask."""
 SHORT_NAME: Final = 4
 """Files' names of fewer digits alone name no patient."""
 DECIMALS: Final = 3
@@ -227,22 +229,39 @@ def write_dicom(
         The files that were written.
 
     Raises:
-        InputError: If the source is no DICOM, or lacks what an object must refer to.
+        InputError: If the source is no DICOM, or lacks or says what an object cannot be made with.
     """
+    from bisc.report.dicom.objects import make_objects, save_objects
+    from bisc.report.dicom.origin import NIFTI_ALONE, Maker, origin_of
+
     if scan.choice is None:
         raise InputError(scan.path, NO_SOURCE, "a DICOM series", NIFTI_ALONE)
-    from bisc.report.dicom.objects import make_objects, save_objects
-    from bisc.report.dicom.origin import Maker, origin_of
+    paths = _paths(out, case)
+    for kind in kinds_of(options):  # what is there of an older run may be of another mask
+        paths[kind].unlink(missing_ok=True)
+    try:
+        made = make_objects(
+            origin_of(scan.path, scan.choice.stack, options.deidentify),
+            image.volume,
+            image.native,
+            found.numbered,
+            found.segments,
+            found.sizes,
+            Maker(model.plan.dataset, checksum_of(model)),
+            kinds_of(options),
+            options.labelmap,
+        )
+        return save_objects(made, paths, options.deidentify)
+    except Exception as error:
+        by = None if isinstance(error, BiscError) else _writer_of(error)
+        if by is None:
+            raise
+        told = f"no DICOM object can be made of its headers ({by}: {type(error).__name__}: {error})"
+        raise InputError(scan.path, told, f"headers that {by} takes", NIFTI_ALONE) from error
 
-    made = make_objects(
-        origin_of(scan.path, scan.choice.stack, options.deidentify),
-        image.volume,
-        image.native,
-        found.numbered,
-        found.segments,
-        found.sizes,
-        Maker(model.plan.dataset, checksum_of(model)),
-        kinds_of(options),
-        options.labelmap,
-    )
-    return save_objects(made, _paths(out, case), options.deidentify)
+
+def _writer_of(error: Exception) -> str | None:
+    """Which of `WRITERS` an exception comes out of; None where it is our own fault."""
+    frames = traceback.walk_tb(error.__traceback__)
+    packages = (frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in frames)
+    return next((package for package in packages if package in WRITERS), None)

@@ -77,8 +77,8 @@ def test_folders_and_files_of_bad_names(name: str, tmp_path: Path) -> None:
     for source, faulty in ((tmp_path / "raw", [True, False]), (tmp_path / "raw" / name, [True])):
         cases = find_inputs(source)
         assert sorted(("the case name" in str(case.fault) for case in cases), reverse=True) == faulty
-        for case in cases:  # its row of 'failed' must not end the run
-            assert name_fault(case.name) == ""
+        for one in cases:  # its row of 'failed' must not end the run
+            assert name_fault(one.name) == ""
 
 
 def test_messages_do_not_reach_the_terminal_as_orders() -> None:

@@ -25,14 +25,9 @@ KEPT: Final = (
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing",
     "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope",
     "RescaleIntercept", "InstanceNumber", "PatientPosition",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
-GROUPS: Final = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-MACROS: Final = {
-    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
-    "PlanePositionSequence": ("ImagePositionPatient",),
-    "PlaneOrientationSequence": ("ImageOrientationPatient",),
-    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
-}
+"""The groups are `bisc.report.dicom.origin`'s own, which hold no more than places."""
 UIDS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 METHOD: Final = "Only geometry and pixel description kept; UIDs replaced (PS3.15 basic profile)"
 
@@ -44,29 +39,18 @@ def without_identity(image: Dataset) -> Dataset:
         setattr(clean, keyword, "")
     for keyword in UIDS:
         setattr(clean, keyword, derived_uid("deidentified", keyword, str(image.get(keyword, ""))))
-    for name in GROUPS:
-        if name in image:
-            setattr(clean, name, [_group(item) for item in image[name].value])
-    clean.SpecificCharacterSet = "ISO_IR 192"
     clean.PatientIdentityRemoved, clean.DeidentificationMethod = "YES", METHOD
     return clean
 
 
 def mark_removed(made: Dataset) -> None:
     """Say in an object made of clean headers that identity was removed."""
+    made.SpecificCharacterSet = "ISO_IR 192"
     made.PatientIdentityRemoved, made.DeidentificationMethod = "YES", METHOD
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator = "113100", "DCM"
     code.CodeMeaning = "Basic Application Confidentiality Profile"
     made.DeidentificationMethodCodeSequence = [code]
-
-
-def _group(group: Dataset) -> Dataset:
-    clean = Dataset()
-    for macro, kept in MACROS.items():
-        if group.get(macro):
-            setattr(clean, macro, [_only(group[macro].value[0], kept)])
-    return clean
 
 
 def _only(dataset: Dataset, keywords: tuple[str, ...]) -> Dataset:

@@ -61,6 +61,8 @@ def make_objects(
         tumors = [one.number for one in segments if one.organ == "tumor"]
         labels = (numbered > 0).astype(np.uint8) + np.isin(numbered, tumors).astype(np.uint8)
         made["capture"] = secondary_capture(origin, page(image, labels, segments, sizes, maker), maker, uid)
+    for dataset in made.values():
+        origin.put_patient(dataset)
     return {kind: made[kind] for kind in kinds if kind in made}
 
 

@@ -20,7 +20,7 @@ from bisc.core.geometry import Float
 from bisc.preprocessing.segments import Segment
 from bisc.report.dicom.codes import COLOURS_RGB
 from bisc.report.dicom.identity import EMPTY, derived_uid
-from bisc.report.dicom.origin import MANUFACTURER, NOT_FOR_CARE, SERIES_NUMBERS, Maker, Origin
+from bisc.report.dicom.origin import MANUFACTURER, NOT_FOR_CARE, SERIES_NUMBERS, Maker, Origin, item
 
 DECIMALS: Final = 3
 LEAST_POINTS: Final = 3
@@ -42,18 +42,18 @@ def structure_set(
     made = _head(origin, uid, maker)
     first = origin.first
     images = [_reference(image) for image in origin.images]
-    series = _item(SeriesInstanceUID=first.SeriesInstanceUID, ContourImageSequence=images)
-    study = _item(
+    series = item(SeriesInstanceUID=first.SeriesInstanceUID, ContourImageSequence=images)
+    study = item(
         ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",
         ReferencedSOPInstanceUID=first.StudyInstanceUID,
         RTReferencedSeriesSequence=[series],
     )
     frame = str(first.FrameOfReferenceUID)
-    made.ReferencedFrameOfReferenceSequence = [_item(FrameOfReferenceUID=frame, RTReferencedStudySequence=[study])]
+    made.ReferencedFrameOfReferenceSequence = [item(FrameOfReferenceUID=frame, RTReferencedStudySequence=[study])]
     made.StructureSetROISequence, made.ROIContourSequence, made.RTROIObservationsSequence = [], [], []
     for one in segments:
         made.StructureSetROISequence.append(
-            _item(
+            item(
                 ROINumber=one.number,
                 ReferencedFrameOfReferenceUID=frame,
                 ROIName=one.name,
@@ -61,7 +61,7 @@ def structure_set(
             )
         )
         contours = [
-            _item(
+            item(
                 ContourImageSequence=[_reference(origin.images[min(i, len(origin.images) - 1)], origin, i)],
                 ContourGeometricType="CLOSED_PLANAR",
                 NumberOfContourPoints=len(points),
@@ -70,12 +70,10 @@ def structure_set(
             for i, points in _outlines(origin, numbered == one.number)
         ]
         made.ROIContourSequence.append(
-            _item(
-                ReferencedROINumber=one.number, ROIDisplayColor=list(COLOURS_RGB[one.organ]), ContourSequence=contours
-            )
+            item(ReferencedROINumber=one.number, ROIDisplayColor=list(COLOURS_RGB[one.organ]), ContourSequence=contours)
         )
         made.RTROIObservationsSequence.append(
-            _item(
+            item(
                 ObservationNumber=one.number,
                 ReferencedROINumber=one.number,
                 RTROIInterpretedType="ORGAN" if one.organ == "kidney" else "GTV",
@@ -86,24 +84,25 @@ def structure_set(
 
 
 def _outlines(origin: Origin, mask: npt.NDArray[np.bool_]) -> Iterator[tuple[int, Float]]:
-    """Of each slice that holds any: its place in the stack, and (points, 3) LPS mm of each outline."""
+    """Of each slice that holds any: its place in the stack, and (points, 3) LPS mm of each outline, in the plane where
+    the slice itself says that it lies: planning systems look for a contour's slice there, not on the even stack."""
     stack = origin.stack
     turn = np.reshape(stack.direction, (3, 3))
-    step = np.asarray(stack.spacing_mm_zyx)
+    _, height, width = stack.spacing_mm_zyx
     for i in np.flatnonzero(mask.any(axis=(1, 2))):
         for outline in find_contours(np.pad(mask[i], 1).astype(np.float32), 0.5):
             points = outline[:-1] - 1.0  # the last point is the first one again
             if len(points) < LEAST_POINTS:
                 continue
-            xyz = np.stack([points[:, 1] * step[2], points[:, 0] * step[1], np.full(len(points), i * step[0])], axis=1)
-            yield int(i), np.asarray(stack.origin_mm_xyz) + xyz @ turn.T
+            in_plane = points[:, ::-1] * (width, height) @ turn[:, :2].T
+            yield int(i), np.asarray(stack.frames[i].position_mm_xyz) + in_plane
 
 
 def _reference(image: Dataset, origin: Origin | None = None, i: int = 0) -> Dataset:
-    item = _item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
+    made = item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
     if origin is not None and origin.n_frames > 1 and len(origin.images) == 1:
-        item.ReferencedFrameNumber = origin.places[i] + 1
-    return item
+        made.ReferencedFrameNumber = origin.places[i] + 1
+    return made
 
 
 def _head(origin: Origin, uid: str, maker: Maker) -> FileDataset:
@@ -112,10 +111,9 @@ def _head(origin: Origin, uid: str, maker: Maker) -> FileDataset:
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     now = datetime.now(timezone.utc).astimezone()
-    made.SpecificCharacterSet = origin.first.get("SpecificCharacterSet", "ISO_IR 192")
     made.SOPClassUID, made.SOPInstanceUID = RTStructureSetStorage, uid
     for keyword in EMPTY:
-        setattr(made, keyword, origin.first.get(keyword, ""))
+        setattr(made, keyword, "")
     made.StudyInstanceUID = origin.first.StudyInstanceUID
     made.SeriesInstanceUID, made.SeriesNumber = derived_uid("rtstruct series", uid), SERIES_NUMBERS["rtstruct"]
     made.Modality, made.InstanceNumber = "RTSTRUCT", 1
@@ -128,10 +126,3 @@ def _head(origin: Origin, uid: str, maker: Maker) -> FileDataset:
     made.FrameOfReferenceUID, made.PositionReferenceIndicator = origin.first.FrameOfReferenceUID, ""
     made.ApprovalStatus = "UNAPPROVED"
     return made
-
-
-def _item(**tags: object) -> Dataset:
-    item = Dataset()
-    for keyword, value in tags.items():
-        setattr(item, keyword, value)
-    return item

@@ -1,0 +1,46 @@
+"""What an exception over a case's DICOM objects costs: highdicom's the objects, one of our own code the case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from bisc.core.errors import InputError
+from bisc.core.volume import NativeGrid
+from bisc.imageio.case import CaseImage
+from bisc.imageio.inputs import find_inputs
+from bisc.imageio.scan import open_scan
+from bisc.pipeline.dicom_cases import divided, write_dicom
+from bisc.pipeline.options import DicomOptions
+from tests.report.test_dicom_objects import grid, patient
+from tests.support.ct_series import write_ct
+from tests.support.stub_model import stub_model
+
+
+def write(tmp_path: Path) -> None:
+    """The SEG of a series of a class that highdicom does not know, where an older one is."""
+    volume, labels = patient(grid(6))
+    write_ct(tmp_path / "in", volume, change=lambda data, i: setattr(data, "SOPClassUID", "1.2.3.4"))
+    (case,) = find_inputs(tmp_path / "in")
+    image = CaseImage(case.path, volume, NativeGrid.of(volume.geometry))
+    (tmp_path / "a_seg.dcm").touch()
+    found = divided(labels, volume.geometry, 1.0, None)
+    write_dicom(tmp_path, "a", open_scan(case), image, found, stub_model(), DicomOptions("both"))
+
+
+def test_highdicoms_exception_costs_the_objects(tmp_path: Path) -> None:
+    """It is a fault in the input, which leaves the mask; an older SEG is not left to be taken for this one's."""
+    with pytest.raises(InputError, match=r"highdicom: KeyError: '1.2.3.4'.*; its mask is written as NIfTI alone"):
+        write(tmp_path)
+    assert not (tmp_path / "a_seg.dcm").exists()
+
+
+def test_a_fault_of_our_own_is_no_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(*_: object) -> Dataset:
+        raise KeyError("our own")
+
+    monkeypatch.setattr("bisc.report.dicom.objects.segmentation", fault)
+    with pytest.raises(KeyError, match="our own"):
+        write(tmp_path)
