@@ -50,8 +50,11 @@ def _by_cstore(job: Path, files: Sequence[Path], to: Destination, config: NodeCo
     read = {path: pydicom.dcmread(path) for path in files}
     for kind, syntax in {(str(d.SOPClassUID), str(d.file_meta.TransferSyntaxUID)) for d in read.values()}:
         ae.add_requested_context(kind, syntax)
-    tls = {"tls_args": (client_context(config.tls), None)} if to.tls and config.tls else {}
-    association: Any = ae.associate(to.host, to.port, ae_title=to.ae_title, **tls)  # type: ignore[arg-type]
+    tls = None
+    if to.tls:
+        assert config.tls is not None  # or the file was refused; never in clear instead
+        tls = client_context(config.tls), None
+    association: Any = ae.associate(to.host, to.port, ae_title=to.ae_title, tls_args=tls)  # type: ignore[arg-type]
     if not association.is_established:
         raise SendError("no association" + (" (it was rejected)" if association.is_rejected else ""))
     try:
