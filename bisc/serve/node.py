@@ -21,7 +21,7 @@ from bisc.pipeline.options import FAILED, SKIPPED, TABLE, DicomOptions, Predicti
 from bisc.pipeline.predict import predict_cases
 from bisc.serve.config import NodeConfig
 from bisc.serve.queue import GIVE_UP_S, Queue, digest
-from bisc.serve.send import SendError, send_job
+from bisc.serve.send import SendError, Waits, send_job
 from bisc.serve.status import StatusServer
 from bisc.serve.store import Counts, Receiver
 from bisc.system.console import check, collecting, say
@@ -30,8 +30,6 @@ from bisc.system.files import make_folder
 TICK_S: Final = 0.5
 TRIES: Final = 3
 """Of a job whose input was right and whose work failed (memory, disk)."""
-AGAIN_S: Final = (5.0, 300.0)
-"""Until a destination that took nothing is tried again: at first, and at most."""
 
 
 @dataclass
@@ -150,22 +148,19 @@ class Node:
         log(f"{job.name}: {told}, {time.perf_counter() - begin:.1f} s")
 
     def _send_all(self) -> None:
-        """Send what is to be sent, for ever; a destination that is away is tried more and more seldom."""
-        wait_s, not_before = AGAIN_S[0], 0.0
+        """Send what is to be sent, for ever; what was not taken is tried again, more and more seldom."""
+        waits = Waits()
         while not self.stopping.wait(TICK_S):
-            if time.monotonic() < not_before:
-                continue
-            for job in self.queue.folders("outgoing"):
+            for job in waits.in_turn(self.queue.folders("outgoing")):
                 try:
-                    send_job(job, self.config)
-                except SendError as error:
+                    if waits.due(job.name) and send_job(job, self.config, waits):
+                        self.queue.move(job, "done")
+                        waits.over(job.name)
+                        self.work.sent += 1
+                except Exception as error:  # noqa: BLE001 - a full disk, a damaged file: the others are sent
                     self.work.send_failures += 1
-                    log(f"{job.name}: not sent, {error}; again in {wait_s:.0f} s")
-                    not_before, wait_s = time.monotonic() + wait_s, min(2 * wait_s, AGAIN_S[1])
-                    break
-                self.queue.move(job, "done")
-                self.work.sent += 1
-                wait_s = AGAIN_S[0]
+                    told = error if isinstance(error, SendError) else type(error).__name__
+                    log(f"{job.name}: not sent, {told}; again in {waits.longer(job.name):.0f} s")
 
     def _take_watched(self) -> None:
         """Move what has not changed for the quiet time from the watched folder into the queue."""

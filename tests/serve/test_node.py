@@ -6,12 +6,10 @@ import json
 import shutil
 import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -127,19 +125,6 @@ def test_a_study_that_had_no_room_is_not_predicted_in_part(tmp_path: Path, monke
     assert [p.name for p in (tmp_path / "queue" / "incoming").iterdir()] == []
 
 
-def test_a_pacs_that_is_away_gets_it_later(tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bisc.serve.node.AGAIN_S", (0.2, 0.4))
-    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
-    pacs.answer = 0xA700
-    with running(config_for(tmp_path, pacs)) as node:
-        send(node, files)
-        wait(lambda: node.work.send_failures >= 2)
-        assert not pacs.got
-        pacs.answer = 0x0000
-        wait(lambda: node.work.sent == 1)
-    assert sorted(pacs.got.values()) == [1, 1]
-
-
 def test_what_was_under_way_goes_on(tmp_path: Path, pacs: Pacs) -> None:
     """Whatever stage a killed node left it in; what was sent is not sent again."""
     files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
@@ -201,39 +186,6 @@ def test_a_study_without_a_ct_ends_in_failed(tmp_path: Path, pacs: Pacs) -> None
         wait(lambda: node.work.failed == 1)
         assert node.healthy()
     assert not pacs.got
-
-
-def test_stow(tmp_path: Path) -> None:
-    """By DICOMweb, with the token of a file."""
-    got: list[tuple[str, bytes]] = []
-
-    class Archive(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            got.append((self.headers.get("Authorization", ""), body))
-            answer = b'{"00081199": {"vr": "SQ", "Value": []}}'
-            self.send_response(200)
-            self.send_header("Content-Type", "application/dicom+json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer((HERE, 0), Archive)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    (tmp_path / "token").write_text("s3cret\n")
-    url = f"http://{HERE}:{server.server_address[1]}/dicom-web"
-    to = (Destination("archive", "stow", url=url, token_file=tmp_path / "token"),)
-    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
-    with running(config_for(tmp_path, destinations=to)) as node:
-        send(node, files)
-        wait(lambda: node.work.sent == 1)
-    server.shutdown()
-    server.server_close()
-    assert [authorization for authorization, _ in got] == ["Bearer s3cret"] * 2
-    assert all(b"DICM" in body for _, body in got)
 
 
 def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
