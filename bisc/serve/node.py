@@ -17,6 +17,7 @@ from bisc.imageio.archive import unpacked
 from bisc.imageio.case import InputCase
 from bisc.imageio.inputs import find_inputs
 from bisc.inference.model import Model
+from bisc.pipeline.dicom_cases import dicom_files
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, DicomOptions, PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
 from bisc.serve.config import NodeConfig
@@ -129,23 +130,20 @@ class Node:
         except BiscError as error:
             errors.append(error)
         self.work.seconds += time.perf_counter() - begin
-        good = [row for row in rows if row.status not in (FAILED, SKIPPED)]
+        done = [row for row in rows if row.status != SKIPPED]
+        whole = [row for row in done if _is_whole(row, out, dicom)]
         transient = [error for error in errors if not isinstance(error, InputError)]
         tries = self.work.tries[job.name] = self.work.tries.get(job.name, 0) + 1
-        if transient and not good and tries < TRIES:
+        if transient and tries < TRIES:  # what was predicted is not predicted again
             log(f"{job.name}: {type(transient[0]).__name__}, tried again")
             time.sleep(TICK_S)
             return
         if config.keep is not None:
             _keep(out, config.keep / job.name)
-        if good:
-            self.work.predicted += 1
-            self.queue.move(job, "outgoing")
-        else:
-            self.work.failed += 1
-            self.queue.move(job, "failed")
-        told = ", ".join(row.status for row in good) or _why(errors, rows)
-        log(f"{job.name}: {told}, {time.perf_counter() - begin:.1f} s")
+        self.work.predicted += len(whole)
+        self.work.failed += len(done) - len(whole) or not whole
+        self.queue.move(job, "outgoing" if whole else "failed")
+        log(f"{job.name}: {_told(done, whole, errors)}, {time.perf_counter() - begin:.1f} s")
 
     def _send_all(self) -> None:
         """Send what is to be sent, for ever; what was not taken is tried again, more and more seldom."""
@@ -208,18 +206,31 @@ def _bare(case: InputCase, job: str, i: int) -> InputCase:
     return replace(case, name=f"{job}_{i + 1}")
 
 
-def _why(errors: list[BiscError], rows: list[PredictionRow]) -> str:
-    if errors and not all(isinstance(error, PassedOver) for error in errors):
-        return "failed, its predictions.csv says why"
-    return "nothing to predict in it" if not rows or all(row.status == SKIPPED for row in rows) else "failed"
+def _is_whole(row: PredictionRow, out: Path, dicom: DicomOptions) -> bool:
+    """Whether a study was predicted, and every object that is asked for was made; of no kidney there is none."""
+    paths = [path for path, asked in dicom_files(out, row.case, dicom).items() if asked]
+    return row.status == "no_kidney" or (row.status != FAILED and all(path.exists() for path in paths))
+
+
+def _told(done: list[PredictionRow], whole: list[PredictionRow], errors: list[BiscError]) -> str:
+    if not done:
+        passed = all(isinstance(error, PassedOver) for error in errors)
+        return "nothing to predict in it" if passed else f"failed ({type(errors[0]).__name__})"
+    words = [
+        row.status
+        + (f" ({row.light})" if row.light else "")
+        + ("" if row in whole or row.status == FAILED else " but not as DICOM, its mask is kept as NIfTI")
+        for row in done
+    ]
+    return ", ".join(words) + ("" if len(done) == len(whole) else "; its predictions.csv says why")
 
 
 def _keep(out: Path, target: Path) -> None:
-    """Copy masks and tables to where they are kept."""
+    """Copy objects and tables to where they are kept; masks are moved: the queue has those that are nowhere else."""
     make_folder(target)
     for path in out.iterdir():
         if path.is_file() and (path.name == TABLE or path.suffix in (".gz", ".dcm")) and not path.name.startswith("."):
-            shutil.copyfile(path, target / path.name)
+            (shutil.move if path.suffix == ".gz" else shutil.copyfile)(path, target / path.name)
 
 
 def _state(path: Path) -> float:

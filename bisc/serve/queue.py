@@ -4,7 +4,8 @@
     incoming/KEY/   files of a study as they arrive
     ready/JOB/      the study is complete: in/ holds its files, out/ what was made of them so far
     outgoing/JOB/   predicted: out/ is to be sent, sent.txt says what was
-    done/JOB/       sent; failed/JOB/ could not be predicted: their out/ holds the tables alone
+    done/JOB/       sent; failed/JOB/ could not be predicted: their out/ holds the tables alone, and masks of which no
+                    DICOM object could be made
 
 A job that was begun is begun again; its results bear the same UIDs. Names are digests: none says whom a study is of.
 """
@@ -131,7 +132,7 @@ class Queue:
             shutil.rmtree(job / "in", ignore_errors=True)
         if stage in ("done", "failed"):
             for path in (job / "out").glob("*"):
-                if path.suffix != ".csv":
+                if path.suffix not in (".csv", ".gz"):
                     _remove(path)
         target = self.folder / stage / job.name
         job.rename(target)

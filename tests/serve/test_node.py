@@ -20,6 +20,7 @@ from pydicom.uid import CTImageStorage
 from pynetdicom import AE, _config
 
 from bisc.core.errors import InputError
+from bisc.pipeline.options import TABLE, PredictionRow
 from bisc.serve import store
 from bisc.serve.config import Destination, Tls
 from bisc.serve.node import Node
@@ -213,6 +214,33 @@ def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         silent.close()
     pacs.server.shutdown()
     assert sorted(pacs.got.values()) == [1, 1]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_cannot_be_written_or_predicted_is_no_success(
+    tmp_path: Path, kept: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a sound study, one that no SEG can refer to, whose mask stays; a broken one; one without a kidney."""
+
+    def predicted(_: object, model: object, out: Path, *rest: object) -> list[PredictionRow]:
+        for name in ("k-1_1_seg.dcm", "k-1_1_sr.dcm", "k-1_2.nii.gz", TABLE):
+            (out / name).touch()
+        statuses = enumerate(["ok", "one_kidney", "failed", "no_kidney", "skipped"])
+        return [PredictionRow(f"k-1_{i + 1}", status, light="red" if i < 2 else "") for i, status in statuses]
+
+    monkeypatch.setattr("bisc.serve.node.find_inputs", lambda *_: [])
+    monkeypatch.setattr("bisc.serve.node.predict_cases", predicted)
+    node = Node(config_for(tmp_path, keep=tmp_path / "keep" if kept else None), stub_model())
+    job = tmp_path / "queue" / "ready" / "k-1"
+    (job / "in").mkdir(parents=True)
+    node._do(job)
+    node.status.server.server_close()
+    assert (node.work.predicted, node.work.failed) == (2, 2)
+    told = "k-1: ok (red), one_kidney (red) but not as DICOM, its mask is kept as NIfTI, failed, no_kidney; its predic"
+    assert told in capsys.readouterr().err
+    left = sorted(p.name for p in node.queue.move(tmp_path / "queue" / "outgoing" / "k-1", "done").glob("out/*"))
+    assert left == [*["k-1_2.nii.gz"][kept:], TABLE]
+    assert (tmp_path / "keep" / "k-1" / "k-1_2.nii.gz").exists() == kept
 
 
 def test_nobody_may_send(tmp_path: Path) -> None:
