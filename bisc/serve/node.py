@@ -21,7 +21,7 @@ from bisc.pipeline.dicom_cases import dicom_files
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, DicomOptions, PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
 from bisc.serve.config import NodeConfig
-from bisc.serve.queue import GIVE_UP_S, Queue, digest
+from bisc.serve.queue import GIVE_UP_S, TAKEN, Queue, remove
 from bisc.serve.send import SendError, Waits, send_job
 from bisc.serve.status import StatusServer
 from bisc.serve.store import Counts, Receiver
@@ -76,11 +76,12 @@ class Node:
             while not self.stopping.is_set():
                 check()
                 with self.receiver.moving:
-                    self.queue.complete(config.quiet_s)
                     for lost in self.queue.give_up(max(config.quiet_s, GIVE_UP_S)):
                         self.work.failed += 1
                         log(f"{lost.name}: incomplete, there was no room for all of it; to be sent again")
                     self.queue.clear_spool()
+                    if not self.queue.folders("ready"):
+                        self.queue.complete(config.quiet_s)
                 self._take_watched()
                 jobs = self.queue.folders("ready")
                 if jobs:
@@ -142,8 +143,12 @@ class Node:
             _keep(out, config.keep / job.name)
         self.work.predicted += len(whole)
         self.work.failed += len(done) - len(whole) or not whole
-        self.queue.move(job, "outgoing" if whole else "failed")
         log(f"{job.name}: {_told(done, whole, errors)}, {time.perf_counter() - begin:.1f} s")
+        n_before = self.queue.came_before(job)
+        if whole and n_before:
+            said = f"predicted without {n_before} objects of its study that came earlier, as a job of their own"
+            log(f"{job.name}: {said}; send the whole study again, or raise quiet_seconds")
+        self.queue.move(job, "outgoing" if whole else "failed")
 
     def _send_all(self) -> None:
         """Send what is to be sent, for ever; what was not taken is tried again, more and more seldom."""
@@ -166,6 +171,8 @@ class Node:
         if watch is None:
             return
         with suppress(OSError):
+            for path in watch.glob(f"{TAKEN}*"):
+                remove(path)
             entries = [p for p in watch.iterdir() if not p.name.startswith(".")]
             now = time.monotonic()
             self._seen = {p: self._seen.get(p, (-1.0, now)) for p in entries}
@@ -177,16 +184,12 @@ class Node:
                     self._take(path)
 
     def _take(self, path: Path) -> None:
-        job = self.queue.new_job(_key_of(path))
-        staging = make_folder(job.with_name(f".{job.name}")) / "in"
-        make_folder(staging)
+        self._seen.pop(path, None)  # where it cannot be moved it is left alone for the quiet time
         try:
-            shutil.move(path, staging / path.name)
-        except OSError as error:
-            log(f"an entry of the watched folder cannot be moved: {error.strerror}")
-            return
-        staging.parent.rename(job)
-        self._seen.pop(path, None)
+            self.queue.take(path)
+        except (OSError, InputError) as error:
+            why = error.strerror if isinstance(error, OSError) else None
+            log(f"an entry of the watched folder cannot be moved: {why or type(error).__name__}")
 
 
 def log(line: str) -> None:
@@ -237,7 +240,3 @@ def _state(path: Path) -> float:
     """Changes while anything in an entry does."""
     paths = [path, *path.rglob("*")] if path.is_dir() else [path]
     return float(sum(hash((p.name, p.stat().st_size, p.stat().st_mtime_ns)) & 0xFFFFFFFF for p in paths))
-
-
-def _key_of(path: Path) -> str:
-    return digest(path.name)

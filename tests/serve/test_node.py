@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
@@ -52,7 +51,7 @@ def test_a_study_sent_comes_back_as_seg_and_report(
     assert pacs.last["SEG"].PatientID == "P1"
     assert pacs.last["SR"].StudyInstanceUID == pacs.last["SEG"].StudyInstanceUID
     left = [p for p in (tmp_path / "queue").rglob("*") if p.is_file()]
-    assert {p.name for p in left} == {"predictions.csv", "sent.txt"}
+    assert {p.name for p in left} == {"files.txt", "predictions.csv", "sent.txt"}
     said = capsys.readouterr().err.encode()
     told = said + b"".join(str(p).encode() + p.read_bytes() for p in left)
     assert not [secret for secret in PATIENT if secret in told]
@@ -233,11 +232,16 @@ def test_what_cannot_be_written_or_predicted_is_no_success(
     node = Node(config_for(tmp_path, keep=tmp_path / "keep" if kept else None), stub_model())
     job = tmp_path / "queue" / "ready" / "k-1"
     (job / "in").mkdir(parents=True)
+    (job / "files.txt").write_text("a\nb\n")
+    before = tmp_path / "queue" / "failed" / "k-2"
+    before.mkdir()
+    (before / "files.txt").write_text("b\nc\n")
     node._do(job)
     node.status.server.server_close()
     assert (node.work.predicted, node.work.failed) == (2, 2)
-    told = "k-1: ok (red), one_kidney (red) but not as DICOM, its mask is kept as NIfTI, failed, no_kidney; its predic"
-    assert told in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "k-1: ok (red), one_kidney (red) but not as DICOM, its mask is kept as NIfTI, failed, no_kidney; its" in told
+    assert "k-1: predicted without 1 objects of its study that came earlier" in told
     left = sorted(p.name for p in node.queue.move(tmp_path / "queue" / "outgoing" / "k-1", "done").glob("out/*"))
     assert left == [*["k-1_2.nii.gz"][kept:], TABLE]
     assert (tmp_path / "keep" / "k-1" / "k-1_2.nii.gz").exists() == kept
@@ -252,10 +256,3 @@ def test_a_port_that_is_taken(tmp_path: Path, pacs: Pacs) -> None:
     node = Node(config_for(tmp_path, port=pacs.port), stub_model())
     with pytest.raises(InputError, match="cannot listen"):
         node.run()
-
-
-def test_used_bytes(tmp_path: Path) -> None:
-    queue = Queue(tmp_path, 1000.0)
-    (tmp_path / "ready" / "x").write_bytes(np.zeros(900, np.uint8).tobytes())
-    assert queue.used_bytes() == 900
-    assert (queue.has_room(100), queue.has_room(101)) == (True, False)
