@@ -146,7 +146,7 @@ class Node:
         log(f"{job.name}: {_told(done, whole, errors)}, {time.perf_counter() - begin:.1f} s")
         n_before = self.queue.came_before(job)
         if whole and n_before:
-            said = f"predicted without {n_before} objects of its study that came earlier, as a job of their own"
+            said = f"predicted without what came earlier of its study, as a job of its own ({n_before} objects)"
             log(f"{job.name}: {said}; send the whole study again, or raise quiet_seconds")
         self.queue.move(job, "outgoing" if whole else "failed")
 

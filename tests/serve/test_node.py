@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE, _config
 
-from bisc.core.errors import InputError
+from bisc.core.errors import InputError, WorkError
 from bisc.pipeline.options import TABLE, PredictionRow
 from bisc.serve import store
 from bisc.serve.config import Destination, Tls
@@ -241,10 +241,30 @@ def test_what_cannot_be_written_or_predicted_is_no_success(
     assert (node.work.predicted, node.work.failed) == (2, 2)
     told = capsys.readouterr().err
     assert "k-1: ok (red), one_kidney (red) but not as DICOM, its mask is kept as NIfTI, failed, no_kidney; its" in told
-    assert "k-1: predicted without 1 objects of its study that came earlier" in told
+    assert "k-1: predicted without what came earlier of its study, as a job of its own (1 objects)" in told
     left = sorted(p.name for p in node.queue.move(tmp_path / "queue" / "outgoing" / "k-1", "done").glob("out/*"))
     assert left == [*["k-1_2.nii.gz"][kept:], TABLE]
     assert (tmp_path / "keep" / "k-1" / "k-1_2.nii.gz").exists() == kept
+
+
+def test_what_failed_for_a_moment_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also beside what did not fail."""
+
+    def predicted(_: object, model: object, out: Path, options: object, complain: Any) -> list[PredictionRow]:
+        complain(WorkError("out of memory"))
+        return [PredictionRow("k-1_1", "no_kidney"), PredictionRow("k-1_2", "failed")]
+
+    monkeypatch.setattr("bisc.serve.node.TICK_S", 0.01)
+    monkeypatch.setattr("bisc.serve.node.find_inputs", lambda *_: [])
+    monkeypatch.setattr("bisc.serve.node.predict_cases", predicted)
+    node = Node(config_for(tmp_path), stub_model())
+    node.status.server.server_close()
+    job = tmp_path / "queue" / "ready" / "k-1"
+    (job / "in").mkdir(parents=True)
+    for left in (True, True, False):
+        node._do(job)
+        assert job.exists() == left
+    assert (node.work.predicted, node.work.failed) == (1, 1)
 
 
 def test_nobody_may_send(tmp_path: Path) -> None:
