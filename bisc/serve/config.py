@@ -125,7 +125,10 @@ NODE: Final = (
     "keep", "tls_certificate", "tls_key", "tls_authority",
 )  # fmt: skip
 PREDICT: Final = ("model", "also", "labelmap", "deidentify", "phase", "device")
-DESTINATION: Final = ("how", "ae_title", "host", "port", "url", "token_file", "tls")
+DESTINATION: Final[dict[How, tuple[str, ...]]] = {
+    "cstore": ("ae_title", "host", "port", "tls"),
+    "stow": ("url", "token_file"),
+}
 
 
 def read_config(path: Path) -> NodeConfig:
@@ -147,6 +150,7 @@ def read_config(path: Path) -> NodeConfig:
     section.check("node", NODE)
     section.check("predict", PREDICT)
     here = path.absolute().parent
+    tls = _tls(section, here)
     also = tuple(section.text("predict", "also", "").replace(",", " ").split())
     phase = section.text("predict", "phase", "") or None
     for value, known in [*((one, DICOM_EXTRAS) for one in also), (phase, (*PHASES, None))]:
@@ -165,8 +169,8 @@ def read_config(path: Path) -> NodeConfig:
         watch=section.place("node", "watch", here),
         keep=section.place("node", "keep", here),
         accept=_accepted(path, parser),
-        destinations=tuple(_destination(section, name, here) for name in parser.sections() if name.startswith(SEND)),
-        tls=_tls(section, here),
+        destinations=tuple(_destination(section, n, here, tls) for n in parser.sections() if n.startswith(SEND)),
+        tls=tls,
         extras=also,  # type: ignore[arg-type]  # checked above
         labelmap=section.flag("predict", "labelmap"),
         deidentify=section.flag("predict", "deidentify"),
@@ -243,25 +247,29 @@ def _accepted(path: Path, parser: configparser.ConfigParser) -> dict[str, tuple[
     return found
 
 
-def _destination(section: _Section, name: str, here: Path) -> Destination:
-    section.check(name, DESTINATION)
+def _destination(section: _Section, name: str, here: Path, tls: Tls | None) -> Destination:
     how = section.text(name, "how")
+    if how not in HOWS:
+        raise InputError(section.path, f"how = {how} in [{name}]", " or ".join(HOWS))
+    section.check(name, ("how", *DESTINATION[how]))  # a 'tls' that means nothing would be trusted
+    told = name.removeprefix(SEND).strip()
     if how == "cstore":
+        over_tls = section.flag(name, "tls")
+        if over_tls and tls is None:
+            keys = "tls_certificate, tls_key and tls_authority in [node]"
+            raise InputError(section.path, f"tls = yes in [{name}], and the node has no certificate", keys)
         return Destination(
-            name.removeprefix(SEND).strip(),
+            told,
             "cstore",
             ae_title=section.ae(name, "ae_title"),
             host=section.text(name, "host"),
             port=section.port(name, "port", 104),
-            tls=section.flag(name, "tls"),
+            tls=over_tls,
         )
-    if how != "stow":
-        raise InputError(section.path, f"how = {how} in [{name}]", " or ".join(HOWS))
     url = section.text(name, "url")
     if not url.startswith(("http://", "https://")):
         raise InputError(section.path, f"url = {url} in [{name}]", "http:// or https://")
-    token = section.place(name, "token_file", here)
-    return Destination(name.removeprefix(SEND).strip(), "stow", url=url, token_file=token)
+    return Destination(told, "stow", url=url, token_file=section.place(name, "token_file", here))
 
 
 def _tls(section: _Section, here: Path) -> Tls | None:

@@ -17,11 +17,12 @@ from bisc.imageio.archive import unpacked
 from bisc.imageio.case import InputCase
 from bisc.imageio.inputs import find_inputs
 from bisc.inference.model import Model
+from bisc.pipeline.dicom_cases import dicom_files
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, DicomOptions, PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
 from bisc.serve.config import NodeConfig
-from bisc.serve.queue import GIVE_UP_S, Queue, digest
-from bisc.serve.send import SendError, send_job
+from bisc.serve.queue import GIVE_UP_S, TAKEN, Queue, remove
+from bisc.serve.send import SendError, Waits, send_job
 from bisc.serve.status import StatusServer
 from bisc.serve.store import Counts, Receiver
 from bisc.system.console import check, collecting, say
@@ -30,8 +31,6 @@ from bisc.system.files import make_folder
 TICK_S: Final = 0.5
 TRIES: Final = 3
 """Of a job whose input was right and whose work failed (memory, disk)."""
-AGAIN_S: Final = (5.0, 300.0)
-"""Until a destination that took nothing is tried again: at first, and at most."""
 
 
 @dataclass
@@ -77,11 +76,12 @@ class Node:
             while not self.stopping.is_set():
                 check()
                 with self.receiver.moving:
-                    self.queue.complete(config.quiet_s)
                     for lost in self.queue.give_up(max(config.quiet_s, GIVE_UP_S)):
                         self.work.failed += 1
                         log(f"{lost.name}: incomplete, there was no room for all of it; to be sent again")
                     self.queue.clear_spool()
+                    if not self.queue.folders("ready"):
+                        self.queue.complete(config.quiet_s)
                 self._take_watched()
                 jobs = self.queue.folders("ready")
                 if jobs:
@@ -131,41 +131,39 @@ class Node:
         except BiscError as error:
             errors.append(error)
         self.work.seconds += time.perf_counter() - begin
-        good = [row for row in rows if row.status not in (FAILED, SKIPPED)]
+        done = [row for row in rows if row.status != SKIPPED]
+        whole = [row for row in done if _is_whole(row, out, dicom)]
         transient = [error for error in errors if not isinstance(error, InputError)]
         tries = self.work.tries[job.name] = self.work.tries.get(job.name, 0) + 1
-        if transient and not good and tries < TRIES:
+        if transient and tries < TRIES:  # what was predicted is not predicted again
             log(f"{job.name}: {type(transient[0]).__name__}, tried again")
             time.sleep(TICK_S)
             return
         if config.keep is not None:
             _keep(out, config.keep / job.name)
-        if good:
-            self.work.predicted += 1
-            self.queue.move(job, "outgoing")
-        else:
-            self.work.failed += 1
-            self.queue.move(job, "failed")
-        told = ", ".join(row.status for row in good) or _why(errors, rows)
-        log(f"{job.name}: {told}, {time.perf_counter() - begin:.1f} s")
+        self.work.predicted += len(whole)
+        self.work.failed += len(done) - len(whole) or not whole
+        log(f"{job.name}: {_told(done, whole, errors)}, {time.perf_counter() - begin:.1f} s")
+        n_before = self.queue.came_before(job)
+        if whole and n_before:
+            said = f"predicted without what came earlier of its study, as a job of its own ({n_before} objects)"
+            log(f"{job.name}: {said}; send the whole study again, or raise quiet_seconds")
+        self.queue.move(job, "outgoing" if whole else "failed")
 
     def _send_all(self) -> None:
-        """Send what is to be sent, for ever; a destination that is away is tried more and more seldom."""
-        wait_s, not_before = AGAIN_S[0], 0.0
+        """Send what is to be sent, for ever; what was not taken is tried again, more and more seldom."""
+        waits = Waits()
         while not self.stopping.wait(TICK_S):
-            if time.monotonic() < not_before:
-                continue
-            for job in self.queue.folders("outgoing"):
+            for job in waits.in_turn(self.queue.folders("outgoing")):
                 try:
-                    send_job(job, self.config)
-                except SendError as error:
+                    if waits.due(job.name) and send_job(job, self.config, waits):
+                        self.queue.move(job, "done")
+                        waits.over(job.name)
+                        self.work.sent += 1
+                except Exception as error:  # noqa: BLE001 - a full disk, a damaged file: the others are sent
                     self.work.send_failures += 1
-                    log(f"{job.name}: not sent, {error}; again in {wait_s:.0f} s")
-                    not_before, wait_s = time.monotonic() + wait_s, min(2 * wait_s, AGAIN_S[1])
-                    break
-                self.queue.move(job, "done")
-                self.work.sent += 1
-                wait_s = AGAIN_S[0]
+                    told = error if isinstance(error, SendError) else type(error).__name__
+                    log(f"{job.name}: not sent, {told}; again in {waits.longer(job.name):.0f} s")
 
     def _take_watched(self) -> None:
         """Move what has not changed for the quiet time from the watched folder into the queue."""
@@ -173,6 +171,8 @@ class Node:
         if watch is None:
             return
         with suppress(OSError):
+            for path in watch.glob(f"{TAKEN}*"):
+                remove(path)
             entries = [p for p in watch.iterdir() if not p.name.startswith(".")]
             now = time.monotonic()
             self._seen = {p: self._seen.get(p, (-1.0, now)) for p in entries}
@@ -184,16 +184,12 @@ class Node:
                     self._take(path)
 
     def _take(self, path: Path) -> None:
-        job = self.queue.new_job(_key_of(path))
-        staging = make_folder(job.with_name(f".{job.name}")) / "in"
-        make_folder(staging)
+        self._seen.pop(path, None)  # where it cannot be moved it is left alone for the quiet time
         try:
-            shutil.move(path, staging / path.name)
-        except OSError as error:
-            log(f"an entry of the watched folder cannot be moved: {error.strerror}")
-            return
-        staging.parent.rename(job)
-        self._seen.pop(path, None)
+            self.queue.take(path)
+        except (OSError, InputError) as error:
+            why = error.strerror if isinstance(error, OSError) else None
+            log(f"an entry of the watched folder cannot be moved: {why or type(error).__name__}")
 
 
 def log(line: str) -> None:
@@ -213,25 +209,34 @@ def _bare(case: InputCase, job: str, i: int) -> InputCase:
     return replace(case, name=f"{job}_{i + 1}")
 
 
-def _why(errors: list[BiscError], rows: list[PredictionRow]) -> str:
-    if errors and not all(isinstance(error, PassedOver) for error in errors):
-        return "failed, its predictions.csv says why"
-    return "nothing to predict in it" if not rows or all(row.status == SKIPPED for row in rows) else "failed"
+def _is_whole(row: PredictionRow, out: Path, dicom: DicomOptions) -> bool:
+    """Whether a study was predicted, and every object that is asked for was made; of no kidney there is none."""
+    paths = [path for path, asked in dicom_files(out, row.case, dicom).items() if asked]
+    return row.status == "no_kidney" or (row.status != FAILED and all(path.exists() for path in paths))
+
+
+def _told(done: list[PredictionRow], whole: list[PredictionRow], errors: list[BiscError]) -> str:
+    if not done:
+        passed = all(isinstance(error, PassedOver) for error in errors)
+        return "nothing to predict in it" if passed else f"failed ({type(errors[0]).__name__})"
+    words = [
+        row.status
+        + (f" ({row.light})" if row.light else "")
+        + ("" if row in whole or row.status == FAILED else " but not as DICOM, its mask is kept as NIfTI")
+        for row in done
+    ]
+    return ", ".join(words) + ("" if len(done) == len(whole) else "; its predictions.csv says why")
 
 
 def _keep(out: Path, target: Path) -> None:
-    """Copy masks and tables to where they are kept."""
+    """Copy objects and tables to where they are kept; masks are moved: the queue has those that are nowhere else."""
     make_folder(target)
     for path in out.iterdir():
         if path.is_file() and (path.name == TABLE or path.suffix in (".gz", ".dcm")) and not path.name.startswith("."):
-            shutil.copyfile(path, target / path.name)
+            (shutil.move if path.suffix == ".gz" else shutil.copyfile)(path, target / path.name)
 
 
 def _state(path: Path) -> float:
     """Changes while anything in an entry does."""
     paths = [path, *path.rglob("*")] if path.is_dir() else [path]
     return float(sum(hash((p.name, p.stat().st_size, p.stat().st_mtime_ns)) & 0xFFFFFFFF for p in paths))
-
-
-def _key_of(path: Path) -> str:
-    return digest(path.name)

@@ -2,15 +2,17 @@
 
     spool/          objects while they come over the wire
     incoming/KEY/   files of a study as they arrive
-    ready/JOB/      the study is complete: in/ holds its files, out/ what was made of them so far
+    ready/JOB/      the study is complete: in/ holds its files, out/ what was made of them so far; files.txt names them
     outgoing/JOB/   predicted: out/ is to be sent, sent.txt says what was
-    done/JOB/       sent; failed/JOB/ could not be predicted: their out/ holds the tables alone
+    done/JOB/       sent; failed/JOB/ could not be predicted: their out/ holds the tables alone, and masks of which no
+                    DICOM object could be made
 
 A job that was begun is begun again; its results bear the same UIDs. Names are digests: none says whom a study is of.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -20,13 +22,18 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from bisc.system.files import make_folder, remove_partial
+from bisc.core.errors import InputError
+from bisc.system.files import make_folder, remove_partial, write_text
 
 STAGES: Final = ("incoming", "ready", "outgoing", "done", "failed")
 SPOOL: Final = "spool"
 STALE_S: Final = 600.0
 """What lies in the spool untouched for so long belongs to an association that is gone."""
 SENT: Final = "sent.txt"
+FILES: Final = "files.txt"
+"""Digests of the objects that a job was made of, for those that come later."""
+TAKEN: Final = ".taken-"
+"""Begins the name of what was copied whole into the queue and is to be removed where it lay."""
 KEPT: Final = 1000
 """Finished jobs whose tables are kept; the oldest go first."""
 LEAST_FREE: Final = 1 << 30
@@ -64,17 +71,17 @@ class Queue:
         """Where files of a study are gathered."""
         return make_folder(self.folder / "incoming" / digest(study))
 
-    def complete(self, quiet_s: float) -> list[Path]:
-        """Move studies without a new file for so long to `ready`; after a start the silence is counted anew."""
-        moved = []
+    def complete(self, quiet_s: float) -> Path | None:
+        """Move the oldest study without a new file for so long to `ready`, if there is one; after a start the silence
+        is counted anew. One at a time: the others still grow while they wait."""
         for folder in self.folders("incoming"):
             if time.time() - max(self.began, _changed(folder)) < quiet_s:
                 continue
             if not any(p.is_file() and not p.name.startswith(".") for p in folder.rglob("*")):
                 continue
             if not any(folder.glob(f"{REFUSED}*")):
-                moved.append(self._as_job(folder))
-        return moved
+                return self._as_job(folder)
+        return None
 
     def give_up(self, quiet_s: float) -> list[Path]:
         """Move studies that lack objects, and get none, to `failed`; what came of them goes."""
@@ -89,6 +96,7 @@ class Queue:
         make_folder(job.parent)
         staging = self.folder / "ready" / f".{job.name}"
         make_folder(staging)
+        write_text(staging / FILES, "".join(f"{p.stem}\n" for p in sorted(folder.glob("[!.]*"))))
         folder.rename(staging / "in")  # files that come from now on make a folder, and a job, of their own
         return staging.rename(job)
 
@@ -116,14 +124,50 @@ class Queue:
         n = next(n for n in range(1, len(taken) + 2) if f"{key}-{n}" not in taken)
         return self.folder / "ready" / f"{key}-{n}"
 
+    def came_before(self, job: Path) -> int:
+        """How many objects of a job's study came earlier, in other jobs, and are not among its own."""
+        key, _, _ = job.name.rpartition("-")
+        before = [_lines(path) for stage in STAGES[1:] for path in (self.folder / stage).glob(f"{key}-*/{FILES}")]
+        return len(set().union(*before) - _lines(job / FILES))
+
+    def take(self, path: Path) -> Path:
+        """Make an entry of another folder a job: it is one when all of it is here, and not before.
+
+        Raises:
+            OSError: If it cannot be moved; it is where it was, then.
+            InputError: Likewise.
+        """
+        job = self.new_job(digest(path.name))
+        staging = make_folder(job.with_name(f".{job.name}"))
+        gone = path.with_name(f"{TAKEN}{job.name}")
+        try:
+            target = make_folder(staging / "in") / path.name
+            try:
+                path.rename(target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                part = staging / "part"  # from another file system: what a kill leaves here is no job
+                if path.is_dir():
+                    shutil.copytree(path, part, symlinks=True)
+                else:
+                    shutil.copy2(path, part)
+                part.rename(target)
+                path.rename(gone)  # or what a kill leaves there would be a study
+        except (OSError, InputError):
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        staging.rename(job)
+        remove(gone)
+        return job
+
     def recover(self) -> None:
         """Finish moves that a kill cut in two."""
         for staging in (self.folder / "ready").glob(".*-*"):
-            if (staging / "in").is_dir():
+            if any((staging / "in").glob("*")):
                 staging.rename(staging.with_name(staging.name.removeprefix(".")))
             else:
-                with suppress(OSError):
-                    staging.rmdir()
+                shutil.rmtree(staging, ignore_errors=True)
 
     def move(self, job: Path, stage: str) -> Path:
         """To another stage; what is not needed there goes."""
@@ -131,8 +175,8 @@ class Queue:
             shutil.rmtree(job / "in", ignore_errors=True)
         if stage in ("done", "failed"):
             for path in (job / "out").glob("*"):
-                if path.suffix != ".csv":
-                    _remove(path)
+                if path.suffix not in (".csv", ".gz"):
+                    remove(path)
         target = self.folder / stage / job.name
         job.rename(target)
         os.utime(target)
@@ -156,9 +200,7 @@ class Queue:
 
 def sent(job: Path) -> set[str]:
     """What of a job was sent, as 'DESTINATION FILE'."""
-    with suppress(OSError):
-        return set((job / SENT).read_text(encoding="utf-8").splitlines())
-    return set()
+    return _lines(job / SENT)
 
 
 def mark_sent(job: Path, what: str) -> None:
@@ -195,7 +237,14 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _remove(path: Path) -> None:
+def _lines(path: Path) -> set[str]:
+    with suppress(OSError):
+        return set(path.read_text(encoding="utf-8").splitlines())
+    return set()
+
+
+def remove(path: Path) -> None:
+    """Whatever it is."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -95,6 +95,8 @@ def test_who_is_accepted(tmp_path: Path, title: str, address: str, accepted: boo
         ("SCANNER =", "A_TITLE_THAT_IS_TOO_LONG =", "the AE title"),
         ("how = cstore", "how = fax", "how = fax"),
         ("url = http:", "url = ftp:", "url = ftp:"),
+        ("port = 11112", "port = 11112\ntls = yes", "tls = yes in .*no certificate"),
+        ("token_file = token", "tls = yes", "'tls' in"),
         ("also = sr,", "also = pdf,", "'pdf' in"),
         ("phase = late", "phase = lunar", "'lunar' in"),
         ("labelmap = yes", "labelmap = perhaps", "labelmap = perhaps"),

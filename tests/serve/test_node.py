@@ -6,22 +6,20 @@ import json
 import shutil
 import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE, _config
 
-from bisc.core.errors import InputError
+from bisc.core.errors import InputError, WorkError
+from bisc.pipeline.options import TABLE, PredictionRow
 from bisc.serve import store
 from bisc.serve.config import Destination, Tls
 from bisc.serve.node import Node
@@ -53,7 +51,7 @@ def test_a_study_sent_comes_back_as_seg_and_report(
     assert pacs.last["SEG"].PatientID == "P1"
     assert pacs.last["SR"].StudyInstanceUID == pacs.last["SEG"].StudyInstanceUID
     left = [p for p in (tmp_path / "queue").rglob("*") if p.is_file()]
-    assert {p.name for p in left} == {"predictions.csv", "sent.txt"}
+    assert {p.name for p in left} == {"files.txt", "predictions.csv", "sent.txt"}
     said = capsys.readouterr().err.encode()
     told = said + b"".join(str(p).encode() + p.read_bytes() for p in left)
     assert not [secret for secret in PATIENT if secret in told]
@@ -127,19 +125,6 @@ def test_a_study_that_had_no_room_is_not_predicted_in_part(tmp_path: Path, monke
     assert [p.name for p in (tmp_path / "queue" / "incoming").iterdir()] == []
 
 
-def test_a_pacs_that_is_away_gets_it_later(tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bisc.serve.node.AGAIN_S", (0.2, 0.4))
-    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
-    pacs.answer = 0xA700
-    with running(config_for(tmp_path, pacs)) as node:
-        send(node, files)
-        wait(lambda: node.work.send_failures >= 2)
-        assert not pacs.got
-        pacs.answer = 0x0000
-        wait(lambda: node.work.sent == 1)
-    assert sorted(pacs.got.values()) == [1, 1]
-
-
 def test_what_was_under_way_goes_on(tmp_path: Path, pacs: Pacs) -> None:
     """Whatever stage a killed node left it in; what was sent is not sent again."""
     files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
@@ -203,39 +188,6 @@ def test_a_study_without_a_ct_ends_in_failed(tmp_path: Path, pacs: Pacs) -> None
     assert not pacs.got
 
 
-def test_stow(tmp_path: Path) -> None:
-    """By DICOMweb, with the token of a file."""
-    got: list[tuple[str, bytes]] = []
-
-    class Archive(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            got.append((self.headers.get("Authorization", ""), body))
-            answer = b'{"00081199": {"vr": "SQ", "Value": []}}'
-            self.send_response(200)
-            self.send_header("Content-Type", "application/dicom+json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer((HERE, 0), Archive)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    (tmp_path / "token").write_text("s3cret\n")
-    url = f"http://{HERE}:{server.server_address[1]}/dicom-web"
-    to = (Destination("archive", "stow", url=url, token_file=tmp_path / "token"),)
-    files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
-    with running(config_for(tmp_path, destinations=to)) as node:
-        send(node, files)
-        wait(lambda: node.work.sent == 1)
-    server.shutdown()
-    server.server_close()
-    assert [authorization for authorization, _ in got] == ["Bearer s3cret"] * 2
-    assert all(b"DICM" in body for _, body in got)
-
-
 def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways, both sides with a certificate; none without, and who says nothing bars nobody."""
     openssl = shutil.which("openssl") or pytest.skip("no openssl to make a certificate with")
@@ -263,6 +215,58 @@ def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(pacs.got.values()) == [1, 1]
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_cannot_be_written_or_predicted_is_no_success(
+    tmp_path: Path, kept: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a sound study, one that no SEG can refer to, whose mask stays; a broken one; one without a kidney."""
+
+    def predicted(_: object, model: object, out: Path, *rest: object) -> list[PredictionRow]:
+        for name in ("k-1_1_seg.dcm", "k-1_1_sr.dcm", "k-1_2.nii.gz", TABLE):
+            (out / name).touch()
+        statuses = enumerate(["ok", "one_kidney", "failed", "no_kidney", "skipped"])
+        return [PredictionRow(f"k-1_{i + 1}", status, light="red" if i < 2 else "") for i, status in statuses]
+
+    monkeypatch.setattr("bisc.serve.node.find_inputs", lambda *_: [])
+    monkeypatch.setattr("bisc.serve.node.predict_cases", predicted)
+    node = Node(config_for(tmp_path, keep=tmp_path / "keep" if kept else None), stub_model())
+    job = tmp_path / "queue" / "ready" / "k-1"
+    (job / "in").mkdir(parents=True)
+    (job / "files.txt").write_text("a\nb\n")
+    before = tmp_path / "queue" / "failed" / "k-2"
+    before.mkdir()
+    (before / "files.txt").write_text("b\nc\n")
+    node._do(job)
+    node.status.server.server_close()
+    assert (node.work.predicted, node.work.failed) == (2, 2)
+    told = capsys.readouterr().err
+    assert "k-1: ok (red), one_kidney (red) but not as DICOM, its mask is kept as NIfTI, failed, no_kidney; its" in told
+    assert "k-1: predicted without what came earlier of its study, as a job of its own (1 objects)" in told
+    left = sorted(p.name for p in node.queue.move(tmp_path / "queue" / "outgoing" / "k-1", "done").glob("out/*"))
+    assert left == [*["k-1_2.nii.gz"][kept:], TABLE]
+    assert (tmp_path / "keep" / "k-1" / "k-1_2.nii.gz").exists() == kept
+
+
+def test_what_failed_for_a_moment_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also beside what did not fail."""
+
+    def predicted(_: object, model: object, out: Path, options: object, complain: Any) -> list[PredictionRow]:
+        complain(WorkError("out of memory"))
+        return [PredictionRow("k-1_1", "no_kidney"), PredictionRow("k-1_2", "failed")]
+
+    monkeypatch.setattr("bisc.serve.node.TICK_S", 0.01)
+    monkeypatch.setattr("bisc.serve.node.find_inputs", lambda *_: [])
+    monkeypatch.setattr("bisc.serve.node.predict_cases", predicted)
+    node = Node(config_for(tmp_path), stub_model())
+    node.status.server.server_close()
+    job = tmp_path / "queue" / "ready" / "k-1"
+    (job / "in").mkdir(parents=True)
+    for left in (True, True, False):
+        node._do(job)
+        assert job.exists() == left
+    assert (node.work.predicted, node.work.failed) == (1, 1)
+
+
 def test_nobody_may_send(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nobody may send"):
         Node(config_for(tmp_path, accept={}), stub_model())
@@ -272,10 +276,3 @@ def test_a_port_that_is_taken(tmp_path: Path, pacs: Pacs) -> None:
     node = Node(config_for(tmp_path, port=pacs.port), stub_model())
     with pytest.raises(InputError, match="cannot listen"):
         node.run()
-
-
-def test_used_bytes(tmp_path: Path) -> None:
-    queue = Queue(tmp_path, 1000.0)
-    (tmp_path / "ready" / "x").write_bytes(np.zeros(900, np.uint8).tobytes())
-    assert queue.used_bytes() == 900
-    assert (queue.has_room(100), queue.has_room(101)) == (True, False)

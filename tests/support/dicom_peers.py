@@ -42,6 +42,8 @@ class Pacs:
         self.got: Counter[str] = Counter()
         self.last: dict[str, Dataset] = {}
         self.answer = 0x0000
+        self.refuses: dict[str, int] = {}
+        """Answers to the objects of a study, by its UID."""
         ae = AE(ae_title="PACS")
         ae.supported_contexts = StoragePresentationContexts
         started: Any = ae.start_server(
@@ -54,6 +56,8 @@ class Pacs:
         if self.answer == 0:
             path = getattr(event, "dataset_path", None)
             data = pydicom.dcmread(path) if path else event.dataset
+            if data.StudyInstanceUID in self.refuses:
+                return self.refuses[data.StudyInstanceUID]
             self.got[str(data.SOPInstanceUID)] += 1
             self.last[str(data.Modality)] = data
         return self.answer
