@@ -146,8 +146,9 @@ class Sampler:
         policy = self.policy
         label = TUMOR if kind < policy.p_tumor else KIDNEY if kind < policy.p_tumor + policy.p_kidney else BACKGROUND
         from_decoys = kind >= 1.0 - policy.p_decoy
-        pool = [r for r in self.regions if r.holds(label) and (label != BACKGROUND or r.record.decoy == from_decoys)]
-        region = (pool or self.regions)[int(rng.integers(len(pool or self.regions)))]
+        own = [r for r in self.regions if r.record.decoy == from_decoys] or self.regions
+        pool = [r for r in own if r.holds(label)]
+        region = (pool or own)[int(rng.integers(len(pool or own)))]
         window = Box.of_shape(region.shape_zyx)
         if policy.jitter_mm_zyx is not None:
             window = _jittered(region, policy.jitter_mm_zyx, rng)

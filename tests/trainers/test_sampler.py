@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bisc.core.errors import InputError
 from bisc.core.volume import Box
+from bisc.preprocessing.regions import Region
 from bisc.trainers.sampler import (
     Pick,
     Sampler,
@@ -219,6 +220,19 @@ def test_decoys_have_their_share(cases: list[Path]) -> None:
     )
     names = [pick.region.folder.name for step in range(1500) for pick in replace(sampler, regions=marked).draw(step)]
     assert names.count("empty") / len(names) == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_kidney_is_never_looked_for_in_a_decoy(cases: list[Path]) -> None:
+    """Nor a tumour where no kidney's region has one: the kidneys' regions stand in for it, not the decoys."""
+    both, kidney, empty = make_sampler(cases, (4, 4, 4)).regions
+
+    def drawn(policy: SamplingPolicy, *regions: Region, decoy: Region) -> set[str]:
+        marked = replace(decoy, record=msgspec.structs.replace(decoy.record, decoy=True))
+        return regions_of(replace(make_sampler(cases, (4, 4, 4), policy), regions=(*regions, marked)))
+
+    assert drawn(KIDNEY_ALWAYS, both, empty, decoy=kidney) == {"both"}
+    assert drawn(TUMOR_ALWAYS, kidney, decoy=empty) == {"kidney"}
+    assert drawn(ANYWHERE, decoy=empty) == {"empty"}
 
 
 def test_shares_of_the_policy(cases: list[Path]) -> None:
