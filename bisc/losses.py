@@ -121,6 +121,11 @@ def adds_up(name: str) -> bool:
     return "total" in inspect.signature(LOSSES[name]).parameters
 
 
+def takes_threshold(name: str) -> bool:
+    """Whether a loss is given the run's threshold."""
+    return "threshold" in inspect.signature(LOSSES[name]).parameters
+
+
 def loss_by_name(name: str, threshold: float, total: Total = alone) -> Callable[[Tensor, Tensor], Tensor]:
     """The branch loss called `name`; `threshold` and `total` go to one that takes them.
 
