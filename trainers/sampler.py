@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from batchgenerators.augmentations.crop_and_pad_augmentations import crop, get_lbs_for_random_crop
+from batchgenerators.augmentations.crop_and_pad_augmentations import crop
 from batchgenerators.augmentations.spatial_transformations import augment_mirroring
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -125,7 +125,9 @@ class Sampler:
         levels = pick.region.levels[pick.window.to_slices()]
         targets = pick.region.targets_in(pick.window)
         with numpy_seeded(pick.seed):
-            image, marks = crop([levels[None]], [targets[None]], self.patch_size_zyx, 0, "random")
+            at = self._start(pick.window)
+            there = tuple(slice(max(0, a), max(0, a) + n) for a, n in zip(at, self.patch_size_zyx, strict=True))
+            image, marks = crop([levels[there][None]], [targets[there][None]], self.patch_size_zyx)  # pads
             augment_mirroring(image[0], marks[0], self.mirror_axes)
         return image[0], marks[0, 0]
 
@@ -137,9 +139,17 @@ class Sampler:
         """
         corner = np.arange(8).reshape(1, 2, 2, 2)
         with numpy_seeded(pick.seed):
-            start = get_lbs_for_random_crop(self.patch_size_zyx, (1, 1, *pick.window.shape_zyx), (0, 0, 0))
+            start = self._start(pick.window)
             first = int(augment_mirroring(corner, None, self.mirror_axes)[0].flat[0])
-        return as_int_triple(start), tuple(axis for axis, bit in enumerate((4, 2, 1)) if first & bit)
+        return start, tuple(axis for axis, bit in enumerate((4, 2, 1)) if first & bit)
+
+    def _start(self, window: Box) -> IntTriple:
+        """The patch's first voxel in a window, by numpy's global generator; a window smaller than it lies in its middle.
+
+        batchgenerators' own draw leaves out the last place along each axis.
+        """
+        room = np.subtract(window.shape_zyx, self.patch_size_zyx)
+        return as_int_triple([np.random.randint(n + 1) if n > 0 else n // 2 for n in room])  # noqa: NPY002
 
     def _pick(self, rng: np.random.Generator) -> Pick:
         kind = rng.random()
