@@ -102,7 +102,8 @@ def dice_ce(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
     """Cross-entropy plus 1 - mean soft Dice of the foreground channels over the batch (nnU-Net's compound loss).
 
     Soft Dice of channel c: 2 sum p y / (sum p + sum y), Isensee et al. 2021, here over the whole batch, so that a
-    patch without a tumour does not count as a total miss. Arguments as `balanced_ce`.
+    patch without a tumour does not count as a total miss; of a batch in passes (`trainers.passes`) over each of its
+    parts, where it does in a part without any. Arguments as `balanced_ce`.
     """
     import torch
     from torch.nn.functional import one_hot
@@ -119,6 +120,11 @@ def dice_ce(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
 def adds_up(name: str) -> bool:
     """Whether a loss can be computed by several processes, each with a share of the batch."""
     return "total" in inspect.signature(LOSSES[name]).parameters
+
+
+def of_each_part(name: str) -> bool:
+    """Whether a batch in parts is given the mean of the parts' losses, which need not be the batch's own."""
+    return name != "ce" and "whole" not in inspect.signature(LOSSES[name]).parameters
 
 
 def takes_threshold(name: str) -> bool:

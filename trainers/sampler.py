@@ -38,8 +38,9 @@ class SamplingPolicy:
         p_kidney: Part that must hold a kidney voxel; the rest may lie anywhere: in a fine stage's regions of kidneys,
             in a rough stage's whole scans.
         p_decoy: Part of the rest, counted of all patches, that lies in decoys, where there are any.
-        jitter_mm_zyx: Cut the region's ends by up to twice this first, as a rough mask's errors shift and resize an
-            ROI; it is the room that was cached around the ROI. None: the whole region.
+        jitter_mm_zyx: For patches that may lie anywhere, cut the region's ends by up to twice this first, as a rough
+            mask's errors shift and resize an ROI; it is the room that was cached around the ROI. None: the whole
+            region, as for patches that must hold a voxel.
     """
 
     p_tumor: float
@@ -144,7 +145,7 @@ class Sampler:
         return start, tuple(axis for axis, bit in enumerate((4, 2, 1)) if first & bit)
 
     def _start(self, window: Box) -> IntTriple:
-        """The patch's first voxel in a window, by numpy's global generator; a window smaller than it lies in its middle.
+        """The patch's first voxel in a window, by numpy's global generator; a smaller window lies in its middle.
 
         batchgenerators' own draw leaves out the last place along each axis.
         """
