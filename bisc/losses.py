@@ -165,7 +165,7 @@ def unpack_targets(packed: Tensor) -> BranchTargets:
 
 
 class SCUNetLoss:
-    """Mean of one named loss over the region, kidney-edge and tumour-edge branches, those that there are.
+    """One named loss of the region, kidney-edge and tumour-edge branches, those that there are; steps take their mean.
 
     Args:
         name: One of `LOSSES`.
@@ -180,12 +180,6 @@ class SCUNetLoss:
         self.name, self.total = name, total
         self.branch_loss = loss_by_name(name, threshold, total)
         self.asks_for_whole = "whole" in inspect.signature(LOSSES[name]).parameters
-
-    def __call__(self, logits: tuple[Tensor | None, ...], targets: BranchTargets) -> Tensor:
-        """A scalar from (region, kidney edge, tumour edge) logits; the branches weigh the same."""
-        import torch
-
-        return torch.stack([*self.of_branches(logits, targets).values()]).mean()
 
     def of_branches(
         self, logits: tuple[Tensor | None, ...], targets: BranchTargets, wholes: tuple[Whole, ...] | None = None
