@@ -24,6 +24,7 @@ import pandas as pd
 from bisc.cli import train
 from bisc.core.choices import DECISIONS
 from bisc.evaluation.tables import to_markdown
+from bisc.losses import takes_threshold
 
 NAME = "Demo"
 
@@ -52,13 +53,14 @@ def run_one(demo: Path, stage: str, loss: str, threshold: float, steps: int) -> 
     if stage == "fine" and not (results / NAME / "rough").exists():
         shutil.copytree(demo / "results" / NAME / "rough", results / NAME / "rough")
     argv = [stage, "0", "-d", NAME, "--preset", "demo", "--device", "cpu", "--continue"]
-    argv += ["--loss", loss, "--loss-threshold", str(threshold), "--epochs", "1", "--iterations", str(steps)]
+    argv += ["--loss", loss, "--epochs", "1", "--iterations", str(steps)]
+    argv += ["--loss-threshold", str(threshold)] if takes_threshold(loss) else []
     said = StringIO()
     with redirect_stdout(said):
         status = train.main(argv)
     if status:
         raise SystemExit(status)
-    what = {"loss": loss, "T": threshold if loss == "balanced_ce" else None, "steps": steps}
+    what = {"loss": loss, "T": threshold if takes_threshold(loss) else None, "steps": steps}
     return [{**what, "decision": d, **_scores(results, stage, d, said.getvalue())} for d in DECISIONS]
 
 

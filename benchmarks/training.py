@@ -174,7 +174,7 @@ def step_seconds(preprocessed: Path, settings: RunSettings, n: int, device: Devi
                     network.zero_grad(set_to_none=True)
                     with device.autocast():
                         logits = network(image)
-                    loss(logits, targets).backward()
+                    torch.stack([*loss.of_branches(logits, targets).values()]).mean().backward()
                 wait_for(device)
 
             wait_for(device)

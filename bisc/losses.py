@@ -102,7 +102,8 @@ def dice_ce(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
     """Cross-entropy plus 1 - mean soft Dice of the foreground channels over the batch (nnU-Net's compound loss).
 
     Soft Dice of channel c: 2 sum p y / (sum p + sum y), Isensee et al. 2021, here over the whole batch, so that a
-    patch without a tumour does not count as a total miss. Arguments as `balanced_ce`.
+    patch without a tumour does not count as a total miss; of a batch in passes (`trainers.passes`) over each of its
+    parts, where it does in a part without any. Arguments as `balanced_ce`.
     """
     import torch
     from torch.nn.functional import one_hot
@@ -119,6 +120,16 @@ def dice_ce(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
 def adds_up(name: str) -> bool:
     """Whether a loss can be computed by several processes, each with a share of the batch."""
     return "total" in inspect.signature(LOSSES[name]).parameters
+
+
+def of_each_part(name: str) -> bool:
+    """Whether a batch in parts is given the mean of the parts' losses, which need not be the batch's own."""
+    return name != "ce" and "whole" not in inspect.signature(LOSSES[name]).parameters
+
+
+def takes_threshold(name: str) -> bool:
+    """Whether a loss is given the run's threshold."""
+    return "threshold" in inspect.signature(LOSSES[name]).parameters
 
 
 def loss_by_name(name: str, threshold: float, total: Total = alone) -> Callable[[Tensor, Tensor], Tensor]:
@@ -154,7 +165,7 @@ def unpack_targets(packed: Tensor) -> BranchTargets:
 
 
 class SCUNetLoss:
-    """Mean of one named loss over the region, kidney-edge and tumour-edge branches, those that there are.
+    """One named loss of the region, kidney-edge and tumour-edge branches, those that there are; steps take their mean.
 
     Args:
         name: One of `LOSSES`.
@@ -169,12 +180,6 @@ class SCUNetLoss:
         self.name, self.total = name, total
         self.branch_loss = loss_by_name(name, threshold, total)
         self.asks_for_whole = "whole" in inspect.signature(LOSSES[name]).parameters
-
-    def __call__(self, logits: tuple[Tensor | None, ...], targets: BranchTargets) -> Tensor:
-        """A scalar from (region, kidney edge, tumour edge) logits; the branches weigh the same."""
-        import torch
-
-        return torch.stack([*self.of_branches(logits, targets).values()]).mean()
 
     def of_branches(
         self, logits: tuple[Tensor | None, ...], targets: BranchTargets, wholes: tuple[Whole, ...] | None = None

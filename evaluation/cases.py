@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -121,19 +120,14 @@ def score_arrays(
     )
 
 
-def score_files(case: str, reference: Path, prediction: Path) -> CaseScores:
-    """Score one file against its reference.
+def score_images(case: str, reference: CaseImage, prediction: CaseImage) -> CaseScores:
+    """Score one label map against its reference.
 
     The two may be stored in different axis orders; what counts is that their voxels lie in the same places.
 
     Raises:
-        InputError: If a file cannot be read, has other labels, or the two lie on different grids.
+        InputError: If the two lie on different grids.
     """
-    return score_images(case, read_labels(reference), read_labels(prediction))
-
-
-def score_images(case: str, reference: CaseImage, prediction: CaseImage) -> CaseScores:
-    """`score_files` for label maps that are read already; raises InputError where their grids differ."""
     check_same_grid(reference, prediction)
     spacing = reference.volume.geometry.spacing_mm_zyx
     return score_arrays(case, _labels(reference), _labels(prediction), spacing)

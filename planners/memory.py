@@ -17,8 +17,9 @@ BYTES_PER_VOXEL_FEATURE: Final = 95.0
 BYTES_PER_VOXEL: Final = 290.0
 BYTES_PER_PARAMETER: Final = 43.0
 FIXED_GB: Final = 0.41
-"""Fitted to peak resident memory of float32 training steps at f = 8, 16, 32 (docs/lab/method.md, tests/test_memory.py).
-Weight, gradient and Adam's two moments make 16 bytes a parameter; the kernels' scratch makes the rest."""
+"""Fitted to peak resident memory of float32 training steps at f = 8, 16, 32 (docs/lab/method.md,
+tests/network/test_memory.py). Weight, gradient and Adam's two moments make 16 bytes a parameter; the kernels' scratch
+makes the rest."""
 MAX_BATCH: Final = 8
 MAX_FEATURES: Final = 32
 MIN_FEATURES: Final = 8

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from msgspec.structs import replace
 
 from bisc.core.choices import Stage
-from bisc.core.limits import Amount, Batch, Count, Edge, Features, Norm, Packing, SpacingMm
+from bisc.core.limits import MULTIPLE, Amount, Batch, Count, Edge, Features, Norm, Packing, SpacingMm
 from bisc.preprocessing.kidneys import RoiRule
 from bisc.preprocessing.resample import Intensity
 from bisc.system.jsonfile import Document
@@ -24,6 +24,13 @@ class StagePlan(Document, frozen=True):
     norm: Norm
     estimated_memory_gb: Amount
     packing: Packing = 1
+
+    @property
+    def misfit(self) -> str:
+        """Why a network that packs cannot take the patch, in words; empty where it can."""
+        _, y, x = self.patch_size_zyx
+        fits = self.packing == 1 or y % MULTIPLE == x % MULTIPLE == 0
+        return "" if fits else f"a packed patch of {x} x {y} px in plane"
 
 
 class Plan(Document, frozen=True):

@@ -271,8 +271,9 @@ def _intensity(fingerprint: Fingerprint, overwritten: IntensityValues) -> tuple[
 
 def _sides_reason(n_kidneys: int, sides: list[int], spacing_x: float) -> str:
     return (
-        f"95 % and 97.5 % percentile of the larger in-plane extent of {n_kidneys} kidneys at {spacing_x:g} mm, "
-        f"rounded up to multiples of {MULTIPLE}; a kidney above {sides[-1]} px gets the next multiple"
+        f"95 % and 97.5 % percentile of the larger in-plane extent of {n_kidneys} kidneys at {spacing_x:g} mm, the "
+        f"margin not counted, rounded up to multiples of {MULTIPLE}; a kidney that needs more than {sides[-1]} px with "
+        "it gets the next multiple"
     )
 
 

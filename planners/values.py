@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from bisc.core.choices import Stage
 from bisc.core.errors import InputError
-from bisc.core.limits import Amount, Batch, Deviation, Edge, Features, Hounsfield, Norm, SpacingMm
+from bisc.core.limits import MULTIPLE, Amount, Batch, Deviation, Edge, Features, Hounsfield, Norm, SpacingMm
 from bisc.planners.plan import Plan
 from bisc.system.jsonfile import Document, load_json
 
@@ -137,6 +137,9 @@ def checked(plan: Plan, values: PlanValues) -> Plan:
     if max(patch_yx) > plan.rough_in_plane_px:
         found = f"a rough patch of {max(patch_yx)} px on a grid of {plan.rough_in_plane_px} px"
         raise InputError(said, found, "a patch within the grid", "set rough_in_plane_px too")
+    for stage in (plan.packed_rough, plan.packed):
+        if stage is not None and stage.misfit:
+            raise InputError(said, f"{stage.misfit} would follow", f"multiples of {MULTIPLE} px", "set such values")
     return plan
 
 

@@ -115,9 +115,16 @@ def load_regions(folder: Path) -> list[Region]:
 
 def list_regions(folder: Path, decoys: bool = False) -> list[Region]:
     """`load_regions`, and the decoys where they are wanted, by the record alone: a file at fault is told when it is
-    read."""
+    read.
+
+    Caches of before have decoys that hold some kidney at their ends; they are neither.
+    """
     record = load_json(folder / "case.json", CaseRecord, MEND)
-    return [Region(folder, i, region) for i, region in enumerate(record.regions) if decoys or not region.decoy]
+    return [
+        Region(folder, i, region)
+        for i, region in enumerate(record.regions)
+        if not region.decoy or (decoys and not region.kidney_voxels + region.tumor_voxels)
+    ]
 
 
 def cache_key(job: CacheJob) -> str:
@@ -146,18 +153,20 @@ def _fine_regions(image: CaseImage, labels: CaseImage, job: CacheJob) -> tuple[l
     """One grid per kidney of the label map: its ROI at target spacing, with room to jitter; and the decoys'."""
     volume, rule = labels.volume, job.settings.roi
     foreground = volume.array > 0
-    kidneys = [k.box for k in find_kidneys(foreground, volume.geometry, rule.min_kidney_ml)]
-    decoys = decoy_boxes(image.volume, foreground, job.case.name)
     target = volume.geometry.resampled(job.settings.target_spacing_mm_zyx)
-    room = np.ceil(np.divide(JITTER_MM, target.spacing_mm_zyx)).astype(int)
+    room = as_int_triple(np.ceil(np.divide(JITTER_MM, target.spacing_mm_zyx)))
+
+    def region(box: Box) -> Box:
+        return roi_box(map_box(box, volume.geometry, target), target, rule).padded(room)
+
+    def seen(box: Box) -> Box:  # a voxel more: a target voxel is made of what lies around its centre
+        return map_box(region(box).padded((1, 1, 1)), target, volume.geometry)
 
     def grids(boxes: list[Box]) -> list[Geometry]:
-        rois = [
-            roi_box(map_box(box, volume.geometry, target), target, rule).padded(as_int_triple(room)) for box in boxes
-        ]
-        return [target.cropped(roi.start_zyx, roi.shape_zyx) for roi in rois]
+        return [target.cropped(roi.start_zyx, roi.shape_zyx) for roi in map(region, boxes)]
 
-    return grids(kidneys), grids(decoys)
+    kidneys = [k.box for k in find_kidneys(foreground, volume.geometry, rule.min_kidney_ml)]
+    return grids(kidneys), grids(decoy_boxes(image.volume, foreground, job.case.name, seen))
 
 
 def _write(

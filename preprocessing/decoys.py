@@ -1,4 +1,4 @@
-"""Decoys: places that hold no kidney, cut like a kidney's ROI.
+"""Decoys: places cut like a kidney's ROI, and nothing of a kidney in what is cut.
 
 A rough mask has false regions, in muscle, liver and bowel. A fine stage that has seen kidneys' ROIs alone finds kidney
 and tumour there too; one that has seen decoys says that there is nothing.
@@ -7,6 +7,7 @@ and tumour there too; one that has seen decoys says that there is nothing.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -24,13 +25,16 @@ SOFT_HU: Final = (-20.0, 300.0)
 TRIES: Final = 400
 
 
-def decoy_boxes(image: Volume, foreground: npt.NDArray[np.bool_], seed: str) -> list[Box]:
-    """Up to `DECOYS` boxes of `SIZE_MM` whose middle is soft tissue and which hold no voxel of `foreground`.
+def decoy_boxes(
+    image: Volume, foreground: npt.NDArray[np.bool_], seed: str, cut: Callable[[Box], Box] = lambda box: box
+) -> list[Box]:
+    """Up to `DECOYS` boxes of `SIZE_MM` whose middle is soft tissue, and around which no `foreground` is cut out.
 
     Args:
         image: (z, y, x) HU.
         foreground: Kidneys with tumours on the same grid.
         seed: The same one gives the same boxes: the case's name.
+        cut: From a box to what is cut out around it, which is more: an ROI with room.
     """
     rng = np.random.default_rng(zlib.crc32(seed.encode()))
     size = np.maximum(1, np.round(np.divide(SIZE_MM, image.geometry.spacing_mm_zyx))).astype(int)
@@ -38,10 +42,11 @@ def decoy_boxes(image: Volume, foreground: npt.NDArray[np.bool_], seed: str) -> 
     for middle in rng.integers(0, image.array.shape, (TRIES, 3)):
         if len(boxes) == DECOYS:
             break
+        if not SOFT_HU[0] <= image.array[tuple(middle)] <= SOFT_HU[1]:
+            continue
         start = middle - size // 2
         box = Box(as_int_triple(start), as_int_triple(start + size))
-        seen = box.clipped(image.geometry.shape_zyx)
-        soft = SOFT_HU[0] <= image.array[tuple(middle)] <= SOFT_HU[1]
-        if soft and seen is not None and not foreground[seen.to_slices()].any():
+        seen = cut(box).clipped(image.geometry.shape_zyx)
+        if seen is not None and not foreground[seen.to_slices()].any():
             boxes.append(box)
     return boxes

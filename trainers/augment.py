@@ -187,7 +187,11 @@ def _blurred(image: Tensor, sigma: Values) -> Tensor:
 
 
 def _coarse(image: Tensor, factor: float) -> Tensor:
-    """Slices sampled down by `factor` and back."""
+    """Slices sampled down by `factor` and back.
+
+    To odd sizes: of two pixels as near as each other the nearest is always the later, so that a half would move the
+    image by half a pixel against its targets.
+    """
     z, y, x = image.shape[2:]
-    less = F.interpolate(image, (z, max(1, round(y * factor)), max(1, round(x * factor))), mode="nearest-exact")
+    less = F.interpolate(image, (z, *(min(n, round(n * factor) | 1) for n in (y, x))), mode="nearest-exact")
     return F.interpolate(less, (z, y, x), mode="trilinear", align_corners=False)

@@ -9,7 +9,7 @@ import msgspec
 import torch
 
 from bisc.core.errors import InputError
-from bisc.losses import adds_up
+from bisc.losses import adds_up, of_each_part
 from bisc.network.checkpoint import load_checkpoint
 from bisc.network.device import Device
 from bisc.planners.memory import norm_for, training_gb
@@ -114,10 +114,11 @@ def _tell(settings: RunSettings, passes: int, free: float, ranks: Ranks) -> None
     size, each = settings.batch_size, pass_gb(settings, passes, ranks)
     where = f" in each of {ranks.n} processes" if ranks.n > 1 else ""
     doubt = f" of {each:.1f} GB each: plan with a smaller --memory-gb, or name more --passes" if each > free else ""
+    apart = ", the loss of each by itself" if of_each_part(settings.loss) else ""
     notice(
         f"{settings.stage} fold {settings.fold}",
         f"a step on a batch of {size} takes {pass_gb(settings, 1, ranks):.1f} GB{where}, {free:.1f} GB are free",
-        f"trained in {passes} passes of {size // passes} (--passes 1: at once){doubt}",
+        f"trained in {passes} passes of {size // passes}{apart} (--passes 1: at once){doubt}",
     )
 
 

@@ -70,7 +70,7 @@ PRESETS: Final[dict[str, Preset]] = {
     for preset in (
         Preset(
             name="paper",
-            purpose="the paper's: balanced cross-entropy, Adam 1e-4, batch 8, 20 epochs of 4000 iterations",
+            purpose="the paper's: balanced cross-entropy, Adam 1e-4, batch as planned, at most 8, 20 x 4000 steps",
             loss_threshold=DEFAULT_THRESHOLD,
             schedule="constant",
             mirror_axes=(0, 1, 2),

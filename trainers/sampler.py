@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from batchgenerators.augmentations.crop_and_pad_augmentations import crop, get_lbs_for_random_crop
+from batchgenerators.augmentations.crop_and_pad_augmentations import crop
 from batchgenerators.augmentations.spatial_transformations import augment_mirroring
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -38,8 +38,9 @@ class SamplingPolicy:
         p_kidney: Part that must hold a kidney voxel; the rest may lie anywhere: in a fine stage's regions of kidneys,
             in a rough stage's whole scans.
         p_decoy: Part of the rest, counted of all patches, that lies in decoys, where there are any.
-        jitter_mm_zyx: Cut the region's ends by up to twice this first, as a rough mask's errors shift and resize an
-            ROI; it is the room that was cached around the ROI. None: the whole region.
+        jitter_mm_zyx: For patches that may lie anywhere, cut the region's ends by up to twice this first, as a rough
+            mask's errors shift and resize an ROI; it is the room that was cached around the ROI. None: the whole
+            region, as for patches that must hold a voxel.
     """
 
     p_tumor: float
@@ -125,7 +126,9 @@ class Sampler:
         levels = pick.region.levels[pick.window.to_slices()]
         targets = pick.region.targets_in(pick.window)
         with numpy_seeded(pick.seed):
-            image, marks = crop([levels[None]], [targets[None]], self.patch_size_zyx, 0, "random")
+            at = self._start(pick.window)
+            there = tuple(slice(max(0, a), max(0, a) + n) for a, n in zip(at, self.patch_size_zyx, strict=True))
+            image, marks = crop([levels[there][None]], [targets[there][None]], self.patch_size_zyx)  # pads
             augment_mirroring(image[0], marks[0], self.mirror_axes)
         return image[0], marks[0, 0]
 
@@ -137,17 +140,26 @@ class Sampler:
         """
         corner = np.arange(8).reshape(1, 2, 2, 2)
         with numpy_seeded(pick.seed):
-            start = get_lbs_for_random_crop(self.patch_size_zyx, (1, 1, *pick.window.shape_zyx), (0, 0, 0))
+            start = self._start(pick.window)
             first = int(augment_mirroring(corner, None, self.mirror_axes)[0].flat[0])
-        return as_int_triple(start), tuple(axis for axis, bit in enumerate((4, 2, 1)) if first & bit)
+        return start, tuple(axis for axis, bit in enumerate((4, 2, 1)) if first & bit)
+
+    def _start(self, window: Box) -> IntTriple:
+        """The patch's first voxel in a window, by numpy's global generator; a smaller window lies in its middle.
+
+        batchgenerators' own draw leaves out the last place along each axis.
+        """
+        room = np.subtract(window.shape_zyx, self.patch_size_zyx)
+        return as_int_triple([np.random.randint(n + 1) if n > 0 else n // 2 for n in room])  # noqa: NPY002
 
     def _pick(self, rng: np.random.Generator) -> Pick:
         kind = rng.random()
         policy = self.policy
         label = TUMOR if kind < policy.p_tumor else KIDNEY if kind < policy.p_tumor + policy.p_kidney else BACKGROUND
         from_decoys = kind >= 1.0 - policy.p_decoy
-        pool = [r for r in self.regions if r.holds(label) and (label != BACKGROUND or r.record.decoy == from_decoys)]
-        region = (pool or self.regions)[int(rng.integers(len(pool or self.regions)))]
+        own = [r for r in self.regions if r.record.decoy == from_decoys] or self.regions
+        pool = [r for r in own if r.holds(label)]
+        region = (pool or own)[int(rng.integers(len(pool or own)))]
         window = Box.of_shape(region.shape_zyx)
         if policy.jitter_mm_zyx is not None:
             window = _jittered(region, policy.jitter_mm_zyx, rng)

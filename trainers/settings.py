@@ -8,8 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from bisc.core.choices import Edges, OptimizerName, Stage
+from bisc.core.errors import InputError
 from bisc.core.geometry import IntTriple
-from bisc.core.limits import Packing
+from bisc.core.limits import MULTIPLE, Packing
 from bisc.planners.memory import norm_for
 from bisc.planners.plan import Plan, StagePlan
 from bisc.system.jsonfile import Document
@@ -72,10 +73,17 @@ def run_settings(
     augment: bool | None = None,
     decoys: float | None = None,
 ) -> RunSettings:
-    """A run's settings from plan, preset and what the user changed (None: the preset's value)."""
+    """A run's settings from plan, preset and what the user changed (None: the preset's value).
+
+    Raises:
+        InputError: If the preset packs, and the plan's patch cannot be.
+    """
     budget: StageBudget = preset.rough if stage == "rough" else preset.fine
     share = preset.decoy_share if decoys is None else decoys
     sizes = _capped(plan.stage(stage, preset.packs), budget)
+    if sizes.misfit:  # of a plan changed by hand, or made before its values were looked at
+        mend = "correct the plan, or train with a preset that does not pack (paper)"
+        raise InputError(f"{plan.dataset}, plan.json", sizes.misfit, f"multiples of {MULTIPLE} px", mend)
     return RunSettings(
         dataset=plan.dataset,
         stage=stage,

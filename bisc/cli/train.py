@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="a preprocessed data set (default: the only one)")
     add_plan(parser)
     parser.add_argument("--loss", choices=tuple(LOSSES), help="default: the preset's")
-    parser.add_argument("--loss-threshold", type=float, metavar="T", help="T of the balanced loss, 0 <= T < 1")
+    parser.add_argument("--loss-threshold", type=float, metavar="T", help="T of --loss balanced_ce, 0 <= T < 1")
     parser.add_argument("--edges", choices=EDGES, help="where outlines are learnt (default: the preset's)")
     parser.add_argument(
         "--augment", action=argparse.BooleanOptionalAction, help="turn, scale and tone patches (default: the preset's)"

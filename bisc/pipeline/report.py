@@ -162,7 +162,7 @@ def report_case(
 
     Args:
         image: The scan.
-        labels: Its label map, as of `bisc.pipeline.measure.read_mask`.
+        labels: Its label map, as of `bisc.pipeline.measure_jobs.read_mask`.
         case: The heading.
         flags: What the mask says of its trustworthiness.
         identity: Whom it is of, label and value; nothing else of the page says so.

@@ -13,6 +13,7 @@ import msgspec
 
 from bisc.core.choices import EDGES, TRACKERS, Edges, Stage, TrackerName
 from bisc.core.errors import InputError
+from bisc.losses import LOSSES, takes_threshold
 from bisc.network.device import choose_device
 from bisc.pipeline.launch import launch
 from bisc.pipeline.validate import check_rough, finish_fold
@@ -91,10 +92,10 @@ def train(
         plan_name: Of one of its plans; None: the default one.
         preset: A name of `bisc.trainers.presets`.
         loss: By name; None: the preset's, as for the next six.
-        loss_threshold: T of the balanced loss, 0 <= T < 1.
+        loss_threshold: T of a loss that has one (balanced_ce), 0 <= T < 1.
         edges: 'branches', 'heads' or 'off': where the outlines are learnt.
         augment: Turn, scale and tone the patches.
-        decoys: Part of the fine stage's patches that are of places without a kidney.
+        decoys: Of the fine stage alone: part of the patches that are of places without a kidney.
         epochs: How many.
         iterations: Steps of an epoch.
         minutes: Instead: as many as this machine does in about so long, the fold's validation not counted.
@@ -154,13 +155,20 @@ def train(
         if iterations is not None or deterministic:
             other = "--deterministic" if deterministic else "--iterations"
             raise InputError("--minutes", f"given with {other}", "one of the two", "leave one of them out")
-    if decoys is not None and not 0.0 <= decoys <= FineTrainer.policy.p_rest:
-        raise InputError("--decoys", f"{decoys:g}", f"0 to {FineTrainer.policy.p_rest}")
+    if decoys is not None:
+        if not 0.0 <= decoys <= FineTrainer.policy.p_rest:
+            raise InputError("--decoys", f"{decoys:g}", f"0 to {FineTrainer.policy.p_rest}")
+        if stage != "fine":
+            raise InputError("--decoys", f"given with stage {stage}, which has none", "it with stage fine")
     if edges is not None and edges not in EDGES:
         raise InputError("--edges", repr(edges), " or ".join(EDGES))
     if log is not None and log not in TRACKERS:
         raise InputError("--log", repr(log), " or ".join(TRACKERS))
     plan, chosen, folds = load_plan(preprocessed), preset_by_name(preset), _folds(fold, preprocessed)
+    of_run = loss or (chosen.rough if stage == "rough" else chosen.fine).loss
+    if loss_threshold is not None and of_run in LOSSES and not takes_threshold(of_run):
+        with_one = " or ".join(f"--loss {name}" for name in LOSSES if takes_threshold(name))
+        raise InputError("--loss-threshold", f"given with the loss {of_run}, which has none", with_one, "leave it out")
     results = folders.results / name_of(preprocessed)
     if (results / IMPORTED).is_file():
         raise InputError(

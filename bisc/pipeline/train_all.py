@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,8 @@ SWITCHES: Final[dict[str, dict[bool, tuple[str, ...]]]] = {
     "validate": {True: (), False: ("--no-validation",)},
 }
 """Arguments of `train` that are no flag with a value."""
+FINE_ALONE: Final = ("decoys",)
+"""Those that the rough stage has not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +100,8 @@ def train_all(
         jobs: Runs at a time on the CPU, which share its cores; None: one.
         resume: Go on with earlier runs; a finished one ends as it begins. Without it they are moved aside, all at once.
         tell: Takes a line for each run that ends.
-        options: As `train` takes them (preset="best", minutes=60), the same for every run. Presets and losses that
-            only this process knows cannot be used: the runs are other processes.
+        options: As `train` takes them (preset="best", minutes=60), the same for every run that has them: decoys are the
+            fine stage's. Presets and losses that only this process knows cannot be used: the runs are other processes.
 
     Raises:
         InputError: If the data set is not planned, there is no such fold or device, or an option is out of range;
@@ -113,7 +115,7 @@ def train_all(
             "bisc_train all", "was started by torchrun", "one process, which starts the others", "run it alone"
         )
     for stage in STAGES:  # of no fold: whatever is wrong is known before an older run is moved aside
-        train(stage, (), dataset, plan_name=plan_name, **{**options, "device": "cpu"})
+        train(stage, (), dataset, plan_name=plan_name, **{**of_stage(stage, options), "device": "cpu"})
     name = None if dataset is None else str(dataset)
     roots = Folders.from_environment()
     preprocessed = find_dataset(roots.preprocessed, name, "plan.json", "preprocessed data set", "", plan_name)
@@ -125,7 +127,10 @@ def train_all(
     places = places_of(devices, jobs, bool(options.get("deterministic")))
     validate = bool(options.get("validate", True))
     schedule = Schedule(needs_of(chosen, validate), places, RESTARTS)
-    flags = [*flags_of({"dataset": name, "plan": plan_name, **options}), "--continue", "--stop-at-eof"]
+    said = {"dataset": name, "plan": plan_name, **options}
+    flags: dict[str, list[str]] = {
+        stage: [*flags_of(of_stage(stage, said)), "--continue", "--stop-at-eof"] for stage in STAGES
+    }
     with sole_training(results / "all"), stoppable(f"{results}: interrupted"):
         _make_ready([*schedule.needs], results, resume, tell)
         try:
@@ -166,6 +171,11 @@ def places_of(devices: Sequence[str] | None, jobs: int | None, deterministic: bo
     return ["cpu"] * jobs
 
 
+def of_stage(stage: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of all runs that a stage has."""
+    return {name: value for name, value in options.items() if stage == "fine" or name not in FINE_ALONE}
+
+
 def flags_of(options: dict[str, Any]) -> list[str]:
     """Arguments of `train` as the flags of `bisc_train` that mean the same; what is None is left out."""
     flags: list[str] = []
@@ -179,7 +189,7 @@ def flags_of(options: dict[str, Any]) -> list[str]:
     return flags
 
 
-def _work_off(schedule: Schedule[Run], results: Path, flags: Sequence[str], tell: Tell) -> None:
+def _work_off(schedule: Schedule[Run], results: Path, flags: Mapping[str, Sequence[str]], tell: Tell) -> None:
     """Begin what may begin and look at what has ended, until nothing is left."""
     pace, reasons = Pace(results), dict[str, Run]()
     environment = _shared_cores(len(schedule.places))
@@ -188,7 +198,7 @@ def _work_off(schedule: Schedule[Run], results: Path, flags: Sequence[str], tell
             check()
             while (run := schedule.begin()) is not None:
                 pace.begin(run)
-                argv = [*COMMAND, run.stage, str(run.fold), *flags, "--device", schedule.place[run]]
+                argv = [*COMMAND, run.stage, str(run.fold), *flags[run.stage], "--device", schedule.place[run]]
                 children[run] = Child(argv, make_folder(run.folder(results)) / OUTPUT, environment)
             for run, child in [*children.items()]:
                 status = child.status()

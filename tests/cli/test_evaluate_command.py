@@ -15,9 +15,9 @@ from bisc.core.errors import InputError
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid
 from bisc.evaluation import pairs
-from bisc.evaluation.cases import COLUMNS, score_files
+from bisc.evaluation.cases import COLUMNS, score_images
 from bisc.evaluation.pairs import case_name, find_pairs
-from bisc.imageio import write_image
+from bisc.imageio import read_labels, write_image
 from bisc.pipeline.options import SKIPPED, PredictionRow
 from bisc.pipeline.rows import merge_rows
 
@@ -185,7 +185,7 @@ def test_the_axis_order_of_a_file_does_not_matter(tmp_path: Path) -> None:
     write_image(a, array, stored)
     write_image(b, array, NativeGrid.of(stored.canonical))
     assert stored.canonical.shape_zyx == GRID.shape_zyx
-    scores = score_files("a", a, b)
+    scores = score_images("a", read_labels(a), read_labels(b))
     assert (scores.dice_tumor, scores.surface_dice_kidney) == (1.0, 1.0)
     assert scores.volume_tumor_ref_ml == pytest.approx(12 * 3 / 1000)
 

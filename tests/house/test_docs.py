@@ -14,7 +14,6 @@ LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 FILE = re.compile(
     r"(?<![\w/])((?:bisc|preprocessing|planners|trainers|evaluation|tests|scripts|docs)/[\w/.-]+\.(?:py|md|png|j2))\b"
 )
-PAGE = re.compile(r"\bdocs/[\w/-]+\.md\b")
 
 
 def pages(repository: Path) -> list[Path]:
@@ -24,10 +23,11 @@ def pages(repository: Path) -> list[Path]:
 
 
 def current(repository: Path) -> Iterator[tuple[Path, str]]:
-    """Pages that say what holds now; the laboratory's log and the changes keep the names of their day."""
-    for page in pages(repository):
-        if page.name != "CHANGELOG.md" and "lab" not in page.relative_to(repository).parts:
-            yield page, page.read_text(encoding="utf-8")
+    """Pages, and the source; the changes keep the names of their day."""
+    own = Path(__file__).name
+    for path in [*pages(repository), *python_files(repository)]:
+        if path.name not in ("CHANGELOG.md", own):
+            yield path, path.read_text(encoding="utf-8")
 
 
 def test_every_link_leads_somewhere(repository: Path) -> None:
@@ -45,22 +45,9 @@ def test_every_page_is_in_the_navigation(repository: Path) -> None:
     assert named == {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")}
 
 
-def test_files_that_pages_name_are_there(repository: Path) -> None:
-    """Of source, tests and scripts."""
+def test_files_that_pages_and_source_name_are_there(repository: Path) -> None:
+    """Of source, tests and scripts; a docstring that sends its reader to a page that has moved sends him nowhere."""
     named = [(page.name, name) for page, text in current(repository) for name in FILE.findall(text)]
-    assert len(named) > 10
-    assert [item for item in named if not (repository / item[1]).exists()] == []
-
-
-def test_pages_that_the_source_names_are_there(repository: Path) -> None:
-    """A docstring that sends its reader to a page that has moved sends him nowhere."""
-    own = Path(__file__).name
-    files = [path for path in python_files(repository) if path.name != own]
-    named = [
-        (str(path.relative_to(repository)), page)
-        for path in files
-        for page in PAGE.findall(path.read_text(encoding="utf-8"))
-    ]
     assert len(named) > 10
     assert [item for item in named if not (repository / item[1]).exists()] == []
 

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from bisc.core.geometry import AxisOrder, Geometry, as_int_triple
 from bisc.core.volume import Box, Volume
-from bisc.evaluation.cases import score_files
+from bisc.evaluation.cases import score_images
 from bisc.imageio import read_image, read_labels, write_image
 from bisc.imageio.case import InputCase
 from bisc.inference.cascade import BACKGROUND_FILL
@@ -272,7 +272,7 @@ def test_a_mask_equals_itself_in_another_order(
     one = write_itk(folder / f"one{suffix}", labels, scan.stored)
     turned = sitk.Flip(sitk.PermuteAxes(sitk.ReadImage(str(one)), order), flips)
     sitk.WriteImage(turned, str(folder / "two.nii.gz"))
-    scores = score_files("a", one, folder / "two.nii.gz")
+    scores = score_images("a", read_labels(one), read_labels(folder / "two.nii.gz"))
     assert (scores.dice_kidney, scores.dice_tumor, scores.dice_kidney_only) == (1.0, 1.0, 1.0)
     assert (scores.hd95_kidney_mm, scores.hd95_tumor_mm) == (0.0, 0.0)
     assert scores.volume_kidney_pred_ml == pytest.approx(

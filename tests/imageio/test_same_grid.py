@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bisc.core.errors import InputError
 from bisc.core.geometry import GRID_TOLERANCE_VOXELS, Geometry, Triple, as_triple
 from bisc.core.volume import NativeGrid, Volume
-from bisc.evaluation.cases import score_files
+from bisc.evaluation.cases import score_images
 from bisc.imageio import CaseImage, check_same_grid, on_grid_of, read_labels, read_stored_geometry
 from tests.support.grids import AXIS_ORDERS, axis_angle, grid, rotation, signed_permutation
 
@@ -225,7 +225,7 @@ def test_the_reference_counts_in_scores(tmp_path: Path) -> None:
     voxels[200:210, 200:210, 10:20] = 1
     for name, spacing in (("ref", 0.7421875), ("pred", 0.742)):
         nib.save(nib.Nifti1Image(voxels, ras((spacing, spacing, 2.5))), tmp_path / f"{name}.nii.gz")
-    scores = score_files("a", tmp_path / "ref.nii.gz", tmp_path / "pred.nii.gz")
+    scores = score_images("a", read_labels(tmp_path / "ref.nii.gz"), read_labels(tmp_path / "pred.nii.gz"))
     assert scores.dice_kidney == 1.0
     assert scores.volume_kidney_ref_ml == scores.volume_kidney_pred_ml
     assert scores.volume_kidney_ref_ml == pytest.approx(1000 * 0.7421875**2 * 2.5 / 1000, rel=1e-6)

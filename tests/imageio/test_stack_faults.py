@@ -19,8 +19,8 @@ from bisc.core.geometry import (
     Geometry,
 )
 from bisc.core.volume import NativeGrid, Volume
-from bisc.evaluation.cases import score_files
-from bisc.imageio import CaseImage, check_same_grid, read_image, read_stored_geometry
+from bisc.evaluation.cases import score_images
+from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels, read_stored_geometry
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.console import notices_shown_by
 from tests.imageio.test_grid_faults import SHAPE, sheared
@@ -121,7 +121,7 @@ def test_evaluation_of_two_grids_names_both(tmp_path: Path) -> None:
     moved = grid(SHAPE, origin_mm_xyz=(-12.5, 30.75, 411.0))
     two = write_itk(tmp_path / "pred.nii.gz", np.ones(SHAPE, np.uint8), moved)
     with pytest.raises(InputError) as caught:
-        score_files("a", one, two)
+        score_images("a", read_labels(one), read_labels(two))
     for needle in (
         f"{two}: its corners lie up to 0.5 mm from the image's, on average 0.625 voxels",
         str(one),

@@ -180,8 +180,8 @@ def test_names_give_the_losses_they_say() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_branches_weigh_the_same(name: str) -> None:
-    """The loss of the network is the mean of its branches' losses."""
+def test_each_branch_has_its_own_loss(name: str) -> None:
+    """By name, of its own logits and targets; a branch that is not there has none."""
     generator = torch.Generator().manual_seed(3)
     region, kidney_edge, tumor_edge = (torch.randn(2, c, 2, 2, 2, generator=generator) for c in (3, 2, 2))
     logits = region, kidney_edge, tumor_edge
@@ -189,10 +189,10 @@ def test_branches_weigh_the_same(name: str) -> None:
     packed |= torch.randint(0, 4, packed.shape, generator=generator, dtype=torch.uint8) << 2
     targets = unpack_targets(packed)
     one = loss_by_name(name, 0.1)
-    mean = sum(float(one(a, b)) for a, b in zip(logits, targets, strict=True)) / 3
-    assert float(SCUNetLoss(name, 0.1)(logits, targets)) == pytest.approx(mean)
-    alone = float(SCUNetLoss(name, 0.1)((region, None, None), targets))
-    assert alone == pytest.approx(float(one(region, targets.region)))
+    expected = {branch: one(a, b) for branch, a, b in zip(targets._fields, logits, targets, strict=True)}
+    assert SCUNetLoss(name, 0.1).of_branches(logits, targets) == expected
+    alone = SCUNetLoss(name, 0.1).of_branches((region, None, None), targets)
+    assert alone == {"region": expected["region"]}
 
 
 def test_unpacked_targets_are_what_was_packed() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bisc.cli import train as command
 from bisc.core.errors import InputError
-from bisc.pipeline.train_all import flags_of, train_all
+from bisc.pipeline.train_all import flags_of, of_stage, train_all
 from tests.support.training_fixtures import NAME
 
 
@@ -32,6 +32,13 @@ def test_arguments_as_flags() -> None:
     ]
     args = command.build_parser().parse_args(["rough", *flags, "0"])
     assert (args.dataset, args.augment, args.no_validation, args.workers, args.fold) == ("A b", False, True, 0, ["0"])
+
+
+def test_a_stage_is_given_what_it_has() -> None:
+    """Decoys are the fine stage's; the rough one would refuse them."""
+    options = {"preset": "best", "decoys": 0.15}
+    assert of_stage("fine", options) == options
+    assert of_stage("rough", options) == {"preset": "best"}
 
 
 def test_a_launcher_of_processes_is_refused(

@@ -77,7 +77,10 @@ def test_from_raw_files_to_a_validated_cascade(
         ("rough", 0, {"workers": -1}, "--workers"),
         ("rough", 0, {"precision": "fp8"}, "--precision"),
         ("rough", 0, {"loss_threshold": 1.0}, "--loss-threshold"),
+        ("rough", 0, {"loss_threshold": 0.5}, "--loss-threshold"),
+        ("rough", 0, {"loss": "ce", "loss_threshold": 0.0}, "--loss-threshold"),
         ("fine", 0, {"decoys": 0.5}, "--decoys"),
+        ("rough", 0, {"decoys": 0.05}, "--decoys"),
         ("fine", 0, {}, "rough"),
     ],
 )

@@ -102,6 +102,9 @@ def test_refused_by_its_own_word(items: list[str], found: str) -> None:
         (["target_spacing_mm_zyx=3,0.01,0.01"], "impossible value"),
         (["rough.patch_size_zyx=32,256,256"], "a rough patch of 256 px on a grid of 128 px"),
         (["intensity.clip_low_hu=500"], "the lower one above the upper"),
+        (["rough_in_plane_px=72"], "a packed patch of 72 x 72 px in plane would follow; expected multiples of 16 px"),
+        (["fine.patch_size_zyx=32,96,104"], "a packed patch of 104 x 96 px"),
+        (["roi.sides_px=[168]"], "a packed patch of "),
     ],
 )
 def test_refused_for_what_would_follow(items: list[str], found: str) -> None:

@@ -34,7 +34,7 @@ from bisc.preprocessing.resample import (
     resample_labels,
     rough_grid,
 )
-from bisc.system.jsonfile import load_json
+from bisc.system.jsonfile import load_json, save_json
 from bisc.trainers.sampler import index_regions
 from tests.support.cached import INTENSITY, ROUGH_PX, image_of, read, settings_for
 
@@ -216,18 +216,36 @@ def test_cases_without_tumour_or_kidney(job: CacheJob) -> None:
 
 
 def test_decoys_are_wanted_or_not_there(job: CacheJob) -> None:
-    """They stand behind the kidneys, of an ROI's size with room to jitter: 110 mm and 24 mm on both sides, at least."""
+    """They stand behind the kidneys, of an ROI's size with room to jitter: 110 mm and 24 mm on both sides, at least.
+    Nothing of a kidney is in them."""
     cache_case(job)
     folder = job.root / "fine" / job.case.name
     both = list_regions(folder, decoys=True)
     kidneys = [region for region in both if not region.record.decoy]
     assert load_regions(folder) == kidneys == both[: len(kidneys)]
+    assert len(both) > len(kidneys)
     for decoy in both[len(kidneys) :]:
+        assert not decoy.targets.any()
         depth_mm, *in_plane_mm = np.multiply(decoy.shape_zyx, decoy.record.spacing_mm_zyx)
         assert depth_mm >= 110 + 2 * 24
         assert min(in_plane_mm) >= 60 + 2 * 12
     assert set(index_regions([folder])) == set(kidneys)
     assert set(index_regions([folder], decoys=True)) == set(both)
+
+
+def test_decoys_of_before_that_hold_a_kidney_are_none(job: CacheJob) -> None:
+    """Their caches load; such a region is no kidney's either."""
+    cache_case(job)
+    folder = job.root / "fine" / job.case.name
+    record, kidneys = load_json(folder / "case.json", CaseRecord, ""), load_regions(folder)
+    first, *others = record.regions
+    save_json(
+        folder / "case.json",
+        msgspec.structs.replace(record, regions=[msgspec.structs.replace(first, decoy=True), *others]),
+    )
+    assert first.kidney_voxels > 0
+    assert load_regions(folder) == kidneys[1:]
+    assert [region.number for region in list_regions(folder, decoys=True)] == [*range(1, len(record.regions))]
 
 
 def test_another_grid_is_refused(job: CacheJob) -> None:

@@ -36,6 +36,17 @@ def test_decoys_are_soft_and_hold_no_kidney() -> None:
         assert not kidney[seen.to_slices()].any()
 
 
+def test_nothing_of_a_kidney_is_in_what_is_cut() -> None:
+    """With 8 voxels of room along x a box that begins right beside the kidney, at 40, is none any more."""
+    image, kidney = scan()
+    tight = [decoy_boxes(image, kidney, name) for name in "abcdef"]
+    roomy = [decoy_boxes(image, kidney, name, lambda box: box.padded((0, 0, 8))) for name in "abcdef"]
+    beside = [box for boxes in tight for box in boxes if 40 <= box.start_zyx[2] < 48 and box.start_zyx[0] < 30]
+    assert beside
+    assert not {*beside} & {box for boxes in roomy for box in boxes}
+    assert all(len(boxes) == DECOYS for boxes in roomy)
+
+
 def test_a_name_gives_the_same_places_and_another_other_ones() -> None:
     image, kidney = scan()
     assert decoy_boxes(image, kidney, "a") == decoy_boxes(image, kidney, "a") != decoy_boxes(image, kidney, "b")

@@ -112,6 +112,15 @@ def test_blur_and_coarse_sampling_keep_the_mean_and_noise_has_its_deviation() ->
     assert torch.equal(noisy, toned(flat, replace(NONE, noise=np.array([0.2, 0.0])), AIR, TOP, SEEDS))
 
 
+@pytest.mark.parametrize("factor", [0.5, 0.625, 0.75, 0.999])
+def test_coarse_sampling_moves_nothing(factor: float) -> None:
+    """A ramp of 0.1 a pixel comes back in its place, but for its ends; half of the pixels alone moved it by half a
+    pixel, which is 0.05."""
+    ramp = (0.1 * torch.arange(32.0) - 1.6).repeat(2, 1, 2, 16, 1)
+    moved = toned(ramp, replace(NONE, coarse=np.array([factor, 1.0])), AIR, TOP, SEEDS)[0] - ramp[0]
+    assert abs(float(moved[..., 4:-4].mean())) < 0.01
+
+
 def test_draws_depend_on_seed_and_step_alone_and_are_of_each_kind() -> None:
     """Over a thousand cases every kind is drawn as often as it says, and is neutral in the others."""
     many = draw(1, 7, 1000)

@@ -124,7 +124,9 @@ def test_what_is_free_decides_and_is_told(settings: RunSettings) -> None:
     assert choose_passes(settings, None, None, None).passes == 1
     need = training_gb(settings.patch_size_zyx, 4, settings.base_features)
     with noticed(rf"rough fold 0: a step .*{need:.1f} GB are free; trained in 2 passes of 4 \(.*once\)$"):
-        assert choose_passes(settings, None, None, need).passes == 2
+        assert choose_passes(replace(settings, loss="balanced_ce"), None, None, need).passes == 2
+    with noticed(r"trained in 2 passes of 4, the loss of each by itself \(--passes 1: at once\)$"):  # Dice is
+        assert choose_passes(replace(settings, loss="dice_ce"), None, None, need).passes == 2
     assert choose_passes(settings, 1, None, 0.1).passes == 1
     with noticed("2 passes of 4 .* plan with a smaller --memory-gb, or name more --passes"):
         assert choose_passes(settings, None, None, 0.1).passes == 2

@@ -124,6 +124,16 @@ def test_the_paper_takes_the_plan_as_it_is(plan: Plan, stage: Stage) -> None:
     assert settings.total_steps == 80_000
 
 
+def test_a_patch_that_cannot_be_packed_is_refused_by_presets_that_pack(plan: Plan) -> None:
+    """Of a plan changed by hand; what a preset caps it to may do, and the paper's networks take it as it is."""
+    odd = replace(big_plan(plan).rough, patch_size_zyx=(64, 160, 104))
+    changed = replace(plan, fine=odd, packed=replace(odd, packing=2))
+    with pytest.raises(InputError, match=r"a packed patch of 104 x 160 px in plane; expected multiples of 16 px"):
+        run_settings(changed, "fine", 0, PRESETS["best"], "fp32")
+    assert run_settings(changed, "fine", 0, PRESETS["demo"], "fp32").patch_size_zyx == (32, 64, 64)
+    assert run_settings(changed, "fine", 0, PRESETS["paper"], "fp32").patch_size_zyx == (64, 160, 104)
+
+
 def test_caps_shrink_and_never_enlarge(plan: Plan) -> None:
     """Per axis the smaller of plan and cap; a batch below four brings instance norm."""
     preset = PRESETS["quick"]

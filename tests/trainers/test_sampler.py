@@ -10,13 +10,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
-from batchgenerators.augmentations.crop_and_pad_augmentations import crop
-from batchgenerators.augmentations.spatial_transformations import augment_mirroring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisc.core.errors import InputError
 from bisc.core.volume import Box
+from bisc.preprocessing.regions import Region
 from bisc.trainers.sampler import (
     Pick,
     Sampler,
@@ -132,7 +131,7 @@ def test_what_a_region_lacks_is_air_and_background(
     seed=st.integers(0, 2**31 - 1),
     data=st.data(),
 )
-def test_a_patch_is_batchgenerators_own(
+def test_a_patch_lies_where_it_is_placed(
     tmp_path_factory: pytest.TempPathFactory,
     shape: tuple[int, int, int],
     patch: tuple[int, int, int],
@@ -140,7 +139,7 @@ def test_a_patch_is_batchgenerators_own(
     seed: int,
     data: st.DataObject,
 ) -> None:
-    """Its crop, padding and mirroring, to the last bit, from any window of a region marked in any part of it."""
+    """To the last bit, of a window with air around it, from any window of a region marked in any part of it."""
 
     def part_of_it() -> Box:
         start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
@@ -153,13 +152,12 @@ def test_a_patch_is_batchgenerators_own(
     folder = tmp_path_factory.getbasetemp() / "theirs" / str(next(NUMBERS))
     write_region(folder, labels)
     (region,) = index_regions([folder])
-    levels, targets = make_sampler([folder], patch, mirror_axes=tuple(sorted(axes))).cut(Pick(region, window, seed))
-    at = window.to_slices()
-    with numpy_seeded(seed):
-        theirs, their_targets = crop([region.levels[at][None]], [region.targets[at][None]], patch, (0, 0, 0), "random")
-        augment_mirroring(theirs[0], their_targets[0], axes=axes)
-    assert np.array_equal(levels, theirs[0])
-    assert np.array_equal(targets, their_targets[0, 0])
+    sampler, pick = make_sampler([folder], patch, mirror_axes=tuple(sorted(axes))), Pick(region, window, seed)
+    start, mirrored = sampler.place(pick)
+    there = tuple(slice(a + n, a + 2 * n) for a, n in zip(start, patch, strict=True))
+    for found, whole in zip(sampler.cut(pick), (region.levels, region.targets), strict=True):
+        wide = np.pad(whole[window.to_slices()], [(n, n) for n in patch])
+        assert np.array_equal(found.reshape(patch), np.flip(wide[there], mirrored))
 
 
 def test_a_cached_image_has_x_last_in_memory(cases: list[Path]) -> None:
@@ -169,16 +167,17 @@ def test_a_cached_image_has_x_last_in_memory(cases: list[Path]) -> None:
 
 
 def test_no_other_voxel_than_the_windows(cases: list[Path]) -> None:
-    """Without mirroring a patch is a piece of the region, voxel for voxel."""
+    """Without mirroring a patch is a piece of the region, voxel for voxel; all pieces come up, about as often."""
     (region, *_) = index_regions(cases)
     whole = np.arange(1, np.prod(SHAPE) + 1).reshape(SHAPE)
-    starts, sampler = set(), make_sampler(cases, (3, 3, 3), mirror_axes=())
-    for seed in range(60):
+    starts, sampler = [], make_sampler(cases, (3, 3, 3), mirror_axes=())
+    for seed in range(320):
         levels, _ = sampler.cut(Pick(region, Box((1, 1, 2), (5, 5, 8)), seed))
         z, y, x = np.unravel_index(int(levels[0, 0, 0, 0]) - 1, SHAPE)
         assert np.array_equal(levels[0], whole[z : z + 3, y : y + 3, x : x + 3])
-        starts.add((int(z), int(y), int(x)))
-    assert starts == set(product((1,), (1,), (2, 3, 4)))  # batchgenerators never draws an axis's last place
+        starts.append((int(z), int(y), int(x)))
+    assert {*starts} == {*product((1, 2), (1, 2), (2, 3, 4, 5))}
+    assert max(map(starts.count, starts)) < 3 * 320 / 16
 
 
 @pytest.mark.parametrize(("axes", "kinds"), [((), 1), ((2,), 2), ((0, 1, 2), 8)])
@@ -219,6 +218,19 @@ def test_decoys_have_their_share(cases: list[Path]) -> None:
     )
     names = [pick.region.folder.name for step in range(1500) for pick in replace(sampler, regions=marked).draw(step)]
     assert names.count("empty") / len(names) == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_kidney_is_never_looked_for_in_a_decoy(cases: list[Path]) -> None:
+    """Nor a tumour where no kidney's region has one: the kidneys' regions stand in for it, not the decoys."""
+    both, kidney, empty = make_sampler(cases, (4, 4, 4)).regions
+
+    def drawn(policy: SamplingPolicy, *regions: Region, decoy: Region) -> set[str]:
+        marked = replace(decoy, record=msgspec.structs.replace(decoy.record, decoy=True))
+        return regions_of(replace(make_sampler(cases, (4, 4, 4), policy), regions=(*regions, marked)))
+
+    assert drawn(KIDNEY_ALWAYS, both, empty, decoy=kidney) == {"both"}
+    assert drawn(TUMOR_ALWAYS, kidney, decoy=empty) == {"kidney"}
+    assert drawn(ANYWHERE, decoy=empty) == {"empty"}
 
 
 def test_shares_of_the_policy(cases: list[Path]) -> None:
