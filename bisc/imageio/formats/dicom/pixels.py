@@ -32,8 +32,7 @@ GE_SWAPPED: Final = "1.2.840.113619.5.2"
 CT_RANGE_HU: Final = (-1024.0, 3071.0)
 """What 12 bits hold. A padding value beyond is no tissue, and is made air where it would be brighter than any."""
 PIXEL_TAGS: Final = (
-    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation",
+    "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
 )  # fmt: skip
 
 
@@ -109,7 +108,7 @@ def _is_explicit(data: FileDataset) -> bool:
 def _check_promise(path: Path, data: Dataset, packed: bool) -> None:
     """Refuse a file whose header promises more than its bytes can hold, packed as tightly as can be; and one that holds
     a row more of plain pixels than its header knows, or more packed frames: which of them is right is not guessed."""
-    values = {tag: number(path, data, tag) for tag in PIXEL_TAGS if tag != "PhotometricInterpretation"}
+    values = {tag: number(path, data, tag) for tag in PIXEL_TAGS}
     allocated, stored, high = (values[tag] or 0 for tag in ("BitsAllocated", "BitsStored", "HighBit"))
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1:
         found = f"{allocated:g} bits allocated, {stored:g} stored, the highest {high:g}"
@@ -155,6 +154,7 @@ def _packed(data: FileDataset, syntax: UID, frame: Frame, folder: Path) -> npt.N
     alone = Dataset()
     for tag in PIXEL_TAGS:
         setattr(alone, tag, data.get(tag))
+    alone.PhotometricInterpretation = "MONOCHROME2"  # GDCM inverts MONOCHROME1, which only tells how to show a value
     alone.SOPClassUID, alone.SOPInstanceUID = SecondaryCaptureImageStorage, UID("1.2.3")
     alone.PixelData = encapsulate([packed])
     alone["PixelData"].VR = "OB"
