@@ -110,7 +110,7 @@ FORMS: tuple[Form, ...] = (
         "a study and a frame of reference for each slice",
         change=put(StudyInstanceUID=own_uid, FrameOfReferenceUID=own_uid),
     ),
-    Form("two patients in one series", "2 DICOM series", change=put(PatientID=lambda i: f"P{i % 2}")),
+    Form("two patients in one series", "2 different PatientID", change=put(PatientID=lambda i: f"P{i % 2}")),
     Form(
         "two frames of reference",
         "2 different FrameOfReferenceUID",

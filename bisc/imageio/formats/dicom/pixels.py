@@ -24,7 +24,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, Sec
 
 from bisc.core.errors import InputError, one_line
 from bisc.imageio.formats.dicom.frames import Frame
-from bisc.imageio.formats.dicom.tags import BROKEN, name_of, number, read_header
+from bisc.imageio.formats.dicom.tags import BROKEN, check_syntax, name_of, number, read_header
 from bisc.imageio.plausible import AIR_HU, HU_LIMITS, MAX_EXPANSION, MAX_VOXELS
 
 GE_SWAPPED: Final = "1.2.840.113619.5.2"
@@ -92,12 +92,11 @@ def _planes(path: Path, frames: Sequence[Frame]) -> Iterator[npt.NDArray[np.int1
 
 
 def _syntax(path: Path, data: FileDataset) -> UID:
+    check_syntax(path, data)
     syntax = data.file_meta.get("TransferSyntaxUID") if hasattr(data, "file_meta") else None
     syntax = UID(syntax) if syntax else UID(ExplicitVRLittleEndian if _is_explicit(data) else ImplicitVRLittleEndian)
     if not data.get("PixelData"):
         raise InputError(path, "is damaged or no slice (it has no pixels)", "an image", "copy or export it again")
-    if syntax != GE_SWAPPED and syntax.is_private:
-        raise InputError(path, f"transfer syntax {syntax}", "one of DICOM's own", "convert it with gdcmconv or dcmconv")
     return syntax
 
 
