@@ -93,23 +93,10 @@ def test_a_broken_series_is_told_and_left_for_a_sound_one(tmp_path: Path) -> Non
 
 
 def test_two_acquisitions_between_each_other_are_refused(tmp_path: Path) -> None:
-    """Slices of two phases, half a step apart: evenly spaced, and no one's. One acquisition a slice is sound."""
-
-    def by_turns(data: Dataset, i: int) -> None:
-        data.AcquisitionNumber = 1 + i % 2
-
-    def counting(data: Dataset, i: int) -> None:
-        data.AcquisitionNumber = i
-
-    def in_blocks(data: Dataset, i: int) -> None:
-        data.AcquisitionNumber = 1 + (i > 10)
-
-    for name, change in (("turns", by_turns), ("counting", counting), ("blocks", in_blocks)):
-        stack("1", change=change)(tmp_path / name)
+    """Slices of two phases, half a step apart: evenly spaced, and no one's."""
+    stack("1", change=put(AcquisitionNumber=lambda i: 1 + i % 2))(tmp_path)
     with pytest.raises(InputError, match=r"AcquisitionNumber .* is by turns 1 and 2"):
-        opened(tmp_path / "turns")
-    for name in ("counting", "blocks"):
-        assert chosen(tmp_path / name) == "1.1"
+        opened(tmp_path)
 
 
 def test_only_broken_series_are_a_fault_that_names_them(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from bisc.core.errors import InputError, PassedOver
 from bisc.imageio.formats.dicom.about import About, about
 from bisc.imageio.formats.dicom.elements import INDEX, seems_dicom
 from bisc.imageio.formats.dicom.frames import Frame, check_ct, cosines, frames_of
+from bisc.imageio.formats.dicom.pixels import read_hu
 from bisc.imageio.formats.dicom.stack import Stack, stack_of
-from bisc.imageio.formats.dicom.tags import check_syntax, name_of, read_header, text
+from bisc.imageio.formats.dicom.tags import check_syntax, name_of, read_header, syntax_of, text
 from bisc.system.console import notice
 from bisc.system.paths import files_in
 
@@ -235,8 +236,11 @@ def _is_copy(first: list[Frame], again: list[Frame]) -> bool:
     path = again[0].path
     if first is again or [replace(frame, path=path) for frame in first] != again:
         return False
-    one, other = (read_header(p, pixels=True).get("PixelData") for p in (first[0].path, path))
-    return one is not None and one == other
+    one, other = (read_header(p, pixels=True) for p in (first[0].path, path))
+    if one.get("PixelData") == other.get("PixelData"):
+        return one.get("PixelData") is not None
+    # Packed otherwise, as archives do; what is packed alike and differs is another image.
+    return syntax_of(one) != syntax_of(other) and np.array_equal(read_hu(path, first), read_hu(path, again))
 
 
 def _listed(found: Sequence[Series]) -> str:

@@ -24,7 +24,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, Sec
 
 from bisc.core.errors import InputError, one_line
 from bisc.imageio.formats.dicom.frames import Frame
-from bisc.imageio.formats.dicom.tags import BROKEN, check_syntax, name_of, number, read_header
+from bisc.imageio.formats.dicom.tags import BROKEN, check_syntax, name_of, number, read_header, syntax_of
 from bisc.imageio.plausible import AIR_HU, HU_LIMITS, MAX_EXPANSION, MAX_VOXELS
 
 GE_SWAPPED: Final = "1.2.840.113619.5.2"
@@ -93,8 +93,8 @@ def _planes(path: Path, frames: Sequence[Frame]) -> Iterator[npt.NDArray[np.int1
 
 def _syntax(path: Path, data: FileDataset) -> UID:
     check_syntax(path, data)
-    syntax = data.file_meta.get("TransferSyntaxUID") if hasattr(data, "file_meta") else None
-    syntax = UID(syntax) if syntax else UID(ExplicitVRLittleEndian if _is_explicit(data) else ImplicitVRLittleEndian)
+    plain = ExplicitVRLittleEndian if _is_explicit(data) else ImplicitVRLittleEndian
+    syntax = UID(syntax_of(data) or plain)
     if not data.get("PixelData"):
         raise InputError(path, "is damaged or no slice (it has no pixels)", "an image", "copy or export it again")
     return syntax

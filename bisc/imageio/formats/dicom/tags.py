@@ -48,13 +48,18 @@ def read_header(path: Path, pixels: bool = False) -> FileDataset:
         raise InputError(path, found, "a whole DICOM file", "copy or export the series again") from error
 
 
+def syntax_of(data: FileDataset) -> str:
+    """A file's transfer syntax; empty where it does not say."""
+    return str(data.file_meta.get("TransferSyntaxUID") or "") if hasattr(data, "file_meta") else ""
+
+
 def check_syntax(path: Path, data: FileDataset) -> None:
     """Refuse a maker's own transfer syntax: how its pixels are packed, its header does not tell.
 
     Raises:
         InputError: Naming it.
     """
-    syntax = data.file_meta.get("TransferSyntaxUID") if hasattr(data, "file_meta") else None
+    syntax = syntax_of(data)
     if syntax and not KNOWN.fullmatch(syntax):
         raise InputError(path, f"transfer syntax {syntax}", "one of DICOM's own", "convert it with gdcmconv or dcmconv")
 
