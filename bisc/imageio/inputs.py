@@ -101,7 +101,7 @@ def _study(study: StudyFiles, source: str, lone: bool) -> _Found:
     path, fault = Path(os.path.commonpath(folders)), None
     if study.rest is not None:
         found = f"holds a part of the series in {study.rest}"
-        fault = InputError(path, found, "a series under one name", "put its slices together")
+        fault = InputError(path, found, "a series under one name and PatientID", "put its slices together")
     return _Found(path, names, fault, files=study.files, study=study.key)
 
 

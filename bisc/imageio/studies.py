@@ -25,6 +25,8 @@ NO_PATIENT: Final = re.compile(
 """Folders of a medium that name no patient, unless no other does."""
 EVEN: Final = 0.1
 """Steps of a stack that differ by less are even: positions may be rounded."""
+LEAST_TORN: Final = 4
+"""Slices of several patients that may be one stack's; fewer lie evenly by chance."""
 READ_ALL: Final = 200
 """Files whose headers are read without a bar."""
 
@@ -74,21 +76,27 @@ def studies_of(holdings: Sequence[Holding]) -> list[StudyFiles]:
 
     A study may lie in any folders. But uppermost folders seem to name patients: a study is spread over several of these
     only where it says all that a real one does (`_is_one_study`), or where the parts of its series fit together slice
-    by slice. A file that cannot be read goes with its folder.
+    by slice. A file that cannot be read goes with its folder; one without a PatientID is of the only patient whom
+    others of its series name, else others of its study.
     """
     from bisc.imageio.formats.dicom.mark import mark_of  # pydicom: only where there is DICOM
 
     flat = [(holding, path) for holding in holdings for path in holding.files]
     bar = track(flat, "look at DICOM files", unit="file") if len(flat) > READ_ALL else flat
     marks = [(holding, path, mark_of(path)) for holding, path in bar]
-    series = _by_series(marks)
+    series = _by_series([_File(holding, path, mark) for holding, path, mark in marks if mark is not None])
+    torn = _torn(series)
     groups: dict[tuple[str, ...], list[_File]] = {}
     for key, files in series.items():
         studies = {file.mark.study for file in files}
         # Some writers give every slice a study of its own, which tells nothing.
         study = studies.pop() if len(studies) == 1 else ""
         groups.setdefault((key[1], study) if study else ("", *key), []).extend(files)
-    divided = [part for files in groups.values() for part in _by_patient(files)]
+    divided = [
+        (files, rest or next((torn[file.mark.series] for file in files if file.mark.series in torn), None))
+        for group in groups.values()
+        for files, rest in _by_patient(group)
+    ]
     return _numbered(divided, [(holding, path) for holding, path, mark in marks if mark is None])
 
 
@@ -99,14 +107,34 @@ class _File:
     mark: Mark
 
 
-def _by_series(marks: Iterable[tuple[Holding, Path, Mark | None]]) -> dict[tuple[str, str], list[_File]]:
+def _by_series(files: Sequence[_File]) -> dict[tuple[str, str], list[_File]]:
     """By UID and patient; files without a UID by their folder."""
+    named: dict[str, set[str]] = {"": set()}
+    for file in files:
+        for uid in {file.mark.series, file.mark.study} - {""}:
+            named.setdefault(uid, set()).update({file.mark.patient} - {""})
     found: dict[tuple[str, str], list[_File]] = {}
-    for holding, path, mark in marks:
-        if mark is not None:
-            key = (mark.series or str(holding.folder), mark.patient)
-            found.setdefault(key, []).append(_File(holding, path, mark))
+    for file in files:
+        mark = file.mark
+        others = named[mark.series] or named[mark.study]
+        patient = mark.patient or (next(iter(others)) if len(others) == 1 else "")
+        found.setdefault((mark.series or str(file.holding.folder), patient), []).append(file)
     return found
+
+
+def _torn(series: dict[tuple[str, str], list[_File]]) -> dict[str, Path]:
+    """Folders of the series whose slices bear several PatientIDs and make one even stack all the same: each part would
+    pass for a patient."""
+    under: dict[str, dict[tuple[str, ...], set[str]]] = {}
+    for (uid, patient), files in series.items():
+        if uid == files[0].mark.series:
+            under.setdefault(uid, {})[patient,] = {file.mark.instance for file in files}
+    torn: dict[str, Path] = {}
+    for uid, by_patient in under.items():
+        files = [file for (patient,) in by_patient for file in series[uid, patient]]
+        if len(by_patient) > 1 and len(files) >= LEAST_TORN and _fit_together(files, {uid: by_patient}):
+            torn[uid] = files[0].holding.folder
+    return torn
 
 
 def _by_patient(files: list[_File]) -> list[tuple[list[_File], Path | None]]:
@@ -148,9 +176,11 @@ def _fit_together(files: list[_File], under: dict[str, dict[tuple[str, ...], set
 
 
 def _is_one_study(files: list[_File]) -> bool:
-    """Whether files bear a patient's ID and each series a number of its own, as those of a scanner do."""
-    numbers = {file.mark.series: file.mark.number for file in files}
-    return all(file.mark.patient and file.mark.number for file in files) and len(set(numbers.values())) == len(numbers)
+    """Whether slices bear a patient's ID and each of their series a number of its own, as those of a scanner do; what
+    is no slice (a report, a screenshot) is often written by others, without."""
+    marks = [file.mark for file in files if file.mark.may_be_slice]
+    numbers = {mark.series: mark.number for mark in marks}
+    return all(mark.patient and mark.number for mark in marks) and len(set(numbers.values())) == len(numbers)
 
 
 def _shared(sets: Iterable[set[str]]) -> bool:

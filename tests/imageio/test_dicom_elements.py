@@ -85,6 +85,7 @@ SOUND: dict[str, tuple[str | bytes, ...]] = {
     "an unknown element with implicit ones": (EXPLICIT, long((9, 0x10), b"UN", UNKNOWN % bare((9, 1), b"ab"), ENDLESS)),
     "an unknown element with explicit ones": (EXPLICIT, long((9, 0x10), b"UN", UNKNOWN % NAME, ENDLESS), PIXELS),
     "a vague VR": (EXPLICIT, bare((9, 0x10), b"", 0x00003F3F), NAME, PIXELS),
+    "a maker's own encoding": ("1.2.3", NAME, PIXELS),
     "a last value cut short": (EXPLICIT, NAME, long((0x7FE0, 0x10), b"OW", bytes(64), 66)),
 }
 BOMBS: dict[str, tuple[str | bytes, ...]] = {
@@ -109,7 +110,8 @@ BOMBS: dict[str, tuple[str | bytes, ...]] = {
     "in an unknown element": (EXPLICIT, long((9, 0x1000), b"UN", bare(ITEM, b"", 1 << 30), ENDLESS), PIXELS),
     "behind zeros": (IMPLICIT, bytes(8), bare((0xFFFC, 0xFFFC), b"", 1 << 30)),
     "sequences without end": (EXPLICIT, *[long((9, 0x10), b"SQ", bare(ITEM, b"", ENDLESS), ENDLESS)] * 65),
-    "an unknown encoding": ("1.2.3", NAME, PIXELS),
+    "in a maker's own encoding": ("1.2.3", NAME, long((0x7FE0, 0x10), b"OW", bytes(64), 0x7FFFFFFF)),
+    "no UID of an encoding": ("1.2.x", NAME, PIXELS),
     "no encoding": ("", NAME, PIXELS),
 }
 META = {

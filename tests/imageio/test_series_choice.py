@@ -17,6 +17,7 @@ from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import Scan, list_series, open_scan
 from tests.imageio.test_studies import GRID, chosen, coronal, dose_report, grid_of, opened, reason, scout, volume
 from tests.support.ct_series import STEM, write_ct
+from tests.support.dicom_forms import put
 
 Make = Callable[[Path], object]
 
@@ -53,6 +54,16 @@ RANKS: dict[str, tuple[Make, Make, str]] = {
     "a reformat": (stack("1"), stack("2", number=1, change=typed("DERIVED", "SECONDARY", "MPR")), "derived of other"),
     "coronal planes": (stack("1"), stack("2", number=1, change=coronal), "coronal or sagittal"),
     "the chest": (stack("1", "Abdomen"), stack("2", "Thorax 2.5", number=1), "of another part of the body"),
+    "the head, its protocol's part of a word": (
+        stack("1", "Abdomen 4.0", change=put(ProtocolName="01_Neuro_Polytrauma")),
+        stack("2", "Head 4.0", number=1, change=put(ProtocolName="01_Neuro_Polytrauma", BodyPartExamined="HEAD")),
+        "of another part of the body",
+    ),
+    "stones without contrast": (
+        stack("1", "Abdomen arterial"),
+        stack("2", "Nephrolithiasis low dose", number=1),
+        "phase unknown",
+    ),
     "a few slices": (stack("1"), stack("2", number=1, grid=grid_of(12, 2.5)), "too short"),
     "an early phase": (stack("1", "portal venous"), stack("2", "late arterial", number=1), "early phase by its words"),
     "no contrast": (stack("1", "cortico"), stack("2", "w/o contrast", number=1), "plain phase by its words"),
@@ -82,23 +93,10 @@ def test_a_broken_series_is_told_and_left_for_a_sound_one(tmp_path: Path) -> Non
 
 
 def test_two_acquisitions_between_each_other_are_refused(tmp_path: Path) -> None:
-    """Slices of two phases, half a step apart: evenly spaced, and no one's. One acquisition a slice is sound."""
-
-    def by_turns(data: Dataset, i: int) -> None:
-        data.AcquisitionNumber = 1 + i % 2
-
-    def counting(data: Dataset, i: int) -> None:
-        data.AcquisitionNumber = i
-
-    def in_blocks(data: Dataset, i: int) -> None:
-        data.AcquisitionNumber = 1 + (i > 10)
-
-    for name, change in (("turns", by_turns), ("counting", counting), ("blocks", in_blocks)):
-        stack("1", change=change)(tmp_path / name)
+    """Slices of two phases, half a step apart: evenly spaced, and no one's."""
+    stack("1", change=put(AcquisitionNumber=lambda i: 1 + i % 2))(tmp_path)
     with pytest.raises(InputError, match=r"AcquisitionNumber .* is by turns 1 and 2"):
-        opened(tmp_path / "turns")
-    for name in ("counting", "blocks"):
-        assert chosen(tmp_path / name) == "1.1"
+        opened(tmp_path)
 
 
 def test_only_broken_series_are_a_fault_that_names_them(tmp_path: Path) -> None:
@@ -185,6 +183,11 @@ def test_what_a_study_holds_is_listed(tmp_path: Path) -> None:
         ("urographic phase", "late"),
         ("delayed 10 min", "late"),
         ("nephrographic", "late"),
+        ("abd nephro 3 mm", "late"),
+        ("néphrographique", "late"),
+        ("nephrolithiasis low dose", None),
+        ("nephrostomy", None),
+        ("nephroureterectomy", None),
         ("artifact reduction", None),
         ("abdomen 3 mm", None),
         ("arterial and venous", None),
@@ -198,6 +201,30 @@ def test_what_a_study_holds_is_listed(tmp_path: Path) -> None:
 )
 def test_phases_by_words(words: str, phase: Phase | None) -> None:
     assert About(words=words).phase == phase
+
+
+@pytest.mark.parametrize(
+    ("description", "body_part", "protocol", "elsewhere"),
+    [
+        ("abdomen", "", "01 neuro polytrauma", False),
+        ("head 4 0", "head", "01 neuro polytrauma", True),
+        ("head 4 0", "abdomen", "abdomen", True),
+        ("3 0 br38", "abdomen", "neuro", False),
+        ("3 0 br38", "", "neuro abd", False),
+        ("3 0 br38", "", "reinforced chest", True),
+        ("reins", "", "thorax", False),
+        ("thorax liver", "", "", False),
+        ("chest for delivery", "", "", True),
+        ("kneecap", "", "knee", True),
+        ("ctap", "chest", "", False),
+        ("bws", "", "abdomen", True),
+        ("3 0 br38", "", "", False),
+    ],
+)
+def test_parts_of_the_body(description: str, body_part: str, protocol: str, elsewhere: bool) -> None:
+    """What a series says of itself counts before its protocol."""
+    says = About(words=f"{description} {protocol}", description=description, body_part=body_part)
+    assert says.is_elsewhere is elsewhere
 
 
 @pytest.mark.parametrize(

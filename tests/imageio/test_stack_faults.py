@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from bisc.core.geometry import (
 from bisc.core.volume import NativeGrid, Volume
 from bisc.evaluation.cases import score_images
 from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels, read_stored_geometry
+from bisc.imageio.formats.dicom.frames import Frame
+from bisc.imageio.formats.dicom.stack import stack_of
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.console import notices_shown_by
 from tests.imageio.test_grid_faults import SHAPE, sheared
@@ -94,6 +98,78 @@ def test_one_slice_alone_is_named(tmp_path: Path) -> None:
     alone = write_series(tmp_path / "s", SLICES[:1], stacked((0, 0, 3.0), 1), extra={"0018|0050": "2.5"})
     with noticed("one slice alone; 2.5 mm thick, as its header says"):
         assert read_image(alone).native.geometry.spacing_mm_zyx[0] == 2.5
+
+
+def apart(n: int, **tags: Callable[[int], str]) -> list[Frame]:
+    """Slices 3 mm apart, with what tells acquisitions apart."""
+    turn = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    return [
+        Frame(Path(f"{i}"), 0, (4, 4), (0.0, 0.0, 3.0 * i), turn, (1.0, 1.0), 3.0, None, None, "",
+              {tag: value(i) for tag, value in tags.items()})
+        for i in range(n)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tag", "values"),
+    [
+        ("AcquisitionNumber", "12"), ("AcquisitionNumber", "123"), ("AcquisitionTime", "12"), ("AcquisitionDate", "12"),
+        ("SeriesNumber", "12"), ("StackID", "12"), ("SliceThickness", "15"), ("ContrastBolusAgent", " O"),
+        ("SeriesDescription", "AV"), ("ProtocolName", "AV"), ("KVP", "12"),
+    ],
+)  # fmt: skip
+def test_acquisitions_between_each_other_are_refused(tag: str, values: str) -> None:
+    """A tag of the whole acquisition, or of its time, that goes to and fro; words that may name a patient are not
+    cited."""
+    with pytest.raises(InputError, match=rf"two phases or more in one series: along it {tag} .* is by turns") as caught:
+        stack_of(Path("s"), apart(12, **{tag: lambda i: values[i % len(values)].strip()}))
+    assert ("one and another" in str(caught.value)) is (tag in ("SeriesDescription", "ProtocolName"))
+
+
+SOUND: dict[str, Callable[[int], str]] = {
+    "its own for each slice": str,
+    "for each two": lambda i: f"{i // 2}",
+    "seconds of a fast table": lambda i: f"10101{i // 5}",
+    "a scanner's way back": lambda i: f"{99 - i}",
+    "of five detectors": lambda i: f"{i % 5}",
+}
+
+
+@pytest.mark.parametrize("how", SOUND)
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "AcquisitionTime", "ContentTime", "InstanceNumber"])
+def test_tags_that_vary_by_slice_are_sound(tag: str, how: str) -> None:
+    """Spirals, and rotations between which the table moves; short stacks of few rotations too."""
+    for n in (5, 6, 7, 8, 40):
+        assert len(stack_of(Path("s"), apart(n, **{tag: SOUND[how]})).frames) == n
+
+
+def test_times_and_kinds_of_images_are_not_told() -> None:
+    """What differs along sound series is no notice; ImageType to and fro is one, and no fault."""
+    with unnoticed():
+        stack_of(Path("s"), apart(40, AcquisitionTime=lambda i: f"{i // 20}", AcquisitionNumber=lambda i: f"{i // 4}"))
+        stack_of(Path("s"), apart(40, ImageType=lambda i: "LOCALIZER" if not i else "AXIAL"))
+    with noticed(r"ImageType \(0008,0008\) is by turns VMI_50 and VMI_70"):
+        stack_of(Path("s"), apart(40, ImageType=lambda i: ("VMI_50", "VMI_70")[i % 2]))
+
+
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "ContrastBolusAgent", "SeriesDescription", "KVP"])
+def test_acquisitions_behind_each_other_are_told(tag: str) -> None:
+    """Native below, venous above: one grid, and no one phase."""
+    with noticed(rf"{tag} .* changes along it, first behind slice 15 of 40; .* one acquisition"):
+        stack_of(Path("s"), apart(40, **{tag: lambda i: "" if i < 15 else "2"}))
+
+
+def test_gaps_and_lost_ends_are_told() -> None:
+    """Every second slice gone, or a gap by design; fewer slices than the acquisition gave."""
+    whole = [replace(frame, n_images=40) for frame in apart(40)]
+    with unnoticed():
+        stack_of(Path("s"), whole)
+        stack_of(Path("s"), [replace(frame, thickness_mm=2.1) for frame in whole])
+        stack_of(Path("s"), [replace(frame, thickness_mm=5.0) for frame in whole])
+    with noticed(r"its slices lie 6 mm apart, and SliceThickness \(0018,0050\) is 3; taken as the positions say"):
+        stack_of(Path("s"), apart(40)[::2])
+    with noticed(r"it has 20 slices of an acquisition that gave 40 \(ImagesInAcquisition \(0020,1002\)\)"):
+        stack_of(Path("s"), whole[:20])
 
 
 def as_case(geometry: Geometry, name: str) -> CaseImage:

@@ -25,8 +25,9 @@ PHASE_WORDS: Final[dict[Phase, re.Pattern[str]]] = {
     ),
     "early": re.compile(r"\b(art|arterial\w*|arteri[ae]ll?e?|early|fr(?:u|ü|ue)h\w*|cortico\w*|kortiko\w*|precoce)\b"),
     "late": re.compile(
-        r"\b(ven|ven(?:o|ö|oe|ou)s\w*|veineu\w*|pv|pvp|portal\w*|porto\w*|nephro\w*|nefro\w*|n[eé]phro\w*|late|delay\w*|excret\w*|"
-        r"urogra\w*|sp(?:a|ä|ae)t\w*|tardi\w*|parenchym\w*)\b"
+        r"\b(ven|ven(?:o|ö|oe|ou)s\w*|veineu\w*|pv|pvp|portal\w*|porto\w*|late|delay\w*|excret\w*|urogra\w*|"
+        r"n[eé](?:ph|f)ro(?:(?:tomo|pyelo)?gr[aá]\w*|g[eé]n\w*)?|"  # no nephrolithiasis, nephrostomy, nephrectomy
+        r"sp(?:a|ä|ae)t\w*|tardi\w*|parenchym\w*)\b"
     ),
 }
 BOTH: Final = re.compile(r"\blate arterial\b|\bsp(?:a|ä|ae)tarteriell\w*\b|\btardive? art\w*")
@@ -41,11 +42,12 @@ CANON: Final = re.compile(r"\bfc(\d{2})\b")
 SHARP_FROM: Final = 50
 """Of Siemens' kernel numbers (B30 soft, B70 lung) and of Canon's (FC51 to 56 and 80 on are for lung and bone)."""
 ELSEWHERE: Final = re.compile(
-    r"\b(head|skull|brain|schadel|schädel|crane|neck|hals|cou|chest|thorax|torax|lung\w*|leg|knee|foot|hand|arm|shoulder|"
-    r"heart|cardiac|coronar\w*|extremity|whole ?body ?scout)\b"
+    r"\b(head|skull|brain|neuro\w*|kopf|sch(?:a|ä|ae)del|crane|crâne|neck|hals|cou|chest|thorax|torax|lung\w*|spine|hws|bws|"
+    r"lws|leg|knee|foot|hand|arm|shoulder|heart|cardiac|coronar\w*|extremity)\b"
 )
 TRUNK: Final = re.compile(
-    r"(abd|kidney|renal|niere|rein|pelv|becken|trunk|rumpf|tap\b|cap\b|uro|bauch|liver|leber|wholebody|whole body)"
+    r"(abd(?!uct)|kidney|renal|niere|\breins?\b|pelv|becken|trunk|rumpf|\bc?t?n?[tc]ap\b|\b(ct)?uro|bauch|\bliver\b|"
+    r"\bleber|wholebody|whole body)"
 )
 
 
@@ -58,6 +60,7 @@ class About:
         uid: SeriesInstanceUID.
         number: SeriesNumber; large where there is none.
         words: Its descriptions in lower case, every separator a blank.
+        description: Of these, the one of the series alone; the others are a protocol's, which a whole study shares.
         kernel: ConvolutionKernel likewise.
         image_type: Values of ImageType, in capitals.
         body_part: BodyPartExamined in lower case.
@@ -67,6 +70,7 @@ class About:
     uid: str = ""
     number: int = 1 << 31
     words: str = ""
+    description: str = ""
     kernel: str = ""
     image_type: tuple[str, ...] = ()
     body_part: str = ""
@@ -93,9 +97,12 @@ class About:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it names another part of the body alone."""
-        words = f"{self.words} {self.body_part}"
-        return bool(ELSEWHERE.search(words)) and not TRUNK.search(words)
+        """Whether it names another part of the body alone: by the first that names any, its own words before the
+        protocol's."""
+        for words in (self.description, self.body_part, self.words):
+            if TRUNK.search(words) or ELSEWHERE.search(words):
+                return not TRUNK.search(words)
+        return False
 
 
 def about(path: Path, data: Dataset) -> About:
@@ -108,6 +115,7 @@ def about(path: Path, data: Dataset) -> About:
         uid,
         int(number) if re.fullmatch(r"\d{1,9}", number) else 1 << 31,
         _plain(" ".join(text(path, data, tag) for tag in WORD_TAGS)),
+        _plain(described),
         _plain(text(path, data, "ConvolutionKernel")),
         tuple(part.strip() for part in text(path, data, "ImageType").upper().split("\\")),
         _plain(text(path, data, "BodyPartExamined")),

@@ -46,6 +46,8 @@ MAX_DEPTH: Final = 64
 """Sequences within each other; GDCM's stack ends somewhere between 10000 and 20000."""
 ZEROS: Final = bytes(1 << 16)
 KNOWN: Final = re.compile(r"1\.2\.840\.10008\.1\.2(\.[1-9](\.[0-9]{1,3})?(\.[0-9]{1,2})?)?|1\.2\.840\.113619\.5\.2")
+"""Transfer syntaxes whose pixels may be read; a maker's own has explicit elements, as all packed ones do."""
+UID_FORM: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 Data = mmap.mmap | bytes
 Order = Literal["little", "big"]
@@ -136,7 +138,7 @@ def _walk(data: Data, at: int) -> None:
     if bare and not syntax:
         _walk_elements(data, at, "either", "little")
         return
-    if not KNOWN.fullmatch(syntax):
+    if not UID_FORM.fullmatch(syntax):
         raise _Unfit
     if syntax in DEFLATED:
         data, at = _inflated(data, at), 0

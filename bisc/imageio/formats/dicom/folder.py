@@ -15,13 +15,13 @@ from bisc.core.errors import InputError, PassedOver
 from bisc.imageio.formats.dicom.about import About, about
 from bisc.imageio.formats.dicom.elements import INDEX, seems_dicom
 from bisc.imageio.formats.dicom.frames import Frame, check_ct, cosines, frames_of
+from bisc.imageio.formats.dicom.pixels import read_hu
 from bisc.imageio.formats.dicom.stack import Stack, stack_of
-from bisc.imageio.formats.dicom.tags import name_of, read_header, text
+from bisc.imageio.formats.dicom.tags import check_syntax, name_of, read_header, syntax_of, text
 from bisc.system.console import notice
 from bisc.system.paths import files_in
 
 MEND: Final = "copy or export the series again"
-SERIES_TAGS: Final = ("SeriesInstanceUID", "PatientID")
 SHARED_TAGS: Final = ("StudyInstanceUID", "FrameOfReferenceUID")
 """One for all slices of a series; some programs (ITK among them) write a new one for each, which tells nothing."""
 GIVE: Final = "give the CT's own series"
@@ -30,6 +30,10 @@ SCOUT_SLICES: Final = 3
 AXIAL_COSINE: Final = 0.7
 """Of a plane's normal and the body's axis: beyond 45 degrees a plane runs along the body."""
 IMAGE_MODALITIES: Final = ("", "CT", "OT")
+IMAGES: Final = "Image Storage"
+"""In the names of all SOP classes of images."""
+SERIES_UID: Final = 0x0020000E
+"""A file that ends before it, or within it, tells no series."""
 LISTED: Final = 5
 
 
@@ -104,24 +108,27 @@ def seeming_shape(path: Path) -> tuple[int, int, int]:
 
 
 def series_in(what: Path, files: Sequence[Path]) -> list[Series]:
-    """The series that `files` make, in the order of their first files; files of two patients are two series,
-    whatever their SeriesInstanceUID.
+    """The series that `files` make, in the order of their first files.
 
     Args:
         what: The folder, named where a file of it is damaged.
         files: DICOM files by mark or name.
 
     Raises:
-        InputError: If one of them is damaged.
+        InputError: If one of them is so damaged that it tells no series.
     """
-    found: dict[tuple[str, ...], _Gathered] = {}
+    found: dict[str, _Gathered] = {}
     for path in files:
         try:
             data = read_header(path)
+            uid = text(path, data, "SeriesInstanceUID")
+            if not text(path, data, "Rows") and not no_image(path, data):
+                raise InputError(path, "is damaged or no slice")
+            if uid not in found:
+                found[uid] = _Gathered(about(path, data))
         except InputError as error:
             raise InputError(what, f"{path.name} {error.found}", "whole DICOM slices alone", MEND) from error
-        key = tuple(text(path, data, tag) for tag in SERIES_TAGS)
-        found.setdefault(key, _Gathered(about(path, data))).take(what, path, data)
+        found[uid].take(path, data)
     return [gathered.series(what) for gathered in found.values()]
 
 
@@ -135,19 +142,24 @@ class _Gathered:
         self.n_copies = 0
         self.image_types: set[bool] = set()
         self.shared: dict[str, set[str]] = {tag: set() for tag in SHARED_TAGS}
+        self.patients: set[str] = set()
         self.n_files = 0
         self.no_image: InputError | None = None
         self.no_ct: InputError | None = None
         self.defect: InputError | None = None
 
-    def take(self, what: Path, path: Path, data: FileDataset) -> None:
-        """Add a file."""
-        kind = _no_image(path, data)
+    def take(self, path: Path, data: FileDataset) -> None:
+        """Add a file; a fault of its own is the series' defect."""
+        try:
+            self._take(path, data)
+        except InputError as error:
+            self.defect = self.defect or error
+
+    def _take(self, path: Path, data: FileDataset) -> None:
+        kind = no_image(path, data)
         if kind:
             self.no_image = self.no_image or PassedOver(path, kind, "a CT series", GIVE)
             return
-        if not text(path, data, "Rows"):
-            raise InputError(what, f"{path.name} is damaged or no slice", "whole DICOM slices alone", MEND)
         self.image_types.add("LOCALIZER" in text(path, data, "ImageType").upper().split("\\"))
         try:
             check_ct(path, data)
@@ -157,11 +169,9 @@ class _Gathered:
         self.n_files += 1
         for tag, values in self.shared.items():
             values.add(text(path, data, tag))
-        try:
-            frames = frames_of(path, data)
-        except InputError as error:
-            self.defect = self.defect or error
-            return
+        self.patients |= {text(path, data, "PatientID")} - {""}
+        check_syntax(path, data)
+        frames = frames_of(path, data)
         instance = text(path, data, "SOPInstanceUID")
         if instance and _is_copy(self.frames_of_image.setdefault(instance, frames), frames):
             self.n_copies += 1
@@ -181,9 +191,11 @@ class _Gathered:
                 odd.what, f"{odd.found}, among the slices of a CT series", "CT slices alone", "move it away"
             )
             return Series(self.about, tuple(self.frames), self.defect or mixed, defect=True)
-        mingled = next((tag for tag, values in self.shared.items() if 1 < len(values) < self.n_files), None)
-        if mingled is not None:
-            found = f"its slices have {len(self.shared[mingled])} different {name_of(mingled)}"
+        mingled = [(tag, len(values)) for tag, values in self.shared.items() if 1 < len(values) < self.n_files]
+        if len(self.patients) > 1:
+            mingled.insert(0, ("PatientID", len(self.patients)))
+        if mingled:
+            found = f"its slices have {mingled[0][1]} different {name_of(mingled[0][0])}"
             self.defect = self.defect or InputError(what, found, "slices of one scan", "put each scan into a folder")
         if self.defect is not None:
             return Series(self.about, tuple(self.frames), self.defect, defect=True)
@@ -192,13 +204,18 @@ class _Gathered:
         return Series(self.about, tuple(self.frames), unfit, no_scan=bool(scout))
 
 
-def _no_image(path: Path, data: FileDataset) -> str:
-    """What a file is that is no image by its modality (a report, a segmentation, a plan); empty for images."""
+def no_image(path: Path, data: FileDataset) -> str:
+    """What a file is that is no image by its modality (a report, a segmentation, a plan), or by its class and for want
+    of rows (a PDF, a scanner's raw data, a medium's table of contents); empty for images."""
     modality = text(path, data, "Modality")
-    if modality in IMAGE_MODALITIES:
+    meta = getattr(data, "file_meta", data)
+    kind = UID(text(path, data, "SOPClassUID") or text(path, meta, "MediaStorageSOPClassUID")).name
+    if modality not in IMAGE_MODALITIES:
+        return f"modality {modality} ({kind})"
+    if not kind or IMAGES in kind or text(path, data, "Rows"):
         return ""
-    name = UID(text(path, data, "SOPClassUID")).name
-    return f"modality {modality} ({name})"
+    is_cut = kind[0].isdigit() and max(data.keys(), default=0) <= SERIES_UID  # perhaps within the class's own UID
+    return "" if is_cut else f"no image ({kind})"
 
 
 def _scout(frames: Sequence[Frame], says_so: bool) -> str:
@@ -219,8 +236,11 @@ def _is_copy(first: list[Frame], again: list[Frame]) -> bool:
     path = again[0].path
     if first is again or [replace(frame, path=path) for frame in first] != again:
         return False
-    one, other = (read_header(p, pixels=True).get("PixelData") for p in (first[0].path, path))
-    return one is not None and one == other
+    one, other = (read_header(p, pixels=True) for p in (first[0].path, path))
+    if one.get("PixelData") == other.get("PixelData"):
+        return one.get("PixelData") is not None
+    # Packed otherwise, as archives do; what is packed alike and differs is another image.
+    return syntax_of(one) != syntax_of(other) and np.array_equal(read_hu(path, first), read_hu(path, again))
 
 
 def _listed(found: Sequence[Series]) -> str:

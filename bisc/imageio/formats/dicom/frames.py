@@ -41,6 +41,8 @@ class Frame:
         rescale: Slope and intercept, HU = slope * stored + intercept; None where the file has no such tags.
         tilt: What the file says of the gantry's.
         phase: What may tell two images of one place apart, tag by tag.
+        instance: SOPInstanceUID of its file; empty where it has none.
+        n_images: How many images its acquisition gave, as the file says; None where it does not.
     """
 
     path: Path
@@ -54,11 +56,14 @@ class Frame:
     rescale: tuple[float, float] | None
     tilt: str
     phase: dict[str, str]
+    instance: str = ""
+    n_images: int | None = None
 
 
 PHASE_TAGS: Final = (
     "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionTime", "ContentTime",
-    "EchoNumbers", "ConvolutionKernel", "KVP", "ImageType", "StackID",
+    "EchoNumbers", "ConvolutionKernel", "KVP", "ImageType", "StackID", "ContrastBolusAgent", "AcquisitionDate",
+    "SeriesNumber", "SeriesDescription", "ProtocolName",
 )  # fmt: skip
 
 
@@ -115,6 +120,8 @@ def _frame(
         raise InputError(path, f"{name_of('PixelSpacing')} is {spacing[0]:g} x {spacing[1]:g}", "mm above 0", AGAIN)
     thickness = _first(path, measures, "SliceThickness", 1)
     step = _first(path, measures, "SpacingBetweenSlices", 1)
+    phase = _phase(path, [*_macro(path, groups, None, "FrameContentSequence"), data])
+    n_images = text(path, data, "ImagesInAcquisition")
     return Frame(
         path,
         index,
@@ -126,7 +133,9 @@ def _frame(
         abs(step[0]) if step else None,  # some writers give a direction by its sign
         _rescale(path, _macro(path, groups, data, "PixelValueTransformationSequence")),
         text(path, data, "GantryDetectorTilt"),
-        _phase(path, [*_macro(path, groups, None, "FrameContentSequence"), data]),
+        phase | ({"SliceThickness": f"{thickness[0]:g}"} if thickness else {}),
+        text(path, data, "SOPInstanceUID"),
+        int(n_images) if n_images.isdecimal() else None,
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom.uid import SecondaryCaptureImageStorage
+
 from bisc.core.errors import InputError
-from bisc.imageio.formats.dicom.folder import IMAGE_MODALITIES
+from bisc.imageio.formats.dicom.folder import no_image
 from bisc.imageio.formats.dicom.tags import read_header, text
 
 
@@ -22,7 +24,8 @@ class Mark:
         instance: SOPInstanceUID.
         place_mm_xyz: ImagePositionPatient; empty where there is none, or no three numbers.
         when: StudyDate and StudyTime, then the study's UID: what studies are ordered by.
-        may_be_slice: Whether it may be a slice of a CT: by its modality, and no localizer by its ImageType.
+        may_be_slice: Whether it may be a slice of a CT: an image of that modality, no localizer by its ImageType, no
+            screenshot without a place.
     """
 
     patient: str
@@ -36,20 +39,27 @@ class Mark:
 
 
 def mark_of(path: Path) -> Mark | None:
-    """A file's mark; None where its header cannot be read."""
+    """A file's mark; None where its header cannot be read, or is of no slice and of no study (a medium's index)."""
     try:
         data = read_header(path)
         study = text(path, data, "StudyInstanceUID")
+        place = text(path, data, "ImagePositionPatient")
+        may_be_slice = (
+            not no_image(path, data)
+            and "LOCALIZER" not in text(path, data, "ImageType").upper()
+            and (bool(place) or text(path, data, "SOPClassUID") != SecondaryCaptureImageStorage)
+        )
+        if not may_be_slice and not study:
+            return None
         return Mark(
             text(path, data, "PatientID"),
             study,
             text(path, data, "SeriesInstanceUID"),
             text(path, data, "SeriesNumber"),
             text(path, data, "SOPInstanceUID"),
-            _numbers(text(path, data, "ImagePositionPatient")),
+            _numbers(place),
             (text(path, data, "StudyDate"), text(path, data, "StudyTime"), study),
-            text(path, data, "Modality") in IMAGE_MODALITIES
-            and "LOCALIZER" not in text(path, data, "ImageType").upper(),
+            may_be_slice,
         )
     except InputError:
         return None

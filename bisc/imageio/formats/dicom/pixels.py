@@ -24,7 +24,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, Sec
 
 from bisc.core.errors import InputError, one_line
 from bisc.imageio.formats.dicom.frames import Frame
-from bisc.imageio.formats.dicom.tags import BROKEN, name_of, number, read_header
+from bisc.imageio.formats.dicom.tags import BROKEN, check_syntax, name_of, number, read_header, syntax_of
 from bisc.imageio.plausible import AIR_HU, HU_LIMITS, MAX_EXPANSION, MAX_VOXELS
 
 GE_SWAPPED: Final = "1.2.840.113619.5.2"
@@ -32,8 +32,7 @@ GE_SWAPPED: Final = "1.2.840.113619.5.2"
 CT_RANGE_HU: Final = (-1024.0, 3071.0)
 """What 12 bits hold. A padding value beyond is no tissue, and is made air where it would be brighter than any."""
 PIXEL_TAGS: Final = (
-    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation",
+    "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
 )  # fmt: skip
 
 
@@ -93,12 +92,11 @@ def _planes(path: Path, frames: Sequence[Frame]) -> Iterator[npt.NDArray[np.int1
 
 
 def _syntax(path: Path, data: FileDataset) -> UID:
-    syntax = data.file_meta.get("TransferSyntaxUID") if hasattr(data, "file_meta") else None
-    syntax = UID(syntax) if syntax else UID(ExplicitVRLittleEndian if _is_explicit(data) else ImplicitVRLittleEndian)
+    check_syntax(path, data)
+    plain = ExplicitVRLittleEndian if _is_explicit(data) else ImplicitVRLittleEndian
+    syntax = UID(syntax_of(data) or plain)
     if not data.get("PixelData"):
         raise InputError(path, "is damaged or no slice (it has no pixels)", "an image", "copy or export it again")
-    if syntax != GE_SWAPPED and syntax.is_private:
-        raise InputError(path, f"transfer syntax {syntax}", "one of DICOM's own", "convert it with gdcmconv or dcmconv")
     return syntax
 
 
@@ -109,7 +107,7 @@ def _is_explicit(data: FileDataset) -> bool:
 def _check_promise(path: Path, data: Dataset, packed: bool) -> None:
     """Refuse a file whose header promises more than its bytes can hold, packed as tightly as can be; and one that holds
     a row more of plain pixels than its header knows, or more packed frames: which of them is right is not guessed."""
-    values = {tag: number(path, data, tag) for tag in PIXEL_TAGS if tag != "PhotometricInterpretation"}
+    values = {tag: number(path, data, tag) for tag in PIXEL_TAGS}
     allocated, stored, high = (values[tag] or 0 for tag in ("BitsAllocated", "BitsStored", "HighBit"))
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1:
         found = f"{allocated:g} bits allocated, {stored:g} stored, the highest {high:g}"
@@ -155,6 +153,7 @@ def _packed(data: FileDataset, syntax: UID, frame: Frame, folder: Path) -> npt.N
     alone = Dataset()
     for tag in PIXEL_TAGS:
         setattr(alone, tag, data.get(tag))
+    alone.PhotometricInterpretation = "MONOCHROME2"  # GDCM inverts MONOCHROME1, which only tells how to show a value
     alone.SOPClassUID, alone.SOPInstanceUID = SecondaryCaptureImageStorage, UID("1.2.3")
     alone.PixelData = encapsulate([packed])
     alone["PixelData"].VR = "OB"

@@ -6,7 +6,6 @@ series is refused: no reader's guess stands in for a tag.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +25,23 @@ ASIDE_MM: Final = 0.1
 OFF_PLACE: Final = 0.2
 """A slice may lie this part of a slice above or below its place in the even stack. Positions written to one decimal are
 off by 0.05 mm, 0.15 of a slice of 0.33 mm. A missing slice moves some other of n >= 4 by 0.3 of a slice and more."""
-MIXED_TAGS: Final = (
+KIND_TAGS: Final = (
     "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoNumbers", "ConvolutionKernel",
-    "KVP",
+    "KVP", "StackID", "SliceThickness", "ContrastBolusAgent", "SeriesNumber", "SeriesDescription", "ProtocolName",
 )  # fmt: skip
+"""One for all slices of an acquisition; AcquisitionNumber of a rotation, with scanners that stop for each."""
+TIME_TAGS: Final = ("AcquisitionTime", "AcquisitionDate")
+"""Of each slice its own, or of each rotation; to and fro they go for two acquisitions alone."""
+WORD_TAGS: Final = ("SeriesDescription", "ProtocolName")
+"""May name a patient, and are not cited."""
 MOST_MIXED, LEAST_MIXED = 4, 6
 """Acquisitions that may be mixed, of a series of so many slices: one that counts its slices has more."""
 SAME_PLACE: Final = 0.01
 """Slices nearer to each other than this part of the stack's step lie at the same position."""
 STEP_DOUBT: Final = 0.2
 """Where the stated distance of slices differs from that of their positions by more than this part, the user is told."""
+GAP_DOUBT: Final = 0.5
+"""As well where slices leave a gap of more than this part of their thickness: by design, or because some are gone."""
 DECIMALS: Final = 9
 """Of a fitted origin and spacing, in mm: without the last bits, which the fit makes up."""
 
@@ -94,6 +100,7 @@ def stack_of(what: Path, frames: Sequence[Frame]) -> Stack:
         _check_not_mixed(what, frames)
         _check_lean(what, frames, positions, normal)
         step = _even_step(what, frames, positions @ normal)
+        _tell_of_parts(what, frames)
     start = positions[0] if len(frames) == 1 else _start(positions, normal, step)
     assert first.spacing_mm_yx is not None  # every frame is placed
     height, width = first.spacing_mm_yx
@@ -164,27 +171,56 @@ def _check_once(what: Path, frames: Sequence[Frame], heights: Float) -> None:
         return
     one, other = frames[twice], frames[twice + 1]
     n = int(np.count_nonzero(gaps <= close))
+    found = f"{_name(one)} and {_name(other)} lie at the same position{f', and so do {n - 1} others' if n > 1 else ''}"
+    if one.instance and one.instance == other.instance and one.path != other.path:
+        found = f"a slice is there twice: {found}, under one SOPInstanceUID, and they differ"
+        raise InputError(what, found, "one slice at each position", "keep one of the two copies")
     apart = [tag for tag in one.phase.keys() | other.phase.keys() if one.phase.get(tag) != other.phase.get(tag)]
     told = sorted(apart, key=lambda tag: (list(one.phase) + list(other.phase)).index(tag))[:1]
-    how = "".join(f"; {name_of(tag)} tells them apart: {one.phase.get(tag, 'none')} and {other.phase.get(tag, 'none')}"
+    how = "".join(f"; {name_of(tag)} tells them apart: {_cited(tag, [f.phase.get(tag, '') for f in (one, other)])}"
                   for tag in told)  # fmt: skip
-    found = f"{_name(one)} and {_name(other)} lie at the same position"
-    if n > 1:
-        found = f"two phases or more in one series: {found}, and so do {n - 1} others{how}"
-    else:
-        found = f"a slice is there twice: {found}{how}"
+    found = f"{'two phases or more in one series' if n > 1 else 'a slice is there twice'}: {found}{how}"
     raise InputError(what, found, "one slice at each position", "put each phase into a folder of its own")
 
 
 def _check_not_mixed(what: Path, frames: Sequence[Frame]) -> None:
-    """Refuse two acquisitions whose slices lie between each other's: a tag that changes to and fro along the stack."""
-    for tag in MIXED_TAGS:
-        values = [frame.phase.get(tag, "") for frame in frames]
-        changes = sum(a != b for a, b in itertools.pairwise(values))
-        kinds = sorted({*values})
-        if 2 <= len(kinds) <= MOST_MIXED and len(frames) >= LEAST_MIXED and changes >= len(frames) / 2:
-            found = f"two phases or more in one series: along it {name_of(tag)} is by turns {' and '.join(kinds)}"
-            raise InputError(what, found, "one acquisition", "put each phase into a folder of its own")
+    """Refuse two acquisitions whose slices lie between each other's: a tag that changes to and fro along the stack.
+
+    Where ImageType alone does so it is told, no more: some makers write into it how a slice was computed.
+    """
+    for tag in (*KIND_TAGS, *TIME_TAGS, "ImageType"):
+        kinds, changes = _kinds(frames, tag)
+        # Blocks that follow each other have a change less than there are kinds.
+        if len(kinds) > MOST_MIXED or len(changes) <= len(kinds) or len(changes) < len(frames) / 2:
+            continue
+        found = f"along it {name_of(tag)} is by turns {_cited(tag, kinds)}"
+        if tag == "ImageType":
+            notice(what, found, "read as one image; make sure that it is one acquisition")
+            continue
+        found = f"two phases or more in one series: {found}"
+        raise InputError(what, found, "one acquisition", "put each phase into a folder of its own")
+
+
+def _kinds(frames: Sequence[Frame], tag: str) -> tuple[list[str], list[int]]:
+    """The values of a tag, and the slices before which it changes; none in a series too short to tell."""
+    values = [frame.phase.get(tag, "") for frame in frames]
+    if len(values) < LEAST_MIXED:
+        return [], []
+    return sorted({*values}), [i for i in range(1, len(values)) if values[i] != values[i - 1]]
+
+
+def _tell_of_parts(what: Path, frames: Sequence[Frame]) -> None:
+    """Give notice where two acquisitions seem to follow each other, or slices seem to be gone at an end."""
+    for tag in KIND_TAGS:
+        kinds, changes = _kinds(frames, tag)
+        if changes and len(kinds) <= MOST_MIXED:
+            found = f"{name_of(tag)} changes along it, first behind slice {changes[0]} of {len(frames)}"
+            notice(what, found, "read as one image; make sure that it is one acquisition")
+            break
+    stated = max(frame.n_images or 0 for frame in frames)
+    if stated > len(frames):
+        found = f"it has {len(frames)} slices of an acquisition that gave {stated} ({name_of('ImagesInAcquisition')})"
+        notice(what, found, "read as it is; make sure that it is whole")
 
 
 def _check_lean(what: Path, frames: Sequence[Frame], positions: Float, normal: Float) -> None:
@@ -227,6 +263,9 @@ def _even_step(what: Path, frames: Sequence[Frame], heights: Float) -> float:
     if stated and abs(stated - step) > STEP_DOUBT * step:
         found = f"its slices' positions lie {step:.4g} mm apart, and {name_of('SpacingBetweenSlices')} says {stated:g}"
         notice(what, found, "taken as the positions say; make sure that no slices were left out")
+    elif frames[0].thickness_mm and step > (1 + GAP_DOUBT) * max(frame.thickness_mm or step for frame in frames):
+        found = f"its slices lie {step:.4g} mm apart, and {name_of('SliceThickness')} is {frames[0].thickness_mm:g}"
+        notice(what, found, "taken as the positions say; make sure that no slices were left out")
     return round(step, DECIMALS)
 
 
@@ -235,6 +274,10 @@ def _start(positions: Float, normal: Float, step: float) -> Float:
     n = len(positions)
     lift = float((positions @ normal).mean()) - step * (n - 1) / 2 - float(positions[0] @ normal)
     return np.asarray(positions[0] + lift * normal)
+
+
+def _cited(tag: str, values: Sequence[str]) -> str:
+    return "one and another" if tag in WORD_TAGS else " and ".join(value or "none" for value in values)
 
 
 def _name(frame: Frame) -> str:

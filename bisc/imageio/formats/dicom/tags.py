@@ -16,7 +16,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 
 from bisc.core.errors import InputError
-from bisc.imageio.formats.dicom.elements import MARK, MARK_AT, elements_fit
+from bisc.imageio.formats.dicom.elements import KNOWN, MARK, MARK_AT, elements_fit
 from bisc.imageio.plausible import MAX_NUMBER
 
 AGAIN: Final = "export the series again"
@@ -46,6 +46,22 @@ def read_header(path: Path, pixels: bool = False) -> FileDataset:
     except BROKEN as error:
         found = f"is damaged ({type(error).__name__})"
         raise InputError(path, found, "a whole DICOM file", "copy or export the series again") from error
+
+
+def syntax_of(data: FileDataset) -> str:
+    """A file's transfer syntax; empty where it does not say."""
+    return str(data.file_meta.get("TransferSyntaxUID") or "") if hasattr(data, "file_meta") else ""
+
+
+def check_syntax(path: Path, data: FileDataset) -> None:
+    """Refuse a maker's own transfer syntax: how its pixels are packed, its header does not tell.
+
+    Raises:
+        InputError: Naming it.
+    """
+    syntax = syntax_of(data)
+    if syntax and not KNOWN.fullmatch(syntax):
+        raise InputError(path, f"transfer syntax {syntax}", "one of DICOM's own", "convert it with gdcmconv or dcmconv")
 
 
 def numbers(path: Path, data: Dataset, keyword: str, n: int) -> tuple[float, ...] | None:
