@@ -7,7 +7,7 @@ import io
 import re
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from bisc.inference.record import ModelRecord, NetworkEntry
 from bisc.network.checkpoint import Checkpoint, load_checkpoint
 from bisc.network.weights import from_safetensors
 from bisc.planners.plan import Plan
+from bisc.system.console import notice
 from bisc.system.jsonfile import load_json, parse_json
 from bisc.system.paths import CHECKPOINT_LAST, IMPORTED
 from bisc.system.sealed import AGAIN, Sealed, archive_fault, read_sealed
@@ -58,11 +59,14 @@ class Source(ABC):
         """What one of these is called in an error."""
         return f"{self.root / name}"
 
-    def members(self, stage: Stage, folds: Sequence[int] | None) -> list[tuple[int, str]]:
-        """The folds asked for, and what holds them.
+    def networks(self, stage: Stage, folds: Sequence[int] | None) -> Iterator[tuple[int, str, Checkpoint]]:
+        """One after the other each fold asked for, what it is called in an error, and its network.
+
+        A training that has not come to its end is told of: where folds were asked for it is taken all the same, else
+        (None: all that are there) left out.
 
         Raises:
-            InputError: If the stage, or one of the folds, is not there.
+            InputError: If the stage, or one of the folds, is not there; without `folds`, if none has come to its end.
         """
         found = self.found(stage)
         if not found:
@@ -71,7 +75,18 @@ class Source(ABC):
         if missing:
             listing = ", ".join(map(str, sorted(found)))
             raise InputError(self.root, f"no {stage} fold {missing[0]}", f"one of {listing}", "change -f")
-        return [(k, found[k]) for k in (sorted(found) if folds is None else folds)]
+        taken = 0
+        for k in sorted(found) if folds is None else folds:
+            checkpoint = self.checkpoint(found[k])
+            if checkpoint.unfinished:
+                done = f"left out (-f {k} takes it)" if folds is None else "taken as it is"
+                notice(self.shown(found[k]), f"its training is at {checkpoint.unfinished}", done)
+            if folds is not None or not checkpoint.unfinished:
+                taken += 1
+                yield k, self.shown(found[k]), checkpoint
+        if folds is None and not taken:
+            mend = "go on with it (bisc_train ... --continue), or name a fold with -f to take it as it is"
+            raise InputError(self.root, f"no {stage} fold's training has come to its end", "one that has", mend)
 
 
 class Folder(Source):
