@@ -50,19 +50,20 @@ class RunFacts(msgspec.Struct, frozen=True):
     packing: int = 1
     augment: bool = False
     decoys: bool = False
+    decoy_share: float = 0.15
 
     def unlike(self, other: RunFacts) -> list[str]:
         """What differs from another run beside fold and loss, in words."""
         pairs = [(key, getattr(self, key), getattr(other, key)) for key in COMPARED]
+        pairs.append(("decoys", self.decoys and self.decoy_share, other.decoys and other.decoy_share))
         steps = (self.epochs * self.iterations, other.epochs * other.iterations)
         if max(steps) > STEPS_ALIKE * min(steps):
             pairs.append(("steps", *steps))
         return [one_line(f"{key} {one} and {two}") for key, one, two in pairs if one != two]
 
 
-COMPARED: Final = tuple(
-    key for key in RunFacts.__struct_fields__ if key not in ("fold", "loss", "epochs", "iterations")
-)
+_APART: Final = ("fold", "loss", "epochs", "iterations", "decoys", "decoy_share")
+COMPARED: Final = tuple(key for key in RunFacts.__struct_fields__ if key not in _APART)
 STEPS_ALIKE: Final = 1.25
 """Runs of equal minutes differ by this much in their steps, on a machine that does other things too."""
 

@@ -240,9 +240,12 @@ def test_runs_of_another_plan_are_not_compared(results: Path) -> None:
 
 
 def test_folds_of_one_report_that_were_trained_otherwise(results: Path) -> None:
-    add_run(results / "fine" / "fold_2", "balanced_ce", 2, report((0.9, 0.9), start=2), base_features=8)
+    """The share of decoys counts where there are any."""
+    facts = {"base_features": 8, "decoys": True, "decoy_share": 0.05}
+    add_run(results / "fine" / "fold_2", "balanced_ce", 2, report((0.9, 0.9), start=2), **facts)
     notes = evaluate_cross_validation(results).notes
-    assert notes == ("fold 2 and fold 0 differ in base_features 8 and 0: the overall report mixes them",)
+    differing = "base_features 8 and 0, decoys 0.05 and False"
+    assert notes == (f"fold 2 and fold 0 differ in {differing}: the overall report mixes them",)
 
 
 def test_nothing_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
