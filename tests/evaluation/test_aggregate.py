@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,7 +117,7 @@ def test_the_terminals_table() -> None:
     assert "dice_kidney            0.500  0.000   0.500  1" in text
 
 
-def add_run(folder: Path, loss: str, fold: int, frame: pd.DataFrame, age_s: int = 0, **facts: object) -> None:
+def add_run(folder: Path, loss: str, fold: int, frame: pd.DataFrame, age_s: int = 0, **facts: Any) -> None:
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"loss": loss, "fold": fold, "stage": "fine", "epochs": 20} | facts))
     target = folder / "validation" / "report.csv"
@@ -212,7 +213,7 @@ def test_what_is_odd_about_a_cross_validation_is_said(results: Path, capsys: pyt
 def test_losses_are_compared_among_runs_that_differ_in_nothing_else(results: Path) -> None:
     """A trial of two minutes is no row of the paper's table; steps that equal minutes gave are alike."""
     fine = results / "fine"
-    minutes = {"preset": "best", "iterations": 100, "patch_size_zyx": [32, 64, 64]}
+    minutes: dict[str, Any] = {"preset": "best", "iterations": 100, "patch_size_zyx": [32, 64, 64]}
     for fold in (0, 1):
         shutil.rmtree(fine / f"fold_{fold}")
         add_run(fine / f"fold_{fold}", "dice_ce", fold, report((0.9, 0.8), start=fold), **minutes)
@@ -241,7 +242,7 @@ def test_runs_of_another_plan_are_not_compared(results: Path) -> None:
 
 def test_folds_of_one_report_that_were_trained_otherwise(results: Path) -> None:
     """The share of decoys counts where there are any."""
-    facts = {"base_features": 8, "decoys": True, "decoy_share": 0.05}
+    facts: dict[str, Any] = {"base_features": 8, "decoys": True, "decoy_share": 0.05}
     add_run(results / "fine" / "fold_2", "balanced_ce", 2, report((0.9, 0.9), start=2), **facts)
     notes = evaluate_cross_validation(results).notes
     differing = "base_features 8 and 0, decoys 0.05 and False"
