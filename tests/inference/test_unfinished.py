@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,16 @@ def test_a_model_file_says_what_it_was_made_of(results: Path) -> None:
     assert ([n.fold for n in record.networks], record.notes) == ([0, 0], [])
     record = export_model(results, [1], results / "asked_for.zip")
     assert record.notes == [f"{stage} fold 1: exported at step 4 of 1000 of its training" for stage in STAGES]
+
+
+def test_an_archive_of_a_training_in_work_still_predicts(results: Path) -> None:
+    """As bisc_export made them once, of whatever was there."""
+    path = results / "old.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("plan.json", *(f"{stage}/fold_1/{LAST}" for stage in STAGES)):
+            archive.write(results / name, name)
+    with noticed(r"old\.zip.fine/fold_1.*step 4 of 1000; taken as it is"):
+        assert [one.fold for one in load_model(path, None, CPU).fine] == [1]
 
 
 def test_a_training_whose_length_is_not_known_counts_as_finished() -> None:
