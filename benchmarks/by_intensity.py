@@ -13,6 +13,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from bisc.core.labels import N_CLASSES
 from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.planners.plan import Plan, StagePlan
@@ -86,7 +87,7 @@ def write_results(folder: Path, base_features: int = 32, norm: str = "batch", pa
         settings = {"stage": stage, **plain[stage]}
         target = folder / stage / "fold_0" / CHECKPOINT_LAST
         net = network(base_features, norm, settings["packing"])
-        save_checkpoint(target, Checkpoint(settings, plain, net.state_dict()))
+        save_checkpoint(target, Checkpoint(settings, plain, net.state_dict(), offsets=[0.0] * N_CLASSES))
     return folder
 
 

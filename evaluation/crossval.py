@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ import msgspec
 import pandas as pd
 
 from bisc.core.choices import DECISIONS
-from bisc.core.errors import InputError
+from bisc.core.errors import InputError, one_line
 from bisc.core.limits import Word
 from bisc.evaluation.aggregate import (
     mean_and_std,
@@ -33,10 +33,39 @@ TRAIN_AGAIN: Final = "train this fold again"
 
 
 class RunFacts(msgspec.Struct, frozen=True):
-    """What of a run's run.json is needed here; its other keys are its own affair."""
+    """What of a run's run.json is needed here; its other keys are its own affair. Older ones have fewer."""
 
     fold: int
     loss: Word
+    preset: str = ""
+    optimizer: str = ""
+    learning_rate: float = 0.0
+    epochs: int = 0
+    iterations: int = 0
+    patch_size_zyx: tuple[int, int, int] = (0, 0, 0)
+    batch_size: int = 0
+    base_features: int = 0
+    norm: str = ""
+    edges: str = "branches"
+    packing: int = 1
+    augment: bool = False
+    decoys: bool = False
+    decoy_share: float = 0.15
+
+    def unlike(self, other: RunFacts) -> list[str]:
+        """What differs from another run beside fold and loss, in words."""
+        pairs = [(key, getattr(self, key), getattr(other, key)) for key in COMPARED]
+        pairs.append(("decoys", self.decoys and self.decoy_share, other.decoys and other.decoy_share))
+        steps = (self.epochs * self.iterations, other.epochs * other.iterations)
+        if max(steps) > STEPS_ALIKE * min(steps):
+            pairs.append(("steps", *steps))
+        return [one_line(f"{key} {one} and {two}") for key, one, two in pairs if one != two]
+
+
+_APART: Final = ("fold", "loss", "epochs", "iterations", "decoys", "decoy_share")
+COMPARED: Final = tuple(key for key in RunFacts.__struct_fields__ if key not in _APART)
+STEPS_ALIKE: Final = 1.25
+"""Runs of equal minutes differ by this much in their steps, on a machine that does other things too."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +73,17 @@ class Run:
     """One validated training run of the fine stage, and what its run.json says of it."""
 
     folder: Path
-    fold: int
-    loss: str
+    facts: RunFacts
+
+    @property
+    def fold(self) -> int:
+        """Its number."""
+        return self.facts.fold
+
+    @property
+    def loss(self) -> str:
+        """By name."""
+        return self.facts.loss
 
     @classmethod
     def at(cls, folder: Path) -> Run:
@@ -55,7 +93,7 @@ class Run:
             facts = msgspec.json.decode(read_document(path, "run.json", TRAIN_AGAIN), type=RunFacts)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(path, str(error), 'keys "fold" and "loss"', TRAIN_AGAIN) from error
-        return cls(folder, facts.fold, facts.loss)
+        return cls(folder, facts)
 
     def report(self, decision: str = "") -> Path:
         """The report of its validation cases, under one of `bisc.core.choices.DECISIONS` where one is named."""
@@ -81,12 +119,15 @@ class CrossValidation:
     notes: tuple[str, ...]
 
 
-def evaluate_cross_validation(results_folder: Path) -> CrossValidation:
+def evaluate_cross_validation(
+    results_folder: Path, other_plan: Callable[[Path], str] = lambda _: ""
+) -> CrossValidation:
     """Gather the validation reports of a data set's fine stage.
 
     Args:
         results_folder: RESULTS/NAME, with fine/fold_K/{run.json,validation/report.csv}; runs moved aside
             lie in fine/previous/*/ with the same files and serve the comparison of losses alone.
+        other_plan: In words, how the plan of a run moved aside differs from that of the present ones.
 
     Raises:
         InputError: If no fold has a report, or a report or run.json is unusable.
@@ -100,8 +141,8 @@ def evaluate_cross_validation(results_folder: Path) -> CrossValidation:
         raise InputError(fine, "no fold with validation/report.csv", "at least one", TRAIN)
     previous, left_out = _usable(_validated(fine.glob("previous/*")))
     report = _merged(current)
-    losses, title = _compare_losses(current, previous)
-    notes = (*_notes(fine, current, report), *left_out)
+    losses, title, unlike = _compare_losses(current, previous, other_plan)
+    notes = (*_notes(fine, current, report), *left_out, *unlike)
     return CrossValidation(report, losses, title, _compare_decisions(current), notes)
 
 
@@ -134,22 +175,37 @@ def _usable(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     return runs, notes
 
 
-def _compare_losses(current: Sequence[Run], previous: Sequence[Run]) -> tuple[pd.DataFrame | None, str]:
-    """Table 1 over the folds that all losses have, and its title.
+def _compare_losses(
+    current: Sequence[Run], previous: Sequence[Run], other_plan: Callable[[Path], str]
+) -> tuple[pd.DataFrame | None, str, list[str]]:
+    """Table 1 over the folds that all losses have, its title, and a note for each run that is left out.
 
-    Of several runs with one loss and fold a current one wins, then the newest.
+    Of several runs with one loss and fold a current one wins, then the newest; of those moved aside the ones that
+    differ from the fold's current run in nothing but the loss.
     """
     chosen: dict[str, dict[int, Run]] = {}
-    for run in [*sorted(previous, key=lambda run: run.report().stat().st_mtime), *current]:
+    notes = []
+    for run in [*current, *sorted(previous, key=lambda run: -run.report().stat().st_mtime)]:
+        if run.fold in chosen.get(run.loss, {}):
+            continue
+        present = next((one for one in current if one.fold == run.fold), current[0])
+        differing = run.facts.unlike(present.facts)
+        if run is not present and not differing and (plan := other_plan(run.folder)):
+            differing = [f"the plan, {plan}"]
+        if differing:
+            name = f"{run.folder.parent.name}/{run.folder.name}"
+            notes.append(f"{name}, trained with {run.loss}, is not compared: it differs in {', '.join(differing)}")
+            continue
         chosen.setdefault(run.loss, {})[run.fold] = run
     folds = sorted(set.intersection(*(set(runs) for runs in chosen.values())))
     if len(chosen) < 2 or not folds:
-        return None, ""
+        return None, "", notes
     reports = {loss: _merged([runs[fold] for fold in folds]) for loss, runs in chosen.items()}
     cases = {frozenset(report["case"]) for report in reports.values()}
     n = str(len(next(iter(cases)))) if len(cases) == 1 else "not the same for each loss"
     listing = ", ".join(str(fold) for fold in folds)
-    return table1(reports), f"Table 1. The dice coefficient of kidney and renal tumors; folds: {listing}; cases: {n}."
+    title = f"Table 1. The dice coefficient of kidney and renal tumors; folds: {listing}; cases: {n}."
+    return table1(reports), title, notes
 
 
 def _compare_decisions(runs: Sequence[Run]) -> pd.DataFrame | None:
@@ -180,6 +236,11 @@ def _notes(fine: Path, current: Sequence[Run], report: pd.DataFrame) -> tuple[st
     losses = sorted({run.loss for run in current})
     if len(losses) > 1:
         notes.append(f"the folds differ in their loss ({', '.join(losses)}): the overall report mixes them")
+    for run in current[1:]:
+        if differing := run.facts.unlike(current[0].facts):
+            names = f"fold {run.fold} and fold {current[0].fold}"
+            notes.append(f"{names} differ in {', '.join(differing)}: the overall report mixes them")
+            break
     twice = sorted(set(report.loc[report["case"].duplicated(), "case"]))
     if twice:
         notes.append(f"{len(twice)} cases are in several folds ({', '.join(twice[:3])}): were the splits changed?")

@@ -18,6 +18,7 @@ from bisc.planners.planner import LABEL_NOTE, explain, make_plan
 from bisc.planners.source import MEND
 from bisc.planners.splits import GIVEN_SEED, Splits, make_splits
 from bisc.planners.values import OVERWRITTEN, PlanValues, load_values
+from bisc.preprocessing.cache import CacheSettings
 from bisc.system.cases import run_cases
 from bisc.system.console import collecting
 from bisc.system.files import write_text
@@ -193,6 +194,16 @@ def load_plan(folder: Path) -> Plan:
         InputError: If it is missing or has a missing, unknown or wrongly typed key.
     """
     return load_json(folder / "plan.json", Plan, MEND)
+
+
+def cache_settings(plan: Plan) -> CacheSettings:
+    """What of a plan the caches depend on."""
+    return CacheSettings(
+        target_spacing_mm_zyx=plan.target_spacing_mm_zyx,
+        rough_in_plane_px=plan.rough_in_plane_px,
+        intensity=plan.intensity,
+        roi=plan.roi,
+    )
 
 
 def load_splits(folder: Path) -> Splits:

@@ -7,6 +7,7 @@ jitter.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from bisc.core.choices import STAGES, Stage
-from bisc.core.errors import BiscError
+from bisc.core.errors import BiscError, InputError
 from bisc.core.geometry import Geometry, Triple, as_int_triple
 from bisc.core.volume import Box, digest_of
 from bisc.imageio import CaseImage, on_grid_of, read_image, read_labels
@@ -26,10 +27,12 @@ from bisc.preprocessing.edges import targets_of
 from bisc.preprocessing.kidneys import RoiRule, find_kidneys, map_box, roi_box
 from bisc.preprocessing.regions import MEND, Region, RegionRecord, save_region
 from bisc.preprocessing.resample import Intensity, resample, resample_labels, rough_grid, to_levels
+from bisc.system.console import notice
 from bisc.system.files import atomic_folder
 from bisc.system.jsonfile import Document, load_json, save_json
 
 CACHE_FORMAT: Final = 5
+RECORD: Final = "case.json"
 JITTER_MM: Final = (24.0, 12.0, 12.0)
 """How far (z, y, x) a cached ROI reaches beyond the label's own: training shifts it as a rough mask would, whose errors
 reach farthest along z, into liver, spleen and muscle."""
@@ -45,12 +48,16 @@ class CacheSettings(Document, frozen=True):
 
 
 class CaseRecord(Document, frozen=True):
-    """`case.json` of one cached case; `key` changes with its sources and settings, `voxels` with what was read."""
+    """`case.json` of one cached case; `key` changes with its sources and settings, `voxels` with what was read.
+
+    `settings` changes with the settings alone; empty in records of before there was it.
+    """
 
     name: str
     key: str
     regions: list[RegionRecord]
     voxels: str = ""
+    settings: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,11 @@ def cache_case(job: CacheJob) -> bool:
     Raises:
         InputError: If the case's files cannot be used.
     """
-    key = cache_key(job)
+    key, made_by = cache_key(job), settings_digest(job.settings)
     stale = _stale(job)
+    for stage in STAGES:
+        if stage not in stale:
+            _sign(job.root / stage / job.case.name / RECORD, made_by)
     if not stale:
         return False
     assert job.case.image is not None  # find_raw_dataset lets no such case through
@@ -86,7 +96,7 @@ def cache_case(job: CacheJob) -> bool:
     voxels = digest_of(image.volume, labels.volume)
     for stage in stale:
         kidneys, decoys = _rough_regions(image, job) if stage == "rough" else _fine_regions(image, labels, job)
-        record = CaseRecord(name=job.case.name, key=key, regions=[], voxels=voxels)
+        record = CaseRecord(name=job.case.name, key=key, regions=[], voxels=voxels, settings=made_by)
         _write(job.root / stage / job.case.name, job, record, image, labels, kidneys, decoys)
     return True
 
@@ -99,6 +109,38 @@ def is_cached(job: CacheJob) -> bool:
 def _stale(job: CacheJob) -> list[Stage]:
     key = cache_key(job)
     return [stage for stage in STAGES if not is_fresh(job.root / stage / job.case.name, key, job.voxels)]
+
+
+def _sign(path: Path, made_by: str) -> None:
+    """Enter a fresh cache's settings where an older version made it."""
+    record = load_json(path, CaseRecord, "")
+    if not record.settings:
+        save_json(path, replace(record, settings=made_by))
+
+
+def settings_digest(settings: CacheSettings) -> str:
+    """Changes with the cache format and the settings."""
+    return hashlib.sha256(f"{CACHE_FORMAT} {JITTER_MM} ".encode() + msgspec.json.encode(settings)).hexdigest()
+
+
+def check_settings(folders: Sequence[Path], settings: CacheSettings) -> None:
+    """Refuse cached cases that were made by other settings: their levels, read by these, are other HU.
+
+    Caches of an older version, which do not say, are told of.
+
+    Raises:
+        InputError: If one was, or a record is missing or damaged.
+    """
+    found = {folder: load_json(folder / RECORD, CaseRecord, MEND).settings for folder in folders}
+    others = [folder for folder, made_by in found.items() if made_by not in ("", settings_digest(settings))]
+    if others:
+        n = f"{len(others)} of {len(found)} cases"
+        fault = f"was made by another plan, or another version of this package, as {n} were"
+        raise InputError(others[0] / RECORD, fault, "caches of the present plan.json", MEND)
+    silent = [folder for folder, made_by in found.items() if not made_by]
+    if silent:
+        fault = f"{len(silent)} cached cases do not say by which plan they were made"
+        notice(silent[0].parent, fault, "taken for the present one's; bisc_plan_and_preprocess makes sure")
 
 
 def load_regions(folder: Path) -> list[Region]:
@@ -119,7 +161,7 @@ def list_regions(folder: Path, decoys: bool = False) -> list[Region]:
 
     Caches of before have decoys that hold some kidney at their ends; they are neither.
     """
-    record = load_json(folder / "case.json", CaseRecord, MEND)
+    record = load_json(folder / RECORD, CaseRecord, MEND)
     return [
         Region(folder, i, region)
         for i, region in enumerate(record.regions)
@@ -137,7 +179,7 @@ def is_fresh(folder: Path, key: str, voxels: str = "") -> bool:
     """Whether a case's cache exists and was made from the same sources with the same settings; and of these voxels,
     where their digest is known."""
     try:
-        record = load_json(folder / "case.json", CaseRecord, "")
+        record = load_json(folder / RECORD, CaseRecord, "")
     except BiscError:
         return False
     return record.key == key and (not voxels or record.voxels == voxels)
@@ -185,4 +227,4 @@ def _write(
             targets = targets_of(resample_labels(labels.volume, grid))
             region = save_region(scratch, i, levels, targets, grid.spacing_mm_zyx)
             regions.append(replace(region, decoy=i >= len(grids)))
-        save_json(scratch / "case.json", replace(record, regions=regions))
+        save_json(scratch / RECORD, replace(record, regions=regions))

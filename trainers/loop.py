@@ -161,18 +161,20 @@ class TrainingRun:
         """One optimiser step, after which the state counts it.
 
         Raises:
-            WorkError: If the loss, or on a GPU that of one of the last `SETTLE_EVERY` steps, is not finite.
+            WorkError: If the loss or its gradient, or on a GPU that of one of the last `SETTLE_EVERY` steps, is not
+                finite.
         """
         loss = self.gradients(batch, step)
         self.by_branch.add(self.passed)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
         set_rate(self.optimizers, learning_rate(self.settings, step))
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
-        self.unsettled.append(loss)
+        # A gradient that is not finite, which the scaler of half precision skips, is in all weights by now.
+        self.unsettled.append(loss if self.scaler.is_enabled() else loss + 0.0 * norm)
         self.state.step = step + 1
         if self.device.kind == "cpu" or len(self.unsettled) == SETTLE_EVERY:
             self.settle()
@@ -220,8 +222,8 @@ class TrainingRun:
         for step, value in enumerate(values, first):
             if not math.isfinite(value):
                 raise WorkError(
-                    f"{self.folder}: the loss is {value} at step {step}; lower the rate or use --precision fp32; "
-                    f"the last good state is in {CHECKPOINT_LAST}"
+                    f"{self.folder}: the loss, or its gradient, is {value} at step {step}; lower the rate or use "
+                    f"--precision fp32; the last good state is in {CHECKPOINT_LAST}"
                 )
         self.state.epoch_losses += values
 

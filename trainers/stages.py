@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +14,21 @@ import torch
 from bisc.core.choices import Stage, TrackerName
 from bisc.core.errors import InputError
 from bisc.network import SCUNet
-from bisc.network.checkpoint import Checkpoint, load_checkpoint, mark_of, plan_conflicts
+from bisc.network.checkpoint import (
+    CASCADE_KEYS,
+    Checkpoint,
+    differences,
+    load_checkpoint,
+    mark_of,
+    plan_conflicts,
+)
 from bisc.network.device import Device
-from bisc.planners.dataset import load_plan, load_splits
+from bisc.planners.dataset import cache_settings, load_plan, load_splits
 from bisc.planners.plan import Plan
 from bisc.planners.splits import Fold
-from bisc.preprocessing.cache import JITTER_MM
+from bisc.preprocessing.cache import JITTER_MM, check_settings
 from bisc.system.files import make_folder
-from bisc.system.jsonfile import save_json
+from bisc.system.jsonfile import load_json, save_json
 from bisc.system.locks import only_user
 from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST, fold_folder
 from bisc.trainers.loop import TrainingRun
@@ -33,6 +40,7 @@ from bisc.trainers.trackers import tracker_of
 
 PREVIOUS = "previous"
 RUN = "run.json"
+PLAN = "plan.json"
 ADDED = {"passes": 1, "edges": "branches", "packing": 1, "augment": False, "decoys": False, "decoy_share": LEGACY_SHARE}
 """Settings of runs that were begun before there were others."""
 TRAIN_ANEW = "go on with those, or leave --continue out to train anew"
@@ -91,7 +99,7 @@ class Trainer:
             make_folder(self.folder)
             self.ranks.mark(self.folder)
             save_json(self.folder / RUN, self.settings)
-            save_json(self.results / "plan.json", plan)
+            save_json(self.results / PLAN, plan)
             if self.log is not None:
                 training.track = tracker_of(self.log, self.folder, self.settings, training.plan)
         state = training.state
@@ -167,6 +175,7 @@ class Trainer:
     def sampler(self, plan: Plan, names: list[str], seed: int) -> Sampler:
         """Patches of the named cases."""
         folders = [self.preprocessed / self.stage / name for name in names]
+        check_settings(folders, cache_settings(plan))
         return Sampler(
             regions=index_regions(folders, self.settings.decoys),
             patch_size_zyx=self.settings.patch_size_zyx,
@@ -220,6 +229,31 @@ def check_unseen(path: Path, checkpoint: Checkpoint, fold: Fold) -> None:
         some = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
         found = f"was trained on cases that its fold validates since the folds were changed: {some}"
         raise InputError(path, found, "a network that has not seen them", "train it anew, without --continue")
+
+
+def check_plan(results: Path, plan: Plan, anew: Sequence[Path] = ()) -> None:
+    """Refuse to train under another plan beside networks that are there: with it, which is one for all, they could not
+    be used any more.
+
+    Args:
+        results: RESULTS/NAME.
+        plan: To train under.
+        anew: The folders of runs that are begun anew, and moved aside.
+
+    Raises:
+        InputError: If a network stays that was trained with another plan.
+    """
+    path = results / PLAN
+    there = [last.parent for stage in TRAINERS for last in results.glob(f"{stage}/fold_*/{CHECKPOINT_LAST}")]
+    stay = sorted({*there} - {*anew})
+    if not stay or not path.exists():
+        return
+    kept = load_json(path, Plan, f"move {results} away, and train anew")
+    conflicts = differences(msgspec.to_builtins(kept), msgspec.to_builtins(plan), CASCADE_KEYS)
+    if conflicts:
+        found = f"{stay[0].relative_to(results).as_posix()} was trained with another plan: {conflicts}"
+        mend = f"give the new one a name (bisc_plan_and_preprocess --plan NAME), or rename {results} and train anew"
+        raise InputError(path, found, "one plan for all networks", mend)
 
 
 @contextmanager

@@ -58,7 +58,9 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", dest="dataset", metavar="NAME", help="trained data set (default: the only one)")
     add_plan(parser)
     parser.add_argument("-o", dest="out", type=Path, required=True, metavar="MODEL.zip", help="file to write")
-    parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to pack (default: all)")
+    parser.add_argument(
+        "-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to pack (default: all finished)"
+    )
     parser.add_argument("--licence", default="", metavar="NAME", help="under which the weights may be used (CC-BY-4.0)")
     parser.add_argument(
         "--note", dest="notes", action="append", default=[], metavar="TEXT", help="for the model card; may be repeated"

@@ -53,7 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("-d", dest="dataset", metavar="NAME", help="trained data set (default: the only one)")
     model.add_argument("-m", dest="model", type=Path, metavar="MODEL.zip", help="a model file (bisc_model export)")
     add_plan(parser)
-    parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to average (default: all)")
+    parser.add_argument(
+        "-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="folds to average (default: all finished)"
+    )
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument(
         "--precision",

@@ -290,8 +290,8 @@ def decide(probabilities: npt.NDArray[np.float32], offsets: Offsets) -> npt.NDAr
 
 
 def offsets_of(networks: Sequence[FoldNetwork], decision: Decision) -> Offsets:
-    """The offsets a decision uses: none for argmax; the folds' mean for calibrated (folds without any count as 0)."""
-    if decision == "argmax":
+    """The offsets a decision uses: none for argmax; for calibrated the mean of the folds that have any, if one has."""
+    fitted = [n.offsets for n in networks if n.offsets is not None]
+    if decision == "argmax" or not fitted:
         return NO_OFFSETS
-    fitted = np.mean([n.offsets or NO_OFFSETS for n in networks], axis=0)
-    return tuple(float(b) for b in fitted)
+    return tuple(float(b) for b in np.mean(fitted, axis=0))

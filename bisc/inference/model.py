@@ -110,7 +110,7 @@ def load_model(
 
     Args:
         source: Folder or .zip; every byte of a model file is checked, and nothing is unpacked.
-        folds: Folds to average; None takes all that are there.
+        folds: Folds to average; None takes all that are there and trained to their end.
         device: Where to predict, and in which precision.
         postprocess: Take the post-processing that was chosen, too; one chosen with other weights is left out, with a
             notice.
@@ -125,11 +125,22 @@ def load_model(
     stages = {stage: _stage(files, stage, folds, device, plan, check_edges) for stage in STAGES}
     if check_edges and not any(one.edges for one in stages["fine"]):
         notice(source, "was trained without edges", "the mask's outline is not compared with any")
+    for stage, networks in stages.items():
+        _tell_offsets(source, stage, networks)
     rule = files.postprocessing() if postprocess else None
     if rule is not None and not rule.knows((stage, one.fold, one.mark) for stage in STAGES for one in stages[stage]):
         notice(source / FILE, "was chosen with other networks", "left out; bisc_evaluate -d NAME chooses it anew")
         rule = None
     return Model(source.stem, plan, stages["rough"], stages["fine"], device, postprocessing=rule)
+
+
+def _tell_offsets(source: Path, stage: Stage, networks: Sequence[FoldNetwork]) -> None:
+    """What `bisc.inference.cascade.offsets_of` makes of folds whose offsets were never fitted."""
+    without = [str(one.fold) for one in networks if one.offsets is None]
+    if without:
+        found = f"no offsets of {stage} fold {', '.join(without)}, whose training was not validated"
+        done = "takes the other folds'" if len(without) < len(networks) else "is argmax"
+        notice(source, found, f"'calibrated' {done}")
 
 
 def load_stage(source: Path, stage: Stage, folds: Sequence[int] | None, device: Device) -> tuple[FoldNetwork, ...]:
@@ -146,8 +157,7 @@ def _stage(
     own = device.in_float32() if stage == "rough" else device
     keeps = check_edges and stage == "fine"
     return tuple(
-        _network(files.checkpoint(member), fold, files.shown(member), own, plan, keeps)
-        for fold, member in files.members(stage, folds)
+        _network(checkpoint, fold, name, own, plan, keeps) for fold, name, checkpoint in files.networks(stage, folds)
     )
 
 

@@ -7,9 +7,9 @@ import io
 import re
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -20,6 +20,7 @@ from bisc.inference.record import ModelRecord, NetworkEntry
 from bisc.network.checkpoint import Checkpoint, load_checkpoint
 from bisc.network.weights import from_safetensors
 from bisc.planners.plan import Plan
+from bisc.system.console import notice
 from bisc.system.jsonfile import load_json, parse_json
 from bisc.system.paths import CHECKPOINT_LAST, IMPORTED
 from bisc.system.sealed import AGAIN, Sealed, archive_fault, read_sealed
@@ -34,9 +35,15 @@ MEND: Final = "train it (bisc_train), or name another model with -d or -m"
 
 
 class Source(ABC):
-    """What a model is read from."""
+    """What a model is read from.
+
+    Attributes:
+        root: Where it lies.
+        in_work: Whether trainings may be going on there; an archive was made as it is on purpose.
+    """
 
     root: Path
+    in_work: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self) -> Plan:
@@ -58,11 +65,14 @@ class Source(ABC):
         """What one of these is called in an error."""
         return f"{self.root / name}"
 
-    def members(self, stage: Stage, folds: Sequence[int] | None) -> list[tuple[int, str]]:
-        """The folds asked for, and what holds them.
+    def networks(self, stage: Stage, folds: Sequence[int] | None) -> Iterator[tuple[int, str, Checkpoint]]:
+        """One after the other each fold asked for, what it is called in an error, and its network.
+
+        A training that has not come to its end is told of. Where trainings may be going on, and no folds were asked for
+        (None: all that are there), it is left out; else it is taken.
 
         Raises:
-            InputError: If the stage, or one of the folds, is not there.
+            InputError: If the stage, or one of the folds, is not there; or if all were left out.
         """
         found = self.found(stage)
         if not found:
@@ -71,11 +81,25 @@ class Source(ABC):
         if missing:
             listing = ", ".join(map(str, sorted(found)))
             raise InputError(self.root, f"no {stage} fold {missing[0]}", f"one of {listing}", "change -f")
-        return [(k, found[k]) for k in (sorted(found) if folds is None else folds)]
+        chooses = self.in_work and folds is None
+        taken = 0
+        for k in sorted(found) if folds is None else folds:
+            checkpoint = self.checkpoint(found[k])
+            if checkpoint.unfinished:
+                done = f"left out (-f {k} takes it)" if chooses else "taken as it is"
+                notice(self.shown(found[k]), f"its training is at {checkpoint.unfinished}", done)
+            if not chooses or not checkpoint.unfinished:
+                taken += 1
+                yield k, self.shown(found[k]), checkpoint
+        if chooses and not taken:
+            mend = "go on with it (bisc_train ... --continue), or name a fold with -f to take it as it is"
+            raise InputError(self.root, f"no {stage} fold's training has come to its end", "one that has", mend)
 
 
 class Folder(Source):
     """RESULTS/NAME as bisc_train leaves it."""
+
+    in_work = True
 
     def __init__(self, root: Path) -> None:
         self.root = root

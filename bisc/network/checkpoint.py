@@ -9,7 +9,7 @@ import sys
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,8 @@ from bisc.system.files import write_bytes
 CHECKPOINT_FORMAT: Final = 1
 INPUT_KEYS: Final = ("target_spacing_mm_zyx", "rough_in_plane_px", "intensity")
 """What of a plan decides how an image looks to the network."""
+CASCADE_KEYS: Final = (*INPUT_KEYS, "roi")
+"""And where the fine stage looks: what networks that are used, or compared, together have in common."""
 
 
 @dataclass
@@ -55,6 +57,14 @@ class Checkpoint:
     rows: list[dict[str, float]] = field(default_factory=list)
     offsets: list[float] | None = None
     cases: list[str] = field(default_factory=list)
+
+    @property
+    def unfinished(self) -> str:
+        """'step 4 of 1000' of a training that has not come to its end; empty where it has, or its end is not known."""
+        epochs, iterations = (self.settings.get(key) for key in ("epochs", "iterations"))
+        if not isinstance(epochs, int) or not isinstance(iterations, int) or self.step >= epochs * iterations:
+            return ""
+        return f"step {self.step} of {epochs * iterations}"
 
 
 class _Form(msgspec.Struct, forbid_unknown_fields=True):
@@ -120,8 +130,13 @@ def _load(source: Path | BinaryIO) -> Any:
 
 def plan_conflicts(checkpoint: Checkpoint, plan: Mapping[str, Any]) -> str:
     """Where `plan` would show the network other images than it was trained on, in words; empty where it would not."""
-    differing = [key for key in INPUT_KEYS if not _equal(checkpoint.plan.get(key), plan.get(key))]
-    return ", ".join(f"{key} {checkpoint.plan.get(key)} (now {plan.get(key)})" for key in differing)
+    return differences(checkpoint.plan, plan, INPUT_KEYS)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """Which of these plain values two plans differ in, in words; empty where they agree."""
+    differing = [key for key in keys if not _equal(old.get(key), new.get(key))]
+    return ", ".join(f"{key} {old.get(key)} (now {new.get(key)})" for key in differing)
 
 
 def _equal(a: object, b: object) -> bool:

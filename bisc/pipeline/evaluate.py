@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -25,7 +26,7 @@ from bisc.imageio.label_names import LabelMeaning
 from bisc.pipeline.parts import Part, stamp_of
 from bisc.pipeline.workers import case_workers
 from bisc.system.files import remove_partial
-from bisc.system.paths import Folders, find_dataset
+from bisc.system.paths import CHECKPOINT_LAST, Folders, find_dataset
 
 Array = npt.NDArray[np.generic]
 Tell = Callable[[str], object]
@@ -197,8 +198,20 @@ def cross_validation(
     folder = find_dataset(results, name, marker, "trained data set with validation", TRAIN, plan_name)
     target = _target(output, folder)
     remove_partial(target.parent)
-    result = with_stale_notes(folder, evaluate_cross_validation(folder))
+    result = with_stale_notes(folder, evaluate_cross_validation(folder, lambda run: _other_plan(folder, run)))
     return folder, result, write_cross_validation(result, target)
+
+
+def _other_plan(results: Path, run: Path) -> str:
+    """How the plan that a run moved aside was trained with differs from the present one; empty where nobody knows."""
+    from bisc.inference.sources import Folder
+    from bisc.network.checkpoint import CASCADE_KEYS, differences, load_checkpoint
+
+    try:
+        before, now = load_checkpoint(run / CHECKPOINT_LAST).plan, Folder(results).plan()
+    except BiscError:
+        return ""
+    return differences(before, msgspec.to_builtins(now), CASCADE_KEYS)
 
 
 def with_stale_notes(results: Path, gathered: CrossValidation) -> CrossValidation:

@@ -51,7 +51,7 @@ def export_model(
 
     Args:
         results: RESULTS/NAME.
-        folds: Folds to pack; None takes all that are there.
+        folds: Folds to pack; None takes all that are there and trained to their end.
         target: The .zip to write.
         licence: Under which the weights may be used, an SPDX identifier at best; empty: not stated.
         notes: Whatever else should stand in the model card.
@@ -75,12 +75,13 @@ def export_model(
     weights: dict[str, bytes] = {}
     marks: list[tuple[Stage, int, int]] = []
     for stage in STAGES:
-        for fold, name in files.members(stage, folds):
-            checkpoint = files.checkpoint(name)
-            network, settings = trained_network(checkpoint, files.shown(name), plan)
+        for fold, name, checkpoint in files.networks(stage, folds):
+            network, settings = trained_network(checkpoint, name, plan)
+            if checkpoint.unfinished:
+                said.append(f"{stage} fold {fold}: exported at {checkpoint.unfinished} of its training")
             marks.append((stage, fold, mark_of(network)))
             data = weights[file_of(stage, fold)] = to_safetensors(network.state_dict())
-            entries.append(_entry(stage, fold, data, checkpoint, settings, files.shown(name)))
+            entries.append(_entry(stage, fold, data, checkpoint, settings, name))
     rule = files.postprocessing()
     if rule is not None and not rule.knows(marks):
         notice(results / POSTPROCESSING, "was chosen with other networks", "left out; bisc_evaluate -d chooses it anew")
@@ -151,8 +152,8 @@ def verify_model(path: Path) -> ModelFile:
     if model is None:
         raise InputError(path, OLD, EXPECTED, EXPORT_AGAIN)
     for stage in STAGES:
-        for _, name in model.members(stage, None):
-            trained_network(model.checkpoint(name), model.shown(name), model.record.plan)
+        for _, name, checkpoint in model.networks(stage, None):
+            trained_network(checkpoint, name, model.record.plan)
     return model
 
 

@@ -89,17 +89,16 @@ def export_onnx(
     """
     source = open_source(path)
     plan = source.plan()
-    for fold, name in source.members("fine", folds):
+    for fold, name, checkpoint in source.networks("fine", folds):
         check()
-        checkpoint = source.checkpoint(name)
-        network, settings = trained_network(checkpoint, source.shown(name), plan)
+        network, settings = trained_network(checkpoint, name, plan)
         softmax = _Softmax(network.eval())
         proto = _as_onnx(softmax)
         patches = (_by_chance(), _of_a_kidney(plan, settings))
         difference = max(_difference(softmax, proto.SerializeToString(), patch) for patch in patches)
         if not difference <= allowed:  # NaN is not
             raise WorkError(
-                f"{source.shown(name)}: as ONNX its probabilities differ from torch's by {difference:.3g}, "
+                f"{name}: as ONNX its probabilities differ from torch's by {difference:.3g}, "
                 f"allowed {allowed:g}; nothing was written; try another version of torch or onnxruntime"
             )
         _describe(proto, source, plan, settings, checkpoint.offsets, fold, difference, allowed)

@@ -16,7 +16,15 @@ from bisc.imageio.label_names import meaning_of_option
 from bisc.pipeline.fault_table import Fault, Note, faults_csv, unused_line
 from bisc.pipeline.parts import Part, stamp_of
 from bisc.pipeline.workers import case_workers
-from bisc.planners.dataset import load_plan, load_splits, measure_dataset, odd_folds, plan_dataset, share_splits
+from bisc.planners.dataset import (
+    cache_settings,
+    load_plan,
+    load_splits,
+    measure_dataset,
+    odd_folds,
+    plan_dataset,
+    share_splits,
+)
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.known_issues import known_issues
 from bisc.planners.plan import Plan
@@ -25,7 +33,7 @@ from bisc.planners.source import FILE as SOURCE
 from bisc.planners.source import check_same_source, label_note, meaning_of_source, save_source
 from bisc.planners.splits import read_splits
 from bisc.planners.values import OPTION, values_of
-from bisc.preprocessing.cache import CacheJob, CacheSettings, cache_case, cache_key, is_cached
+from bisc.preprocessing.cache import CacheJob, cache_case, cache_key, is_cached
 from bisc.system.cases import run_cases
 from bisc.system.files import make_output_folder, remove_partial, write_text
 from bisc.system.jsonfile import to_json
@@ -208,13 +216,7 @@ def _preprocess(
 
     `voxels` has the digests of cases that were read again: what was cached of other voxels is made anew.
     """
-    plan = planned.plan
-    settings = CacheSettings(
-        target_spacing_mm_zyx=plan.target_spacing_mm_zyx,
-        rough_in_plane_px=plan.rough_in_plane_px,
-        intensity=plan.intensity,
-        roi=plan.roi,
-    )
+    settings = cache_settings(planned.plan)
     jobs = [CacheJob(case, settings, planned.folder, voxels.get(case.name, "")) for case in cases]
     part = planned.part
     if part is not None:

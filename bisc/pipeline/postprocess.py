@@ -223,8 +223,8 @@ def _networks(results: Path, folds: list[int]) -> list[KnownNetwork]:
     plan = files.plan()
     known = []
     for stage in STAGES:
-        for fold, name in files.members(stage, folds):
-            network, _ = trained_network(files.checkpoint(name), files.shown(name), plan)
+        for fold, name, checkpoint in files.networks(stage, folds):
+            network, _ = trained_network(checkpoint, name, plan)
             known.append(KnownNetwork(stage=stage, fold=fold, mark=mark_of(network)))
     return known
 

@@ -164,7 +164,7 @@ def load_model(
 
     Args:
         source: A .zip of `bisc_export`, or a results folder of `bisc_train`.
-        folds: Folds whose softmax is averaged; None takes all that are there.
+        folds: Folds whose softmax is averaged; None takes all that are finished.
         device: 'cpu', 'cuda' or 'cuda:N'; None takes CUDA where there is one.
         precision: Of the fine stage: 'fp32' (exact), 'bf16', 'fp16', or 'auto', the quickest that the hardware has.
         mirror: See every kidney left for right too, and average: a little better, twice the time.

@@ -30,7 +30,7 @@ from bisc.trainers.passes import choose_passes, free_on
 from bisc.trainers.place import Place
 from bisc.trainers.presets import preset_by_name
 from bisc.trainers.settings import DEFAULT_SEED, RunSettings, run_settings
-from bisc.trainers.stages import RUN, TRAINERS, FineTrainer, Trainer, sole_training
+from bisc.trainers.stages import RUN, TRAINERS, FineTrainer, Trainer, check_plan, sole_training
 
 MOST_SEED: Final = 2**62
 FITTED: Final = ("epochs", "iterations", "patch_size_zyx", "batch_size", "base_features", "norm", "passes")
@@ -118,7 +118,8 @@ def train(
         The trained folds, in order.
 
     Raises:
-        InputError: If the data set is not planned, an argument is out of range, or the fold's rough stage is missing.
+        InputError: If the data set is not planned, an argument is out of range, the fold's rough stage is missing or
+            not finished, or networks of another plan are there.
         WorkError: If the work failed, or processes that train together were lost again and again.
         KeyboardInterrupt: After Ctrl-C; the state is saved.
     """
@@ -177,6 +178,8 @@ def train(
             "a folder of this data set's own",
             f"rename the folder {results}, and train",
         )
+    if folds:
+        check_plan(results, plan, [] if resume else [fold_folder(results, stage, k) for k in folds])
     place = Place.from_environment()
     if gpus is not None and gpus > 1:
         if place.n > 1:

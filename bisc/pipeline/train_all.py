@@ -21,7 +21,7 @@ from bisc.network.device import choose_device
 from bisc.pipeline.train import train
 from bisc.pipeline.train_progress import Pace, beside_bars, shown
 from bisc.pipeline.train_runs import TABLE, Run, needs_of, table_of, write_runs
-from bisc.planners.dataset import load_splits
+from bisc.planners.dataset import load_plan, load_splits
 from bisc.system.children import Child, ended
 from bisc.system.console import check, stoppable
 from bisc.system.console import tell as warn
@@ -30,7 +30,7 @@ from bisc.system.memory import usable_cores
 from bisc.system.paths import Folders, find_dataset, name_of
 from bisc.system.schedule import Outcome, Schedule
 from bisc.trainers.place import Place
-from bisc.trainers.stages import set_aside, sole_training
+from bisc.trainers.stages import check_plan, set_aside, sole_training
 
 COMMAND: Final = (
     sys.executable,
@@ -127,6 +127,7 @@ def train_all(
     places = places_of(devices, jobs, bool(options.get("deterministic")))
     validate = bool(options.get("validate", True))
     schedule = Schedule(needs_of(chosen, validate), places, RESTARTS)
+    check_plan(results, load_plan(preprocessed), [] if resume else [run.folder(results) for run in schedule.needs])
     said = {"dataset": name, "plan": plan_name, **options}
     flags: dict[str, list[str]] = {
         stage: [*flags_of(of_stage(stage, said)), "--continue", "--stop-at-eof"] for stage in STAGES

@@ -36,12 +36,12 @@ from bisc.inference.windows import softmax_volume
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
 from bisc.pipeline.calibrate import OffsetFit
-from bisc.planners.dataset import load_plan
+from bisc.planners.dataset import cache_settings, load_plan
 from bisc.planners.plan import Plan
 from bisc.planners.source import load_meaning, load_source
-from bisc.preprocessing.cache import load_regions
+from bisc.preprocessing.cache import check_settings, load_regions
 from bisc.preprocessing.resample import resample_labels
-from bisc.system.console import track
+from bisc.system.console import collecting, track
 from bisc.system.files import PARTIAL, make_folder, scratch_folder
 from bisc.system.jsonfile import Document, load_json, save_json
 from bisc.system.paths import VALIDATION, fold_folder
@@ -75,7 +75,7 @@ def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device
         Lines for the user.
 
     Raises:
-        InputError: For the fine stage, if the fold's rough stage is not trained.
+        InputError: For the fine stage, as `check_rough`.
     """
     names = load_fold(preprocessed, fold).val
     folder = fold_folder(results, stage, fold)
@@ -85,6 +85,7 @@ def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device
     if stage == "rough":
         lines = finish_rough(names, fold, preprocessed, results, folder, device)
     else:
+        check_rough([fold], load_plan(preprocessed), preprocessed, results)  # it may be trained anew meanwhile
         lines = finish_fine(fold_cases(preprocessed, names), fold, results, folder, device)
     written = [path for path in (folder / VALIDATION).glob("*") if not path.name.startswith(PARTIAL)]
     # The key anew: the offsets are in the checkpoint now.
@@ -94,10 +95,12 @@ def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device
 
 
 def check_rough(folds: Sequence[int], plan: Plan, preprocessed: Path, results: Path) -> None:
-    """Know before the fine stage trains, not after, that its validation will find the rough stage it needs.
+    """Know before the fine stage trains, not after, that its validation will find the rough stage it needs; and again
+    when it is validated.
 
     Raises:
-        InputError: If a fold's rough stage is not trained, or was trained with another plan or other folds.
+        InputError: If a fold's rough stage is not trained to its end and validated, or was trained with another plan or
+            other folds.
     """
     for fold in folds:
         path = fold_folder(results, "rough", fold) / CHECKPOINT
@@ -109,14 +112,22 @@ def check_rough(folds: Sequence[int], plan: Plan, preprocessed: Path, results: P
         conflicts = plan_conflicts(checkpoint, msgspec.to_builtins(plan))
         if conflicts:
             raise InputError(path, f"was trained with another plan: {conflicts}", "the present plan", mend)
+        if checkpoint.unfinished or checkpoint.offsets is None:
+            found = (
+                f"its training is at {checkpoint.unfinished}" if checkpoint.unfinished else "was not validated itself"
+            )
+            mend = f"finish bisc_train rough {fold} (the same line with --continue), or give --no-validation"
+            raise InputError(path, f"{found}, and the fine stage is validated through it", "a finished one", mend)
 
 
 def finish_rough(
     names: list[str], fold: int, preprocessed: Path, results: Path, folder: Path, device: Device
 ) -> list[str]:
     """Offsets from the cached rough volumes, and Dice on the rough grid under both decisions."""
+    plan = load_plan(preprocessed)
+    intensity = plan.intensity
+    check_settings([preprocessed / "rough" / name for name in names], cache_settings(plan))
     networks = load_stage(results, "rough", [fold], device)
-    intensity = load_plan(preprocessed).intensity
     fit = OffsetFit(ROUGH_KIDNEY_WEIGHT)
     for name in track(names, "calibrate rough"):
         for region in load_regions(preprocessed / "rough" / name):
@@ -136,7 +147,8 @@ def finish_fine(cases: list[FoldCase], fold: int, results: Path, folder: Path, d
     the default decision's ROIs waits on the disk for the offsets that all cases together determine. Where the rough
     stage marks more than any patient has, the case counts as if nothing had been found.
     """
-    model = load_model(results, [fold], device, postprocess=False)
+    with collecting(quiet=True):  # of its offsets, which come below
+        model = load_model(results, [fold], device, postprocess=False)
     target = make_folder(folder / VALIDATION)
     with scratch_folder(target) as scratch:
         fit, plain, excesses = OffsetFit(), [], set[str]()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,9 +117,9 @@ def test_the_terminals_table() -> None:
     assert "dice_kidney            0.500  0.000   0.500  1" in text
 
 
-def add_run(folder: Path, loss: str, fold: int, frame: pd.DataFrame, age_s: int = 0) -> None:
+def add_run(folder: Path, loss: str, fold: int, frame: pd.DataFrame, age_s: int = 0, **facts: Any) -> None:
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"loss": loss, "fold": fold, "stage": "fine", "epochs": 20}))
+    (folder / "run.json").write_text(json.dumps({"loss": loss, "fold": fold, "stage": "fine", "epochs": 20} | facts))
     target = folder / "validation" / "report.csv"
     write_report(target, frame)
     os.utime(target, (1e9 - age_s, 1e9 - age_s))
@@ -206,6 +208,45 @@ def test_what_is_odd_about_a_cross_validation_is_said(results: Path, capsys: pyt
     assert "(balanced_ce, ce)" in said[1]
     assert "00000" in said[2]
     assert "run.json" in said[3]
+
+
+def test_losses_are_compared_among_runs_that_differ_in_nothing_else(results: Path) -> None:
+    """A trial of two minutes is no row of the paper's table; steps that equal minutes gave are alike."""
+    fine = results / "fine"
+    minutes: dict[str, Any] = {"preset": "best", "iterations": 100, "patch_size_zyx": [32, 64, 64]}
+    for fold in (0, 1):
+        shutil.rmtree(fine / f"fold_{fold}")
+        add_run(fine / f"fold_{fold}", "dice_ce", fold, report((0.9, 0.8), start=fold), **minutes)
+    add_run(fine / "previous" / "e", "ce", 1, report((0.4, 0.4), start=1), **{**minutes, "iterations": 120})
+    add_run(fine / "previous" / "f", "ce", 1, report((0.3, 0.3), start=1), -9, **{**minutes, "preset": "quick"})
+    found = evaluate_cross_validation(results)
+    assert found.losses_title.split("folds: ")[1] == "1; cases: 1."
+    assert found.losses is not None
+    assert found.losses.iloc[:, 1].tolist() == ["0.400(0.000)", "0.900(0.000)"]
+    notes = "\n".join(found.notes)
+    assert (
+        "previous/a, trained with ce, is not compared: it differs in preset and best, patch_size_zyx (0, 0, 0) and (32,"
+        in notes
+    )
+    assert "previous/c, trained with balanced_ce, is not compared" in notes
+    assert len(found.notes) == 4  # and b, and f
+
+
+def test_runs_of_another_plan_are_not_compared(results: Path) -> None:
+    """As the checkpoints say."""
+    found = evaluate_cross_validation(results, lambda folder: "spacing 3 (now 4)" if folder.name == "a" else "")
+    assert found.notes == ("previous/a, trained with ce, is not compared: it differs in the plan, spacing 3 (now 4)",)
+    assert found.losses is not None
+    assert found.losses.iloc[:, 1].tolist() == ["0.900(0.000)", "0.100(0.000)"]
+
+
+def test_folds_of_one_report_that_were_trained_otherwise(results: Path) -> None:
+    """The share of decoys counts where there are any."""
+    facts: dict[str, Any] = {"base_features": 8, "decoys": True, "decoy_share": 0.05}
+    add_run(results / "fine" / "fold_2", "balanced_ce", 2, report((0.9, 0.9), start=2), **facts)
+    notes = evaluate_cross_validation(results).notes
+    differing = "base_features 8 and 0, decoys 0.05 and False"
+    assert notes == (f"fold 2 and fold 0 differ in {differing}: the overall report mixes them",)
 
 
 def test_nothing_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

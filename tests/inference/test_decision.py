@@ -178,8 +178,9 @@ class Fold:
 
 
 def test_folds_offsets_are_averaged() -> None:
-    """A fold without any counts as none; argmax looks at none of them."""
+    """Those of the folds that have any; argmax looks at none of them."""
     folds: Any = [Fold((0.0, -1.0, 2.0)), Fold(None), Fold((0.0, -2.0, 1.0))]
     assert DECISIONS == ("argmax", "calibrated")
     assert offsets_of(folds, "argmax") == NO_OFFSETS
-    assert offsets_of(folds, "calibrated") == pytest.approx((0.0, -1.0, 1.0))
+    assert offsets_of(folds, "calibrated") == pytest.approx((0.0, -1.5, 1.5))
+    assert offsets_of(folds[1:2], "calibrated") == NO_OFFSETS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,10 @@ from bisc.cli import evaluate
 from bisc.cli.train import main
 from bisc.core.errors import InputError
 from bisc.imageio import write_image
+from bisc.network.checkpoint import load_checkpoint, save_checkpoint
+from bisc.network.device import choose_device
 from bisc.pipeline.plan import plan
+from bisc.pipeline.validate import finish_fold
 from bisc.planners.dataset import load_splits
 from bisc.system.jsonfile import save_json
 from bisc.trainers.presets import PRESETS
@@ -47,6 +51,26 @@ def test_changed_folds(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         error = capsys.readouterr().err
         assert "was trained on cases that its fold validates since the folds were changed" in error
         assert second.val[0] in error
+
+
+def test_a_rough_stage_that_is_not_finished_validates_no_fine_one(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Interrupted, or without offsets: known before the fine stage trains, and again where it is validated."""
+    path = home / "results" / NAME / "rough" / "fold_0" / "checkpoint_last.pt"
+    whole = replace(load_checkpoint(path), cases=[])
+    for changed, found in (
+        (replace(whole, step=1), "its training is at step 1 of 2"),
+        (replace(whole, offsets=None), "was not validated itself"),
+    ):
+        save_checkpoint(path, changed)
+        assert main(["fine", "0", *SHORT]) == 2
+        error = capsys.readouterr().err
+        assert f"{path}: {found}, and the fine stage is validated through it" in error
+        assert "finish bisc_train rough 0 (the same line with --continue), or give --no-validation" in error
+        with pytest.raises(InputError, match=found):
+            finish_fold("fine", 0, home / "preprocessed" / NAME, home / "results" / NAME, choose_device("cpu", "fp32"))
+    assert not (home / "results" / NAME / "fine" / "previous").exists()
 
 
 def test_a_copy_of_a_fold_is_no_fold(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

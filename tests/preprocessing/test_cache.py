@@ -22,6 +22,7 @@ from bisc.preprocessing.cache import (
     CaseRecord,
     cache_case,
     cache_key,
+    check_settings,
     is_fresh,
     list_regions,
     load_regions,
@@ -34,6 +35,7 @@ from bisc.preprocessing.resample import (
     resample_labels,
     rough_grid,
 )
+from bisc.system.console import collecting
 from bisc.system.jsonfile import load_json, save_json
 from bisc.trainers.sampler import index_regions
 from tests.support.cached import INTENSITY, ROUGH_PX, image_of, read, settings_for
@@ -91,6 +93,33 @@ def test_only_the_missing_stage_is_made(job: CacheJob) -> None:
     assert cache_case(job) is True
     assert stamps(job.root / "rough") == before
     assert is_fresh(job.root / "fine" / job.case.name, cache_key(job))
+
+
+def test_caches_of_other_settings_are_refused_until_they_are_made_anew(job: CacheJob) -> None:
+    """As training and the rough stage's validation ask: the levels are HU by these settings alone."""
+    other = replace(job, settings=msgspec.structs.replace(job.settings, rough_in_plane_px=48))
+    folders = [job.root / stage / job.case.name for stage in ("rough", "fine")]
+    cache_case(job)
+    check_settings(folders, job.settings)
+    with pytest.raises(InputError, match=r"case\.json: was made by another plan, .* as 2 of 2 cases were; .*run bisc_"):
+        check_settings(folders, other.settings)
+    assert cache_case(other) is True
+    check_settings(folders, other.settings)
+
+
+def test_caches_of_an_older_version_are_taken_with_a_notice_until_they_are_looked_through(job: CacheJob) -> None:
+    """Their records say nothing of the plan; a rerun that finds them fresh enters it, and makes nothing."""
+    cache_case(job)
+    folders, noted = [job.root / stage / job.case.name for stage in ("rough", "fine")], list[list[str]]()
+    for path in (folder / "case.json" for folder in folders):
+        path.write_text(path.read_text().replace(load_json(path, CaseRecord, "").settings, ""))
+    for _ in range(2):
+        with collecting() as notes:
+            check_settings(folders, job.settings)
+        noted.append(notes)
+        assert cache_case(job) is False
+    assert [len(notes) for notes in noted] == [1, 0]
+    assert "2 cached cases do not say by which plan they were made" in noted[0][0]
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError, MemoryError])

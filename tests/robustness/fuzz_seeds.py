@@ -127,6 +127,7 @@ def _model_file(folder: Path, _: str) -> None:
             path = results / stage / "fold_0" / "checkpoint_last.pt"
             checkpoint = load_checkpoint(path)
             checkpoint.settings["stage"] = stage
+            checkpoint.step = checkpoint.settings["epochs"] * checkpoint.settings["iterations"]
             save_checkpoint(path, checkpoint)
         (results / "plan.json").write_bytes(msgspec.json.encode(json.loads(plan_json())))
         export_model(results, None, Path(made) / "model.zip", notes=["fuzzed"])

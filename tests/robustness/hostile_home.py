@@ -56,7 +56,7 @@ def build_home(home: Path) -> Path:
         path.parent.mkdir(parents=True)
         as_json = json.loads((home / PLANNED / "plan.json").read_text())
         assert plan.dataset == as_json["dataset"]
-        save_checkpoint(path, Checkpoint(settings=settings, plan=as_json, network=network.state_dict()))
+        save_checkpoint(path, Checkpoint(settings, as_json, network.state_dict(), offsets=[0.0, 0.0, 0.0]))
     assert run_command("export", ["-o", "model.zip"], home).status == 0
     with zipfile.ZipFile(home / "old.zip", "w") as old:  # as bisc_export wrote them before there were model files
         old.write(home / RESULTS / "plan.json", "plan.json")

@@ -15,6 +15,7 @@ from bisc.planners.dataset import load_plan
 from bisc.system.paths import CHECKPOINT_BEST, CHECKPOINT_LAST
 from bisc.trainers import loop
 from bisc.trainers.loop import TrainingRun
+from bisc.trainers.sampler import Batch
 from bisc.trainers.settings import run_settings
 from bisc.trainers.stages import RoughTrainer, load_fold
 from tests.support.training_fixtures import NAME, TINY, planned, use_one_thread
@@ -74,9 +75,46 @@ def test_the_step_of_a_loss_that_is_not_finite_is_named(planned_home: Path, tmp_
     run.save(CHECKPOINT_LAST)
     run.unsettled = [torch.tensor(1.0), torch.tensor(float("nan")), torch.tensor(2.0)]
     run.state.step = 7
-    with pytest.raises(WorkError, match="the loss is nan at step 5;"):
+    with pytest.raises(WorkError, match="is nan at step 5;"):
         run.save(CHECKPOINT_LAST)
     assert load_checkpoint(run.folder / CHECKPOINT_LAST).step == 0
+
+
+def spoil(run: TrainingRun, value: float) -> None:
+    """One number of the next step's gradients; the loss is as it was."""
+    gradients = run.gradients
+
+    def spoilt(batch: Batch, step: int) -> torch.Tensor:
+        loss = gradients(batch, step)
+        first = next(run.network.parameters()).grad
+        assert first is not None
+        first.view(-1)[0] = value
+        return loss
+
+    setattr(run, "gradients", spoilt)  # noqa: B010 - a method
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_never_saved(planned_home: Path, tmp_path: Path, value: float) -> None:
+    """It is in every weight after the step, and no later loss need come: the step may be an epoch's last."""
+    run = run_on(OnCuda(CPU.device, "fp32"), planned_home, tmp_path)
+    run.save(CHECKPOINT_LAST)
+    spoil(run, value)
+    run.train_step(run.train.batch(0), 0)
+    with pytest.raises(WorkError, match=r"the loss, or its gradient, is nan at step 0;"):
+        run.save(CHECKPOINT_LAST)
+    assert load_checkpoint(run.folder / CHECKPOINT_LAST).step == 0
+
+
+def test_a_gradient_too_large_for_half_precision_costs_its_step_alone(planned_home: Path, tmp_path: Path) -> None:
+    """As its scaler means it: the step is left out, the next is scaled less."""
+    run = run_on(CPU, planned_home, tmp_path)
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    spoil(run, float("inf"))
+    run.train_step(run.train.batch(0), 0)
+    run.save(CHECKPOINT_LAST)
+    assert run.scaler.get_scale() == 2.0
+    assert all(bool(torch.isfinite(weights).all()) for weights in run.network.parameters())
 
 
 def test_one_state_under_two_names(planned_home: Path, tmp_path: Path) -> None:

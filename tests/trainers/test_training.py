@@ -208,7 +208,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_spoils_nothing(
     monkeypatch.setattr(SCUNetLoss, "of_branches", sometimes_nan)
     assert main(BRIEF) == 1
     message = capsys.readouterr().err
-    assert "the loss is nan at step 6" in message
+    assert "the loss, or its gradient, is nan at step 6" in message
     assert message.count("\n") == 1
     last = load_checkpoint(fold / "checkpoint_last.pt")
     assert last.step == 4
