@@ -96,8 +96,8 @@ def _study(study: StudyFiles, source: str, lone: bool) -> _Found:
     folders = [holding.folder for holding in study.holdings]
     parts = study.parts or (() if lone or len(folders) == 1 else study.holdings[0].parts)
     names = _folder_names(parts or (source,), (source,))
-    if study.number:
-        names = f"{names[0]}_study{study.number}", f"{names[1]}_study{study.number}"
+    if study.apart:
+        names = f"{names[0]}_{study.apart}", f"{names[1]}_{study.apart}"
     path, fault = Path(os.path.commonpath(folders)), None
     if study.rest is not None:
         found = f"holds a part of the series in {study.rest}"

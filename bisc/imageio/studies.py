@@ -53,7 +53,8 @@ class StudyFiles:
     Attributes:
         holdings: Folders that hold any of them, each with those alone.
         parts: The innermost folder that holds all of its images, as parts below the source.
-        number: Its place among the studies that share a folder, from 1 on; 0 where it shares none.
+        apart: What tells it from others that share a folder: its date, 'studyN' where it has none, both where the date
+            does not tell it; empty where it shares none. A number alone would be another's when an older one comes.
         key: StudyInstanceUID and PatientID, for programs give several patients one UID; empty where its files have no
             UID.
         rest: A folder that holds more of one of its series, under another patient's name as it seems.
@@ -61,7 +62,7 @@ class StudyFiles:
 
     holdings: tuple[Holding, ...]
     parts: tuple[str, ...]
-    number: int
+    apart: str
     key: str = ""
     rest: Path | None = None
 
@@ -190,7 +191,7 @@ def _shared(sets: Iterable[set[str]]) -> bool:
 
 
 def _numbered(divided: list[tuple[list[_File], Path | None]], damaged: list[tuple[Holding, Path]]) -> list[StudyFiles]:
-    """The groups as studies; those that share a folder are told apart by number, the earlier study first."""
+    """The groups as studies; those that share a folder are told apart by date, or number, the earlier first."""
     groups = [files for files, _ in divided]
     shared: dict[Path, list[int]] = {}
     by_day = sorted(range(len(groups)), key=lambda k: (*groups[k][0].mark.when, str(groups[k][0].path)))
@@ -205,13 +206,20 @@ def _numbered(divided: list[tuple[list[_File], Path | None]], damaged: list[tupl
         images = [file.holding.parts for file in group if file.mark.may_be_slice]
         parts = _common(images or [file.holding.parts for file in group])
         files = _holdings([*((file.holding, file.path) for file in group), *lost])
-        number = 1 + rivals.index(k) if len(rivals) > 1 else 0
+        apart = _apart([groups[j][0].mark.when[0] for j in rivals], rivals.index(k)) if len(rivals) > 1 else ""
         study, patient = group[0].mark.study, max(file.mark.patient for file in group)
         key = f"{study} {patient}" if study else ""
-        found.append(StudyFiles(files, parts, number, key, divided[k][1]))
+        found.append(StudyFiles(files, parts, apart, key, divided[k][1]))
     alone = _holdings((holding, path) for holding, path in damaged if holding.folder not in shared)
-    found += [StudyFiles((holding,), holding.parts, 0) for holding in alone]
-    return sorted(found, key=lambda one: (one.holdings[0].parts, one.number))
+    found += [StudyFiles((holding,), holding.parts, "") for holding in alone]
+    return sorted(found, key=lambda one: (one.holdings[0].parts, one.apart))
+
+
+def _apart(days: Sequence[str], i: int) -> str:
+    number, day = f"study{i + 1}", days[i]
+    if not re.fullmatch(r"\d{8}", day):
+        return number
+    return day if days.count(day) == 1 else f"{day}_{number}"
 
 
 def _holdings(files: Iterable[tuple[Holding, Path]]) -> tuple[Holding, ...]:

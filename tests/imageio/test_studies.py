@@ -125,7 +125,7 @@ def test_studies_under_one_folder(tmp_path: Path) -> None:
 
 
 def test_two_studies_in_one_flat_folder_are_told_apart(tmp_path: Path) -> None:
-    """By number, the earlier first; neither gets a slice of the other."""
+    """By date, so that a third one changes no name; neither gets a slice of the other."""
     for k, (study, day) in enumerate((("1", "20240601"), ("2", "20230101"))):
 
         def dated(data: Dataset, i: int, day: str = day) -> None:
@@ -134,9 +134,23 @@ def test_two_studies_in_one_flat_folder_are_told_apart(tmp_path: Path) -> None:
         write_ct(tmp_path / "clinic", volume(seed=k), study=study, name=lambda i, k=k: f"{k}_{i}", change=dated)  # type: ignore[misc]
     cases = find_inputs(tmp_path)
     found = [(case.name, case.study.split()[0][-2:]) for case in cases]
-    assert found == [("clinic_study1", ".2"), ("clinic_study2", ".1")]
+    assert found == [("clinic_20230101", ".2"), ("clinic_20240601", ".1")]
     for case, seed in zip(cases, (1, 0), strict=True):
         assert np.array_equal(open_scan(case).read().volume.array, volume(seed=seed).array)
+
+
+def test_studies_without_a_date_or_of_one_day_are_told_apart_by_number(tmp_path: Path) -> None:
+    for study, day in (("1", "20240601"), ("2", "20240601"), ("3", "")):
+
+        def dated(data: Dataset, i: int, day: str = day) -> None:
+            data.StudyDate = day
+
+        write_ct(tmp_path / "x", volume(), study=study, keep=[0, 1], name=f"{study}_{{}}".format, change=dated)
+    assert [case.name for case in find_inputs(tmp_path)] == [
+        "x_20240601_study2",
+        "x_20240601_study3",
+        "x_study1",
+    ]
 
 
 def test_two_patients_under_one_series_uid_are_two(tmp_path: Path) -> None:
