@@ -161,8 +161,7 @@ class TrainingRun:
         """One optimiser step, after which the state counts it.
 
         Raises:
-            WorkError: If the loss or its gradient, or on a GPU that of one of the last `SETTLE_EVERY` steps, is not
-                finite.
+            WorkError: If the loss or its gradient is not finite (on a GPU one of the last `SETTLE_EVERY`).
         """
         loss = self.gradients(batch, step)
         self.by_branch.add(self.passed)
@@ -221,10 +220,9 @@ class TrainingRun:
         self.unsettled = []
         for step, value in enumerate(values, first):
             if not math.isfinite(value):
-                raise WorkError(
-                    f"{self.folder}: the loss, or its gradient, is {value} at step {step}; lower the rate or use "
-                    f"--precision fp32; the last good state is in {CHECKPOINT_LAST}"
-                )
+                found = f"{self.folder}: the loss, or its gradient, is {value} at step {step}"
+                mend = f"lower the rate or use --precision fp32; the last good state is in {CHECKPOINT_LAST}"
+                raise WorkError(f"{found}; {mend}")
         self.state.epoch_losses += values
 
     def end_epoch(self, fixed: list[Batch], times: EpochTimes) -> None:
