@@ -161,8 +161,7 @@ class TrainingRun:
         """One optimiser step, after which the state counts it.
 
         Raises:
-            WorkError: If the loss or its gradient, or on a GPU that of one of the last `SETTLE_EVERY` steps, is not
-                finite.
+            WorkError: If the loss or its gradient, on a GPU that of one of the last `SETTLE_EVERY` steps, is not finite.
         """
         loss = self.gradients(batch, step)
         self.by_branch.add(self.passed)
@@ -258,8 +257,7 @@ class TrainingRun:
         state.rows.append(row)
         state.epoch_losses = []
         better = row["score"] > state.best
-        if better:
-            state.best = row["score"]
+        state.best = max(state.best, row["score"])
         self.save(*((CHECKPOINT_BEST,) if better else ()), CHECKPOINT_LAST)
 
     @torch.no_grad()
