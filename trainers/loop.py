@@ -161,7 +161,7 @@ class TrainingRun:
         """One optimiser step, after which the state counts it.
 
         Raises:
-            WorkError: If the loss or its gradient, on a GPU that of one of the last `SETTLE_EVERY` steps, is not finite.
+            WorkError: If the loss or its gradient, on a GPU one of the last `SETTLE_EVERY` steps', is not finite.
         """
         loss = self.gradients(batch, step)
         self.by_branch.add(self.passed)
