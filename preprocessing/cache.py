@@ -137,10 +137,10 @@ def check_settings(folders: Sequence[Path], settings: CacheSettings) -> None:
         n = f"{len(others)} of {len(found)} cases"
         fault = f"was made by another plan, or another version of this package, as {n} were"
         raise InputError(others[0] / RECORD, fault, "caches of the present plan.json", MEND)
-    silent = [folder for folder, made_by in found.items() if not made_by]
-    if silent:
-        fault = f"{len(silent)} cached cases do not say by which plan they were made"
-        notice(silent[0].parent, fault, "taken for the present one's; bisc_plan_and_preprocess makes sure")
+    silent = next((folder for folder, made_by in found.items() if not made_by), None)
+    if silent is not None:
+        fault = "cases that an older version cached do not say by which plan"
+        notice(silent.parent, fault, "taken for the present one's; bisc_plan_and_preprocess makes sure")
 
 
 def load_regions(folder: Path) -> list[Region]:
