@@ -137,11 +137,11 @@ def test_a_budget_of_no_steps_is_refused(trainer: FineTrainer) -> None:
 def test_minutes_end_in_time_and_go_on_with_their_steps(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Real steps of a tiny network within 6 s; gone on with, the run keeps the steps it was begun with."""
+    """Real steps of a tiny network within 12 s, ten on a busy machine too; gone on with, the run keeps the steps it was begun with."""
     monkeypatch.setenv("BISC_PREPROCESSED", str(home / "preprocessed"))
     monkeypatch.setenv("BISC_RESULTS", str(tmp_path))
     monkeypatch.setitem(PRESETS, "tiny", TINY)
-    how: dict[str, Any] = {"preset": "tiny", "device": "cpu", "validate": False, "minutes": 0.1}
+    how: dict[str, Any] = {"preset": "tiny", "device": "cpu", "validate": False, "minutes": 0.2}
     seen: list[bool | None] = []
     fitted = within_budget
 
@@ -153,7 +153,7 @@ def test_minutes_end_in_time_and_go_on_with_their_steps(
     begin = time.monotonic()
     (whole,) = train("rough", 0, NAME, **how)
     assert seen == [False]  # compiling takes longer than the whole run
-    assert time.monotonic() - begin < 12.0
+    assert time.monotonic() - begin < 24.0
     assert whole.settings.total_steps >= 10
     with pytest.raises(InputError, match="--minutes"):
         train("rough", 0, NAME, iterations=3, **how)
