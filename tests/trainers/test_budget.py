@@ -137,7 +137,7 @@ def test_a_budget_of_no_steps_is_refused(trainer: FineTrainer) -> None:
 def test_minutes_end_in_time_and_go_on_with_their_steps(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Real steps of a tiny network within 12 s, ten on a busy machine too; gone on with, the run keeps the steps it was begun with."""
+    """Real steps of a tiny network within 12 s; gone on with, the run keeps the steps it was begun with."""
     monkeypatch.setenv("BISC_PREPROCESSED", str(home / "preprocessed"))
     monkeypatch.setenv("BISC_RESULTS", str(tmp_path))
     monkeypatch.setitem(PRESETS, "tiny", TINY)
