@@ -54,6 +54,7 @@ class _Found:
     holding: Holding | None = None
     files: tuple[Path, ...] = ()
     study: str = ""
+    others: tuple[Path, ...] = ()
 
 
 def find_inputs(source: Path, out: Path | None = None) -> list[InputCase]:
@@ -98,11 +99,12 @@ def _study(study: StudyFiles, source: str, lone: bool) -> _Found:
     names = _folder_names(parts or (source,), (source,))
     if study.apart:
         names = f"{names[0]}_{study.apart}", f"{names[1]}_{study.apart}"
-    path, fault = Path(os.path.commonpath(folders)), None
-    if study.rest is not None:
-        found = f"holds a part of the series in {study.rest}"
-        fault = InputError(path, found, "a series under one name and PatientID", "put its slices together")
-    return _Found(path, names, fault, files=study.files, study=study.key)
+    path, rest = Path(os.path.commonpath(folders)), study.rest
+    if rest is None:
+        return _Found(path, names, files=study.files, study=study.key)
+    found = "holds a series of two PatientIDs" if rest in folders else f"holds a part of the series in {rest}"
+    fault = InputError(path, found, "a series under one name and PatientID", "put its slices together")
+    return _Found(path, names, fault, files=study.files, study=study.key, others=(rest,))
 
 
 def _walk(
@@ -212,7 +214,7 @@ def _told_apart(found: list[_Found]) -> list[InputCase]:
     for one in found:
         name = one.names[0] if taken[one.names[0]] == 1 else one.names[-1]
         study = f"{one.study} {name}" if one.study and studies[one.study] > 1 else one.study
-        case = InputCase(name, one.path, one.fault, files=one.files, study=study)
+        case = InputCase(name, one.path, one.fault, one.others, one.files, study)
         if isinstance(one.fault, PassedOver):
             passed.append(replace(case, name=one_line(name)))
         else:

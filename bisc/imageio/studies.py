@@ -193,8 +193,9 @@ def _shared(sets: Iterable[set[str]]) -> bool:
 def _numbered(divided: list[tuple[list[_File], Path | None]], damaged: list[tuple[Holding, Path]]) -> list[StudyFiles]:
     """The groups as studies; those that share a folder are told apart by date, or number, the earlier first."""
     groups = [files for files, _ in divided]
+    when = [max(file.mark.when for file in files) for files in groups]  # a report need not have a date
     shared: dict[Path, list[int]] = {}
-    by_day = sorted(range(len(groups)), key=lambda k: (*groups[k][0].mark.when, str(groups[k][0].path)))
+    by_day = sorted(range(len(groups)), key=lambda k: (*when[k], str(groups[k][0].path)))
     for k in by_day:
         for folder in {file.holding.folder for file in groups[k]}:
             shared.setdefault(folder, []).append(k)
@@ -206,7 +207,7 @@ def _numbered(divided: list[tuple[list[_File], Path | None]], damaged: list[tupl
         images = [file.holding.parts for file in group if file.mark.may_be_slice]
         parts = _common(images or [file.holding.parts for file in group])
         files = _holdings([*((file.holding, file.path) for file in group), *lost])
-        apart = _apart([groups[j][0].mark.when[0] for j in rivals], rivals.index(k)) if len(rivals) > 1 else ""
+        apart = _apart([when[j][0] for j in rivals], rivals.index(k)) if len(rivals) > 1 else ""
         study, patient = group[0].mark.study, max(file.mark.patient for file in group)
         key = f"{study} {patient}" if study else ""
         found.append(StudyFiles(files, parts, apart, key, divided[k][1]))
@@ -216,10 +217,11 @@ def _numbered(divided: list[tuple[list[_File], Path | None]], damaged: list[tupl
 
 
 def _apart(days: Sequence[str], i: int) -> str:
-    number, day = f"study{i + 1}", days[i]
+    """The name of study i by its day; numbers go on within a day."""
+    day, number = days[i], days[: i + 1].count(days[i])
     if not re.fullmatch(r"\d{8}", day):
-        return number
-    return day if days.count(day) == 1 else f"{day}_{number}"
+        return f"study{number}"
+    return day if days.count(day) == 1 else f"{day}_study{number}"
 
 
 def _holdings(files: Iterable[tuple[Holding, Path]]) -> tuple[Holding, ...]:

@@ -67,8 +67,8 @@ def nameless(case: InputCase) -> InputCase:
 def without_places(words: str, case: InputCase) -> str:
     """What is said of a case without its files' places and names and its series' descriptions, which may name a
     patient: Siemens' exports do. A file is told by its place among the case's."""
-    folders = {path.parent for path in case.files} | {*case.others, case.path, case.origin} - {None}
-    hidden = {str(path): case.name for path in folders}
+    hidden = {str(path): "another folder" for path in case.others}
+    hidden |= {str(path): case.name for path in (case.path, case.origin, *(path.parent for path in case.files)) if path}
     for i, path in enumerate(case.files, 1):
         place = f"file {i} of {len(case.files)}"
         hidden[str(path)] = f"{case.name}/{place}"
@@ -236,9 +236,6 @@ def write_dicom(
 
     if scan.choice is None:
         raise InputError(scan.path, NO_SOURCE, "a DICOM series", NIFTI_ALONE)
-    paths = _paths(out, case)
-    for kind in kinds_of(options):  # what is there of an older run may be of another mask
-        paths[kind].unlink(missing_ok=True)
     try:
         made = make_objects(
             origin_of(scan.path, scan.choice.stack, options.deidentify),
@@ -251,7 +248,9 @@ def write_dicom(
             kinds_of(options),
             options.labelmap,
         )
-        return save_objects(made, paths, options.deidentify)
+        return save_objects(made, _paths(out, case), options.deidentify)
+    except (OSError, MemoryError):
+        raise
     except Exception as error:
         by = None if isinstance(error, BiscError) else _writer_of(error)
         if by is None:

@@ -21,7 +21,7 @@ from bisc.inference.cascade import RoughExcess, offsets_of, upsample_labels
 from bisc.inference.kept import roi_arrays
 from bisc.inference.model import Model
 from bisc.inference.windows import within_memory
-from bisc.pipeline.dicom_cases import results_of, without_places
+from bisc.pipeline.dicom_cases import dicom_files, results_of, without_places
 from bisc.pipeline.options import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.predict_run import (
     Outputs,
@@ -101,6 +101,8 @@ def predict_or_keep(
     done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
     if row is None or not done or not Outputs(out, case, options).are_there(row):
         remove_companions(out, case)
+        for path in dicom_files(out, case.name, options.dicom) if before is not None else ():
+            path.unlink(missing_ok=True)  # of an older mask, of which this run may make fewer
         row = _predict_or_fail(case, model, out, options, complain, room)
         row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
         if options.dicom.deidentify:  # descriptions and places may name a patient

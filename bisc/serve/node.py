@@ -16,6 +16,7 @@ from bisc.core.errors import BiscError, InputError, PassedOver
 from bisc.imageio.archive import unpacked
 from bisc.imageio.case import InputCase
 from bisc.imageio.inputs import find_inputs
+from bisc.inference.cascade import RoughExcess
 from bisc.inference.model import Model
 from bisc.pipeline.dicom_cases import dicom_files
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, DicomOptions, PredictionRow, PredictOptions
@@ -80,9 +81,11 @@ class Node:
                         self.work.failed += 1
                         log(f"{lost.name}: incomplete, there was no room for all of it; to be sent again")
                     self.queue.clear_spool()
-                    if not self.queue.folders("ready"):
+                    is_free = not self.queue.folders("ready")
+                    if is_free:
                         self.queue.complete(config.quiet_s)
-                self._take_watched()
+                if is_free:  # neither way in waits for the other for ever
+                    self._take_watched()
                 jobs = self.queue.folders("ready")
                 if jobs:
                     self._do(jobs[0])
@@ -133,7 +136,7 @@ class Node:
         self.work.seconds += time.perf_counter() - begin
         done = [row for row in rows if row.status != SKIPPED]
         whole = [row for row in done if _is_whole(row, out, dicom)]
-        transient = [error for error in errors if not isinstance(error, InputError)]
+        transient = [error for error in errors if not isinstance(error, InputError | RoughExcess)]
         tries = self.work.tries[job.name] = self.work.tries.get(job.name, 0) + 1
         if transient and tries < TRIES:  # what was predicted is not predicted again
             log(f"{job.name}: {type(transient[0]).__name__}, tried again")
@@ -210,9 +213,11 @@ def _bare(case: InputCase, job: str, i: int) -> InputCase:
 
 
 def _is_whole(row: PredictionRow, out: Path, dicom: DicomOptions) -> bool:
-    """Whether a study was predicted, and every object that is asked for was made; of no kidney there is none."""
-    paths = [path for path, asked in dicom_files(out, row.case, dicom).items() if asked]
-    return row.status == "no_kidney" or (row.status != FAILED and all(path.exists() for path in paths))
+    """Whether a study was predicted, and every object that is asked for was made; of no kidney there is the picture
+    alone."""
+    kinds = ("_capture.dcm",) if row.status == "no_kidney" else (".dcm",)
+    paths = [path for path, asked in dicom_files(out, row.case, dicom).items() if asked and path.name.endswith(kinds)]
+    return row.status != FAILED and all(path.exists() for path in paths)
 
 
 def _told(done: list[PredictionRow], whole: list[PredictionRow], errors: list[BiscError]) -> str:

@@ -64,6 +64,17 @@ def test_deidentified_faults(tmp_path: Path) -> None:
     assert not [word for word in ("Doe", "DOE", "phase", str(tmp_path)) if word in row["error"]], row["error"]
 
 
+def test_deidentified_parts_of_a_series(tmp_path: Path) -> None:
+    """Halves under two patients' names: the table says that there is another half, and not where."""
+    for name, who, keep in (("Doe_John", "P1", range(24)), ("Roe_Ann", "P2", range(24, 48))):
+        write_ct(tmp_path / "in" / name, patient(), patient=who, keep=list(keep))
+    rows = run(tmp_path, "--deidentify", status=2)
+    assert {row["status"] for row in rows.values()} == {"failed"}
+    table = (tmp_path / "out" / "predictions.csv").read_text()
+    assert table.count("holds a part of the series in another folder") == 1  # the first: "a series of two PatientIDs"
+    assert not [word for word in ("Doe", "Roe") if word in table], table
+
+
 def test_deidentified_patients_of_one_study_uid(tmp_path: Path) -> None:
     """Phantoms and anonymisers: told apart by PatientID, and where that is one too, by folder."""
     for folder, who in (("a", "A"), ("b", "B"), ("c", "B")):

@@ -178,6 +178,17 @@ def test_no_kidney_has_no_seg(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "predictions.csv").read_text() == before
 
 
+def test_no_object_of_an_older_mask_stays(tmp_path: Path) -> None:
+    """A run that makes fewer kinds takes the others away; what never was an output of this case stays."""
+    write_ct(tmp_path / "in" / "jones", patient())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "smith_seg.dcm").touch()
+    run(tmp_path, "--format", "both", "--also", "capture")
+    run(tmp_path, "--format", "nifti")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["jones.nii.gz", "predictions.csv", "smith_seg.dcm"]
+
+
 def test_a_series_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The study that holds it is predicted, the others are passed over; a UID that none holds is a usage error."""
     study(tmp_path / "in" / "jones")

@@ -63,7 +63,7 @@ def test_halves_of_a_series_under_two_patients_are_faults(tmp_path: Path) -> Non
         data.PatientID = "P1" if i < 4 else "P2"
 
     write_ct(tmp_path / "p", SHORT, change=halved)
-    assert ["holds a part of the series in" in str(case.fault) for case in find_inputs(tmp_path)] == [True, True]
+    assert ["holds a series of two PatientIDs" in str(case.fault) for case in find_inputs(tmp_path)] == [True, True]
     with pytest.raises(InputError, match=r"2 different PatientID \(0010,0020\)"):
         read_image(tmp_path / "p")
 

@@ -51,6 +51,19 @@ KIDNEY, LIVER = ("64033007", "Kidney"), ("10200004", "Liver")
         ("Lymph node", "Mass", [("59441001", "Lymph node")], None),
         ("RCC metastasis", "Renal cell carcinoma", [("39607008", "Lung")], None),
         ("Liver", "Liver", [], None),
+        *(
+            ("Kidney", "Kidney", [("1", region)], "kidney")
+            for region in ("", "^^", "Urogenital system", "Niere, links")
+        ),
+        ("Left Kidney", "Tissue", [("T-71020", "Niere links")], "kidney"),
+        ("kidney_tumor", "Neoplasm", [("1", "Genitourinary system")], "tumor"),
+        ("tumor", "Neoplasm", [("1", "Left upper quadrant of abdomen")], "tumor"),
+        ("tumor", "Neoplasm", [("1", "Entire body as a whole")], "tumor"),
+        ("Tumor", "Neoplasm", [("1", "Renal fossa")], "tumor"),
+        ("Tumor", "Neoplasm", [("1", "Rein gauche")], "tumor"),
+        ("Tumor", "Neoplasm", [("1", "Adrenal gland")], None),
+        ("Segment_1", "Renal cell carcinoma", [("39607008", "Lung")], None),
+        ("Untitled", "Neoplasm", [], "tumor"),
     ],
 )
 def test_what_a_segment_is(label: str, kind: str, regions: list[tuple[str, str]], meant: str | None) -> None:

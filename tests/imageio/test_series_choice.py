@@ -185,6 +185,7 @@ def test_what_a_study_holds_is_listed(tmp_path: Path) -> None:
         ("nephrographic", "late"),
         ("abd nephro 3 mm", "late"),
         ("néphrographique", "late"),
+        ("nephrophase", "late"),
         ("nephrolithiasis low dose", None),
         ("nephrostomy", None),
         ("nephroureterectomy", None),
@@ -218,6 +219,8 @@ def test_phases_by_words(words: str, phase: Phase | None) -> None:
         ("kneecap", "", "knee", True),
         ("ctap", "chest", "", False),
         ("bws", "", "abdomen", True),
+        ("venous 5 0", "chest", "chest abdomen pelvis", False),
+        ("axial 5mm", "chest", "cap", False),
         ("3 0 br38", "", "", False),
     ],
 )

@@ -24,7 +24,7 @@ from bisc.core.volume import NativeGrid, Volume
 from bisc.evaluation.cases import score_images
 from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels, read_stored_geometry
 from bisc.imageio.formats.dicom.frames import Frame
-from bisc.imageio.formats.dicom.stack import stack_of
+from bisc.imageio.formats.dicom.stack import WORD_TAGS, stack_of
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.console import notices_shown_by
 from tests.imageio.test_grid_faults import SHAPE, sheared
@@ -104,7 +104,8 @@ def apart(n: int, **tags: Callable[[int], str]) -> list[Frame]:
     """Slices 3 mm apart, with what tells acquisitions apart."""
     turn = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     return [
-        Frame(Path(f"{i}"), 0, (4, 4), (0.0, 0.0, 3.0 * i), turn, (1.0, 1.0), 3.0, None, None, "",
+        Frame(Path(f"{i}"), 0, (4, 4), (0.0, 0.0, 3.0 * i), turn, (1.0, 1.0),
+              float(tags["SliceThickness"](i)) if "SliceThickness" in tags else 3.0, None, None, "",
               {tag: value(i) for tag, value in tags.items()})
         for i in range(n)
     ]  # fmt: skip
@@ -123,7 +124,7 @@ def test_acquisitions_between_each_other_are_refused(tag: str, values: str) -> N
     cited."""
     with pytest.raises(InputError, match=rf"two phases or more in one series: along it {tag} .* is by turns") as caught:
         stack_of(Path("s"), apart(12, **{tag: lambda i: values[i % len(values)].strip()}))
-    assert ("one and another" in str(caught.value)) is (tag in ("SeriesDescription", "ProtocolName"))
+    assert ("one and another" in str(caught.value)) is (tag in WORD_TAGS)
 
 
 SOUND: dict[str, Callable[[int], str]] = {
@@ -168,8 +169,19 @@ def test_gaps_and_lost_ends_are_told() -> None:
         stack_of(Path("s"), [replace(frame, thickness_mm=5.0) for frame in whole])
     with noticed(r"its slices lie 6 mm apart, and SliceThickness \(0018,0050\) is 3; taken as the positions say"):
         stack_of(Path("s"), apart(40)[::2])
-    with noticed(r"it has 20 slices of an acquisition that gave 40 \(ImagesInAcquisition \(0020,1002\)\)"):
+    with noticed(r"it has 30 slices of an acquisition that gave 40 \(ImagesInAcquisition \(0020,1002\)\)"):
+        stack_of(Path("s"), whole[:30])
+    with unnoticed():  # as many again are of another reconstruction
         stack_of(Path("s"), whole[:20])
+
+
+def test_what_only_seems_to_tell_acquisitions_apart() -> None:
+    """Thicknesses computed of rounded positions, and a number for each stop of a wide detector."""
+    with unnoticed():
+        stack_of(Path("s"), apart(12, SliceThickness=lambda i: "67"[i % 2]))
+        stack_of(Path("s"), apart(12, AcquisitionNumber=lambda i: f"{i // 4}"))
+    with noticed(r"AcquisitionNumber .* changes along it, first behind slice 5 of 12"):
+        stack_of(Path("s"), apart(12, AcquisitionNumber=lambda i: f"{i // 5}"))
 
 
 def as_case(geometry: Geometry, name: str) -> CaseImage:

@@ -147,8 +147,8 @@ def test_studies_without_a_date_or_of_one_day_are_told_apart_by_number(tmp_path:
 
         write_ct(tmp_path / "x", volume(), study=study, keep=[0, 1], name=f"{study}_{{}}".format, change=dated)
     assert [case.name for case in find_inputs(tmp_path)] == [
+        "x_20240601_study1",
         "x_20240601_study2",
-        "x_20240601_study3",
         "x_study1",
     ]
 

@@ -26,7 +26,7 @@ PHASE_WORDS: Final[dict[Phase, re.Pattern[str]]] = {
     "early": re.compile(r"\b(art|arterial\w*|arteri[ae]ll?e?|early|fr(?:u|ü|ue)h\w*|cortico\w*|kortiko\w*|precoce)\b"),
     "late": re.compile(
         r"\b(ven|ven(?:o|ö|oe|ou)s\w*|veineu\w*|pv|pvp|portal\w*|porto\w*|late|delay\w*|excret\w*|urogra\w*|"
-        r"n[eé](?:ph|f)ro(?:(?:tomo|pyelo)?gr[aá]\w*|g[eé]n\w*)?|"  # no nephrolithiasis, nephrostomy, nephrectomy
+        r"n[eé](?:ph|f)ro(?:(?:tomo|pyelo)?gr[aá]\w*|g[eé]n\w*|phase|excret\w*)?|"  # no nephrolithiasis, nephrostomy
         r"sp(?:a|ä|ae)t\w*|tardi\w*|parenchym\w*)\b"
     ),
 }
@@ -97,9 +97,9 @@ class About:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it names another part of the body alone: by the first that names any, its own words before the
-        protocol's."""
-        for words in (self.description, self.body_part, self.words):
+        """Whether it names another part of the body alone: by its own words, if they name any; else by the protocol's
+        and BodyPartExamined, which is one word for all that was scanned."""
+        for words in (self.description, f"{self.body_part} {self.words}"):
             if TRUNK.search(words) or ELSEWHERE.search(words):
                 return not TRUNK.search(words)
         return False

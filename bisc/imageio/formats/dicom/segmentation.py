@@ -26,18 +26,21 @@ STORAGES: Final = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7
 VALUES: Final = {KIDNEY: canonical.KIDNEY, CYST: canonical.KIDNEY, TUMOR: canonical.TUMOR}
 """Cysts count as kidney, KiTS19's convention."""
 SIDES: Final = re.compile(r"\b(left|right|middle|lt|rt|l|r)\b|[\d()]")
-UNNAMED: Final = ("", "segment", "seg", "segmentation", "newsegment", "label", "newlabel", "region", "roi", "object")
+UNNAMED: Final = (
+    "", "segment", "seg", "segmentation", "newsegment", "segmentcopy", "label", "newlabel", "region", "roi", "object",
+    "mask", "annotation", "unnamed", "untitled",
+)  # fmt: skip
 """Labels that viewers give where the reader gives none."""
 KIDNEY_CODES: Final = ("64033007", "9846003", "18639004", "T-71000")
 """Of SNOMED CT (either, right, left) and SNOMED RT, whatever language their meaning is in."""
-KIDNEY_REGION: Final = re.compile(r"\bkidneys?\b|\brenal (cortex|medulla|parenchyma|pelvis|pole|sinus)\b")
+KIDNEY_REGION: Final = re.compile(r"\bkidneys?\b|\brenal\b(?! (artery|vein|vessel))|\bnieren?\b|\breins?\b")
 WIDER: Final = {
     "abdomen", "abdominal", "abdominopelvic", "retroperitoneum", "retroperitoneal", "pelvis", "trunk", "torso", "body",
-    "urinary", "flank", "lumbar",
+    "urinary", "genitourinary", "urogenital", "flank", "lumbar", "quadrant", "viscera",
 }  # fmt: skip
 BESIDE: Final = {
     "chest", "thorax", "and", "of", "structure", "region", "entire", "whole", "upper", "lower", "cavity", "space",
-    "tract", "system",
+    "tract", "system", "as", "a", "nos",
 }  # fmt: skip
 """Words of regions that hold the kidneys and more: these say nothing for or against one."""
 THICKER: Final = 1.2
@@ -198,21 +201,27 @@ def meaning_of_segment(label: str, kind: str, regions: Sequence[tuple[str, str]]
         label: The segment's, which counts first.
         kind: Its type, which counts where the label is not known. 'Neoplasm' is of any organ: it is a kidney's where
             the region says so, or where neither label nor region says otherwise.
-        regions: Code and meaning of the anatomic regions that it lies in.
+        regions: Code and meaning of the anatomic regions that it lies in; they count where label and type name no
+            kidney themselves.
     """
+    name, by_type = _plain(label), NAMES.get(_plain(kind))
+    meant = NAMES.get(name, by_type)
     in_kidney = _is_in_kidney(regions)
-    if in_kidney is False:
+    if meant not in VALUES:
         return None
-    name, meant = _plain(label), NAMES.get(_plain(kind))
-    if name in NAMES:
-        return NAMES[name] if NAMES[name] in VALUES else None
-    return meant if meant == KIDNEY or (meant in VALUES and (in_kidney or name in UNNAMED)) else None
+    if name in NAMES or name in UNNAMED:
+        words = label.lower().replace("_", " ")
+        sure = meant == KIDNEY or (name in NAMES and KIDNEY_REGION.search(words) is not None)
+        return meant if sure or in_kidney is not False else None
+    return meant if in_kidney or (meant == KIDNEY and in_kidney is None) else None
 
 
 def _is_in_kidney(regions: Iterable[tuple[str, str]]) -> bool | None:
     """Whether one of them is a kidney; None where none is given, or those that hold more alone."""
     found: bool | None = None
     for code, meaning in regions:
+        if not meaning.strip(" ^") and code not in KIDNEY_CODES:
+            continue
         words = set(re.findall(r"[^\W_]+", meaning.lower())) - {"left", "right"}
         if code in KIDNEY_CODES or KIDNEY_REGION.search(meaning.lower()):
             return True

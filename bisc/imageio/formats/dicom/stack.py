@@ -32,8 +32,10 @@ KIND_TAGS: Final = (
 """One for all slices of an acquisition; AcquisitionNumber of a rotation, with scanners that stop for each."""
 TIME_TAGS: Final = ("AcquisitionTime", "AcquisitionDate")
 """Of each slice its own, or of each rotation; to and fro they go for two acquisitions alone."""
-WORD_TAGS: Final = ("SeriesDescription", "ProtocolName")
+WORD_TAGS: Final = ("SeriesDescription", "ProtocolName", "ContrastBolusAgent", "StackID")
 """May name a patient, and are not cited."""
+ANOTHER_MM: Final = 1.5
+"""Slices so many times as thick are of another reconstruction."""
 MOST_MIXED, LEAST_MIXED = 4, 6
 """Acquisitions that may be mixed, of a series of so many slices: one that counts its slices has more."""
 SAME_PLACE: Final = 0.01
@@ -206,6 +208,9 @@ def _kinds(frames: Sequence[Frame], tag: str) -> tuple[list[str], list[int]]:
     values = [frame.phase.get(tag, "") for frame in frames]
     if len(values) < LEAST_MIXED:
         return [], []
+    if tag == "SliceThickness":  # some writers compute it of rounded positions
+        thick_mm = [frame.thickness_mm or 0.0 for frame in frames]
+        values = ["" if max(thick_mm) < ANOTHER_MM * min(thick_mm) else value for value in values]
     return sorted({*values}), [i for i in range(1, len(values)) if values[i] != values[i - 1]]
 
 
@@ -213,12 +218,14 @@ def _tell_of_parts(what: Path, frames: Sequence[Frame]) -> None:
     """Give notice where two acquisitions seem to follow each other, or slices seem to be gone at an end."""
     for tag in KIND_TAGS:
         kinds, changes = _kinds(frames, tag)
-        if changes and len(kinds) <= MOST_MIXED:
+        blocks = np.diff([0, *changes, len(frames)])
+        is_rotations = tag == "AcquisitionNumber" and len({*blocks.tolist()}) == 1  # of wide detectors
+        if changes and len(kinds) <= MOST_MIXED and not is_rotations:
             found = f"{name_of(tag)} changes along it, first behind slice {changes[0]} of {len(frames)}"
             notice(what, found, "read as one image; make sure that it is one acquisition")
             break
     stated = max(frame.n_images or 0 for frame in frames)
-    if stated > len(frames):
+    if len(frames) < stated < 2 * len(frames):  # more is of several reconstructions
         found = f"it has {len(frames)} slices of an acquisition that gave {stated} ({name_of('ImagesInAcquisition')})"
         notice(what, found, "read as it is; make sure that it is whole")
 
