@@ -119,17 +119,21 @@ def dice_ce(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
 
 def adds_up(name: str) -> bool:
     """Whether a loss can be computed by several processes, each with a share of the batch."""
-    return "total" in inspect.signature(LOSSES[name]).parameters
+    return _takes(name, "total")
 
 
 def of_each_part(name: str) -> bool:
     """Whether a batch in parts is given the mean of the parts' losses, which need not be the batch's own."""
-    return name != "ce" and "whole" not in inspect.signature(LOSSES[name]).parameters
+    return name != "ce" and not _takes(name, "whole")
 
 
 def takes_threshold(name: str) -> bool:
     """Whether a loss is given the run's threshold."""
-    return "threshold" in inspect.signature(LOSSES[name]).parameters
+    return _takes(name, "threshold")
+
+
+def _takes(name: str, parameter: str) -> bool:
+    return parameter in inspect.signature(LOSSES[name]).parameters
 
 
 def loss_by_name(name: str, threshold: float, total: Total = alone) -> Callable[[Tensor, Tensor], Tensor]:
@@ -140,10 +144,8 @@ def loss_by_name(name: str, threshold: float, total: Total = alone) -> Callable[
     """
     if name not in LOSSES:
         raise InputError("--loss", f"no loss {name!r}", " or ".join(LOSSES))
-    function = LOSSES[name]
-    taken = inspect.signature(function).parameters
     given = {"threshold": threshold, "total": total}
-    return partial(function, **{key: value for key, value in given.items() if key in taken})
+    return partial(LOSSES[name], **{key: value for key, value in given.items() if _takes(name, key)})
 
 
 class BranchTargets(NamedTuple):
@@ -179,7 +181,7 @@ class SCUNetLoss:
     def __init__(self, name: str, threshold: float = 0.0, total: Total = alone) -> None:
         self.name, self.total = name, total
         self.branch_loss = loss_by_name(name, threshold, total)
-        self.asks_for_whole = "whole" in inspect.signature(LOSSES[name]).parameters
+        self.asks_for_whole = _takes(name, "whole")
 
     def of_branches(
         self, logits: tuple[Tensor | None, ...], targets: BranchTargets, wholes: tuple[Whole, ...] | None = None
