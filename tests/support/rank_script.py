@@ -9,6 +9,8 @@ import os
 import signal
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from bisc.cli import train
 from bisc.cli.entry import run_process
 from bisc.trainers import loop
@@ -16,12 +18,16 @@ from bisc.trainers.presets import PRESETS
 from bisc.trainers.sampler import Batch
 from tests.support.training_fixtures import TINY, use_one_thread
 
+RATE = 1e-4
+BY_ADAM = replace(TINY, rough=replace(TINY.rough, optimizer="adam", learning_rate=RATE))
+"""Muon's steps have one size whatever the gradient: what is rounding grows to a step, and says nothing of the sums."""
+
 
 def change_the_package() -> None:
     """Two validation batches; STRIKE="RANK STEP SIGNAL TIMES": after that step SIGKILL hits the process RANK, any other
     signal its whole group, so many times in all; the files STRUCK_1, STRUCK_2, ... count them."""
     use_one_thread()
-    PRESETS.update(tiny=TINY)
+    PRESETS.update(tiny=BY_ADAM)
     setattr(loop, "VALIDATION_BATCHES", 2)  # noqa: B010 - final
     train_step = loop.TrainingRun.train_step
     rank, struck, signum, times = map(int, os.environ.get("STRIKE", "-1 0 0 0").split())

@@ -71,12 +71,12 @@ def check_same(fold: Path, expected: Path) -> None:
 
 
 def check_close(fold: Path, expected: Path) -> None:
-    """As far as the optimiser lets rounding grow (Muon: much)."""
+    """But for rounding: Adam moves a weight whose gradient is rounding alone by a step, either way."""
     ours, theirs = load_checkpoint(fold / LAST), load_checkpoint(expected / LAST)
     assert (ours.step, ours.settings) == (theirs.step, theirs.settings)
     for name, weights in theirs.network.items():
-        torch.testing.assert_close(ours.network[name], weights, rtol=0.05, atol=0.05)
-    assert ours.rows[0]["train_loss"] == pytest.approx(theirs.rows[0]["train_loss"], rel=1e-3)
+        torch.testing.assert_close(ours.network[name], weights, rtol=0.0, atol=2 * theirs.step * rank_script.RATE)
+    assert ours.rows[0]["train_loss"] == pytest.approx(theirs.rows[0]["train_loss"], rel=1e-5)
 
 
 def test_two_processes_leave_what_one_leaves(home: Path, undisturbed: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_the_first_process_alone_validates(home: Path, tmp_path: Path) -> None:
 
 def test_minutes_are_counted_by_the_first_process(home: Path, tmp_path: Path) -> None:
     """Both train as many steps, as many as fit."""
-    status, _, err = run(home, tmp_path, [*BRIEF, *TWO, "--minutes", "0.25"])
+    status, _, err = run(home, tmp_path, [*BRIEF, *TWO, "--minutes", "0.5"])
     assert (status, err) == (0, "")
     last = load_checkpoint(fold_of(tmp_path) / LAST)
     assert last.step == last.settings["epochs"] * last.settings["iterations"] >= 10
