@@ -43,6 +43,7 @@ def write_companions(
     options: PredictOptions,
     flags: Flags,
     provenance: Mapping[str, str],
+    remarks: Sequence[str],
 ) -> None:
     """Write what is asked for beside a mask.
 
@@ -56,6 +57,7 @@ def write_companions(
         options: What is asked for.
         flags: What the mask says of its trustworthiness.
         provenance: What made it, label and value.
+        remarks: What was said of the scan, without a patient's name.
     """
     case = row.case
     if options.mesh is not None:
@@ -67,7 +69,7 @@ def write_companions(
     if options.measure:
         put_rows(out / TABLE, case, rows_of(found))
     if options.report:
-        page = PatientPage(image, numbered, segments, found, flags, provenance=provenance)
+        page = PatientPage(image, numbered, segments, found, flags, provenance=provenance, remarks=remarks)
         write_page(out, case, page, case_page(page), row)
 
 

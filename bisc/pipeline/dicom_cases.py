@@ -32,6 +32,7 @@ from bisc.measurement.sides import sides_of
 from bisc.pipeline.options import DicomOptions, PredictionRow, PredictOptions
 from bisc.pipeline.segment import Segmentation
 from bisc.preprocessing.segments import Segment, Sizes, divide
+from bisc.system.console import collected
 
 if TYPE_CHECKING:
     from bisc.report.dicom.objects import Kind
@@ -128,8 +129,18 @@ def results_of(
 
         made_by = {"Model": model.plan.dataset, "Checksum": checksum_of(model), "Decision": options.decision}
         known = PredictionRow(case.name, found.status, error=found.doubt)
+        remarks = [without_places(words, case) for words in collected()]
         write_companions(
-            out, image.volume, parts.numbered, parts.segments, result.native, known, options, found.flags, made_by
+            out,
+            image.volume,
+            parts.numbered,
+            parts.segments,
+            result.native,
+            known,
+            options,
+            found.flags,
+            made_by,
+            remarks,
         )
     return row
 

@@ -14,7 +14,7 @@ from bisc.imageio import IMAGE_SUFFIXES
 from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import Scan
-from bisc.pipeline.dicom_cases import identifiers_of, nameless
+from bisc.pipeline.dicom_cases import identifiers_of, nameless, without_places
 from bisc.pipeline.mask_scans import row_beside, scan_of_mask
 from bisc.pipeline.measure import measure_labels
 from bisc.pipeline.measure_jobs import SEG_ENDS, SEG_SUFFIX, read_mask
@@ -32,7 +32,7 @@ from bisc.pipeline.report_rows import (
 from bisc.pipeline.rows import read_rows
 from bisc.report.patient.index import IndexRow, index_page, thumbnail_of
 from bisc.report.patient.page import MadePage, PatientPage, case_page
-from bisc.system.console import track
+from bisc.system.console import collecting, track
 from bisc.system.files import make_output_folder, remove_partial, write_text
 from bisc.system.paths import absence
 
@@ -157,6 +157,7 @@ def report_case(
     flags: Flags | None = None,
     identity: Mapping[str, str] | None = None,
     provenance: Mapping[str, str] | None = None,
+    remarks: Sequence[str] = (),
 ) -> tuple[PatientPage, MadePage]:
     """One patient's page: what it shows, and its HTML (`.html`).
 
@@ -167,6 +168,7 @@ def report_case(
         flags: What the mask says of its trustworthiness.
         identity: Whom it is of, label and value; nothing else of the page says so.
         provenance: What made the mask, label and value.
+        remarks: What was said of the scan as it was read.
 
     Raises:
         InputError: If the two lie on different grids.
@@ -180,6 +182,7 @@ def report_case(
         flags,
         identity=identity or {},
         provenance=provenance or {},
+        remarks=remarks,
     )
     return page, case_page(page)
 
@@ -234,9 +237,12 @@ def page_fault(job: PageJob, fault: BiscError, complain: Complain) -> IndexRow:
 
 def _written_page(job: PageJob, mask: Path) -> IndexRow:
     name, row, options = job.name, job.row, job.options
-    scan = scan_of_mask(mask, job.case, row, options.series, options.phase)
-    image = scan.read()
-    labels = read_mask(mask, image)
+    with collecting() as said:
+        scan = scan_of_mask(mask, job.case, row, options.series, options.phase)
+        image = scan.read()
+        labels = read_mask(mask, image)
+    if not options.identify:
+        said = [without_places(words.replace(str(mask), mask.name), job.case) for words in said]
     edited = is_edited(labels, row)
     provenance = {"Mask": mask.name} | ({"Edited": EDITED} if edited else {}) | dict(options.provenance)
     page, made = report_case(
@@ -246,6 +252,7 @@ def _written_page(job: PageJob, mask: Path) -> IndexRow:
         flags=None if edited else flags_of(row),
         identity=_identity(scan) if options.identify else None,
         provenance=provenance,
+        remarks=said,
     )
     return write_page(job.folder, name, page, made, row)
 

@@ -82,6 +82,11 @@ def collecting(quiet: bool = False) -> Iterator[list[str]]:
         _quiet.reset(hushed)
 
 
+def collected() -> tuple[str, ...]:
+    """What the innermost block that is `collecting` has heard so far; nothing outside of one."""
+    return tuple(_collectors.get()[-1]) if _collectors.get() else ()
+
+
 def hush() -> None:
     """No notice and no bar of this process from now on: another one does the same work, and tells of it."""
     global _hushed

@@ -17,6 +17,7 @@ from bisc.inference.cascade import NativeRoi
 from bisc.pipeline.companions import _probability
 from bisc.pipeline.report_rows import row_in
 from tests.support.ct_series import write_ct
+from tests.support.dicom_forms import put
 from tests.support.stub_model import kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread
 
@@ -131,3 +132,26 @@ def test_a_page_of_a_dicom_seg(tmp_path: Path) -> None:
     mask.unlink()
     assert report.main(["-i", str(tmp_path / "study"), "-p", str(tmp_path / "out")]) == 0
     assert page.read_text(encoding="utf-8").replace(seg.name, mask.name) == of_map
+
+
+def test_what_is_said_of_a_scan_stands_on_its_page(tmp_path: Path) -> None:
+    """Of the run and of bisc_report later; neither page tells the place, which may name a patient."""
+    study, out = tmp_path / "Doe_Jane", tmp_path / "out"
+    volume = Volume(kidneys(GRID)[0].array.astype(np.int16), GRID)
+    write_ct(study, volume, change=put(ImagesInAcquisition=60))
+    run(study, out, "--report")
+    (page,) = out.glob("*_report.html")
+    of_run = said(page)
+    assert len(of_run) == 1
+    assert "of an acquisition that gave 60" in of_run[0]
+    page.unlink()
+    assert report.main(["-i", str(study), "-p", str(out)]) == 0
+    assert said(page) == of_run
+    assert report.main(["-i", str(study), "-p", str(out), "--identify"]) == 0
+    assert str(study) in said(page)[0] and str(tmp_path) not in of_run[0]
+
+
+def said(page: Path) -> list[str]:
+    """The remarks of a page."""
+    (listed,) = re.findall(r'<ul class="note remarks">(.*?)</ul>', page.read_text(encoding="utf-8"))
+    return re.findall("<li>(.*?)</li>", listed)

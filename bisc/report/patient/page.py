@@ -53,6 +53,7 @@ class PatientPage:
         title: The heading; empty takes the case's name.
         identity: Who and when, label and value; empty unless it was asked for.
         provenance: What made the mask: label and value.
+        remarks: What was said of the scan as it was read, a sentence each.
 
     Raises:
         ValueError: If image and numbers differ in shape.
@@ -67,6 +68,7 @@ class PatientPage:
     title: str = ""
     identity: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.image.array.shape != self.numbered.shape:
