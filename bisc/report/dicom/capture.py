@@ -13,7 +13,7 @@ from bisc.core.volume import Volume
 from bisc.preprocessing.segments import Segment, Sizes
 from bisc.report.canvas import Canvas, draw_contours, draw_ct, draw_scale, draw_sides
 from bisc.report.dicom.identity import derived_uid
-from bisc.report.dicom.origin import MANUFACTURER, NOT_FOR_CARE, SERIES_NUMBERS, Maker, Origin
+from bisc.report.dicom.origin import MANUFACTURER, NOT_FOR_CARE, Maker, Origin
 from bisc.report.style import FAINT_COLOUR, KIDNEY_COLOUR, TUMOR_COLOUR
 from bisc.report.views import choose_box, choose_slice, display_slices
 
@@ -93,14 +93,7 @@ def secondary_capture(origin: Origin, pixels: npt.NDArray[np.uint8], maker: Make
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        series_instance_uid=derived_uid("capture series", uid),
-        series_number=SERIES_NUMBERS["capture"],
-        sop_instance_uid=uid,
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=f"{MANUFACTURER} {maker.model}"[:64],
-        software_versions=maker.version,
-        device_serial_number=maker.checksum,
+        **maker.of_object("capture", uid),
         series_description=f"Kidneys and tumours ({NOT_FOR_CARE})",
         patient_orientation=("L", "P"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from pydicom.datadict import dictionary_VR
@@ -20,7 +20,7 @@ from bisc.core.errors import InputError
 from bisc.imageio.formats.dicom.frames import Frame
 from bisc.imageio.formats.dicom.stack import Stack
 from bisc.imageio.formats.dicom.tags import name_of, read_header, text
-from bisc.report.dicom.identity import EMPTY, without_identity
+from bisc.report.dicom.identity import EMPTY, derived_uid, without_identity
 
 NEEDED: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
 """What an object that refers to a source must name of it."""
@@ -50,6 +50,19 @@ class Maker:
     model: str
     checksum: str
     version: str = __version__
+
+    def of_object(self, kind: str, uid: str) -> dict[str, Any]:
+        """What an object of a `kind` says of its series, of itself and of us, as highdicom takes it."""
+        return {
+            "series_instance_uid": derived_uid(f"{kind} series", uid),
+            "series_number": SERIES_NUMBERS[kind],
+            "sop_instance_uid": uid,
+            "instance_number": 1,
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": f"{MANUFACTURER} {self.model}"[:64],
+            "software_versions": self.version,
+            "device_serial_number": self.checksum,
+        }
 
 
 @dataclass(frozen=True, eq=False)

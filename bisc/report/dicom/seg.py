@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from bisc.preprocessing.segments import Segment
 from bisc.report.dicom.codes import AI, CATEGORY, COLOURS_RGB, KIDNEY, SIDES, type_of
 from bisc.report.dicom.identity import derived_uid
-from bisc.report.dicom.origin import MANUFACTURER, NOT_FOR_CARE, SERIES_NUMBERS, Maker, Origin
+from bisc.report.dicom.origin import MANUFACTURER, NOT_FOR_CARE, Maker, Origin
 
 
 def segmentation(
@@ -39,14 +39,7 @@ def segmentation(
         pixel_array=frames,
         segmentation_type="LABELMAP" if labelmap else "BINARY",
         segment_descriptions=[_described(segment, uid, maker) for segment in segments],
-        series_instance_uid=derived_uid("seg series", uid),
-        series_number=SERIES_NUMBERS["seg"],
-        sop_instance_uid=uid,
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=f"{MANUFACTURER} {maker.model}"[:64],
-        software_versions=maker.version,
-        device_serial_number=maker.checksum,
+        **maker.of_object("seg", uid),
         content_label="KIDNEY_TUMOR",
         content_description=f"Kidneys and tumours, {NOT_FOR_CARE}",
         series_description="Kidneys and tumours (BiSC-UNet)",

@@ -22,7 +22,7 @@ from bisc.report.dicom.codes import (
     type_of,
 )
 from bisc.report.dicom.identity import derived_uid
-from bisc.report.dicom.origin import MANUFACTURER, SERIES_NUMBERS, Maker, Origin
+from bisc.report.dicom.origin import MANUFACTURER, Maker, Origin
 from bisc.report.dicom.seg import tracking_uid
 
 
@@ -86,14 +86,7 @@ def structured_report(
     made: Dataset = hd.sr.ComprehensiveSR(
         evidence=[*origin.images, seg],
         content=report,
-        series_instance_uid=derived_uid("sr series", uid),
-        series_number=SERIES_NUMBERS["sr"],
-        sop_instance_uid=uid,
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=f"{MANUFACTURER} {maker.model}"[:64],
-        software_versions=maker.version,
-        device_serial_number=maker.checksum,
+        **maker.of_object("sr", uid),
         series_description="Kidney and tumour measurements (BiSC-UNet)",
         is_complete=True,
     )
