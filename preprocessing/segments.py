@@ -149,7 +149,7 @@ def _sides_of(
 
 def _tumors(mask: npt.NDArray[np.bool_], grid: Geometry) -> tuple[npt.NDArray[np.int32], list[int]]:
     """Tumours numbered by size, specks with the one beside them, else in groups of their own; what is beyond
-    `MOST_TUMORS` with the nearest, or the last. And their sizes in voxels, of the large ones without specks."""
+    `MOST_TUMORS` with the one beside it, or the last. And their sizes in voxels, of the large ones without specks."""
     numbered, box = np.zeros(mask.shape, np.int32), None
     found, components, box = label_components(mask)
     if box is None:

@@ -26,6 +26,7 @@ Mask = npt.NDArray[np.bool_]
 FAT_HU: Final = (-150.0, -20.0)
 APART: Final = f"it lies more than {APART_MM:.0f} mm from the kidney"
 GUESS: Final = "the tumour is larger than what is left of the kidney, whose former outline is a guess"
+REST: Final = f"it stands for all tumours from the {MOST_TUMORS}th on"
 ONE_KIDNEY: Final = "the other kidney is not seen"
 PLACES: Final = ("along_percent", "exophytic_percent", "intraparenchymal_percent", "depth_mm")
 OTHER_PLACES: Final = ("contact_cm2", "contact_percent", "to_sinus_mm", "to_tumor_mm")
@@ -57,7 +58,7 @@ def measure(
     ]
     notes = notes_of(sides)
     if sum(one.organ == "tumor" for one in segments) == MOST_TUMORS:
-        notes.append(f"{MOST_TUMORS} tumours are told apart; if there are more, they count with the nearest")
+        notes.append(f"{MOST_TUMORS} tumours are told apart; if there are more, the last stands for all the rest")
     return CaseMeasures(case, tuple(done), tuple(notes))
 
 
@@ -71,16 +72,19 @@ def _kidney(
     sheet, own, mm = Sheet(segment), side.mask(segment), side.grid.spacing_mm_zyx
     tumor_ml = sum(one.volume_ml for one in side.tumors)
     sheet.put("tumors", len(side.tumors))
-    if side.cut:
-        sheet.hold(["volume_ml"], CUT, low=segment.volume_ml)
+    cut = side.cut or any(at_border(side.mask(one)) for one in side.tumors)  # one that lies apart cuts no kidney
+    if cut:
         sheet.hold(["organ_ml"], CUT, low=segment.volume_ml + tumor_ml)
         sheet.hold(["tumor_ml"], CUT, low=tumor_ml)
+    if side.cut:
+        sheet.hold(["volume_ml"], CUT, low=segment.volume_ml)
         sheet.hold(OF["kidney"], CUT)
         return sheet.done()
     several = side.odd if side.odd == SEVERAL else ""
     sheet.put("volume_ml", segment.volume_ml, why=several)
-    sheet.put("organ_ml", segment.volume_ml + tumor_ml, why=several)
-    sheet.put("tumor_ml", tumor_ml)
+    if not cut:
+        sheet.put("organ_ml", segment.volume_ml + tumor_ml, why=several)
+        sheet.put("tumor_ml", tumor_ml)
     if side.odd in (FUSED, SEVERAL):
         sheet.hold(OF["kidney"], side.odd)
         return sheet.done()
@@ -114,6 +118,10 @@ def _kidney(
 
 def _tumor(segment: Segment, side: Side, shape: KidneyShape | None) -> Structure:
     sheet, own, mm = Sheet(segment), side.mask(segment), side.grid.spacing_mm_zyx
+    if segment.rank == MOST_TUMORS:
+        sheet.put("volume_ml", segment.volume_ml, why=REST)
+        sheet.hold(OF["tumor"], REST)
+        return sheet.done()
     axial, longest = axial_line(own, mm), line(own, mm)
     assert axial is not None and longest is not None  # no segment is empty
     cut = at_border(own)

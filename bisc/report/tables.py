@@ -117,5 +117,4 @@ def _values(scores: Sequence[Scores], stage: str, metric: str) -> list[float]:
 def _mean_and_median(values: Sequence[float]) -> list[Cell]:
     if not values:
         return [None, None]
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return [f"{np.mean(values):.3f} ±\u00a0{spread:.3f}", f"{np.median(values):.3f}"]
+    return [f"{np.mean(values):.3f} ±\u00a0{np.std(values):.3f}", f"{np.median(values):.3f}"]
