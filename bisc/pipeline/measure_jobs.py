@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bisc._version import __version__
-from bisc.core.errors import InputError
+from bisc.core.errors import InputError, PassedOver
 from bisc.evaluation.pairs import find_label_maps, meaning_beside
 from bisc.imageio import files_of, on_grid_of, read_labels
 from bisc.imageio.case import CaseImage, InputCase
@@ -50,21 +50,25 @@ class Job:
 
     @property
     def files(self) -> list[Path]:
-        """The mask's and the image's."""
-        return [self.mask, *(() if self.image is None else self.image.files or files_of(self.image.path))]
+        """The mask's and, where it can be used, the image's."""
+        image = self.image
+        return [self.mask, *(() if image is None or image.fault else image.files or files_of(image.path))]
 
     @property
     def stamp(self) -> str:
         """Changes with the files and with this version."""
         stats = [(file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
         meant = "" if self.meaning is None else self.meaning.key
+        if self.image is not None and self.image.fault is not None:
+            meant += str(self.image.fault)
         return hashlib.blake2b(repr((__version__, stats, meant)).encode(), digest_size=8).hexdigest()
 
 
 def find_jobs(
     masks: Path, images: Path | None, table: Path, labels: LabelMeaning | None, tell: Tell = lambda _: None
 ) -> list[Job]:
-    """The label maps of a path, and the image of each.
+    """The label maps of a path, and the image of each: that of its name, or the only one of the only label map. One
+    that cannot be used is its case's error.
 
     Raises:
         InputError: If there is no label map, or none of the images is of one.
@@ -75,10 +79,14 @@ def find_jobs(
     meaning = labels or (None if masks in found.values() and is_segmentation(masks) else meaning_beside(masks))
     pictures: dict[str, InputCase] = {}
     if images is not None:
-        pictures = {case.name: case for case in find_inputs(images) if case.fault is None}
-        if len(found) == len(pictures) == 1:
-            pictures = dict.fromkeys(found, next(iter(pictures.values())))
+        scans = [case for case in find_inputs(images) if not isinstance(case.fault, PassedOver)]
+        pictures = {case.name: case for case in scans}
+        if len(found) == len(scans) == 1:
+            pictures = dict.fromkeys(found, scans[0])
         if not pictures.keys() & found.keys():
+            faults = [case.fault for case in scans if case.fault is not None]
+            if faults and len(faults) == len(scans):
+                raise faults[0]
             some = ", ".join(sorted(pictures)[:3]) or "none"
             raise InputError(images, f"no image of these label maps ({some})", f"{', '.join(sorted(found)[:3])}, ...")
         lacking = sorted(found.keys() - pictures.keys())

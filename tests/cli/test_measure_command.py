@@ -190,3 +190,21 @@ def test_no_kidney_is_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "one: no kidney" in capsys.readouterr().out
     assert rows(tmp_path / "measures.csv") == {}
     assert read_labels(mask).volume.array.max() == 0
+
+
+def test_an_image_that_cannot_be_used_is_its_cases_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One case in two formats: its mask is measured neither alone, nor on the only other image."""
+    volume, labels = patient(grid())
+    mask = saved(tmp_path / "masks" / "a.nii.gz", labels)
+    for name in ("a.nii.gz", "a.nii", "b.nii.gz"):
+        saved(tmp_path / "ct" / name, volume.array)
+    run("-p", mask, "-i", tmp_path / "ct", status=2)
+    assert "a.nii" in capsys.readouterr().err
+    saved(tmp_path / "masks" / "b.nii.gz", labels)
+    run("-p", tmp_path / "masks", "-i", tmp_path / "ct", status=2)
+    assert "1 of 2 cases measured" in capsys.readouterr().out
+    run("-p", tmp_path / "masks", "-i", tmp_path / "ct", "--continue", status=2)
+    assert {case for case, _ in rows(tmp_path / "masks" / "measures.csv")} == {"b"}
+    (tmp_path / "ct" / "b.nii.gz").unlink()
+    run("-p", mask, "-i", tmp_path / "ct", status=2)
+    assert "no image" not in capsys.readouterr().err
