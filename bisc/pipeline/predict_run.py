@@ -52,8 +52,7 @@ def begin_run(cases: Sequence[InputCase], out: Path, options: PredictOptions) ->
         from bisc.measurement.table import read_table  # not on a plain mask's path
 
         read_table(out / MEASURES)  # of another form it is refused, before the work
-    if passed:
-        merge_rows(out / TABLE, passed)
+    merge_rows(out / TABLE, passed)  # from now on the folder is known for ours, however early the run ends
     return Run(cases, passed, there)
 
 
@@ -69,8 +68,10 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
     """Refuse a run that would write over a file that is no mask of this input, before anything is computed.
 
     Raises:
-        InputError: If a mask would take the place of an input, of another input's mask, or of a file that is no mask.
+        InputError: If a mask would take the place of an input, of another input's mask, or of a file that is no mask
+            or may be another's: a label map of a folder without a predictions.csv.
     """
+    is_ours = exists(out / TABLE)
     # realpath: unlike resolve, it minds no link loops
     inputs = {os.path.realpath(path): path for case in cases for path in (case.path, *case.others)}
     for case in cases:
@@ -80,8 +81,9 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
             raise InputError(what, found, "an output folder of its own")
         row = there.get(case.name)
         if row is None or row.status == SKIPPED:
-            if exists(target) and not is_byte_mask(target):
-                raise InputError(target, "is there and is no mask", "an output folder of its own", "move it away")
+            if exists(target) and not (is_ours and is_byte_mask(target)):  # a run that was killed writes its row last
+                found = "is there and is no mask" + ("" if is_ours else f" that a {TABLE} beside it tells of")
+                raise InputError(target, found, "an output folder of its own", "move it away")
         elif row.source and row.source != source and exists(Path(row.source)):
             found = f"would be written over the mask of {row.source}, which has the same name"
             mend = "choose another output folder, or rename one of the two"
