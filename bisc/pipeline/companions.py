@@ -25,7 +25,8 @@ from bisc.measurement.measures import CaseMeasures, Measure, Structure
 from bisc.measurement.table import TABLE, put_rows, read_table, rows_of
 from bisc.pipeline.meshes import mesh_files, remove_meshes, write_meshes
 from bisc.pipeline.options import PredictionRow, PredictOptions
-from bisc.pipeline.report import page_path, write_page
+from bisc.pipeline.report import write_page
+from bisc.pipeline.report_rows import page_path
 from bisc.preprocessing.segments import Segment
 from bisc.report.patient.page import PatientPage, case_page
 

@@ -24,10 +24,12 @@ from bisc.pipeline.report_rows import (
     NO_MASK,
     flags_of,
     is_edited,
+    page_path,
     row_in,
     row_of,
     row_without_page,
     with_row,
+    without_page,
 )
 from bisc.pipeline.rows import read_rows
 from bisc.report.patient.index import IndexRow, index_page, thumbnail_of
@@ -89,10 +91,11 @@ class PageJob:
 
 @dataclass(frozen=True)
 class Run:
-    """The pages of a run, where they go, and the rows of predictions.csv by case."""
+    """The pages of a run, where they go, the masks, and the rows of predictions.csv by case."""
 
     jobs: Sequence[PageJob]
     folder: Path
+    masks: Path
     known: Mapping[str, PredictionRow]
 
 
@@ -136,15 +139,17 @@ def begin_pages(source: Path, prediction: Path, out: Path | None, options: Repor
     names = [(case, _name(case, prediction, known)) for case in cases]
     masks = {name: _masks_of(prediction, name) if is_folder else (prediction, None) for _, name in names}
     rows = known if is_folder else {name: row_beside(prediction) for _, name in names}
-    jobs = [PageJob(case, name, *masks[name], rows.get(name), folder, options) for case, name in names]
-    return Run(jobs, folder, known)
+    jobs = [
+        PageJob(replace(case, name=name), name, *masks[name], rows.get(name), folder, options) for case, name in names
+    ]
+    return Run(jobs, folder, prediction, known)
 
 
 def end_pages(run: Run, rows: Sequence[IndexRow]) -> list[IndexRow]:
     """Write the index of these rows and of the cases that have no scan; returns them all."""
     listed = {row.case for row in rows}
     others = [row for row in run.known.values() if row.case not in listed and row.status != SKIPPED]
-    rows = [*rows, *(_without_page(row, run.folder, NO_SCAN) for row in others)]
+    rows = [*rows, *(_other(row, run) for row in others)]
     write_text(run.folder / INDEX, index_page(rows))
     return rows
 
@@ -212,7 +217,7 @@ def page_or_fault(job: PageJob, complain: Complain) -> IndexRow:
     """Write one page; what is wrong goes to `complain`, and leaves no page."""
     case = job.case
     if job.mask is None and job.row is not None:
-        return _without_page(job.row, job.folder, "no mask")
+        return without_page(job.row, job.folder, "no mask", NO_MASK)
     try:
         if case.fault is not None:
             raise case.fault
@@ -231,7 +236,7 @@ def page_fault(job: PageJob, fault: BiscError, complain: Complain) -> IndexRow:
     """The row of a page that could not be made."""
     complain(fault)
     page_path(job.folder, job.name).unlink(missing_ok=True)  # an older page would be taken for this mask's
-    words = str(fault).replace(str(job.case.path), job.name)
+    words = without_places(str(fault), job.case)
     return IndexRow(job.name, NO_MASK if job.mask is None else FAILED, reason=words)
 
 
@@ -282,12 +287,10 @@ def _identity(scan: Scan) -> dict[str, str]:
     return {label: value for label, value in whose.items() if value}
 
 
-def _without_page(row: PredictionRow, folder: Path, why: str) -> IndexRow:
-    """An older page would be taken for this run's."""
-    page_path(folder, row.case).unlink(missing_ok=True)
-    return row_without_page(row, why)
-
-
-def page_path(folder: Path, name: str) -> Path:
-    """Where a case's page lies."""
-    return folder / f"{name}_report.html"
+def _other(row: PredictionRow, run: Run) -> IndexRow:
+    """Of a case whose scan is not among the inputs: that of its page, unless its mask is newer."""
+    page, (mask, _) = page_path(run.folder, row.case), _masks_of(run.masks, row.case)
+    if mask is None:
+        return without_page(row, run.folder, NO_SCAN, NO_MASK)
+    is_of_it = page.is_file() and page.stat().st_mtime_ns >= mask.stat().st_mtime_ns
+    return (row_in(page) if is_of_it else None) or without_page(row, run.folder, NO_SCAN)

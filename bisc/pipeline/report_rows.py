@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape, unescape
 from pathlib import Path
 from typing import Final
@@ -17,12 +17,13 @@ from bisc.imageio.case import CaseImage
 from bisc.measurement.measures import Measure
 from bisc.pipeline.options import FAILED, PredictionRow
 from bisc.preprocessing.segments import Segment
-from bisc.report.patient.index import IndexRow
+from bisc.report.patient.index import DONE, IndexRow
 from bisc.report.patient.key_slices import AXIAL
 from bisc.report.patient.page import PatientPage
 from bisc.report.patient.words import LIGHTS, title_of, told
 
 NO_MASK: Final = "no_mask"
+NO_PAGE: Final = "no_page"
 META: Final = "index-row"
 ROW_CHARACTERS: Final = 200_000
 """Of a page's beginning, in which its row stands."""
@@ -58,6 +59,11 @@ def with_row(html: str, row: IndexRow) -> str:
     return html.replace("<title>", f'<meta name="{META}" content="{told}">\n<title>', 1)
 
 
+def page_path(folder: Path, name: str) -> Path:
+    """Where a case's page lies."""
+    return folder / f"{name}_report.html"
+
+
 def row_in(page: Path) -> IndexRow | None:
     """The row that a page carries; None where there is no such page."""
     try:
@@ -74,7 +80,7 @@ def row_of(page: PatientPage, name: str, row: PredictionRow | None) -> IndexRow:
     tumors = [one for one in segments if one.organ == "tumor"]
     return IndexRow(
         name,
-        _status(segments),
+        _status(page, row),
         page.flags.light if page.flags else None,
         tuple(_told(page, one, by_number[one.number]) for one in tumors),
         sum(one.volume_ml for one in segments),
@@ -90,8 +96,11 @@ def _told(page: PatientPage, segment: Segment, measures: Mapping[str, Measure]) 
     return f"{title_of(segment)}: {words}" if words else title_of(segment)
 
 
-def _status(segments: Sequence[Segment]) -> str:
-    """As predictions.csv has it: of the mask as it is now, which may have been edited since."""
+def _status(page: PatientPage, row: PredictionRow | None) -> str:
+    """That of predictions.csv, or of a mask that was edited since, or that nobody predicted, as it is now."""
+    if row is not None and row.status in DONE and "Edited" not in page.provenance:
+        return row.status
+    segments = page.segments
     sides = {one.side for one in segments if one.organ == "kidney"}
     if not segments:
         return "no_kidney"
@@ -111,13 +120,19 @@ def _nameless(row: PredictionRow | None) -> str:
     return row.error.replace(row.source, row.case) if row.source else row.error
 
 
-def row_without_page(row: PredictionRow, why: str) -> IndexRow:
+def row_without_page(row: PredictionRow, why: str, status: str = NO_PAGE) -> IndexRow:
     """Of a case that failed, or whose scan or mask is not there."""
     failed = row.status == FAILED
     return IndexRow(
         row.case,
-        FAILED if failed else NO_MASK,
+        FAILED if failed else status,
         kidney_ml=row.kidney_ml,
         tumor_ml=row.tumor_ml,
         reason=_nameless(row) if failed else why,
     )
+
+
+def without_page(row: PredictionRow, folder: Path, why: str, status: str = NO_PAGE) -> IndexRow:
+    """An older page would be taken for this run's."""
+    page_path(folder, row.case).unlink(missing_ok=True)
+    return row_without_page(row, why, status)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,11 @@ import pytest
 from bisc.cli import measure, predict, report
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Box, NativeGrid, Volume
-from bisc.imageio import write_image
+from bisc.imageio import read_labels, write_image
 from bisc.inference.cascade import NativeRoi
 from bisc.pipeline.companions import _probability
 from bisc.pipeline.report_rows import row_in
+from bisc.pipeline.rows import merge_rows, read_rows, rows_csv
 from tests.support.ct_series import write_ct
 from tests.support.dicom_forms import put
 from tests.support.stub_model import kidneys, stub_model
@@ -95,7 +99,7 @@ def test_an_older_masks_measures_and_page_go(scans: Path, tmp_path: Path) -> Non
     for path in scans.iterdir():
         (source / path.name).write_bytes(path.read_bytes())
     run(source, out, "--measure", "--report")
-    (out / "predictions.csv").unlink()  # what is there is older still
+    (out / "predictions.csv").write_text(rows_csv([]))  # what is there is older still
     run(source, out)
     assert rows(out / "measures.csv") == {}
     assert not list(out.glob("*_report.html"))
@@ -149,9 +153,49 @@ def test_what_is_said_of_a_scan_stands_on_its_page(tmp_path: Path) -> None:
     assert said(page) == of_run
     assert report.main(["-i", str(study), "-p", str(out), "--identify"]) == 0
     assert str(study) in said(page)[0] and str(tmp_path) not in of_run[0]
+    run(study, tmp_path / "hidden", "--report", "--deidentify")
+    (page,) = (tmp_path / "hidden").glob("*_report.html")
+    for _ in range(2):
+        assert "Jane" not in said(page)[0]
+        assert report.main(["-i", str(study), "-p", str(tmp_path / "hidden")]) == 0
 
 
 def said(page: Path) -> list[str]:
     """The remarks of a page."""
     (listed,) = re.findall(r'<ul class="note remarks">(.*?)</ul>', page.read_text(encoding="utf-8"))
     return re.findall("<li>(.*?)</li>", listed)
+
+
+def test_pages_of_other_cases_stay(scans: Path, tmp_path: Path) -> None:
+    """A page of one case alone is made: the others keep theirs, whose intervals no mask gives back, and are listed with
+    what they say; but for one whose mask is newer."""
+    run(scans, tmp_path, "--report")
+    pages = {name: tmp_path / f"{name}_report.html" for name in ("both", "none")}
+    before = pages["both"].read_bytes()
+    one = ["-i", str(scans / "none.nii.gz"), "-p", str(tmp_path)]
+    assert report.main(one) == 0
+    assert pages["both"].read_bytes() == before
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert all(f'href="{page.name}"' in index for page in pages.values())
+    os.utime(tmp_path / "both.nii.gz", (time.time() + 60,) * 2)
+    assert report.main(one) == 0
+    assert not pages["both"].exists()
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "no page" in index and "no mask" not in index
+
+
+def test_a_page_has_the_status_of_its_row(tmp_path: Path) -> None:
+    """A side that is all tumour is a kidney in predictions.csv, and so in the index."""
+    write_image(tmp_path / "in" / "both.nii.gz", kidneys(GRID)[0].array, NativeGrid.of(GRID))
+    run(tmp_path / "in", tmp_path / "out", "--report")
+    mask = tmp_path / "out" / "both.nii.gz"
+    labels = read_labels(mask).volume.array.copy()
+    labels[labels > 0] = 2
+    row = read_rows(tmp_path / "out" / "predictions.csv")[0]
+    write_image(mask, labels, NativeGrid.of(GRID))
+    ml = np.count_nonzero(labels) * GRID.voxel_volume_ml
+    merge_rows(tmp_path / "out" / "predictions.csv", [replace(row, kidney_ml=ml, tumor_ml=ml)])
+    assert report.main(["-i", str(tmp_path / "in"), "-p", str(tmp_path / "out")]) == 0
+    listed = row_in(tmp_path / "out" / "both_report.html")
+    assert listed is not None
+    assert listed.status == "ok"

@@ -208,6 +208,19 @@ def test_a_ct_of_the_users_is_no_place_for_a_mask(scans: Path, tmp_path: Path) -
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
+def test_label_maps_that_no_run_made_stay(scans: Path, tmp_path: Path) -> None:
+    """Reference masks are bytes as ours are: a folder with one is refused, also with --continue; that of a run that was
+    killed before its first row is not."""
+    write_image(tmp_path / "both.nii.gz", np.ones(OBLIQUE.canonical.shape_zyx, np.uint8), OBLIQUE)
+    before = (tmp_path / "both.nii.gz").read_bytes()
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"both.nii.gz: is there and is no mask that a predictions.csv"):
+            predict(scans, tmp_path, PredictOptions("argmax", resume=resume))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+    (tmp_path / "predictions.csv").write_text(rows_csv([]))
+    assert predict(scans, tmp_path)[0]["both"].status == "ok"
+
+
 def test_another_patient_of_the_same_name_is_refused(scans: Path, tmp_path: Path) -> None:
     """Also with --continue, which would keep the other's mask; an input that only moved goes on."""
     for folder in ("a", "b"):

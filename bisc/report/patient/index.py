@@ -28,7 +28,7 @@ class IndexRow:
 
     Attributes:
         case: Its name.
-        status: As in predictions.csv; 'no_mask' where there is none.
+        status: As in predictions.csv; 'no_mask' where there is none, 'no_page' where there is one and no page.
         light: Of its flags; None where it was not checked.
         tumors: A line for each.
         kidney_ml: Kidneys with tumours; None where there is no mask.
@@ -65,7 +65,7 @@ def index_page(rows: Sequence[IndexRow], title: str = "Kidneys and tumours") -> 
             title=title,
             rows=[(rank, row) for rank, row in enumerate(ordered)],
             lights=LIGHTS,
-            status_names=STATUS_NAMES | {"no_mask": "no mask", "skipped": "no scan"},
+            status_names=STATUS_NAMES | {"no_mask": "no mask", "no_page": "no page", "skipped": "no scan"},
             policy=policy([script]),
             script=script,
             disclaimer=DISCLAIMER,
