@@ -28,6 +28,7 @@ REFERENCE_NAMES = LABEL_STEMS
 PREDICTION_NAMES = ("prediction", "segmentation")
 """Stems of the label map inside a case's own folder, in lower case; the first one present wins."""
 OUTPUT_SUFFIXES = (".csv", ".npz", ".pkl", ".png", ".html")
+SEG_SUFFIX = "_seg.dcm"
 OUTPUT_FOLDERS = ("rough", "figures", "parts")
 """What prediction and evaluation leave beside masks, here and in nnU-Net."""
 
@@ -107,6 +108,10 @@ def find_pairs(
 
     asked = predictions.keys() | set(named)
     scored = sorted(references if all_references else references.keys() & asked)
+    for case in (one for one in scored if one not in predictions):
+        seg = prediction / f"{case}{SEG_SUFFIX}"
+        if seg.exists():
+            raise InputError(seg, f"is the mask of {case}, as a DICOM SEG", "a label map", "predict with --format both")
     if not scored:
         raise InputError(
             prediction,
@@ -201,13 +206,15 @@ def _find(path: Path, names: tuple[str, ...], passed_over: list[Path]) -> dict[s
     found: dict[str, Path] = {}
     entries = entries_of(folder)
     data = detached(entry for entry in entries if image_suffix(entry))
+    stems = {stem_of(entry).lower() for entry in entries if image_suffix(entry)}
+    is_case = IMAGING in stems and not stems.isdisjoint(REFERENCE_NAMES)
     for entry in entries:
         label_map = _in_case_folder(entry, names) if entry.is_dir() else entry
         if label_map is None or image_suffix(label_map) is None:
             if entry not in data and not _is_expected(entry):
                 passed_over.append(entry)
             continue
-        if names == REFERENCE_NAMES and not entry.is_dir() and _is_beside_reference(entry):
+        if not entry.is_dir() and _is_beside_reference(entry) and (names == REFERENCE_NAMES or is_case):
             continue
         case = entry.name if entry.is_dir() else case_name(entry)
         if case in found:

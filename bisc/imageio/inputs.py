@@ -121,8 +121,12 @@ def _walk(
             raise
         yield _Found(folder, _folder_names(name, source), fault)
         return
-    if here in seen or len(parts) > MAX_DEPTH:
+    if here in seen:
         yield _passed(folder, parts, "a folder within itself")
+        return
+    if len(parts) > MAX_DEPTH:
+        deep = InputError(folder, f"lies more than {MAX_DEPTH} folders deep", "scans above that", "give it alone")
+        yield _Found(folder, _folder_names(name, source), deep)
         return
     if parts and (here in outputs or any(p.name == ROW_LIST and _is_ours(p) for p in entries)):
         yield _passed(folder, parts, "an output of bisc_predict")

@@ -16,7 +16,7 @@ from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid
 from bisc.evaluation import pairs
 from bisc.evaluation.cases import COLUMNS, score_images
-from bisc.evaluation.pairs import case_name, find_pairs
+from bisc.evaluation.pairs import case_name, find_label_maps, find_pairs
 from bisc.imageio import read_labels, write_image
 from bisc.pipeline.options import SKIPPED, PredictionRow
 from bisc.pipeline.rows import merge_rows
@@ -215,6 +215,22 @@ def test_the_truth_is_not_scored_against_itself(kits: Path, tmp_path: Path, caps
     assert main(["-r", folder, "-p", folder, "-o", str(tmp_path / "a.csv")]) == 2
     assert "is a data set, with labelsTr" in capsys.readouterr().err
     assert not (tmp_path / "a.csv").exists()
+
+
+def test_masks_that_are_dicom_seg_are_not_missing(kits: Path, tmp_path: Path) -> None:
+    """Of `--format dicomseg`: no zero without a word."""
+    merge_rows(tmp_path / "out" / "predictions.csv", [PredictionRow("case_00001", "ok")])
+    (tmp_path / "out" / "case_00001_seg.dcm").touch()
+    with pytest.raises(InputError, match=r"case_00001_seg.dcm: is the mask of case_00001, as a DICOM SEG"):
+        find_pairs(kits, tmp_path / "out")
+
+
+def test_a_cases_own_folder_holds_one_label_map(kits: Path) -> None:
+    """Its CT is none, nor are KiTS21's other aggregates."""
+    folder = kits / "case_00000"
+    for name in ("aggregated_AND_seg", "aggregated_OR_seg"):
+        save(folder / f"{name}.nii.gz")
+    assert find_label_maps(folder) == ({"case_00000": folder / "segmentation.nii.gz"}, ())
 
 
 def test_one_case_in_two_files_is_an_error(kits: Path, tmp_path: Path) -> None:
