@@ -110,7 +110,7 @@ def test_a_damaged_packed_nrrd_is_refused(tmp_path: Path, at: int) -> None:
     raw[i] ^= 0x10
     path.write_bytes(raw)
     assert "damaged gzip, after" in (told := fault(read_image, path)) or told.startswith(
-        ("ends ", "unpacks to", "holds")
+        ("ends ", "holds")
     )
 
 

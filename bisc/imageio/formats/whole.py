@@ -66,7 +66,7 @@ def followed(path: Path, chunks: Iterable[bytes], promise: Promise, to_the_end: 
         to_the_end: Whether gzip's checksum must be there. Else all voxels of a file that lacks it are used.
 
     Raises:
-        InputError: Where bytes are missing, damaged, or too many (`check_surplus`).
+        InputError: Where bytes are missing, damaged, or too many to be a few stray ones or padding.
     """
     n_bytes, n_zeros = 0, 0
     try:
@@ -74,7 +74,7 @@ def followed(path: Path, chunks: Iterable[bytes], promise: Promise, to_the_end: 
             n_zeros += chunk[max(0, promise.end - n_bytes) :].count(0)
             n_bytes += len(chunk)
             if n_bytes > MOST_SURPLUS * promise.end + CHUNK_BYTES:
-                raise _far_too_long(path, "unpacks to", promise)
+                raise _far_too_long(path, promise)
             yield chunk
     except EOFError as error:  # gzip's: the end is missing, perhaps nothing but the checksum
         if to_the_end and n_bytes >= promise.end:
@@ -88,7 +88,7 @@ def check_plain(path: Path, data: Path, promise: Promise) -> None:
     """As `followed`, of a file `data` that is not packed; none of its voxels is read."""
     there = data.stat().st_size
     if there > MOST_SURPLUS * promise.end + CHUNK_BYTES:
-        raise _far_too_long(path, "holds", promise)
+        raise _far_too_long(path, promise)
     with data.open("rb") as file:
         file.seek(promise.end)
         n_zeros = sum(chunk.count(0) for chunk in chunks_of(file))
@@ -113,6 +113,6 @@ def _check_surplus(path: Path, there: int, n_zeros: int, promise: Promise) -> No
     raise InputError(path, found, "as many voxels as its header says", mend)
 
 
-def _far_too_long(path: Path, how: str, promise: Promise) -> InputError:
-    found = f"{how} more than {MOST_SURPLUS} times what its header promises"
+def _far_too_long(path: Path, promise: Promise) -> InputError:
+    found = f"holds more than {MOST_SURPLUS} times what its header promises"
     return InputError(path, found, f"{promise.end} bytes", AGAIN)
