@@ -109,9 +109,7 @@ def test_a_damaged_packed_nrrd_is_refused(tmp_path: Path, at: int) -> None:
     i = begin + (len(raw) - begin) * at // 100
     raw[i] ^= 0x10
     path.write_bytes(raw)
-    assert "damaged gzip, after" in (told := fault(read_image, path)) or told.startswith(
-        ("ends ", "holds")
-    )
+    assert fault(read_image, path).startswith(("damaged gzip, after", "ends ", "holds"))
 
 
 def test_a_packed_nrrd_of_several_members_or_skips(tmp_path: Path) -> None:
