@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bisc.core import labels as canonical
 from bisc.core.errors import InputError
-from bisc.imageio.formats.text_headers import nrrd_pairs
+from bisc.imageio.formats.text_headers import nrrd_head
 from bisc.imageio.label_names import (
     BACKGROUND,
     CYST,
@@ -168,7 +168,7 @@ def meaning_of_file(path: Path) -> LabelMeaning | None:
     if not path.name.lower().endswith(".nrrd") or not path.is_file():
         return None
     segments: dict[int, dict[str, str]] = {}
-    for key, value in nrrd_pairs(path).items():
+    for key, value in nrrd_head(path).pairs.items():
         match = re.fullmatch(r"Segment([0-9]{1,6})_(Name|LabelValue|Layer)", key)
         if match:
             segments.setdefault(int(match[1]), {})[match[2]] = value.strip()

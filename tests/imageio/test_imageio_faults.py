@@ -82,7 +82,7 @@ def test_truncated_files_are_refused(tmp_path: Path, rng: np.random.Generator, s
     whole = path.read_bytes()
     assert np.array_equal(read_image(path).volume.array, noise)
     path.write_bytes(whole[: int(keep * len(whole))])
-    assert fault(read_image, path).startswith("ends after" if ".nii" in suffix else "cannot be read")
+    assert fault(read_image, path).startswith(("ends after", "cannot be read"))
 
 
 def test_gzip_of_several_members_is_whole(tmp_path: Path, rng: np.random.Generator) -> None:

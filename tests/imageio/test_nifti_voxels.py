@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import subprocess
 import sys
 from itertools import product
@@ -107,3 +108,38 @@ def test_a_size_is_read_without_a_notice(tmp_path: Path, capfd: pytest.CaptureFi
     assert capfd.readouterr().err == ""
     read_image(path)
     assert "no orientation in its header" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("said", [0, 348])
+@pytest.mark.parametrize("start", [348, 352])
+def test_a_start_within_the_header_is_told_by_the_length(tmp_path: Path, suffix: str, said: int, start: int) -> None:
+    """The standard allows none before byte 352; ITK takes byte 348, and read each voxel as its second neighbour."""
+    path = written(tmp_path / f"a{suffix}", np.dtype("<i2"), None, start)
+    whole = np.concatenate(list(open_nifti(path).slabs()))
+    patched(path, said)
+    assert np.array_equal(np.concatenate(list(open_nifti(path).slabs())), whole)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_start_that_nothing_tells_is_refused(tmp_path: Path, suffix: str) -> None:
+    """Zeros or extensions behind the header, or bytes behind the voxels: where these begin is not guessed."""
+    path = written(tmp_path / f"a{suffix}", np.dtype("<i2"), None, 364)
+    patched(path, 0)
+    assert "do not tell where" in fault(read_image, path)
+    path = written(tmp_path / f"a{suffix}", np.dtype("<i2"), None, 352)
+    patched(path, 0, flag=b"\1")
+    assert "do not tell where" in fault(read_image, path)
+    for said in (349, 351.9, 352.5, -1, 4, float("nan"), 1e30):
+        patched(path, said)
+        assert fault(read_image, path).startswith("cannot be read (its header lets voxels begin at byte")
+
+
+def patched(path: Path, start: float, flag: bytes = b"\0") -> None:
+    """Another vox_offset, and the first of the four bytes behind a header of 348."""
+    packed = path.suffix == ".gz"
+    raw = bytearray(gzip.decompress(path.read_bytes()) if packed else path.read_bytes())
+    raw[108:112] = struct.pack("<f", start)
+    if flag != b"\0":
+        raw[348:349] = flag
+    path.write_bytes(gzip.compress(bytes(raw), 1) if packed else raw)

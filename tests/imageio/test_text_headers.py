@@ -55,7 +55,8 @@ META_FAULTS = {
     "NDims = 3\nDistanceUnits = cm": ("NDims = 3", "header line"),
     "DimSize = 6.5 5 4": ("DimSize = 6 5 4", "header line"),
     "NDims = 3\nOffset = 1 2 3\nPosition = 7 8 9": ("NDims = 3", "says Offset and Position"),
-    "NDims = 3\nCompressedData = True": ("NDims = 3", "damaged, after 0 bytes"),  # heap as voxels
+    "NDims = 3\nCompressedData = True": ("NDims = 3", "no CompressedDataSize"),  # heap as voxels, as in the next one
+    "NDims = 3\nCompressedData = True\nCompressedDataSize = 240": ("NDims = 3", "damaged, after 0 bytes"),
     "NDims = 3" + "".join(f"\n{i} =" for i in range(6000)): ("NDims = 3", "no ElementDataFile"),  # 1 GB for 110000
     "NDims = 3\nCompressedDataSize = 99999999": ("NDims = 3", "99999999 packed bytes"),  # allocated
     "NDims = 3\nCompressedDataSize = 999999999999999999999999": ("NDims = 3", "header line"),

@@ -16,7 +16,9 @@ import SimpleITK as sitk
 
 from bisc.core.errors import InputError, one_line
 from bisc.imageio.case import Stored
-from bisc.imageio.formats.text_headers import EXPORT, check_meta, check_nrrd, check_whole_meta
+from bisc.imageio.formats.text_headers import EXPORT, check_meta, check_nrrd
+from bisc.imageio.formats.text_voxels import check_whole_meta, check_whole_nrrd
+from bisc.imageio.formats.whole import Promise
 from bisc.imageio.plausible import check_header, itk_grid
 
 SLAB_BYTES: Final = 1 << 27
@@ -62,9 +64,9 @@ def _open(path: Path, io_name: str, data: Sequence[Path], streamed: bool) -> Sto
 
 def _slabs(path: Path, reader: sitk.ImageFileReader, voxel_bytes: int, streamed: bool) -> Iterator[npt.NDArray[Any]]:
     """Views of at most `SLAB_BYTES`, of an image that is in memory as a whole unless it is `streamed`."""
-    if streamed:
-        check_whole_meta(path)
     x, y, z, *more = reader.GetSize()
+    check_whole = check_whole_meta if streamed else check_whole_nrrd
+    check_whole(path, Promise((x, y, z), voxel_bytes))
     step = max(1, SLAB_BYTES // (x * y * voxel_bytes))
     part = step if streamed else z
     for at in range(0, z, part):

@@ -12,6 +12,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from io import BufferedReader
 from math import prod
 from pathlib import Path
@@ -36,17 +37,21 @@ from bisc.imageio.formats.nifti_header import (
     sizes_of,
     straightened,
 )
+from bisc.imageio.formats.whole import CHUNK_BYTES, Promise, chunks_of, followed
 from bisc.imageio.plausible import AGAIN, check_header, itk_grid
 
 SLAB_BYTES: Final = 1 << 27
 """Stored bytes held at a time: one large float file must not fill the memory."""
-CHUNK_BYTES: Final = 1 << 20
 PACKED_BYTES: Final = 1 << 16
 """Far more packed bytes than a header ever takes."""
 GZIP_MAGIC, GZIP_STREAM = b"\x1f\x8b", 31
 """How gzip begins; zlib's code for it."""
 MARKS: Final = {NIFTI1_BYTES: (344, b"n+1\0"), NIFTI2_BYTES: (4, b"n+2\0\r\n\x1a\n")}
 """By the length of the header, in its first four bytes: where its mark stands, and the mark."""
+FIRST_START: Final = 352
+"""Where the voxels of a NIfTI-1 file begin at the earliest, by the standard: four bytes behind the header."""
+UNSAID_STARTS: Final = (0, NIFTI1_BYTES)
+"""What some writers give instead, of voxels that begin at the one place or the other."""
 MAX_SIZE: Final = 32767
 MAX_START: Final = 1 << 24
 """No header with its extensions is longer; whole numbers up to this one are exact in NIfTI-1's float32."""
@@ -54,8 +59,6 @@ KINDS: Final = {
     2: "u1", 256: "i1", 4: "i2", 512: "u2", 8: "i4", 768: "u4", 1024: "i8", 1280: "u8", 16: "f4", 64: "f8",
 }  # fmt: skip
 """NIfTI's codes of one number of up to 64 bits."""
-MOST_SURPLUS: Final = 2
-"""A small gzip file can unpack to any number of bytes: past so many times what is promised it is not followed."""
 EPSILON: Final = float(np.finfo(np.float64).eps)
 READABLE: Final = "a NIfTI, NRRD, MHA or DICOM image"
 
@@ -101,8 +104,9 @@ def check_whole(path: Path) -> None:
     kind = KINDS.get(int(header["datatype"]))
     if kind is None:
         raise _no_nifti(path, f"its header gives the type {int(header['datatype'])}")
-    for _ in _chunks(path, _promised(header, np.dtype(kind).itemsize), to_the_end=True):
-        pass
+    with _unpacked(path) as file:
+        for _ in followed(path, chunks_of(file), _promise(path, header, np.dtype(kind).itemsize), to_the_end=True):
+            pass
 
 
 def unpacked_bytes(path: Path) -> int:
@@ -130,9 +134,11 @@ def _header(path: Path) -> tuple[Header, bool]:
     sizes = sizes_of(header)
     if not sizes or not all(1 <= n <= MAX_SIZE for n in sizes):
         raise _no_nifti(path, f"its header gives the sizes {shortened(str(sizes), 80)}")
-    is_nifti2, start = n_bytes == NIFTI2_BYTES, int(np.nan_to_num(header["vox_offset"]))
-    if start > MAX_START or (is_nifti2 and start < n_bytes):  # of NIfTI-1 0 is common, and means its header's end
-        raise _no_nifti(path, f"its header lets voxels begin at byte {start}, a header ends at {n_bytes}")
+    is_nifti2, start = n_bytes == NIFTI2_BYTES, float(header["vox_offset"])
+    earliest = n_bytes if is_nifti2 else FIRST_START
+    if not ((earliest <= start <= MAX_START and start.is_integer()) or (not is_nifti2 and start in UNSAID_STARTS)):
+        found = f"its header lets voxels begin at byte {start:.16g}, no whole number from {earliest} to {MAX_START}"
+        raise _no_nifti(path, found)
     header = as_nifti1(header) if is_nifti2 else header
     spacing = header["pixdim"][1 : 1 + min(3, len(sizes))]
     if not (np.isfinite(spacing) & (spacing > 0)).all():
@@ -181,8 +187,10 @@ def _itk_header(path: Path, header: Header, voxel_bytes: int, copied: bool) -> s
         raise InputError(path, found, "room there", "free space, or set TMPDIR") from error
     except RuntimeError as error:
         reason = one_line(str(error)).rsplit("ERROR:", 1)[-1].strip()[-200:]
-        for _ in _chunks(path, _promised(header, voxel_bytes)):
-            pass  # damage is told as such
+        if int(header["datatype"]) in KINDS:  # of others it is unknown how long the file should be
+            with _unpacked(path) as file:
+                for _ in followed(path, chunks_of(file), _promise(path, header, voxel_bytes)):
+                    pass  # damage is told as such
         if copied:
             reason = "a NIfTI header of another kind"  # ITK's words would name the copy
         raise InputError(path, f"cannot be read ({reason})", READABLE, AGAIN) from error
@@ -197,29 +205,41 @@ def _slabs(path: Path, header: Header, kind: np.dtype[Any], shape_zyx: IntTriple
     if not (np.isfinite(slope) and abs(slope) > EPSILON) and np.isfinite(intercept) and abs(intercept) > EPSILON:
         found = f"scl_slope {slope:g} with scl_inter {intercept:g}: some readers add it, others do not"
         raise InputError(path, found, "a slope beside an intercept", "write it with a slope of 1, or without both")
-    chunks, n_bad = _chunks(path, _promised(header, kind.itemsize)), 0
-    rest = _filled(memoryview(bytearray(_start(header))), b"", chunks)
-    for at in range(0, z, step):
-        slab = np.empty((min(step, z - at), y, x), kind)
-        rest = _filled(slab.reshape(-1).view(np.uint8).data, rest, chunks)
-        if kind.kind == "f":
-            n_bad += slab.size - int(np.count_nonzero(np.isfinite(slab)))
-        if at + step >= z:
-            for _ in chunks:
-                pass
-            if n_bad:
-                raise InputError(path, f"{n_bad} voxels are NaN or infinite", "finite numbers", "repair the export")
-        yield _scaled(slab, slope, intercept)
+    promise, n_bad = _promise(path, header, kind.itemsize), 0
+    with _unpacked(path) as file:
+        chunks = followed(path, chunks_of(file), promise)
+        rest = _filled(memoryview(bytearray(promise.start)), b"", chunks)
+        for at in range(0, z, step):
+            slab = np.empty((min(step, z - at), y, x), kind)
+            rest = _filled(slab.reshape(-1).view(np.uint8).data, rest, chunks)
+            if kind.kind == "f":
+                n_bad += slab.size - int(np.count_nonzero(np.isfinite(slab)))
+            if at + step >= z:
+                for _ in chunks:
+                    pass
+                if n_bad:
+                    raise InputError(path, f"{n_bad} voxels are NaN or infinite", "finite numbers", "repair the export")
+            yield _scaled(slab, slope, intercept)
 
 
-def _start(header: Header) -> int:
-    """Where voxels begin."""
-    return max(min(MARKS), int(np.nan_to_num(header["vox_offset"])))
+def _promise(path: Path, header: Header, voxel_bytes: int) -> Promise:
+    """Of a header. Where that leaves open at which byte voxels begin, the file's length tells: it is read for that.
 
-
-def _promised(header: Header, voxel_bytes: int) -> int:
-    """The bytes of the whole file, unpacked."""
-    return _start(header) + prod(sizes_of(header)) * voxel_bytes
+    The standard allows nothing before byte 352. Of a smaller number ITK takes the header's end, byte 348, and others
+    byte 0 or nothing.
+    """
+    given = int(header["vox_offset"])
+    promise = Promise(sizes_of(header), voxel_bytes, max(NIFTI1_BYTES, given))
+    if given not in UNSAID_STARTS:
+        return promise
+    with _unpacked(path) as file:
+        there = sum(map(len, followed(path, chunks_of(file), promise)))
+    start = there - promise.n_bytes
+    has_extensions = start == FIRST_START and _first_bytes(path)[NIFTI1_BYTES] != 0
+    if start not in (NIFTI1_BYTES, FIRST_START) or has_extensions:
+        found = f"its vox_offset is {given}, and {there} bytes of {promise.n_bytes} in voxels do not tell where"
+        raise InputError(path, found, f"voxels from byte {FIRST_START} on", "save it again")
+    return replace(promise, start=start)
 
 
 def _filled(target: memoryview, rest: bytes, chunks: Iterator[bytes]) -> bytes:
@@ -231,35 +251,6 @@ def _filled(target: memoryview, rest: bytes, chunks: Iterator[bytes]) -> bytes:
         target[at : at + n] = rest[:n]
         rest, at = rest[n:], at + n
     return rest
-
-
-def _chunks(path: Path, promised: int, to_the_end: bool = False) -> Iterator[bytes]:
-    """A file's bytes, unpacked, of which its header promises `promised`; refused where they are fewer, or damaged.
-
-    All voxels of a file whose gzip checksum is missing are used, unless it has to be whole `to_the_end`.
-    """
-    n_bytes, packed = 0, _is_packed(path)
-    if not packed and path.stat().st_size < promised:
-        raise _too_short(path, path.stat().st_size, promised)
-    try:
-        with _unpacked(path) as file:
-            while (packed or n_bytes < promised) and (chunk := file.read1(CHUNK_BYTES)):
-                n_bytes += len(chunk)
-                if n_bytes > MOST_SURPLUS * promised + CHUNK_BYTES:
-                    found = f"unpacks to more than {MOST_SURPLUS} times what its header promises"
-                    raise InputError(path, found, f"{promised} bytes", AGAIN)
-                yield chunk
-    except EOFError as error:  # gzip's: the end is missing, perhaps nothing but the checksum
-        if to_the_end and n_bytes >= promised:
-            raise InputError(path, "ends before its gzip checksum", "a whole gzip file", AGAIN) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(path, f"damaged gzip, after {n_bytes} bytes", "a sound gzip file", AGAIN) from error
-    if n_bytes < promised:
-        raise _too_short(path, n_bytes, promised)
-
-
-def _too_short(path: Path, there: int, promised: int) -> InputError:
-    return InputError(path, f"ends after {there} bytes", f"{promised} bytes", AGAIN)
 
 
 def _scaled(slab: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:

@@ -7,9 +7,8 @@ missing, is NaN or overflows.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Sequence
-from math import prod
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -56,13 +55,38 @@ _COUNT = re.compile(r"[0-9]{1,19}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 """Characters that may end a line for one reader and not for another."""
 LOCAL: Final = ("LOCAL", "Local", "local")
-CHUNK_BYTES: Final = 1 << 20
-_META_BYTES = {
-    **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
-    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_FLOAT", "MET_LONG", "MET_ULONG"), 4),
-    **dict.fromkeys(("MET_DOUBLE", "MET_LONG_LONG", "MET_ULONG_LONG"), 8),
-}
-"""Of a voxel, at least."""
+
+
+@dataclass(frozen=True)
+class TextHead:
+    """What stands at the head of a file.
+
+    Attributes:
+        fields: Value by name; a NRRD's in small letters.
+        n_bytes: Where the voxels begin that follow in the same file.
+        data: The other file that holds the voxels, where there is one.
+        pairs: A NRRD's key/value pairs (`Segment0_Name:=kidney`).
+    """
+
+    fields: dict[str, str]
+    n_bytes: int
+    data: Sequence[Path] = ()
+    pairs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def meta_skip(self) -> int:
+        """A MetaImage's bytes before its voxels in another file; -1 where these are the file's last."""
+        return int(self.fields.get(_META_SKIP, 0))
+
+    @property
+    def meta_packed_bytes(self) -> int:
+        """How long a MetaImage says that its zlib stream is; 0 where it does not."""
+        return int(self.fields.get("CompressedDataSize", 0))
+
+    @property
+    def meta_packed(self) -> bool:
+        """Whether a MetaImage's voxels are a zlib stream, as MetaIO takes that field."""
+        return self.fields.get(_META_PACKED, "")[:1] in ("T", "t", "1")
 
 
 def check_nrrd(path: Path) -> Sequence[Path]:
@@ -74,18 +98,9 @@ def check_nrrd(path: Path) -> Sequence[Path]:
     Raises:
         InputError: Naming the line.
     """
-    fields, _ = _nrrd_head(path)
-    _check_nrrd_place(path, fields)
-    return [_beside(path, fields[name]) for name in _NRRD_DATA if name in fields]
-
-
-def nrrd_pairs(path: Path) -> dict[str, str]:
-    """The key/value pairs of a NRRD header (`Segment0_Name:=kidney`).
-
-    Raises:
-        InputError: As `check_nrrd`.
-    """
-    return _nrrd_head(path)[1]
+    head = nrrd_head(path)
+    _check_nrrd_place(path, head.fields)
+    return head.data
 
 
 def data_files(path: Path) -> Sequence[Path]:
@@ -94,54 +109,54 @@ def data_files(path: Path) -> Sequence[Path]:
     Raises:
         InputError: As `check_nrrd` and `check_meta`.
     """
-    if path.name.lower().endswith((".nrrd", ".nhdr")):
-        fields, _ = _nrrd_head(path)
-        return [_beside(path, fields[name]) for name in _NRRD_DATA if name in fields]
-    return _meta_head(path)[1]
+    is_nrrd = path.name.lower().endswith((".nrrd", ".nhdr"))
+    return (nrrd_head(path) if is_nrrd else meta_head(path)).data
 
 
-def _nrrd_head(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Fields and key/value pairs."""
+def nrrd_head(path: Path) -> TextHead:
+    """What stands at the head of a NRRD file; raises as `check_nrrd`."""
     lines = _text_lines(path)
     if not lines[0].startswith("NRRD000"):
         raise InputError(path, "cannot be read (no NRRD header)", "a NRRD image", EXPORT)
     fields: dict[str, str] = {}
     pairs: dict[str, str] = {}
+    n_bytes = 0
     for number, raw_line in enumerate(lines):
+        n_bytes += _n_bytes(raw_line)
         line = raw_line.removesuffix("\r")
         if not line.strip(" \t"):
             break
-        field, colon, value = line.partition(":")
-        field = field.strip().lower()
+        name, colon, value = line.partition(":")
+        name = name.strip().lower()
         pair = re.match(r"([^:]*):=(.*)", line)
         free = number == 0 or line.startswith("#") or pair
-        sound = free or (colon and field not in fields and _is_sound_nrrd(field, value, line))
+        sound = free or (colon and name not in fields and _is_sound_nrrd(name, value, line))
         if not sound or number > MAX_LINES or _CONTROL.search(line):
             raise InputError(path, f"cannot be read (header line '{line[:80]}')", "the fields of a NRRD image", EXPORT)
         if not free:
-            fields[field] = value.strip()
+            fields[name] = value.strip()
         elif pair and not line.startswith("#"):
             pairs[pair[1]] = pair[2]
     else:
         if path.stat().st_size > MAX_HEADER_BYTES:
             raise InputError(path, "cannot be read (its header does not end)", "a NRRD image", EXPORT)
-    return fields, pairs
+    return TextHead(fields, n_bytes, [_beside(path, fields[name]) for name in _NRRD_DATA if name in fields], pairs)
 
 
-def _is_sound_nrrd(field: str, value: str, line: str) -> bool:
-    if len(line) > MAX_LINE or (field in ("units", "space units") and _OTHER_UNITS.search(value)):
+def _is_sound_nrrd(name: str, value: str, line: str) -> bool:
+    if len(line) > MAX_LINE or (name in ("units", "space units") and _OTHER_UNITS.search(value)):
         return False
-    if field in (*_NRRD_FREE, *_NRRD_DATA):
+    if name in (*_NRRD_FREE, *_NRRD_DATA):
         return True
-    if field == "space":
+    if name == "space":
         return not _NRRD_TIMES.fullmatch(value.strip())
-    if field in _NRRD_COUNTS:
-        return bool(_COUNT.fullmatch(value.strip())) and int(value) <= _NRRD_COUNTS[field]
-    if field == "space origin" and value.count("(") != 1:
+    if name in _NRRD_COUNTS:
+        return bool(_COUNT.fullmatch(value.strip())) and int(value) <= _NRRD_COUNTS[name]
+    if name == "space origin" and value.count("(") != 1:
         return False
-    if field in _NRRD_VECTORS:
+    if name in _NRRD_VECTORS:
         return bool(_VECTORS.fullmatch(value)) and _are_moderate(re.findall(r"[^\s,()]+", value.replace("none", "")))
-    return bool(_NRRD_PLAIN.fullmatch(value)) and (field != "spacings" or _are_moderate(value.split()))
+    return bool(_NRRD_PLAIN.fullmatch(value)) and (name != "spacings" or _are_moderate(value.split()))
 
 
 def _check_nrrd_place(path: Path, fields: dict[str, str]) -> None:
@@ -165,15 +180,17 @@ def check_meta(path: Path) -> Sequence[Path]:
     Raises:
         InputError: Naming the line.
     """
-    fields, data = _meta_head(path)
-    _check_meta_fields(path, fields, data)
-    return data
+    head = meta_head(path)
+    _check_meta_fields(path, head)
+    return head.data
 
 
-def _meta_head(path: Path) -> tuple[dict[str, str], list[Path]]:
-    """Fields, and a data file beside the header."""
+def meta_head(path: Path) -> TextHead:
+    """What stands at the head of a MetaImage; raises as `check_meta`."""
     fields: dict[str, str] = {}
+    n_bytes = 0
     for raw_line in _text_lines(path)[:MAX_LINES]:
+        n_bytes += _n_bytes(raw_line)
         line = raw_line.removesuffix("\r")
         if not line.strip(" \t"):
             continue
@@ -181,7 +198,7 @@ def _meta_head(path: Path) -> tuple[dict[str, str], list[Path]]:
         if value is None or len(line) > MAX_LINE or _CONTROL.search(line):
             break
         if key == _META_DATA:
-            return fields, [] if value in LOCAL else [_beside(path, value)]
+            return TextHead(fields, n_bytes, [] if value in LOCAL else [_beside(path, value)])
         known = _META_KNOWN.get(key.lower(), key)
         if known != key or (key in fields and key in _META_KNOWN.values()) or not _is_sound_meta(key, value, fields):
             raise InputError(path, f"cannot be read (header line '{line[:80]}')", "the fields of a MetaImage", EXPORT)
@@ -211,15 +228,20 @@ def _is_sound_meta(key: str, value: str, before: dict[str, str]) -> bool:
     return key not in _META_VECTORS or (len(words) == n_axes and _are_moderate(words))
 
 
-def _check_meta_fields(path: Path, fields: dict[str, str], data: Sequence[Path]) -> None:
-    """`data`: the file of the voxels, where it is another one."""
-    n_bytes = sum(file.stat().st_size for file in (path, *data))
-    n_packed, n_skipped = int(fields.get("CompressedDataSize", 0)), int(fields.get(_META_SKIP, 0))
-    if n_packed > n_bytes:
-        found = f"cannot be read (its header promises {n_packed} packed bytes in {n_bytes})"
+def _check_meta_fields(path: Path, head: TextHead) -> None:
+    fields = head.fields
+    n_bytes = sum(file.stat().st_size for file in (path, *head.data))
+    if head.meta_packed_bytes > n_bytes:
+        found = f"cannot be read (its header promises {head.meta_packed_bytes} packed bytes in {n_bytes})"
         raise InputError(path, found, "a whole file", AGAIN)
-    if n_skipped > 0 and not data:  # from the file's begin: the header itself would be taken for voxels
-        raise InputError(path, f"cannot be read (its voxels begin at byte {n_skipped})", "behind the header", EXPORT)
+    if head.meta_skip > 0 and not head.data:  # from the file's begin: the header itself would be taken for voxels
+        found = f"cannot be read (its voxels begin at byte {head.meta_skip})"
+        raise InputError(path, found, "behind the header", EXPORT)
+    if (
+        head.meta_packed and not head.data and not head.meta_packed_bytes
+    ):  # MetaIO unpacks other bytes, and passes over its failure
+        found = "cannot be read (no CompressedDataSize in its header)"
+        raise InputError(path, found, "how many packed bytes follow it", EXPORT)
     if not any(key in fields for key in _META_SPACING):
         raise InputError(path, "its header gives no spacing", "ElementSpacing", "export it with its spacing")
     for key, none in _META_SCALING.items():
@@ -239,38 +261,6 @@ def _are_moderate(words: Sequence[str]) -> bool:
     return all(_PLAIN_NUMBER.fullmatch(word) and abs(float(word)) <= MAX_NUMBER for word in words)
 
 
-def check_whole_meta(path: Path) -> None:
-    """Refuse a MetaImage with packed voxels that are damaged or cut short, of which ITK makes some up; after
-    `check_meta`.
-
-    Raises:
-        InputError: Naming the file.
-    """
-    fields, home, start = dict[str, str](), path, 0
-    for line in _text_lines(path):
-        start += len(line.encode("utf-8", "surrogateescape")) + 1
-        key, value = _meta_field(line)
-        if key == _META_DATA and value is not None:
-            home, start = (path, start) if value in LOCAL else (_beside(path, value), 0)
-            break
-        fields[key] = value or ""
-    if fields.get(_META_PACKED, "").lower() not in ("true", "1"):
-        return
-    stream, n_bytes = zlib.decompressobj(), 0
-    try:
-        with home.open("rb") as file:
-            file.seek(start)
-            data = file.read(CHUNK_BYTES)
-            while data and not stream.eof:
-                n_bytes += len(stream.decompress(data, CHUNK_BYTES))
-                data = stream.unconsumed_tail or file.read(CHUNK_BYTES)
-    except zlib.error as error:
-        raise InputError(path, f"damaged, after {n_bytes} bytes unpacked", "a sound file", "copy it again") from error
-    promised = prod(map(int, fields["DimSize"].split())) * _META_BYTES.get(fields.get("ElementType", ""), 1)
-    if not stream.eof or n_bytes < promised:
-        raise InputError(path, f"ends after {n_bytes} bytes unpacked", f"{promised} bytes", AGAIN)
-
-
 def _text_lines(path: Path) -> list[str]:
     """The lines at the head of a file; bytes of voxels among them are of no matter."""
     with path.open("rb") as file:
@@ -278,6 +268,11 @@ def _text_lines(path: Path) -> list[str]:
     if not head:
         raise InputError(path, "cannot be read (it is empty)", "an image", EXPORT)
     return head.decode("utf-8", "surrogateescape").split("\n")
+
+
+def _n_bytes(line: str) -> int:
+    """Of one of `_text_lines`, as it stands in the file."""
+    return len(line.encode("utf-8", "surrogateescape")) + 1
 
 
 def _beside(path: Path, name: str) -> Path:
