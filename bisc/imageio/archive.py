@@ -5,7 +5,6 @@ from __future__ import annotations
 import lzma
 import os
 import shutil
-import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from bisc.core.errors import InputError
+from bisc.imageio.studies import own_name
 from bisc.system.files import make_output_folder, scratch_folder
 
 SUFFIX: Final = ".zip"
@@ -24,6 +24,11 @@ ENCRYPTED: Final = 0x1
 LINK: Final = 0o120000
 KIND: Final = 0o170000
 NOISE: Final = "__MACOSX"
+BEGIN_NS: Final = 315_532_800_000_000_000
+"""1980, where the times of FAT disks begin."""
+APART_NS: Final = 250_000_000
+"""Between the times of files whose CRC differ by one: all 2**32 lie before 2015, and few fall together where a disk
+keeps whole seconds."""
 
 
 def is_archive(path: Path) -> bool:
@@ -33,7 +38,10 @@ def is_archive(path: Path) -> bool:
 
 @contextmanager
 def unpacked(source: Path, beside: Path) -> Iterator[Path]:
-    """`source` itself, or, of a .zip, a folder of its name with what it holds, which is gone after the block.
+    """`source` itself, or, of a .zip, a folder with what it holds, which is gone after the block.
+
+    The folder bears the archive's name, or, where that names no patient (study.zip), that of the next folder above.
+    Each file's time of change stands for its content, and says nothing else: `--continue` knows it by size and time.
 
     Args:
         source: Any input.
@@ -47,7 +55,7 @@ def unpacked(source: Path, beside: Path) -> Iterator[Path]:
         return
     make_output_folder(beside)
     with scratch_folder(beside) as scratch:
-        folder = scratch / source.stem
+        folder = scratch / own_name(source.with_suffix(""))
         folder.mkdir()
         try:
             with zipfile.ZipFile(source) as archive:
@@ -76,8 +84,8 @@ def _unpack(source: Path, archive: zipfile.ZipFile, folder: Path) -> None:
             raise InputError(source, f"holds {member.filename} twice", "every file once", "unpack it yourself")
         with archive.open(member) as packed, target.open("wb") as file:
             shutil.copyfileobj(packed, file)  # no more than its promised size is ever given out
-        when = time.mktime((*member.date_time, 0, 0, -1))
-        os.utime(target, (when, when))  # what `--continue` knows a file by
+        when = BEGIN_NS + member.CRC * APART_NS  # not the member's date: anonymisers give one to all
+        os.utime(target, ns=(when, when))
 
 
 def _safe(source: Path, name: str) -> PurePosixPath:

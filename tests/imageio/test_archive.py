@@ -24,7 +24,7 @@ def zipped(folder: Path, target: Path) -> Path:
 
 
 def test_a_study_in_a_zip(tmp_path: Path) -> None:
-    """Named by its folder in the archive, or by the archive; nothing stays behind; times are the archive's."""
+    """Named by its folder in the archive, or by the archive; nothing stays behind; files are known again."""
     write_ct(tmp_path / "in" / "DICOM" / "SE1", volume())
     source = zipped(tmp_path / "in", tmp_path / "jane.zip")
     out = tmp_path / "out"
