@@ -107,7 +107,8 @@ def _check_links(source: Path, archive: zipfile.ZipFile, links: list[zipfile.Zip
     aliases = {link.filename for link in links}
     there = {PurePosixPath(name) for name in archive.namelist() if name not in aliases}
     there |= {folder for path in there for folder in path.parents}
-    within, lost = [], []
+    within: list[str] = []
+    lost: list[str] = []
     for link in links:
         path = PurePosixPath(link.filename)
         if any(part.startswith(".") for part in path.parts):

@@ -65,7 +65,8 @@ def test_a_missing_file_is_told(tmp_path: Path, numbers: tuple[int, ...], total:
     for number in numbers:
         part(tmp_path / "s", number, total)
     assert fault(read_image, tmp_path / "s") == (
-        f"{told} of an image in several files (InConcatenationNumber (0020,9162)); expected all of its files; fetch it again"
+        f"{told} of an image in several files (InConcatenationNumber (0020,9162)); expected all of its files; "
+        "fetch it again"
     )
 
 

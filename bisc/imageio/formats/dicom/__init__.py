@@ -47,7 +47,7 @@ def stored_stack(path: Path, stack: Stack) -> Stored:
     from bisc.imageio.formats.dicom.pixels import read_hu
 
     size, spacing = stack.shape_zyx[::-1], stack.spacing_mm_zyx[::-1]
-    geometry = straight_grid(path, size, spacing, stack.origin_mm_xyz, stack.direction)
+    geometry = straight_grid(path, size, spacing, stack.origin_mm_xyz, stack.direction, stack.drift)
 
     def slabs() -> Iterator[npt.NDArray[np.int16]]:
         yield read_hu(path, stack.frames)
