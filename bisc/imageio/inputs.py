@@ -16,7 +16,7 @@ from typing import Final
 
 from bisc.core.errors import InputError, PassedOver, one_line
 from bisc.imageio.case import InputCase
-from bisc.imageio.formats.dicom import INDEX, is_dicom, seems_dicom
+from bisc.imageio.formats.dicom import INDEX, broken_slices, is_dicom, seems_dicom
 from bisc.imageio.images import image_suffix
 from bisc.imageio.studies import NO_PATIENT, Holding, StudyFiles, own_name, studies_of
 from bisc.system.paths import absence, check_nameable, entries_of, name_fault
@@ -39,7 +39,7 @@ OTHER_SCANS: Final = (
     ".img", ".nhdr", ".mgz", ".mgh", ".gipl", ".mnc", ".zip", ".tar", ".tgz", ".7z", ".rar", ".gz", ".bz2", ".xz",
     ".zst",
 )  # fmt: skip
-MAX_DEPTH: Final = 12
+MAX_DEPTH: Final = 32
 MAX_KEPT: Final = 40
 """Characters of a name that no file can bear, before a mark that tells it from others."""
 
@@ -121,8 +121,12 @@ def _walk(
             raise
         yield _Found(folder, _folder_names(name, source), fault)
         return
-    if here in seen or len(parts) > MAX_DEPTH:
+    if here in seen:
         yield _passed(folder, parts, "a folder within itself")
+        return
+    if len(parts) > MAX_DEPTH:
+        deep = InputError(folder, f"lies more than {MAX_DEPTH} folders deep", "folders less deep", "give it by itself")
+        yield _Found(folder, _folder_names(name, source), deep)
         return
     if parts and (here in outputs or any(p.name == ROW_LIST and _is_ours(p) for p in entries)):
         yield _passed(folder, parts, "an output of bisc_predict")
@@ -168,6 +172,7 @@ def _files(folder: Path, entries: list[Path], parts: tuple[str, ...], names: tup
     case_images = [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED[:1]]
     case_images = case_images or [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED and parts]
     dicom: list[Path] = []
+    unknown: list[Path] = []
     for path in files:
         rest = (*parts, path.name)
         if path in case_images:
@@ -196,9 +201,11 @@ def _files(folder: Path, entries: list[Path], parts: tuple[str, ...], names: tup
                 unread = InputError(path, "a form that is not read", KINDS, "unpack it, or convert it to .nii.gz")
                 yield _Found(path, ("_".join(rest),), unread)
             else:
-                yield _passed(path, parts, "no image by its name")
+                unknown.append(path)
+    broken = broken_slices(unknown, dicom)
+    yield from (_passed(path, parts, "no image by its name") for path in unknown if path not in broken)
     if dicom:
-        yield _Found(folder, names, holding=Holding(folder, parts, tuple(dicom)))
+        yield _Found(folder, names, holding=Holding(folder, parts, tuple(sorted(dicom + broken))))
 
 
 def _passed(path: Path, parts: tuple[str, ...], reason: str) -> _Found:

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.imageio.case import Stored
-from bisc.imageio.formats.dicom.elements import INDEX, is_dicom, seems_dicom
+from bisc.imageio.formats.dicom.elements import INDEX, broken_slices, is_dicom, seems_dicom
 from bisc.imageio.plausible import straight_grid
 
 if TYPE_CHECKING:
     from bisc.imageio.formats.dicom.stack import Stack
 
-__all__ = ["INDEX", "is_dicom", "open_dicom", "seeming_shape", "seems_dicom", "stored_stack"]
+__all__ = ["INDEX", "broken_slices", "is_dicom", "open_dicom", "seeming_shape", "seems_dicom", "stored_stack"]
 
 
 def open_dicom(path: Path) -> Stored:

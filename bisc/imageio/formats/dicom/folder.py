@@ -13,13 +13,13 @@ from pydicom.uid import UID
 
 from bisc.core.errors import InputError, PassedOver
 from bisc.imageio.formats.dicom.about import About, about
-from bisc.imageio.formats.dicom.elements import INDEX, seems_dicom
+from bisc.imageio.formats.dicom.elements import INDEX, broken_slices, seems_dicom
 from bisc.imageio.formats.dicom.frames import Frame, check_ct, cosines, frames_of
 from bisc.imageio.formats.dicom.pixels import read_hu
 from bisc.imageio.formats.dicom.stack import Stack, stack_of
 from bisc.imageio.formats.dicom.tags import check_syntax, name_of, number, read_header, syntax_of, text
 from bisc.system.console import notice
-from bisc.system.paths import files_in
+from bisc.system.paths import absence, entries_of, files_in
 
 MEND: Final = "copy or export the series again"
 SHARED_TAGS: Final = ("StudyInstanceUID", "FrameOfReferenceUID")
@@ -278,7 +278,12 @@ def _listed(found: Sequence[Series]) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    """The DICOM files of a folder itself, or the one file."""
+    """The DICOM files of a folder itself, broken ones and links that lead nowhere among them; or the one file."""
     if not path.is_dir():
         return [path]
-    return [p for p in files_in(path) if p.name.upper() != INDEX and not p.name.startswith(".") and seems_dicom(p)]
+    files = [p for p in files_in(path) if p.name.upper() != INDEX and not p.name.startswith(".")]
+    seems = [seems_dicom(p) for p in files]
+    dicom = [p for p, yes in zip(files, seems, strict=True) if yes]
+    broken = broken_slices([p for p, yes in zip(files, seems, strict=True) if not yes], dicom)
+    lost = [p for p in entries_of(path) if p.suffix.lower() == ".dcm" and absence(p)]
+    return sorted(dicom + broken + lost)
