@@ -142,7 +142,10 @@ def _head(path: Path) -> bytes:
 
 def unreadable(path: Path, error: OSError) -> InputError:
     """The system's error over a file, as the package's."""
-    found = absence(path) or f"cannot be read ({error.strerror or error})"
+    missing = absence(path)
+    if missing:
+        return InputError(path, missing, "a file", "mend the link, or remove it")
+    found = f"cannot be read ({error.strerror or error})"
     return InputError(path, found, "a readable file", "change its permissions or move it away")
 
 
