@@ -16,9 +16,9 @@ from typing import Final
 
 from bisc.core.errors import InputError, PassedOver, one_line
 from bisc.imageio.case import InputCase
-from bisc.imageio.formats.dicom import INDEX, is_dicom, seems_dicom
+from bisc.imageio.formats.dicom import INDEX, broken_slices, is_dicom, seems_dicom
 from bisc.imageio.images import image_suffix
-from bisc.imageio.studies import NO_PATIENT, Holding, StudyFiles, studies_of
+from bisc.imageio.studies import NO_PATIENT, Holding, StudyFiles, own_name, studies_of
 from bisc.system.paths import absence, check_nameable, entries_of, name_fault
 
 KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders, DICOM studies or a .zip of any of them"
@@ -39,7 +39,7 @@ OTHER_SCANS: Final = (
     ".img", ".nhdr", ".mgz", ".mgh", ".gipl", ".mnc", ".zip", ".tar", ".tgz", ".7z", ".rar", ".gz", ".bz2", ".xz",
     ".zst",
 )  # fmt: skip
-MAX_DEPTH: Final = 12
+MAX_DEPTH: Final = 32
 MAX_KEPT: Final = 40
 """Characters of a name that no file can bear, before a mark that tells it from others."""
 
@@ -76,12 +76,12 @@ def find_inputs(source: Path, out: Path | None = None) -> list[InputCase]:
         files = (source,) if image_suffix(source) is None else ()
         return _told_apart([_Found(source, (_file_case(source, entries_of(source.parent)),), files=files)])
     outputs = {os.path.realpath(out)} if out is not None else set()
-    found = list(_walk(source, (), outputs, set(), (_own_name(source),)))
+    found = list(_walk(source, (), outputs, set(), (own_name(source),)))
     cases = [one for one in found if not isinstance(one.fault, PassedOver)]
     if not cases:
         seen = "; ".join(f"{one.names[0]}: {one.fault.found}" for one in found[:3] if one.fault)
         raise InputError(source, f"no image found{f' ({seen})' if seen else ''}", KINDS)
-    return _told_apart(_with_studies(found, _own_name(source)))
+    return _told_apart(_with_studies(found, own_name(source)))
 
 
 def _with_studies(found: list[_Found], source: str) -> list[_Found]:
@@ -125,7 +125,7 @@ def _walk(
         yield _passed(folder, parts, "a folder within itself")
         return
     if len(parts) > MAX_DEPTH:
-        deep = InputError(folder, f"lies more than {MAX_DEPTH} folders deep", "scans above that", "give it alone")
+        deep = InputError(folder, f"lies more than {MAX_DEPTH} folders deep", "folders less deep", "give it by itself")
         yield _Found(folder, _folder_names(name, source), deep)
         return
     if parts and (here in outputs or any(p.name == ROW_LIST and _is_ours(p) for p in entries)):
@@ -172,6 +172,7 @@ def _files(folder: Path, entries: list[Path], parts: tuple[str, ...], names: tup
     case_images = [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED[:1]]
     case_images = case_images or [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED and parts]
     dicom: list[Path] = []
+    unknown: list[Path] = []
     for path in files:
         rest = (*parts, path.name)
         if path in case_images:
@@ -200,9 +201,11 @@ def _files(folder: Path, entries: list[Path], parts: tuple[str, ...], names: tup
                 unread = InputError(path, "a form that is not read", KINDS, "unpack it, or convert it to .nii.gz")
                 yield _Found(path, ("_".join(rest),), unread)
             else:
-                yield _passed(path, parts, "no image by its name")
+                unknown.append(path)
+    broken = broken_slices(unknown, dicom)
+    yield from (_passed(path, parts, "no image by its name") for path in unknown if path not in broken)
     if dicom:
-        yield _Found(folder, names, holding=Holding(folder, parts, tuple(dicom)))
+        yield _Found(folder, names, holding=Holding(folder, parts, tuple(sorted(dicom + broken))))
 
 
 def _passed(path: Path, parts: tuple[str, ...], reason: str) -> _Found:
@@ -254,12 +257,6 @@ def _folder_names(parts: tuple[str, ...], source: tuple[str, ...]) -> tuple[str,
     return next((part for part in (*parts, *source) if not NO_PATIENT.fullmatch(part)), parts[0]), "_".join(parts)
 
 
-def _own_name(folder: Path) -> str:
-    """A folder's name as it was given, or of the next one above that may name a patient."""
-    path = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve would give a link's target's name
-    return next((p.name for p in (path, *path.parents) if p.name and not NO_PATIENT.fullmatch(p.name)), path.name)
-
-
 def _file_case(path: Path, entries: list[Path]) -> str:
     """A file's case: its name without suffix and without nnU-Net's channel number, or its folder's.
 
@@ -267,7 +264,7 @@ def _file_case(path: Path, entries: list[Path]) -> str:
     """
     stem = _stem(path)
     if stem.lower().removesuffix(CHANNEL) in UNNAMED:
-        return _own_name(path.absolute().parent)
+        return own_name(path.absolute().parent)
     if stem.endswith(CHANNEL) and (_is_channel_folder(path) or not _other_numbers(path, entries)):
         return stem.removesuffix(CHANNEL)
     return stem

@@ -6,15 +6,18 @@ tags say; folders give the case its name.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from bisc.system.console import track
+from bisc.system.files import PARTIAL
 
 if TYPE_CHECKING:
     from bisc.imageio.formats.dicom.mark import Mark
@@ -70,6 +73,16 @@ class StudyFiles:
     def files(self) -> tuple[Path, ...]:
         """Every file, folder by folder."""
         return tuple(path for holding in self.holdings for path in holding.files)
+
+
+def own_name(folder: Path) -> str:
+    """A folder's name as it was given, or of the next one above that may name a patient.
+
+    Of an unpacked archive none above counts: `archive.unpacked` has named it so, by where the archive lies.
+    """
+    path = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve would give a link's target's name
+    above = takewhile(lambda p: not p.name.startswith(PARTIAL), (path, *path.parents))
+    return next((p.name for p in above if p.name and not NO_PATIENT.fullmatch(p.name)), path.name)
 
 
 def studies_of(holdings: Sequence[Holding]) -> list[StudyFiles]:

@@ -17,6 +17,7 @@ from bisc.core.errors import InputError
 from bisc.core.volume import NativeGrid
 from bisc.imageio import read_labels, write_image
 from bisc.pipeline.segment import Model
+from tests.imageio.test_archive_names import packed
 from tests.report.test_dicom_objects import placed
 from tests.support.ct_series import STEM, write_ct, write_enhanced
 from tests.support.dicom_runs import GRID, patient, run, study
@@ -76,6 +77,18 @@ def test_a_zip_and_going_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (tmp_path / "out" / "jones.nii.gz").stat().st_mtime_ns == before
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["jones.nii.gz", "predictions.csv"]
     capsys.readouterr()
+
+
+def test_a_zip_of_another_patient_is_not_gone_on_with(tmp_path: Path) -> None:
+    """The same name, members, sizes and dates (all 1980, as anonymisers write them) and other voxels."""
+    masks = []
+    for n, volume in enumerate((patient(), kidneys(GRID, centres_x_mm=(), tumor_at=None)[0])):
+        write_ct(tmp_path / f"{n}", volume)
+        packed(tmp_path / "jones.zip", tmp_path / f"{n}")
+        run(tmp_path, "--continue", source="jones.zip")
+        masks.append(np.asarray(mask(tmp_path / "out" / "jones.nii.gz")) > 0)
+    assert masks[0].any()
+    assert not masks[1].any()
 
 
 def test_without_the_extra_nothing_is_begun(

@@ -16,6 +16,7 @@ from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import open_scan
 from tests.imageio.test_studies import volume
 from tests.support.ct_series import write_ct
+from tests.support.noticed import noticed
 
 
 def zipped(folder: Path, target: Path) -> Path:
@@ -24,7 +25,7 @@ def zipped(folder: Path, target: Path) -> Path:
 
 
 def test_a_study_in_a_zip(tmp_path: Path) -> None:
-    """Named by its folder in the archive, or by the archive; nothing stays behind; times are the archive's."""
+    """Named by its folder in the archive, or by the archive; nothing stays behind; files are known again."""
     write_ct(tmp_path / "in" / "DICOM" / "SE1", volume())
     source = zipped(tmp_path / "in", tmp_path / "jane.zip")
     out = tmp_path / "out"
@@ -59,10 +60,6 @@ def hostile(tmp_path: Path, kind: str) -> Path:
             archive.writestr(".", b"x")
         elif kind == "lzma":
             archive.writestr("IM2", bytes(range(256)) * 40, zipfile.ZIP_LZMA)
-        elif kind == "link":
-            link = zipfile.ZipInfo("link")
-            link.external_attr = (stat.S_IFLNK | 0o777) << 16
-            archive.writestr(link, "/etc/passwd")
         elif kind == "folder and file":
             archive.writestr("IM1/IM2", b"x")
     data = bytearray(path.read_bytes())
@@ -115,6 +112,33 @@ def test_a_promise_beyond_the_disk_is_refused(tmp_path: Path, monkeypatch: pytes
         pass
 
 
-def test_links_are_left_out(tmp_path: Path) -> None:
-    with unpacked(hostile(tmp_path, "link"), tmp_path / "out") as folder:
-        assert [p.name for p in folder.iterdir()] == ["IM1"]
+def with_links(target: Path, links: dict[str, str]) -> Path:
+    """An archive of DICOM/IM1 and of links."""
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("DICOM/IM1", b"0" * 1000)
+        for name, leads_to in links.items():
+            link = zipfile.ZipInfo(name)
+            link.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(link, leads_to)
+    return target
+
+
+@pytest.mark.parametrize("leads_to", ["IM1", "../DICOM/./IM1", ".", ".."])
+def test_links_within_are_told_and_passed_over(tmp_path: Path, leads_to: str) -> None:
+    """What they lead to is read where it lies; hidden ones are no input, wherever they lead."""
+    path = with_links(tmp_path / "a.zip", {"DICOM/again": leads_to, "DICOM/.trash": "/tmp"})
+    with (
+        noticed(r"a.zip: holds links to files of its own \(DICOM/again\); passed over, the files are read"),
+        unpacked(path, tmp_path / "out") as folder,
+    ):
+        assert [p.name for p in folder.rglob("*")] == ["DICOM", "IM1"]
+
+
+@pytest.mark.parametrize("leads_to", ["IM2", "../../DICOM/IM1", "/etc/passwd", "x" * 10000])
+def test_links_to_what_is_not_there_are_refused(tmp_path: Path, leads_to: str) -> None:
+    """The last slice of a series would be lost, or a patient, without a word."""
+    path = with_links(tmp_path / "a.zip", {"DICOM/IM2": leads_to, "p3.nii.gz": "IM1", "a": "DICOM"})
+    told = r"a.zip: holds links to files that are not in it \(DICOM/IM2, p3.nii.gz\); expected the files themselves"
+    with pytest.raises(InputError, match=told), unpacked(path, tmp_path / "out"):
+        pass
+    assert list((tmp_path / "out").iterdir()) == []

@@ -176,14 +176,6 @@ def test_folders_within_themselves_end(tmp_path: Path) -> None:
     assert passed(tmp_path) == [("a/up", "a folder within itself")]
 
 
-def test_what_lies_too_deep_is_a_fault(tmp_path: Path) -> None:
-    """Not passed over: nobody looked what it is."""
-    touch(tmp_path / Path(*"abcdefghijklmn") / "ct.nii.gz", tmp_path / "ok.nii.gz")
-    deep, ok = find_inputs(tmp_path)
-    assert (ok.name, ok.fault, deep.name) == ("ok", None, "a")
-    assert "lies more than 12 folders deep" in str(deep.fault) and not isinstance(deep.fault, PassedOver)
-
-
 def test_one_file(tmp_path: Path) -> None:
     """A file by itself is one case."""
     touch(tmp_path / "case_7_0000.nii.gz")

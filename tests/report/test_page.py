@@ -126,9 +126,9 @@ def test_empty_page(tmp_path: Path) -> None:
 
 def test_summary_by_hand() -> None:
     table = summary_table([scores(0.6, 0.8), scores(0.8, 1.0), scores(NAN, NAN), {}])
-    # rough kidney 0.6 and 0.8: mean 0.7, standard deviation sqrt(2 * 0.1 ** 2 / 1) = 0.141; tumour half of it.
-    assert table.rows[0] == ["Rough", "0.700 ±\u00a00.141", "0.700", "0.350 ±\u00a00.071", "0.350"]
-    assert table.rows[1] == ["Fine", "0.900 ±\u00a00.141", "0.900", "0.450 ±\u00a00.071", "0.450"]
+    # rough kidney 0.6 and 0.8: mean 0.7, standard deviation sqrt(2 * 0.1 ** 2 / 2) = 0.1; tumour half of it.
+    assert table.rows[0] == ["Rough", "0.700 ±\u00a00.100", "0.700", "0.350 ±\u00a00.050", "0.350"]
+    assert table.rows[1] == ["Fine", "0.900 ±\u00a00.100", "0.900", "0.450 ±\u00a00.050", "0.450"]
     assert table.rows[2] == ["Gain", "+0.200", "+0.200", "+0.100", "+0.100"]
     assert "kidney 2, tumour 2" in table.note
 

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.imageio.case import Stored
-from bisc.imageio.formats.dicom.elements import INDEX, is_dicom, seems_dicom
+from bisc.imageio.formats.dicom.elements import INDEX, broken_slices, is_dicom, seems_dicom
 from bisc.imageio.plausible import straight_grid
 
 if TYPE_CHECKING:
     from bisc.imageio.formats.dicom.stack import Stack
 
-__all__ = ["INDEX", "is_dicom", "open_dicom", "seeming_shape", "seems_dicom", "stored_stack"]
+__all__ = ["INDEX", "broken_slices", "is_dicom", "open_dicom", "seeming_shape", "seems_dicom", "stored_stack"]
 
 
 def open_dicom(path: Path) -> Stored:
@@ -47,7 +47,7 @@ def stored_stack(path: Path, stack: Stack) -> Stored:
     from bisc.imageio.formats.dicom.pixels import read_hu
 
     size, spacing = stack.shape_zyx[::-1], stack.spacing_mm_zyx[::-1]
-    geometry = straight_grid(path, size, spacing, stack.origin_mm_xyz, stack.direction)
+    geometry = straight_grid(path, size, spacing, stack.origin_mm_xyz, stack.direction, stack.drift)
 
     def slabs() -> Iterator[npt.NDArray[np.int16]]:
         yield read_hu(path, stack.frames)

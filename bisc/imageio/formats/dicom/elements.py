@@ -10,11 +10,14 @@ from __future__ import annotations
 import mmap
 import re
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from stat import S_ISREG
 from struct import Struct
 from typing import Final, Literal, NamedTuple
 
 from bisc.core.errors import InputError
+from bisc.system.paths import absence
 
 MARK_AT: Final = 128
 MARK: Final = b"DICM"
@@ -90,7 +93,7 @@ def elements_fit(path: Path) -> bool:
     except _Unfit:
         return False
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return True
 
 
@@ -114,15 +117,34 @@ def _begins_bare(head: bytes) -> bool:
     return head[3:4] == b"\0" and (explicit or int.from_bytes(head[4:8], "little") <= MARK_AT)
 
 
+def broken_slices(others: Iterable[Path], slices: Iterable[Path]) -> list[Path]:
+    """Which of `others`, no DICOM by their bytes, were meant to be: too short for a header, as a copy that broke off
+    leaves, and named as one of `slices` but for the number. Other empty files (marks of programs) are none."""
+    shapes = {_shape(path.name) for path in slices}
+    named_so = [path for path in others if _shape(path.name) in shapes]
+    return [path for path in named_so if path.is_file() and path.stat().st_size <= MARK_AT + len(MARK)]
+
+
+def _shape(name: str) -> str:
+    """A name without its numbers, which may be hexadecimal."""
+    return re.sub("[0-9A-Fa-f]+", "0", name)
+
+
 def _head(path: Path) -> bytes:
     try:
+        if not S_ISREG(path.stat().st_mode):  # to open a pipe is to wait for ever
+            raise InputError(path, "is a pipe or a device", "a file", "move it away")
         with path.open("rb") as file:
             return file.read(MARK_AT + len(MARK))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
+def unreadable(path: Path, error: OSError) -> InputError:
+    """The system's error over a file, as the package's."""
+    missing = absence(path)
+    if missing:
+        return InputError(path, missing, "a file", "mend the link, or remove it")
     found = f"cannot be read ({error.strerror or error})"
     return InputError(path, found, "a readable file", "change its permissions or move it away")
 

@@ -13,13 +13,13 @@ from pydicom.uid import UID
 
 from bisc.core.errors import InputError, PassedOver
 from bisc.imageio.formats.dicom.about import About, about
-from bisc.imageio.formats.dicom.elements import INDEX, seems_dicom
+from bisc.imageio.formats.dicom.elements import INDEX, broken_slices, seems_dicom
 from bisc.imageio.formats.dicom.frames import Frame, check_ct, cosines, frames_of
 from bisc.imageio.formats.dicom.pixels import read_hu
 from bisc.imageio.formats.dicom.stack import Stack, stack_of
-from bisc.imageio.formats.dicom.tags import check_syntax, name_of, read_header, syntax_of, text
+from bisc.imageio.formats.dicom.tags import check_syntax, name_of, number, read_header, syntax_of, text
 from bisc.system.console import notice
-from bisc.system.paths import files_in
+from bisc.system.paths import absence, entries_of, files_in
 
 MEND: Final = "copy or export the series again"
 SHARED_TAGS: Final = ("StudyInstanceUID", "FrameOfReferenceUID")
@@ -144,6 +144,7 @@ class _Gathered:
         self.shared: dict[str, set[str]] = {tag: set() for tag in SHARED_TAGS}
         self.patients: set[str] = set()
         self.n_files = 0
+        self.concatenations: dict[str, _Concatenation] = {}
         self.no_image: InputError | None = None
         self.no_ct: InputError | None = None
         self.defect: InputError | None = None
@@ -170,6 +171,9 @@ class _Gathered:
         for tag, values in self.shared.items():
             values.add(text(path, data, tag))
         self.patients |= {text(path, data, "PatientID")} - {""}
+        concatenation = text(path, data, "ConcatenationUID")
+        if concatenation:
+            self.concatenations.setdefault(concatenation, _Concatenation()).take(path, data)
         check_syntax(path, data)
         frames = frames_of(path, data)
         instance = text(path, data, "SOPInstanceUID")
@@ -191,6 +195,9 @@ class _Gathered:
                 odd.what, f"{odd.found}, among the slices of a CT series", "CT slices alone", "move it away"
             )
             return Series(self.about, tuple(self.frames), self.defect or mixed, defect=True)
+        lacking = next((one.lacking for one in self.concatenations.values() if one.lacking), "")
+        if lacking:
+            self.defect = self.defect or InputError(what, lacking, "all of its files", "fetch it again")
         mingled = [(tag, len(values)) for tag, values in self.shared.items() if 1 < len(values) < self.n_files]
         if len(self.patients) > 1:
             mingled.insert(0, ("PatientID", len(self.patients)))
@@ -202,6 +209,28 @@ class _Gathered:
         scout = _scout(self.frames, self.image_types == {True})
         unfit = PassedOver(what, scout, "a CT series", GIVE) if scout else None
         return Series(self.about, tuple(self.frames), unfit, no_scan=bool(scout))
+
+
+class _Concatenation:
+    """An enhanced image that its writer divided into several files (PS3.3, C.7.6.16)."""
+
+    def __init__(self) -> None:
+        self.there: set[int] = set()
+        self.n_parts = 0
+
+    def take(self, path: Path, data: FileDataset) -> None:
+        """Add a file; it need not say how many there are, but then the highest number does."""
+        part, of = (number(path, data, f"InConcatenation{word}") for word in ("Number", "TotalNumber"))
+        self.there |= {int(part)} if part is not None else set()
+        self.n_parts = max(self.n_parts, int(of or 0), int(part or 0))
+
+    @property
+    def lacking(self) -> str:
+        """What is there of it, in words; empty where that is all, or its files bear no numbers."""
+        if not self.there or len(self.there) >= self.n_parts:  # some begin to count at 0
+            return ""
+        there = ", ".join(map(str, sorted(self.there)))
+        return f"part {there} of {self.n_parts} of an image in several files ({name_of('InConcatenationNumber')})"
 
 
 def no_image(path: Path, data: FileDataset) -> str:
@@ -249,7 +278,12 @@ def _listed(found: Sequence[Series]) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    """The DICOM files of a folder itself, or the one file."""
+    """The DICOM files of a folder itself, broken ones and links that lead nowhere among them; or the one file."""
     if not path.is_dir():
         return [path]
-    return [p for p in files_in(path) if p.name.upper() != INDEX and not p.name.startswith(".") and seems_dicom(p)]
+    files = [p for p in files_in(path) if p.name.upper() != INDEX and not p.name.startswith(".")]
+    seems = [seems_dicom(p) for p in files]
+    dicom = [p for p, yes in zip(files, seems, strict=True) if yes]
+    broken = broken_slices([p for p, yes in zip(files, seems, strict=True) if not yes], dicom)
+    lost = [p for p in entries_of(path) if p.suffix.lower() == ".dcm" and absence(p)]
+    return sorted(dicom + broken + lost)

@@ -177,3 +177,13 @@ def _phase(path: Path, places: list[Dataset]) -> dict[str, str]:
 def cosines(turn: tuple[float, ...]) -> tuple[Float, Float]:
     """Rows' and columns' direction of six numbers."""
     return np.asarray(turn[:3]), np.asarray(turn[3:])
+
+
+def named(frame: Frame) -> str:
+    """Its file, and which of the file's frames it is."""
+    return f"{frame.path.name}{f' frame {frame.index + 1}' if frame.index else ''}"
+
+
+def of_frame(frame: Frame) -> str:
+    """Which of its file's frames it is, for messages that begin with the file; empty for the first."""
+    return f"frame {frame.index + 1}: " if frame.index else ""

@@ -14,14 +14,12 @@ from typing import Final
 import numpy as np
 
 from bisc.core.errors import InputError
-from bisc.core.geometry import SHEAR_TOLERANCE_DEG, Float, Triple
-from bisc.imageio.formats.dicom.frames import Frame, cosines
+from bisc.core.geometry import Float, Triple
+from bisc.imageio.formats.dicom.axes import ASIDE_MM, axes_of, check_lean, check_turns
+from bisc.imageio.formats.dicom.frames import Frame, named, of_frame
 from bisc.imageio.formats.dicom.tags import AGAIN, name_of
-from bisc.imageio.plausible import MEND_SHEAR
 from bisc.system.console import notice
 
-ASIDE_MM: Final = 0.1
-"""A slice may lie this far beside the stack: positions are written with one decimal at worst, 0.07 mm in plane."""
 OFF_PLACE: Final = 0.2
 """A slice may lie this part of a slice above or below its place in the even stack. Positions written to one decimal are
 off by 0.05 mm, 0.15 of a slice of 0.33 mm. A missing slice moves some other of n >= 4 by 0.3 of a slice and more."""
@@ -57,12 +55,14 @@ class Stack:
         spacing_mm_zyx: Of the grid.
         origin_mm_xyz: LPS mm of its first voxel.
         direction: Nine cosines, row-major; columns are the x, y and z index axes.
+        drift: How far from orthonormal they are as the files write them; see `Geometry.drift`.
     """
 
     frames: tuple[Frame, ...]
     spacing_mm_zyx: Triple
     origin_mm_xyz: Triple
     direction: tuple[float, ...]
+    drift: float
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:
@@ -85,13 +85,12 @@ def stack_of(what: Path, frames: Sequence[Frame]) -> Stack:
     first = frames[0]
     for frame in frames[1:]:
         if frame.shape_yx != first.shape_yx:
-            found = f"its slices differ in size: {_size(frame)} ({_name(frame)}) beside {_size(first)}"
+            found = f"its slices differ in size: {_size(frame)} ({named(frame)}) beside {_size(first)}"
             raise InputError(what, found, "slices of one size", "put each stack of slices into a folder of its own")
-    turns = np.array([frame.turn for frame in frames]).reshape(-1, 2, 3)
-    _check_turns(frames, turns)
+    check_turns(frames)
     _check_pixels(frames)
-    rows, columns = cosines(first.turn or ())
-    normal = np.asarray(np.cross(rows, columns), dtype=np.float64)
+    axes = axes_of(first.turn or ())
+    normal = axes.normal
     positions: Float = np.array([frame.position_mm_xyz for frame in frames], dtype=np.float64)
     order = np.argsort(positions @ normal, kind="stable")
     frames, positions = [frames[i] for i in order], positions[order]
@@ -100,15 +99,15 @@ def stack_of(what: Path, frames: Sequence[Frame]) -> Stack:
     else:
         _check_once(what, frames, positions @ normal)
         _check_not_mixed(what, frames)
-        _check_lean(what, frames, positions, normal)
+        check_lean(what, frames, positions, axes)
         step = _even_step(what, frames, positions @ normal)
         _tell_of_parts(what, frames)
     start = positions[0] if len(frames) == 1 else _start(positions, normal, step)
     assert first.spacing_mm_yx is not None  # every frame is placed
     height, width = first.spacing_mm_yx
-    direction = tuple(float(v) for v in np.stack([rows, columns, normal], axis=1).ravel())
+    direction = tuple(float(v) for v in axes.matrix.ravel())
     x, y, z = (round(float(v), DECIMALS) for v in start)
-    return Stack(tuple(frames), (step, height, width), (x, y, z), direction)
+    return Stack(tuple(frames), (step, height, width), (x, y, z), direction, axes.drift)
 
 
 def _check_placed(frame: Frame) -> None:
@@ -116,27 +115,12 @@ def _check_placed(frame: Frame) -> None:
     if frame.position_mm_xyz is None or frame.turn is None:
         lacking = [name_of(tag) for tag, value in (("ImagePositionPatient", frame.position_mm_xyz),
                    ("ImageOrientationPatient", frame.turn)) if value is None]  # fmt: skip
-        found = f"{_of_frame(frame)}no position (0020,0032) or orientation (0020,0037): lacks {' and '.join(lacking)}"
+        found = f"{of_frame(frame)}no position (0020,0032) or orientation (0020,0037): lacks {' and '.join(lacking)}"
         raise InputError(frame.path, found, "a slice that says where it lies", AGAIN)
     if frame.spacing_mm_yx is None:
-        found = f"{_of_frame(frame)}no {name_of('PixelSpacing')}"
+        found = f"{of_frame(frame)}no {name_of('PixelSpacing')}"
         mend = f"{AGAIN}; {name_of('ImagerPixelSpacing')} is the detector's and would be no mm of the patient"
         raise InputError(frame.path, found, "the pixels' size in the patient", mend)
-
-
-def _check_turns(frames: Sequence[Frame], turns: Float) -> None:
-    """`turns`: (slices, 2, 3), rows of cosines of the row and the column axis."""
-    chords = np.linalg.norm(turns - turns[0], axis=2).max(axis=1)
-    degrees = np.rad2deg(2.0 * np.arcsin(np.minimum(chords / 2.0, 1.0)))
-    odd = int(np.argmax(degrees))
-    if degrees[odd] > SHEAR_TOLERANCE_DEG:
-        raise InputError(
-            frames[odd].path,
-            f"{_of_frame(frames[odd])}turned by {degrees[odd]:.3g} degrees against {_name(frames[0])} of the same "
-            "series",
-            f"slices of one orientation (to {SHEAR_TOLERANCE_DEG:g} degrees)",
-            "put each stack of parallel slices into a folder of its own",
-        )
 
 
 def _check_pixels(frames: Sequence[Frame]) -> None:
@@ -147,7 +131,7 @@ def _check_pixels(frames: Sequence[Frame]) -> None:
         shown = [" x ".join(f"{v:g}" for v in spacing) for spacing in (spacings[odd], spacings[0])]
         raise InputError(
             frames[odd].path,
-            f"{_of_frame(frames[odd])}pixels of {shown[0]} mm beside {shown[1]} mm of {_name(frames[0])}",
+            f"{of_frame(frames[odd])}pixels of {shown[0]} mm beside {shown[1]} mm of {named(frames[0])}",
             "one pixel spacing in a series",
             AGAIN,
         )
@@ -173,7 +157,7 @@ def _check_once(what: Path, frames: Sequence[Frame], heights: Float) -> None:
         return
     one, other = frames[twice], frames[twice + 1]
     n = int(np.count_nonzero(gaps <= close))
-    found = f"{_name(one)} and {_name(other)} lie at the same position{f', and so do {n - 1} others' if n > 1 else ''}"
+    found = f"{named(one)} and {named(other)} lie at the same position{f', and so do {n - 1} others' if n > 1 else ''}"
     if one.instance and one.instance == other.instance and one.path != other.path:
         found = f"a slice is there twice: {found}, under one SOPInstanceUID, and they differ"
         raise InputError(what, found, "one slice at each position", "keep one of the two copies")
@@ -230,25 +214,6 @@ def _tell_of_parts(what: Path, frames: Sequence[Frame]) -> None:
         notice(what, found, "read as it is; make sure that it is whole")
 
 
-def _check_lean(what: Path, frames: Sequence[Frame], positions: Float, normal: Float) -> None:
-    """Refuse slices that lean or lie aside; `positions`: (slices, 3) in LPS mm, ascending along `normal`."""
-    steps = positions - positions[0]
-    heights = steps @ normal
-    aside = np.linalg.norm(steps - heights[:, None] * normal, axis=1)
-    allowed = np.maximum(ASIDE_MM, np.tan(np.deg2rad(SHEAR_TOLERANCE_DEG)) * np.abs(heights))
-    odd = int(np.argmax(aside - allowed))
-    if aside[odd] <= allowed[odd]:
-        return
-    lean = float(np.rad2deg(np.arctan2(aside[-1], abs(heights[-1]))))
-    if aside[-1] > allowed[-1]:
-        tilt = f", tag 0018,1120: {frames[0].tilt}" if frames[0].tilt else ""
-        found = f"its slices lean by {lean:.3g} degrees (a tilted gantry{tilt}): the last lies {aside[-1]:.3g} mm aside"
-        expected = f"slices stacked along their normal (to {SHEAR_TOLERANCE_DEG:g} degrees)"
-        raise InputError(what, found, expected, MEND_SHEAR)
-    found = f"{_of_frame(frames[odd])}lies {aside[odd]:.3g} mm beside the stack of the others"
-    raise InputError(frames[odd].path, found, f"slices above each other (to {ASIDE_MM:g} mm)", "export it again")
-
-
 def _even_step(what: Path, frames: Sequence[Frame], heights: Float) -> float:
     """The distance of slices that lie evenly, each within `OFF_PLACE` of its place; `heights` in mm, ascending."""
     n = len(heights)
@@ -263,7 +228,7 @@ def _even_step(what: Path, frames: Sequence[Frame], heights: Float) -> float:
         else:
             at = int(np.argmax(off))
             found = f"slice {at + 1} of {n} lies {off[at]:.3g} mm off its place: the gaps drift"
-        found += f" ({_name(frames[odd])} and {_name(frames[odd + 1])})"
+        found += f" ({named(frames[odd])} and {named(frames[odd + 1])})"
         expected = f"evenly spaced slices (each within {OFF_PLACE:g} of a slice of its place)"
         raise InputError(what, found, expected, "export the whole series again")
     stated = frames[0].step_mm
@@ -285,14 +250,6 @@ def _start(positions: Float, normal: Float, step: float) -> Float:
 
 def _cited(tag: str, values: Sequence[str]) -> str:
     return "one and another" if tag in WORD_TAGS else " and ".join(value or "none" for value in values)
-
-
-def _name(frame: Frame) -> str:
-    return f"{frame.path.name}{f' frame {frame.index + 1}' if frame.index else ''}"
-
-
-def _of_frame(frame: Frame) -> str:
-    return f"frame {frame.index + 1}: " if frame.index else ""
 
 
 def _size(frame: Frame) -> str:

@@ -16,7 +16,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 
 from bisc.core.errors import InputError
-from bisc.imageio.formats.dicom.elements import KNOWN, MARK, MARK_AT, elements_fit
+from bisc.imageio.formats.dicom.elements import KNOWN, MARK, MARK_AT, elements_fit, unreadable
 from bisc.imageio.plausible import MAX_NUMBER
 
 AGAIN: Final = "export the series again"
@@ -35,14 +35,17 @@ def read_header(path: Path, pixels: bool = False) -> FileDataset:
     """The data set of a file, without its pixels unless they are asked for.
 
     Raises:
-        InputError: If it is damaged: an element longer than the file, an encoding that it does not keep.
+        InputError: If it is damaged: an element longer than the file, an encoding that it does not keep; if it
+            cannot be read, or is a link that leads nowhere.
     """
-    if path.stat().st_size <= MARK_AT + len(MARK) or not elements_fit(path):
-        found = "is damaged (an element is longer than the file, or encoded otherwise than it says)"
-        raise InputError(path, found, "a whole DICOM file", "copy or export the series again")
     try:
+        if path.stat().st_size <= MARK_AT + len(MARK) or not elements_fit(path):
+            found = "is damaged (an element is longer than the file, or encoded otherwise than it says)"
+            raise InputError(path, found, "a whole DICOM file", "copy or export the series again")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return pydicom.dcmread(data, stop_before_pixels=not pixels, force=True)
+    except OSError as error:
+        raise unreadable(path, error) from error
     except BROKEN as error:
         found = f"is damaged ({type(error).__name__})"
         raise InputError(path, found, "a whole DICOM file", "copy or export the series again") from error
