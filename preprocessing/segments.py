@@ -32,7 +32,7 @@ class Segment:
     Attributes:
         number: Its value in the divided map, from 1 on.
         organ: What it is.
-        side: The patient's; 'middle' for a fused kidney and what lies in it.
+        side: The patient's; 'middle' for a fused kidney, or one whose side is not known, and what lies in it.
         rank: Of a tumour its place by size, 1 for the largest; 0 for a kidney.
         volume_ml: Its own voxels; a kidney's are without its tumours'.
     """
@@ -70,7 +70,12 @@ class Sizes:
 
 
 def divide(
-    labels: npt.NDArray[np.uint8], grid: Geometry, min_kidney_ml: float, body_middle_mm: float | None = None
+    labels: npt.NDArray[np.uint8],
+    grid: Geometry,
+    min_kidney_ml: float,
+    body_middle_mm: float | None = None,
+    *,
+    by_grid: bool = True,
 ) -> tuple[npt.NDArray[np.uint8], list[Segment]]:
     """Number the kidneys and tumours of a canonical label map.
 
@@ -82,6 +87,7 @@ def divide(
         grid: Its grid, in LPS.
         min_kidney_ml: As of `find_kidneys`.
         body_middle_mm: Likewise.
+        by_grid: Likewise.
 
     Returns:
         (z, y, x) numbers, 0 is background, and the segments in their order: kidneys, the right one first; then
@@ -91,7 +97,7 @@ def divide(
     found, components, box = label_components(labels > 0)
     if box is None:
         return numbered, []
-    kidneys = find_kidneys(labels > 0, grid, min_kidney_ml, body_middle_mm)
+    kidneys = find_kidneys(labels > 0, grid, min_kidney_ml, body_middle_mm, by_grid=by_grid)
     inside, sides = labels[box.to_slices()], np.zeros(box.shape_zyx, np.uint8)
     x_mm = _x_of(grid)[box.start_zyx[2] : box.stop_zyx[2]]
     for one in found:
