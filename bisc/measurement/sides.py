@@ -17,7 +17,7 @@ from bisc.core.volume import Box, Volume
 from bisc.measurement.area import touching
 from bisc.measurement.kidney_shape import KidneyShape
 from bisc.preprocessing.kidneys import WHOLE_ML, body_middle_mm
-from bisc.preprocessing.segments import Segment
+from bisc.preprocessing.segments import Segment, is_two
 
 Mask = npt.NDArray[np.bool_]
 
@@ -30,7 +30,9 @@ NEAR_MIDDLE_MM: Final = 40.0
 """A lone kidney nearer to the middle of its image than this may be the other one, in an image cut out around it."""
 
 CUT: Final = "cut off by the field of view"
-FUSED: Final = "the kidneys are fused, or the kidney lies in the middle: it has no medial side of its own"
+FUSED: Final = (
+    "the kidneys are fused or joined by a tumour, or the kidney lies in the middle: it has no medial side of its own"
+)
 SEVERAL: Final = (
     f"kidney tissue lies in parts more than {APART_MM:.0f} mm apart: a second kidney on that side, or one in pieces"
 )
@@ -113,7 +115,8 @@ def sides_of(
         part = np.where(np.isin(part, [one.number for one in own]), part, 0).astype(np.uint8)
         kidney = next((one for one in own if one.organ == "kidney"), None)
         near, several, cut = _bodies(part, kidney, grid)
-        fused = joined or (name == "middle" and not bodiless)
+        two = bodiless and kidney is not None and is_two(part == kidney.number, grid)
+        fused = joined or two or (name == "middle" and not bodiless)
         lone = image is None and len(boxes) == 1 and _off_middle_mm(near, room, grid) < NEAR_MIDDLE_MM
         doubts = {FUSED: fused, SEVERAL: several, NO_BODY: bodiless, NO_SIDE: lone}
         sides[name] = Side(
