@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -144,11 +145,13 @@ def _tumor(segment: Segment, side: Side, shape: KidneyShape | None) -> Structure
         why = GUESS
     shape = None if why in (CUT, APART) else shape
     place = None if shape is None else place_of(own, shape)
+    if place is not None:  # what is written is what is graded, here and below
+        place = replace(place, exophytic=round(100 * place.exophytic) / 100)
     to_sinus_mm = _put_place(sheet, own, side, shape, place, cut, why)
     put_scores(
         sheet,
         Findings(
-            axial_mm=round(axial.length_mm, OF["tumor"]["axial_mm"].decimals),  # what is written is what is graded
+            axial_mm=round(axial.length_mm, OF["tumor"]["axial_mm"].decimals),
             at_least=cut,
             place=place,
             lines=None if shape is None else lines_of(own, shape),
