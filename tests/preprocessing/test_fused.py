@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from bisc.core.geometry import Geometry
@@ -12,13 +13,14 @@ from bisc.preprocessing.segments import divide, is_two
 from tests.support.grids import axis_angle, grid
 from tests.support.training_fixtures import ellipsoid
 
+Labels = npt.NDArray[np.uint8]
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 GRID = Geometry((40, 80, 120), (4.0, 2.5, 2.5), (-150.0, -100.0, 0.0), LPS)
 MIDDLE_MM = -1.25
 """LPS x of the grid's middle."""
 
 
-def joined(right_mm: float, left_mm: float, radius: float = 22.0) -> np.ndarray:
+def joined(right_mm: float, left_mm: float, radius: float = 22.0) -> Labels:
     """Two balls of kidney at these x from the grid's middle, 45 ml each, and a tumour that touches both."""
     labels = np.zeros(GRID.shape_zyx, np.uint8)
     for x in (right_mm, left_mm):
@@ -29,13 +31,13 @@ def joined(right_mm: float, left_mm: float, radius: float = 22.0) -> np.ndarray:
     return labels
 
 
-def bar(width_mm: float, centre_mm: float) -> np.ndarray:
+def bar(width_mm: float, centre_mm: float) -> Labels:
     labels = np.zeros(GRID.shape_zyx, np.uint8)
     labels[ellipsoid(GRID, (0.0, 0.0, centre_mm), (30.0, 30.0, width_mm / 2))] = 1
     return labels
 
 
-def names(labels: np.ndarray, middle_mm: float | None = MIDDLE_MM) -> list[str]:
+def names(labels: Labels, middle_mm: float | None = MIDDLE_MM) -> list[str]:
     return [one.name for one in divide(labels, GRID, 5.0, middle_mm)[1]]
 
 
