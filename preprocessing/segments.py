@@ -23,8 +23,8 @@ BESIDE_MM: Final = 10.0
 """Farther off a speck is a tumour of its own: a line through both would be as long as the patient is wide."""
 MOST_TUMORS: Final = 99
 WIDEST_MM: Final = 145.0
-"""Kidney tissue in one piece that is wider along x is that of two: the real maps' fused kidney has 161 mm, the widest
-other one 133."""
+"""Kidney tissue in one piece that is wider along x is that of two: the fused kidney among 283 real maps has 161
+mm, the widest other one 137 (1004 ml), the widest lone one 92."""
 SIDES: Final[tuple[Side, ...]] = ("right", "left", "middle")
 
 

@@ -39,8 +39,7 @@ class Roi:
     """Where a kidney was looked for.
 
     Attributes:
-        side: The patient's 'left' or 'right'; 'middle' for a fused kidney, mostly, or a lone one where the
-            scan shows half a body.
+        side: The patient's 'left' or 'right'; 'middle' for a fused kidney, mostly, or one whose side is not known.
         box: Voxels (z, y, x) of the image turned to LPS, whatever its own axis order.
     """
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from bisc.core.geometry import Geometry
+from bisc.imageio import read_labels
 from bisc.measurement.measure import measure
 from bisc.measurement.sides import FUSED
 from bisc.preprocessing.segments import divide, is_two
@@ -85,3 +88,13 @@ def test_width_is_along_the_patient(degrees: float, two: bool) -> None:
 
 def test_nothing_is_not_two() -> None:
     assert not is_two(np.zeros((3, 4, 5), bool), GRID)
+
+
+@pytest.mark.parametrize(("case", "name"), [("case_00005", "Kidney"), ("case_00194", "Right kidney")])
+def test_real_maps_of_one_region(shared_folder: Path, case: str, name: str) -> None:
+    """A fused kidney 88 mm off the middle, 161 mm wide, and a solitary one of 82 mm."""
+    path = shared_folder / "kits19" / case / "segmentation.nii.gz"
+    if not path.is_file():
+        pytest.skip("no label maps")
+    volume = read_labels(path).volume
+    assert divide(volume.array, volume.geometry, 5.0)[1][0].name == name
