@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,12 @@ class Kidney:
 
 
 def find_kidneys(
-    foreground: npt.NDArray[np.bool_], grid: Geometry, min_kidney_ml: float, body_middle_mm: float | None = None
+    foreground: npt.NDArray[np.bool_],
+    grid: Geometry,
+    min_kidney_ml: float,
+    body_middle_mm: float | None = None,
+    *,
+    by_grid: bool = True,
 ) -> list[Kidney]:
     """The kidneys of a (z, y, x) mask on a canonical grid, the larger first; empty where nothing plausible is found.
 
@@ -79,7 +84,9 @@ def find_kidneys(
         foreground: The mask.
         grid: Its grid.
         min_kidney_ml: Smaller components are specks.
-        body_middle_mm: LPS x of the body's middle; None takes the grid's.
+        body_middle_mm: LPS x of the body's middle (`body_middle_mm`); None takes the grid's.
+        by_grid: Whether that tells the side of a lone kidney, too: not where a CT is there and shows no body's middle,
+            for then it may show half a body. The kidney is 'middle' then.
     """
     middle_mm = _grid_middle_mm(grid) if body_middle_mm is None else body_middle_mm
     certain = body_middle_mm is not None
@@ -89,8 +96,9 @@ def find_kidneys(
     xs = [sum(p.centre_mm_xyz[0] * p.n_voxels for p in g) / n for g, n in zip(groups, sizes, strict=True)]
     divide = divide_mm(xs, sizes, middle_mm, certain)
     origin = middle_mm if divide is None else divide
+    told = certain or by_grid or divide is not None
     return [
-        Kidney(_box_of(group), reach_of(group, grid), n * grid.voxel_volume_ml, _side(x - origin))
+        Kidney(_box_of(group), reach_of(group, grid), n * grid.voxel_volume_ml, _side(x - origin) if told else "middle")
         for group, n, x in zip(groups, sizes, xs, strict=True)
     ]
 
@@ -184,20 +192,49 @@ SAMPLES: Final = 64
 """Voxels looked at along each axis: enough to find the middle to a few mm, and next to no work."""
 MIN_SHARE: Final = 0.02
 """A scan with less tissue than this shows no body."""
+CUT_SHARE: Final = 0.25
+"""Of the rows with tissue, those in which it reaches the field of view's right or left end: with more of them the body
+goes on beyond. A flank or an arm that touches it stays below."""
+SEEN_MM: Final = 300.0
+"""Tissue as wide as this is no half of a body: though it is cut, its middle is near the body's."""
+AIR_HU: Final = -1024.0
+"""Darker is what a scanner fills in outside of a round field of view."""
 
 
 def body_middle_mm(image: Volume) -> float | None:
-    """LPS x that halves the tissue of a canonical HU image; None where there is hardly any.
+    """LPS x that halves the tissue of a canonical HU image; None where it shows hardly any, or half a body.
 
     Two kidneys are told apart by each other; this is for a single one, in a scan whose field of view is off centre.
     """
     steps = [max(1, n // SAMPLES) for n in image.array.shape]
     z, y, x = (slice(s // 2, None, s) for s in steps)
-    tissue = np.argwhere(image.array[z, y, x] > TISSUE_HU)
-    if len(tissue) < MIN_SHARE * image.array[z, y, x].size:
+    rows = image.array[z, y]
+    looked = rows[..., x] > TISSUE_HU
+    tissue = np.argwhere(looked)
+    if len(tissue) < MIN_SHARE * looked.size or _is_cut(rows, image.geometry.spacing_mm_zyx[2]):
         return None
     index = tissue * steps + np.asarray([s // 2 for s in steps])
     return float(np.median(image.geometry.index_to_physical(index)[:, 0]))
+
+
+def _is_cut(rows: npt.NDArray[Any], mm: float) -> bool:
+    """Whether the body goes on beyond the field of view; `rows` are whole, (z, y, x) HU, `mm` from voxel to voxel."""
+    tissue = rows > TISSUE_HU
+    columns = np.flatnonzero(tissue.any(axis=(0, 1)))
+    if np.ptp(columns) * mm >= SEEN_MM:
+        return False
+    rows, tissue = rows[tissue.any(axis=-1)], tissue[tissue.any(axis=-1)]
+    return any(
+        float(np.mean(_ends_abruptly(rows[:, turned], tissue[:, turned]))) > CUT_SHARE
+        for turned in (slice(None), slice(None, None, -1))
+    )
+
+
+def _ends_abruptly(rows: npt.NDArray[Any], tissue: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Of (n, x) rows with tissue, those in which it begins where the field of view does."""
+    first = tissue.argmax(axis=-1)
+    before = rows[np.arange(len(rows)), np.maximum(first - 1, 0)]
+    return np.asarray((first == 0) | (before < AIR_HU))
 
 
 def drop_strays(
@@ -260,40 +297,3 @@ def drop_apart(labels: npt.NDArray[np.uint8], grid: Geometry) -> tuple[npt.NDArr
         return labels, 0.0
     inside[np.isin(numbered, apart)] = 0
     return labels, float(sizes[apart].sum() * grid.voxel_volume_ml)
-
-
-MOST_FOREGROUND_ML: Final = 8000.0
-"""Of kidney and tumour. The most in 167 KiTS19 label maps is 1962 ml; polycystic kidneys reach 5 to 8 litres in the
-worst patients, so that such a mask is still made, and doubted (`bisc.pipeline.segment.MAX_KIDNEY_ML`)."""
-
-MOST_ROI_ML: Final = 30_000.0
-"""Of all ROIs together, as far as they lie within the scan. The 167 maps need 5 litres on average and 11 at most, 16
-when degraded as a rough stage might (docs/explanation/anatomy.md), 23 with the largest pair fused to one; polycystic
-kidneys of 4 litres each need 28. 28 litres took three times a sound case's CPU time and 2 GB."""
-
-MEND: Final = (
-    "the rough stage does not know images like this one: look at its mask (--save-rough), and train it longer or on "
-    "similar scans"
-)
-
-
-def excess_of_foreground(ml: float) -> str:
-    """Why a rough foreground of `ml` is no patient's; empty where it may be one's."""
-    if ml <= MOST_FOREGROUND_ML:
-        return ""
-    return (
-        f"the rough stage marks {ml:.0f} ml as kidney and tumour; expected at most {MOST_FOREGROUND_ML:.0f} ml, more "
-        f"than any patient has; {MEND}"
-    )
-
-
-def excess_of_rois(rois_ml: Sequence[float]) -> str:
-    """Why ROIs of these volumes are no patient's kidneys; empty where they may be."""
-    total = sum(rois_ml)
-    if total <= MOST_ROI_ML:
-        return ""
-    regions = "1 region" if len(rois_ml) == 1 else f"{len(rois_ml)} regions"
-    return (
-        f"the rough stage marks {regions} so wide that {total / 1000.0:.0f} litres around them would be "
-        f"searched for kidneys; expected at most {MOST_ROI_ML / 1000.0:.0f} litres, more than any patient needs; {MEND}"
-    )

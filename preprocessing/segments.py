@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from bisc.core.geometry import Geometry
 from bisc.core.labels import CONNECT_26, TUMOR
-from bisc.preprocessing.kidneys import Kidney, Side, find_kidneys
-from bisc.preprocessing.parts import Component, label_components
+from bisc.preprocessing.kidneys import WHOLE_ML, Kidney, Side, find_kidneys
+from bisc.preprocessing.parts import APART_MM, Component, label_components
 
 Organ = Literal["kidney", "tumor"]
 SPECK_ML: Final = 0.05
@@ -22,6 +22,9 @@ largest has 0.82 ml."""
 BESIDE_MM: Final = 10.0
 """Farther off a speck is a tumour of its own: a line through both would be as long as the patient is wide."""
 MOST_TUMORS: Final = 99
+WIDEST_MM: Final = 145.0
+"""Kidney tissue in one piece that is wider along x is that of two: the fused kidney among 283 real maps has 161
+mm, the widest other one 137 (1004 ml), the widest lone one 92."""
 SIDES: Final[tuple[Side, ...]] = ("right", "left", "middle")
 
 
@@ -32,7 +35,7 @@ class Segment:
     Attributes:
         number: Its value in the divided map, from 1 on.
         organ: What it is.
-        side: The patient's; 'middle' for a fused kidney and what lies in it.
+        side: The patient's; 'middle' for a fused kidney, or one whose side is not known, and what lies in it.
         rank: Of a tumour its place by size, 1 for the largest; 0 for a kidney.
         volume_ml: Its own voxels; a kidney's are without its tumours'.
     """
@@ -70,18 +73,25 @@ class Sizes:
 
 
 def divide(
-    labels: npt.NDArray[np.uint8], grid: Geometry, min_kidney_ml: float, body_middle_mm: float | None = None
+    labels: npt.NDArray[np.uint8],
+    grid: Geometry,
+    min_kidney_ml: float,
+    body_middle_mm: float | None = None,
+    *,
+    by_grid: bool = True,
 ) -> tuple[npt.NDArray[np.uint8], list[Segment]]:
     """Number the kidneys and tumours of a canonical label map.
 
     Every voxel that is labelled gets a number, so that the segments together are the label map. A component of tumour
-    below `SPECK_ML` goes with the nearest larger one, where one lies within `BESIDE_MM`.
+    below `SPECK_ML` goes with the nearest larger one, where one lies within `BESIDE_MM`. A lone kidney that is two by
+    its tissue (`is_two`: fused, or joined by a tumour) has no side, wherever it lies.
 
     Args:
         labels: (z, y, x), 0 background, 1 kidney, 2 tumour.
         grid: Its grid, in LPS.
         min_kidney_ml: As of `find_kidneys`.
         body_middle_mm: Likewise.
+        by_grid: Likewise.
 
     Returns:
         (z, y, x) numbers, 0 is background, and the segments in their order: kidneys, the right one first; then
@@ -91,13 +101,17 @@ def divide(
     found, components, box = label_components(labels > 0)
     if box is None:
         return numbered, []
-    kidneys = find_kidneys(labels > 0, grid, min_kidney_ml, body_middle_mm)
+    kidneys = find_kidneys(labels > 0, grid, min_kidney_ml, body_middle_mm, by_grid=by_grid)
     inside, sides = labels[box.to_slices()], np.zeros(box.shape_zyx, np.uint8)
     x_mm = _x_of(grid)[box.start_zyx[2] : box.stop_zyx[2]]
+    named: set[Side] = set()
     for one in found:
         own = components == one.label
         for side, part in _sides_of(one, kidneys, x_mm, grid, body_middle_mm):
             sides[own & part] = SIDES.index(side) + 1
+            named.add(side)
+    if len(named) == 1 and is_two((inside > 0) & (inside != TUMOR), grid):
+        sides[sides > 0] = SIDES.index("middle") + 1
     inner = numbered[box.to_slices()]
     segments: list[Segment] = []
     for k, side in enumerate(SIDES, start=1):
@@ -112,6 +126,22 @@ def divide(
         side = SIDES[int(np.bincount(sides[own], minlength=4)[1:].argmax())]
         segments.append(Segment(len(segments) + 1, "tumor", side, rank, _ml(own, grid)))
     return numbered, segments
+
+
+def is_two(tissue: npt.NDArray[np.bool_], grid: Geometry) -> bool:
+    """Whether the tissue of one kidney, a (z, y, x) mask on a grid or a part of it, is that of two.
+
+    In two pieces of `WHOLE_ML` or more whose centres lie `APART_MM` apart along LPS x, as a tumour between them leaves
+    it; or in one piece wider than `WIDEST_MM`.
+    """
+    found, pieces, box = label_components(tissue)
+    whole = [one for one in found if one.n_voxels * grid.voxel_volume_ml >= WHOLE_ML]
+    if box is None or not whole:
+        return False
+    if np.ptp([grid.index_to_physical(one.centroid_zyx)[0] for one in whole]) >= APART_MM:
+        return True
+    at = np.argwhere(pieces == whole[0].label)
+    return float(np.ptp(grid.index_to_physical(at)[:, 0])) + grid.spacing_mm_zyx[2] >= WIDEST_MM
 
 
 def _ml(mask: npt.NDArray[np.bool_], grid: Geometry) -> float:

@@ -16,6 +16,7 @@ from bisc.core.geometry import Geometry
 from bisc.core.labels import MAX_KIDNEYS, N_CLASSES
 from bisc.core.volume import Box, Volume
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
+from bisc.inference.signs import excess_of_foreground, excess_of_rois
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
 from bisc.preprocessing.kidneys import (
@@ -23,8 +24,6 @@ from bisc.preprocessing.kidneys import (
     body_middle_mm,
     drop_apart,
     drop_strays,
-    excess_of_foreground,
-    excess_of_rois,
     find_kidneys,
     map_box,
     roi_box,
@@ -75,7 +74,7 @@ class CascadeResult:
         rois: One per kidney of the rough mask, or false region that lies apart from both; the larger first.
         native: The ROIs' softmax on the image's grid; overlaps hold the mean of both.
         min_kidney_ml: Kidney tissue below which a component of an ROI is a stray.
-        middle_mm: LPS x of the body's middle, None where the image shows no body.
+        middle_mm: LPS x of the body's middle, None where the image does not show it.
         n_folds: Of the fine stage.
     """
 
@@ -93,7 +92,7 @@ class CascadeResult:
 
     def kidneys(self, labels: npt.NDArray[np.uint8]) -> list[Kidney]:
         """Those of the final (z, y, x) labels, the larger first."""
-        return find_kidneys(labels > 0, self.image.geometry, self.min_kidney_ml, self.middle_mm)
+        return find_kidneys(labels > 0, self.image.geometry, self.min_kidney_ml, self.middle_mm, by_grid=False)
 
     def labels(self, offsets: Offsets) -> npt.NDArray[np.uint8]:
         """(z, y, x) labels on the image's grid; voxels outside all ROIs are background, and so are strays."""
@@ -188,7 +187,7 @@ def locate(
     the body's middle, where it is known."""
     target = native.resampled(plan.target_spacing_mm_zyx)
     foreground = upsample_labels(rough, target, offsets) > 0
-    return find_kidneys(foreground, target, plan.roi.min_kidney_ml, middle_mm), target
+    return find_kidneys(foreground, target, plan.roi.min_kidney_ml, middle_mm, by_grid=False), target
 
 
 def upsample_labels(rough: Volume, grid: Geometry, offsets: Offsets) -> npt.NDArray[np.uint8]:

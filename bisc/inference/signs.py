@@ -1,4 +1,5 @@
-"""What a mask and its image say against the mask: sizes, places, ends of the scan, Hounsfield units. Pure functions.
+"""What a mask and its image say against the mask: sizes, places, ends of the scan, Hounsfield units; and what a rough
+mask says against itself. Pure functions.
 
 A number that cannot be told (of a mask without a kidney, of one kidney where two are compared) is None.
 """
@@ -133,3 +134,40 @@ def _beside(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     out[..., 1:] |= mask[..., :-1]
     out[..., :-1] |= mask[..., 1:]
     return out
+
+
+MOST_FOREGROUND_ML: Final = 8000.0
+"""Of kidney and tumour. The most in 167 KiTS19 label maps is 1962 ml; polycystic kidneys reach 5 to 8 litres in the
+worst patients, so that such a mask is still made, and doubted (`bisc.pipeline.segment.MAX_KIDNEY_ML`)."""
+
+MOST_ROI_ML: Final = 30_000.0
+"""Of all ROIs together, as far as they lie within the scan. The 167 maps need 5 litres on average and 11 at most, 16
+when degraded as a rough stage might (docs/explanation/anatomy.md), 23 with the largest pair fused to one; polycystic
+kidneys of 4 litres each need 28. 28 litres took three times a sound case's CPU time and 2 GB."""
+
+MEND: Final = (
+    "the rough stage does not know images like this one: look at its mask (--save-rough), and train it longer or on "
+    "similar scans"
+)
+
+
+def excess_of_foreground(ml: float) -> str:
+    """Why a rough foreground of `ml` is no patient's; empty where it may be one's."""
+    if ml <= MOST_FOREGROUND_ML:
+        return ""
+    return (
+        f"the rough stage marks {ml:.0f} ml as kidney and tumour; expected at most {MOST_FOREGROUND_ML:.0f} ml, more "
+        f"than any patient has; {MEND}"
+    )
+
+
+def excess_of_rois(rois_ml: Sequence[float]) -> str:
+    """Why ROIs of these volumes are no patient's kidneys; empty where they may be."""
+    total = sum(rois_ml)
+    if total <= MOST_ROI_ML:
+        return ""
+    regions = "1 region" if len(rois_ml) == 1 else f"{len(rois_ml)} regions"
+    return (
+        f"the rough stage marks {regions} so wide that {total / 1000.0:.0f} litres around them would be "
+        f"searched for kidneys; expected at most {MOST_ROI_ML / 1000.0:.0f} litres, more than any patient needs; {MEND}"
+    )

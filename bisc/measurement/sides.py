@@ -16,8 +16,8 @@ from bisc.core.labels import CONNECT_26, MIN_KIDNEY_ML
 from bisc.core.volume import Box, Volume
 from bisc.measurement.area import touching
 from bisc.measurement.kidney_shape import KidneyShape
-from bisc.preprocessing.kidneys import WHOLE_ML
-from bisc.preprocessing.segments import Segment
+from bisc.preprocessing.kidneys import WHOLE_ML, body_middle_mm
+from bisc.preprocessing.segments import Segment, is_two
 
 Mask = npt.NDArray[np.bool_]
 
@@ -30,13 +30,16 @@ NEAR_MIDDLE_MM: Final = 40.0
 """A lone kidney nearer to the middle of its image than this may be the other one, in an image cut out around it."""
 
 CUT: Final = "cut off by the field of view"
-FUSED: Final = "the kidneys are fused, or the kidney lies in the middle: it has no medial side of its own"
+FUSED: Final = (
+    "the kidneys are fused or joined by a tumour, or the kidney lies in the middle: it has no medial side of its own"
+)
 SEVERAL: Final = (
     f"kidney tissue lies in parts more than {APART_MM:.0f} mm apart: a second kidney on that side, or one in pieces"
 )
 NO_SIDE: Final = (
     "whether it is the right or the left one is not sure: it lies near the image's middle, and no CT shows the body's"
 )
+NO_BODY: Final = "the CT shows too little of the body to tell whether it is the right or the left one"
 NO_KIDNEY: Final = f"its side shows less than {WHOLE_ML:.0f} ml of kidney tissue"
 
 
@@ -52,7 +55,8 @@ class Side:
         grid: The cut-out's.
         image: (z, y, x) HU likewise, or None.
         cut: Whether the kidney reaches the border of the image.
-        odd: Why nothing is told of where its tumours lie: `FUSED`, `SEVERAL`, `NO_SIDE`; empty where it can be.
+        odd: Why nothing is told of where its tumours lie: `FUSED`, `SEVERAL`, `NO_SIDE`, `NO_BODY`; empty where
+            it can be.
     """
 
     kidney: Segment | None
@@ -101,6 +105,7 @@ def sides_of(
         if box is not None:
             boxes[name] = box
     joined = len(boxes) > 1 and _touch(numbered, segments)
+    bodiless = image is not None and len(boxes) == 1 and body_middle_mm(image) is None
     sides: dict[str, Side] = {}
     for name, box in boxes.items():
         own = [one for one in segments if one.side == name]
@@ -110,7 +115,10 @@ def sides_of(
         part = np.where(np.isin(part, [one.number for one in own]), part, 0).astype(np.uint8)
         kidney = next((one for one in own if one.organ == "kidney"), None)
         near, several, cut = _bodies(part, kidney, grid)
+        two = bodiless and kidney is not None and is_two(part == kidney.number, grid)
+        fused = joined or two or (name == "middle" and not bodiless)
         lone = image is None and len(boxes) == 1 and _off_middle_mm(near, room, grid) < NEAR_MIDDLE_MM
+        doubts = {FUSED: fused, SEVERAL: several, NO_BODY: bodiless, NO_SIDE: lone}
         sides[name] = Side(
             kidney=kidney,
             tumors=tuple(one for one in own if one.organ == "tumor"),
@@ -119,7 +127,7 @@ def sides_of(
             grid=grid.cropped(room.start_zyx, room.shape_zyx),
             image=None if image is None else image.array[room.to_slices()],
             cut=cut,
-            odd=FUSED if joined or name == "middle" else SEVERAL if several else NO_SIDE if lone else "",
+            odd=next((why for why, holds in doubts.items() if holds), ""),
         )
     return sides
 
@@ -131,12 +139,13 @@ def at_border(part: Mask) -> bool:
 
 def notes_of(sides: dict[str, Side]) -> list[str]:
     """What holds for a whole side, a sentence each."""
-    notes = [f"{name} kidney: {CUT}" for name, side in sides.items() if side.cut]
-    notes += [f"{name} kidney: {side.odd}" for name, side in sides.items() if side.odd]
-    for name, side in sides.items():
+    named = {"kidney" if name == "middle" else f"{name} kidney": side for name, side in sides.items()}
+    notes = [f"{name}: {CUT}" for name, side in named.items() if side.cut]
+    notes += [f"{name}: {side.odd}" for name, side in named.items() if side.odd]
+    for name, side in named.items():
         if side.specks_ml and side.odd != SEVERAL:
             notes.append(
-                f"{name} kidney: {side.specks_ml:.3g} ml lie more than {APART_MM:.0f} mm apart from it: they count in "
+                f"{name}: {side.specks_ml:.3g} ml lie more than {APART_MM:.0f} mm apart from it: they count in "
                 "its volume, and are no part of its outline"
             )
     (lone,) = sides.values() if len(sides) == 1 else (None,)

@@ -184,7 +184,7 @@ class Divided:
 
 def divided(labels: npt.NDArray[np.uint8], grid: Geometry, min_kidney_ml: float, middle_mm: float | None) -> Divided:
     """Divide and measure a canonical label map; arguments as of `bisc.preprocessing.segments.divide`."""
-    numbered, segments = divide(labels, grid, min_kidney_ml, middle_mm)
+    numbered, segments = divide(labels, grid, min_kidney_ml, middle_mm, by_grid=False)
     sides = sides_of(numbered, segments, grid, None)
     sizes = {}
     for one in segments:

@@ -176,7 +176,8 @@ def measure_labels(case: str, labels: CaseImage, image: CaseImage | None = None)
         labels = on_grid_of(image, labels)
     hu, grid = None if image is None else image.volume, labels.volume.geometry
     array = np.ascontiguousarray(labels.volume.array, dtype=np.uint8)
-    numbered, segments = divide(array, grid, MIN_KIDNEY_ML, None if hu is None else body_middle_mm(hu))
+    middle_mm = None if hu is None else body_middle_mm(hu)
+    numbered, segments = divide(array, grid, MIN_KIDNEY_ML, middle_mm, by_grid=hu is None)
     return MeasuredMap(measure_segments(case, numbered, segments, grid, hu), numbered, segments, grid)
 
 

@@ -39,7 +39,7 @@ class Roi:
     """Where a kidney was looked for.
 
     Attributes:
-        side: The patient's 'left' or 'right'; 'middle' for a fused kidney, mostly.
+        side: The patient's 'left' or 'right'; 'middle' for a fused kidney, mostly, or one whose side is not known.
         box: Voxels (z, y, x) of the image turned to LPS, whatever its own axis order.
     """
 

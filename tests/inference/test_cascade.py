@@ -123,6 +123,7 @@ def test_only_rois_are_seen_at_full_resolution() -> None:
 def test_status_and_sides(centres: tuple[float, ...], tumor_at: float | None, status: str, sides: list[str]) -> None:
     """Nothing found is a result, an empty mask; a solitary and a fused kidney get one ROI that holds all of it."""
     image, truth = kidneys(GRID, centres, tumor_at)
+    image.array[:, :, :4] = image.array[:, :, -4:] = -1000  # the whole body is seen
     found = run_cascade(image, stub_model(), "argmax")
     labels = found.labels(NO_OFFSETS)
     assert found.status(labels) == status
@@ -175,7 +176,7 @@ def test_a_single_kidney_is_told_by_the_body() -> None:
     """At the grid's middle, in a body of which the left half lies outside the field of view's right part: 'left'."""
     image, _ = kidneys(GRID, (0.0,), None, speck=False)
     hu = image.array.copy()
-    hu[:, :, 135:] = -1000
+    hu[:, :, :4] = hu[:, :, 135:] = -1000
     found = run_cascade(Volume(hu, GRID), stub_model(), "argmax")
     assert found.middle_mm < GRID.index_to_physical(np.subtract(GRID.shape_zyx, 1) / 2.0)[0] - 40.0
     assert [roi.kidney.side for roi in found.rois] == ["left"]

@@ -19,19 +19,20 @@ from bisc.imageio.dataset import RawCase
 from bisc.imageio.inputs import find_inputs
 from bisc.inference import cascade
 from bisc.inference.cascade import NO_OFFSETS, RoughExcess, run_cascade, run_rough, upsample_labels
+from bisc.inference.signs import MOST_FOREGROUND_ML, MOST_ROI_ML, excess_of_foreground, excess_of_rois
 from bisc.pipeline import validate as validation
 from bisc.pipeline.options import PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
+from bisc.pipeline.rows import rows_csv
 from bisc.pipeline.segment import MAX_KIDNEY_ML
 from bisc.pipeline.validate import FoldCase, finish_fine
-from bisc.preprocessing.kidneys import MOST_FOREGROUND_ML, MOST_ROI_ML, excess_of_foreground, excess_of_rois
 from tests.support.stub_model import CPU, OBLIQUE, PLAN, ByIntensity, kidneys, stub_model
 from tests.support.training_fixtures import FAT_HU, KIDNEY_HU, use_one_thread
 
 use_one_thread()
 WINDOW = PLAN.rough.patch_size_zyx
-ROI_LIMIT = "bisc.preprocessing.kidneys.MOST_ROI_ML"
-FOREGROUND_LIMIT = "bisc.preprocessing.kidneys.MOST_FOREGROUND_ML"
+ROI_LIMIT = "bisc.inference.signs.MOST_ROI_ML"
+FOREGROUND_LIMIT = "bisc.inference.signs.MOST_FOREGROUND_ML"
 
 
 def swamped() -> Volume:
@@ -147,6 +148,7 @@ def test_scattered_regions_are_no_kidneys(monkeypatch: pytest.MonkeyPatch, litre
 def test_the_case_fails_and_the_others_go_on(scans: Path, tmp_path: Path, save_rough: bool) -> None:
     """A failed row and one line, no mask, none of an older run; a rough mask, if it was asked for."""
     write_image(tmp_path / "all.nii.gz", np.zeros(OBLIQUE.canonical.shape_zyx, np.uint8), OBLIQUE)
+    (tmp_path / "predictions.csv").write_text(rows_csv([]))
     (tmp_path / "rough").mkdir()
     write_image(tmp_path / "rough/all.nii.gz", np.zeros(OBLIQUE.canonical.shape_zyx, np.uint8), OBLIQUE)
     rows, errors = predict(scans, tmp_path, ByIntensity(), save_rough=save_rough)

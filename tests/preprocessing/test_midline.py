@@ -34,5 +34,43 @@ def test_without_a_body_there_is_no_middle() -> None:
     assert body_middle_mm(Volume(hu, geometry)) is None
     hu[0, 0, :20] = 40
     assert body_middle_mm(Volume(hu, geometry)) is None
-    hu[0, 0, :30] = 40
+    hu[0, 0] = -1000
+    hu[0, 0, 10:40] = 40
     assert body_middle_mm(Volume(hu, geometry)) is not None
+
+
+WIDE = grid((4, 40, 50), (3.0, 5.0, 5.0), (-122.5, 0.0, 0.0))
+
+
+def body(first: int, stop: int, rows: int = 40, air: int = -1000) -> Volume:
+    """Tissue in these columns of 5 mm, in the first of the rows; elsewhere in columns 15 to 34."""
+    hu = np.full(WIDE.shape_zyx, air, np.int16)
+    hu[:, :, 15:35] = 40
+    hu[:, :rows, first:stop] = 40
+    return Volume(hu, WIDE)
+
+
+@pytest.mark.parametrize(("first", "stop"), [(0, 30), (20, 50), (0, 50)])
+def test_half_a_body_has_no_middle(first: int, stop: int) -> None:
+    """It goes on beyond the field of view, to the right, to the left or to both sides, in all of its rows."""
+    assert body_middle_mm(body(first, stop)) is None
+
+
+def test_a_flank_may_touch_the_border() -> None:
+    """In 10 of 40 rows, as an arm does; in 11 the body is cut."""
+    assert body_middle_mm(body(15, 50, rows=10)) is not None
+    assert body_middle_mm(body(15, 50, rows=11)) is None
+
+
+def test_a_body_300_mm_wide_has_its_middle() -> None:
+    """Stout patients reach beyond the field of view on both sides."""
+    wide = grid((4, 40, 62), (3.0, 5.0, 5.0), (-152.5, 0.0, 0.0))
+    assert body_middle_mm(Volume(np.full(wide.shape_zyx, 40, np.int16), wide)) == pytest.approx(0.0)
+
+
+def test_what_is_filled_in_beside_a_round_field_of_view_is_no_air() -> None:
+    """A body that ends at it goes on; one with air between the two does not."""
+    whole = body(15, 35)
+    whole.array[:, :, :10] = whole.array[:, :, 40:] = -3024
+    assert body_middle_mm(whole) == pytest.approx(0.0)
+    assert body_middle_mm(body(15, 35, air=-3024)) is None

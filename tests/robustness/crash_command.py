@@ -25,7 +25,7 @@ def load() -> Callable[[Any], int]:
         setattr(import_module("bisc.trainers.loop"), "VALIDATION_BATCHES", 2)  # noqa: B010 - final
     if command in ("train", "predict"):
         # A network trained for two steps marks what no patient has; what is killed here is a whole prediction.
-        excess = import_module("bisc.preprocessing.kidneys")
+        excess = import_module("bisc.inference.signs")
         for name in ("MOST_FOREGROUND_ML", "MOST_ROI_ML"):
             setattr(excess, name, float("inf"))
         import_module("torch").set_num_threads(1)  # a second one only waits for the other processes' here

@@ -12,8 +12,8 @@ import torch
 
 from bisc.cli import evaluate, export, plan_and_preprocess, predict, simulate, train
 from bisc.core.errors import InputError
+from bisc.inference import signs as excess
 from bisc.network.device import choose_device
-from bisc.preprocessing import kidneys as excess
 from bisc.trainers import loop
 from bisc.trainers.presets import PRESETS
 from tests.support.training_fixtures import NAME, TINY, use_one_thread, write_raw
