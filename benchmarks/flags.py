@@ -28,7 +28,8 @@ from bisc.core.volume import Box
 from bisc.evaluation.cases import score_arrays
 from bisc.evaluation.diameters import axial_diameter_mm
 from bisc.imageio import CaseImage, read_image, read_labels
-from bisc.inference.cascade import CascadeResult, RoughExcess, softmax_of_rois
+from bisc.inference.cascade import CascadeResult, RoughExcess
+from bisc.inference.kept import softmax_of_rois
 from bisc.inference.model import Model, load_model
 from bisc.measurement.intervals import shifted_masks
 from bisc.network.device import choose_device

@@ -10,7 +10,7 @@ coverage of intervals. Draws ROC and risk-coverage curves.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from bisc.core.flags import LIGHTS
 from bisc.inference.light import KIDNEY, TUMOR, Term, judged
-from bisc.measurement.intervals import DIAMETER, NOMINAL, VOLUME
+from bisc.measurement.intervals import DIAMETER, NOMINAL, VOLUME, Widening
+from bisc.preprocessing.segments import Organ
 
 GOOD: Final = 0.8
 """A Dice below it is wrong."""
@@ -76,7 +77,7 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
 def rows(table: pd.DataFrame) -> list[dict[str, float | None]]:
     """Their numbers, as a prediction has them: what is empty is None."""
     numeric = table.select_dtypes("number")
-    return [{k: None if pd.isna(v) else float(v) for k, v in row.items()} for row in numeric.to_dict("records")]
+    return [{str(k): None if pd.isna(v) else float(v) for k, v in row.items()} for row in numeric.to_dict("records")]
 
 
 def judge(numbers: dict[str, float | None]) -> tuple[float, float, float, str]:
@@ -174,7 +175,12 @@ def segments_of(paths: Sequence[Path]) -> pd.DataFrame:
 
 def tell_intervals(fit: pd.DataFrame, test: pd.DataFrame) -> None:
     """The factor that widens intervals to their nominal coverage, and the coverage by the code's on others."""
-    for organ, size, code in (("kidney", "ml", VOLUME), ("tumor", "ml", VOLUME), ("tumor", "mm", DIAMETER)):
+    sizes: tuple[tuple[Organ, str, Mapping[Organ, Widening]], ...] = (
+        ("kidney", "ml", VOLUME),
+        ("tumor", "ml", VOLUME),
+        ("tumor", "mm", DIAMETER),
+    )
+    for organ, size, code in sizes:
         share, widening = code[organ].share, code[organ]
         of_fit, of_test = (t[(t["organ"] == organ) & (t["dice"] >= DRAWN)] for t in (fit, test))
         needed = np.sort(factors(of_fit, size, share))
@@ -193,7 +199,7 @@ def factors(table: pd.DataFrame, size: str, share: float) -> npt.NDArray[np.floa
     """The factor that each segment's interval would need to hold the true size; 0 where the share is enough."""
     own, true = table[size], table[f"{size}_true"]
     shifted = np.where(true > own, table[f"{size}_lax"], table[f"{size}_strict"])
-    return np.maximum((np.abs(true - own) - share * own) / np.maximum(np.abs(shifted - own), 1e-9), 0.0)
+    return np.asarray(np.maximum((np.abs(true - own) - share * own) / np.maximum(np.abs(shifted - own), 1e-9), 0.0))
 
 
 def covered(table: pd.DataFrame, size: str, factor: float, share: float) -> float:

@@ -106,7 +106,11 @@ def draw(rows: pd.DataFrame, out: Path) -> None:
         pair = partial[["contact_cm2", outcome]].dropna()
         axis.scatter(pair["contact_cm2"], pair[outcome], s=12, color=KIDNEY_COLOUR, edgecolor="0.3", lw=0.3)
         axis.set(xlabel="Contact surface, cm2", ylabel=label, xscale="log")
-        axis.set_title(f"Spearman {_rho(*pair.to_numpy(float).T, np.empty(0)):.2f}, n {len(pair)}", fontsize=9)
+        rho = _rho(pair["contact_cm2"].to_numpy(float), pair[outcome].to_numpy(float), np.empty(0))
+        axis.set_title(f"Spearman {rho:.2f}, n {len(pair)}", fontsize=9)
+            f"Spearman {_rho(pair['contact_cm2'].to_numpy(float), pair[outcome].to_numpy(float), np.empty(0)):.2f}, n {len(pair)}",
+            fontsize=9,
+        )
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=100)

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 torch.set_num_threads(1)
@@ -29,7 +32,7 @@ def main() -> None:
     )
 
 
-def nnunet(image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], n: int) -> float:
+def nnunet(image: npt.NDArray[Any], labels: npt.NDArray[Any], patch: tuple[int, ...], n: int) -> float:
     """nnUNetTrainer's own training transforms, from the size they ask the loader for."""
     from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -60,7 +63,7 @@ def nnunet(image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], n: int
     return timed(one, max(5, n // 10))
 
 
-def monai(image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], n: int) -> float:
+def monai(image: npt.NDArray[Any], labels: npt.NDArray[Any], patch: tuple[int, ...], n: int) -> float:
     from monai.transforms import Compose, RandFlipd, RandSpatialCropd
 
     keys = ["image", "label"]
@@ -70,7 +73,7 @@ def monai(image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], n: int)
     return timed(lambda: transform({"image": image[None], "label": labels[None]}), n)
 
 
-def timed(work, n: int) -> float:
+def timed(work: Callable[[], object], n: int) -> float:
     work()
     begin = time.perf_counter()
     for _ in range(n):

@@ -46,7 +46,8 @@ def main() -> None:
 def ours(raw: Path, target: Path, n_workers: int = WORKERS) -> tuple[Cost, int]:
     """bisc_plan_and_preprocess into an empty folder."""
     shutil.rmtree(target, ignore_errors=True)
-    command = [Path(sys.executable).with_name("bisc_plan_and_preprocess"), "-d", raw.resolve(), "-np", str(n_workers)]
+    program = Path(sys.executable).with_name("bisc_plan_and_preprocess")
+    command: list[str | Path] = [program, "-d", raw.resolve(), "-np", str(n_workers)]
     cost = cost_of(command, {"BISC_PREPROCESSED": str(target.resolve())})
     return cost, bytes_under(target)
 

@@ -97,7 +97,7 @@ def loader_rows(preprocessed: Path, patch: IntTriple, n: int) -> list[dict[str, 
         for step in range(1, steps + 1):
             levels = sampler.batch(step).levels
             if in_float:
-                input_of_levels(levels, sampler.intensity)
+                input_of_levels(np.asarray(levels), sampler.intensity)
 
     regions = [(region.image(sampler.intensity), region.targets) for region in sampler.regions]
 
@@ -174,7 +174,7 @@ def step_seconds(preprocessed: Path, settings: RunSettings, n: int, device: Devi
                     network.zero_grad(set_to_none=True)
                     with device.autocast():
                         logits = network(image)
-                    torch.stack([*loss.of_branches(logits, targets).values()]).mean().backward()
+                    torch.stack([*loss.of_branches(logits, targets).values()]).mean().backward()  # type: ignore[no-untyped-call]
                 wait_for(device)
 
             wait_for(device)
