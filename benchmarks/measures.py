@@ -108,9 +108,6 @@ def draw(rows: pd.DataFrame, out: Path) -> None:
         axis.set(xlabel="Contact surface, cm2", ylabel=label, xscale="log")
         rho = _rho(pair["contact_cm2"].to_numpy(float), pair[outcome].to_numpy(float), np.empty(0))
         axis.set_title(f"Spearman {rho:.2f}, n {len(pair)}", fontsize=9)
-            f"Spearman {_rho(pair['contact_cm2'].to_numpy(float), pair[outcome].to_numpy(float), np.empty(0)):.2f}, n {len(pair)}",
-            fontsize=9,
-        )
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=100)
