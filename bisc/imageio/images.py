@@ -198,7 +198,9 @@ def _converted(
     return CaseImage(path, native.to_canonical(out), native)
 
 
-def write_image(path: Path, canonical: npt.NDArray[np.generic], native: NativeGrid, compress: bool = True) -> None:
+def write_image(
+    path: Path, canonical: npt.NDArray[np.generic], native: NativeGrid, compress: bool = True, note: str = ""
+) -> None:
     """Write a canonical (z, y, x) array in the native grid's own axis order, whole or not at all.
 
     Args:
@@ -206,6 +208,7 @@ def write_image(path: Path, canonical: npt.NDArray[np.generic], native: NativeGr
         canonical: (z, y, x) array on `native.canonical`; a trailing axis becomes vector components.
         native: The grid to write on; its size, spacing, origin and direction are kept exactly.
         compress: Compress formats that can be (`.nii.gz` always is).
+        note: What NIfTI's header says in its field `descrip`, 79 characters at most.
 
     Raises:
         InputError: If the name tells no format that holds a volume in one file, the folder cannot be written, or the
@@ -220,6 +223,8 @@ def write_image(path: Path, canonical: npt.NDArray[np.generic], native: NativeGr
     image.SetSpacing(native.geometry.spacing_mm_zyx[::-1])
     image.SetOrigin(native.geometry.origin_mm_xyz)
     image.SetDirection(native.geometry.direction)
+    if note:
+        image.SetMetaData("ITK_FileNotes", note)
     with atomic_file(path) as scratch:
         try:
             sitk.WriteImage(image, str(scratch), useCompression=compress, compressionLevel=1)

@@ -13,6 +13,8 @@ MEASURES: Final = "measures.csv"
 INDEX: Final = "index.html"
 INDEX_MARK: Final = '<meta name="generator" content="BiSC-UNet index">'
 """Stands at the head of it: another page of that name is not ours to write anew."""
+MARK: Final = "Kidneys and tumours by BiSC-UNet"
+"""In the header of a NIfTI mask of ours, so that no other is written over."""
 FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
 BETWEEN_NOTES: Final = " | "

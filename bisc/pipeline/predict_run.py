@@ -13,10 +13,10 @@ from typing import Final
 from bisc.core.errors import InputError, PassedOver
 from bisc.imageio import files_of
 from bisc.imageio.case import InputCase
-from bisc.imageio.formats.nifti import is_byte_mask
+from bisc.imageio.formats.nifti import note_of
 from bisc.inference.model import Model
 from bisc.pipeline.dicom_cases import dicom_files, nameless, without_places
-from bisc.pipeline.options import INDEX, INDEX_MARK, MEASURES, SKIPPED, TABLE, PredictionRow, PredictOptions
+from bisc.pipeline.options import INDEX, INDEX_MARK, MARK, MEASURES, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.rows import merge_rows, read_rows
 from bisc.system.files import make_output_folder, remove_partial
 from bisc.system.paths import exists
@@ -52,7 +52,8 @@ def begin_run(cases: Sequence[InputCase], out: Path, options: PredictOptions) ->
         from bisc.measurement.table import read_table  # not on a plain mask's path
 
         read_table(out / MEASURES)  # of another form it is refused, before the work
-    merge_rows(out / TABLE, passed)  # from now on the folder is known for ours, however early the run ends
+    if passed:
+        merge_rows(out / TABLE, passed)
     return Run(cases, passed, there)
 
 
@@ -69,9 +70,8 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
 
     Raises:
         InputError: If a mask would take the place of an input, of another input's mask, or of a file that is no mask
-            or may be another's: a label map of a folder without a predictions.csv.
+            of ours: by no row of predictions.csv, nor by its own header.
     """
-    is_ours = exists(out / TABLE)
     # realpath: unlike resolve, it minds no link loops
     inputs = {os.path.realpath(path): path for case in cases for path in (case.path, *case.others)}
     for case in cases:
@@ -81,8 +81,8 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
             raise InputError(what, found, "an output folder of its own")
         row = there.get(case.name)
         if row is None or row.status == SKIPPED:
-            if exists(target) and not (is_ours and is_byte_mask(target)):  # a run that was killed writes its row last
-                found = "is there and is no mask" + ("" if is_ours else f" that a {TABLE} beside it tells of")
+            if exists(target) and note_of(target) != MARK:  # a run that was killed writes its row last
+                found = f"is there and is no mask that {TABLE} beside it tells of"
                 raise InputError(target, found, "an output folder of its own", "move it away")
         elif row.source and row.source != source and exists(Path(row.source)):
             found = f"would be written over the mask of {row.source}, which has the same name"

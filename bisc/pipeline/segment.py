@@ -25,6 +25,7 @@ from bisc.inference.model import Model as Cascade
 from bisc.inference.model import load_model as load_cascade
 from bisc.inference.windows import within_memory
 from bisc.network.device import choose_device
+from bisc.pipeline.options import MARK
 from bisc.pipeline.study import scan_at
 from bisc.preprocessing.kidneys import Side
 from bisc.system.console import collecting, notice
@@ -86,7 +87,7 @@ class Segmentation:
 
         Raises InputError if the file cannot be written, or its name tells none of these formats.
         """
-        write_image(Path(path), _canonical(self.labels, self.axes, self.native), self.native)
+        write_image(Path(path), _canonical(self.labels, self.axes, self.native), self.native, note=MARK)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from bisc.inference.signs import MOST_FOREGROUND_ML, MOST_ROI_ML, excess_of_fore
 from bisc.pipeline import validate as validation
 from bisc.pipeline.options import PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
-from bisc.pipeline.rows import rows_csv
+from bisc.pipeline.rows import merge_rows
 from bisc.pipeline.segment import MAX_KIDNEY_ML
 from bisc.pipeline.validate import FoldCase, finish_fine
 from tests.support.stub_model import CPU, OBLIQUE, PLAN, ByIntensity, kidneys, stub_model
@@ -148,7 +148,7 @@ def test_scattered_regions_are_no_kidneys(monkeypatch: pytest.MonkeyPatch, litre
 def test_the_case_fails_and_the_others_go_on(scans: Path, tmp_path: Path, save_rough: bool) -> None:
     """A failed row and one line, no mask, none of an older run; a rough mask, if it was asked for."""
     write_image(tmp_path / "all.nii.gz", np.zeros(OBLIQUE.canonical.shape_zyx, np.uint8), OBLIQUE)
-    (tmp_path / "predictions.csv").write_text(rows_csv([]))
+    merge_rows(tmp_path / "predictions.csv", [PredictionRow("all", "ok")])
     (tmp_path / "rough").mkdir()
     write_image(tmp_path / "rough/all.nii.gz", np.zeros(OBLIQUE.canonical.shape_zyx, np.uint8), OBLIQUE)
     rows, errors = predict(scans, tmp_path, ByIntensity(), save_rough=save_rough)

@@ -177,7 +177,7 @@ def test_an_interrupted_run_keeps_its_finished_cases(
     whole = ByIntensity.forward_region
 
     def until_ctrl_c(network: ByIntensity, image: Tensor) -> Tensor:
-        if "both" in (tmp_path / "predictions.csv").read_text():
+        if (tmp_path / "predictions.csv").exists():
             raise KeyboardInterrupt
         return whole(network, image)
 
@@ -209,15 +209,20 @@ def test_a_ct_of_the_users_is_no_place_for_a_mask(scans: Path, tmp_path: Path) -
 
 
 def test_label_maps_that_no_run_made_stay(scans: Path, tmp_path: Path) -> None:
-    """Reference masks are bytes as ours are: a folder with one is refused, also with --continue; that of a run that was
-    killed before its first row is not."""
+    """Reference masks are bytes as ours are: a folder with one is refused, also with --continue, and where another case
+    has its row; that of a run that was killed before its row is not."""
     write_image(tmp_path / "both.nii.gz", np.ones(OBLIQUE.canonical.shape_zyx, np.uint8), OBLIQUE)
     before = (tmp_path / "both.nii.gz").read_bytes()
     for resume in (False, True):
-        with pytest.raises(InputError, match=r"both.nii.gz: is there and is no mask that a predictions.csv"):
+        with pytest.raises(InputError, match=r"both.nii.gz: is there and is no mask that predictions.csv"):
             predict(scans, tmp_path, PredictOptions("argmax", resume=resume))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
-    (tmp_path / "predictions.csv").write_text(rows_csv([]))
+    predict(scans / "none.nii.gz", tmp_path)
+    with pytest.raises(InputError, match=r"is no mask that predictions.csv"):
+        predict(scans, tmp_path)
+    (tmp_path / "both.nii.gz").unlink()
+    predict(scans, tmp_path)
+    (tmp_path / "predictions.csv").unlink()
     assert predict(scans, tmp_path)[0]["both"].status == "ok"
 
 

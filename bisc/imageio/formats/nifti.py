@@ -83,13 +83,13 @@ def open_nifti(path: Path) -> Stored:
     return Stored(geometry, n_bytes, True, lambda: _slabs(path, header, kind, geometry.shape_zyx))
 
 
-def is_byte_mask(path: Path) -> bool:
-    """Whether a file is NIfTI-1 with a byte a voxel, as masks are written; a CT is none."""
+def note_of(path: Path) -> str:
+    """What a NIfTI-1 file says in its field `descrip`; empty where it is none."""
     try:
         header, is_nifti2 = _header(path)
     except InputError:
-        return False
-    return not is_nifti2 and KINDS.get(int(header["datatype"])) == "u1"
+        return ""
+    return "" if is_nifti2 else bytes(header["descrip"]).decode("latin-1")
 
 
 def check_whole(path: Path) -> None:
