@@ -72,7 +72,7 @@ def find_kidneys(
     min_kidney_ml: float,
     body_middle_mm: float | None = None,
     *,
-    by_grid: bool = True,
+    sided: bool = True,
 ) -> list[Kidney]:
     """The kidneys of a (z, y, x) mask on a canonical grid, the larger first; empty where nothing plausible is found.
 
@@ -85,8 +85,7 @@ def find_kidneys(
         grid: Its grid.
         min_kidney_ml: Smaller components are specks.
         body_middle_mm: LPS x of the body's middle (`body_middle_mm`); None takes the grid's.
-        by_grid: Whether that tells the side of a lone kidney, too: not where a CT is there and shows no body's middle,
-            for then it may show half a body. The kidney is 'middle' then.
+        sided: Whether that tells a lone kidney's side, too: where an image `hides_middle` it is 'middle'.
     """
     middle_mm = _grid_middle_mm(grid) if body_middle_mm is None else body_middle_mm
     certain = body_middle_mm is not None
@@ -96,9 +95,9 @@ def find_kidneys(
     xs = [sum(p.centre_mm_xyz[0] * p.n_voxels for p in g) / n for g, n in zip(groups, sizes, strict=True)]
     divide = divide_mm(xs, sizes, middle_mm, certain)
     origin = middle_mm if divide is None else divide
-    told = certain or by_grid or divide is not None
+    sided = sided or divide is not None
     return [
-        Kidney(_box_of(group), reach_of(group, grid), n * grid.voxel_volume_ml, _side(x - origin) if told else "middle")
+        Kidney(_box_of(group), reach_of(group, grid), n * grid.voxel_volume_ml, _side(x - origin if sided else 0.0))
         for group, n, x in zip(groups, sizes, xs, strict=True)
     ]
 
@@ -192,9 +191,9 @@ SAMPLES: Final = 64
 """Voxels looked at along each axis: enough to find the middle to a few mm, and next to no work."""
 MIN_SHARE: Final = 0.02
 """A scan with less tissue than this shows no body."""
-CUT_SHARE: Final = 0.25
+CUT_SHARE: Final = 0.5
 """Of the rows with tissue, those in which it reaches the field of view's right or left end: with more of them the body
-goes on beyond. A flank or an arm that touches it stays below."""
+goes on beyond, by a seventh of its half and more. Flanks, arms and a table that touch it stay below."""
 SEEN_MM: Final = 300.0
 """Tissue as wide as this is no half of a body: though it is cut, its middle is near the body's."""
 AIR_HU: Final = -1024.0
@@ -202,26 +201,28 @@ AIR_HU: Final = -1024.0
 
 
 def body_middle_mm(image: Volume) -> float | None:
-    """LPS x that halves the tissue of a canonical HU image; None where it shows hardly any, or half a body.
-
-    Two kidneys are told apart by each other; this is for a single one, in a scan whose field of view is off centre.
-    """
+    """LPS x that halves the tissue of a canonical HU image, wherever its field of view lies; None without tissue."""
     steps = [max(1, n // SAMPLES) for n in image.array.shape]
     z, y, x = (slice(s // 2, None, s) for s in steps)
-    rows = image.array[z, y]
-    looked = rows[..., x] > TISSUE_HU
-    tissue = np.argwhere(looked)
-    if len(tissue) < MIN_SHARE * looked.size or _is_cut(rows, image.geometry.spacing_mm_zyx[2]):
+    tissue = np.argwhere(image.array[z, y, x] > TISSUE_HU)
+    if len(tissue) < MIN_SHARE * image.array[z, y, x].size:
         return None
     index = tissue * steps + np.asarray([s // 2 for s in steps])
     return float(np.median(image.geometry.index_to_physical(index)[:, 0]))
 
 
-def _is_cut(rows: npt.NDArray[Any], mm: float) -> bool:
-    """Whether the body goes on beyond the field of view; `rows` are whole, (z, y, x) HU, `mm` from voxel to voxel."""
+def hides_middle(image: Volume) -> bool:
+    """Whether a canonical HU image may show half a body, or hardly any: what halves its tissue is no body's middle.
+
+    A round field of view that is filled in with HU of air, -1000 or -1024, is taken for the body's own end.
+    """
+    if body_middle_mm(image) is None:
+        return True
+    z, y = (slice(s // 2, None, s) for s in (max(1, n // SAMPLES) for n in image.array.shape[:2]))
+    rows = image.array[z, y]
     tissue = rows > TISSUE_HU
     columns = np.flatnonzero(tissue.any(axis=(0, 1)))
-    if np.ptp(columns) * mm >= SEEN_MM:
+    if np.ptp(columns) * image.geometry.spacing_mm_zyx[2] >= SEEN_MM:
         return False
     rows, tissue = rows[tissue.any(axis=-1)], tissue[tissue.any(axis=-1)]
     return any(

@@ -78,7 +78,7 @@ def divide(
     min_kidney_ml: float,
     body_middle_mm: float | None = None,
     *,
-    by_grid: bool = True,
+    sided: bool = True,
 ) -> tuple[npt.NDArray[np.uint8], list[Segment]]:
     """Number the kidneys and tumours of a canonical label map.
 
@@ -91,7 +91,7 @@ def divide(
         grid: Its grid, in LPS.
         min_kidney_ml: As of `find_kidneys`.
         body_middle_mm: Likewise.
-        by_grid: Likewise.
+        sided: Likewise.
 
     Returns:
         (z, y, x) numbers, 0 is background, and the segments in their order: kidneys, the right one first; then
@@ -101,7 +101,7 @@ def divide(
     found, components, box = label_components(labels > 0)
     if box is None:
         return numbered, []
-    kidneys = find_kidneys(labels > 0, grid, min_kidney_ml, body_middle_mm, by_grid=by_grid)
+    kidneys = find_kidneys(labels > 0, grid, min_kidney_ml, body_middle_mm, sided=sided)
     inside, sides = labels[box.to_slices()], np.zeros(box.shape_zyx, np.uint8)
     x_mm = _x_of(grid)[box.start_zyx[2] : box.stop_zyx[2]]
     named: set[Side] = set()

@@ -202,7 +202,7 @@ def _files(folder: Path, entries: list[Path], parts: tuple[str, ...], names: tup
                 yield _Found(path, ("_".join(rest),), unread)
             else:
                 unknown.append(path)
-    broken = broken_slices(unknown, dicom)
+    broken = broken_slices(unknown, dicom) if unknown else []
     yield from (_passed(path, parts, "no image by its name") for path in unknown if path not in broken)
     if dicom:
         yield _Found(folder, names, holding=Holding(folder, parts, tuple(sorted(dicom + broken))))

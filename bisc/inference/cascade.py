@@ -25,6 +25,7 @@ from bisc.preprocessing.kidneys import (
     drop_apart,
     drop_strays,
     find_kidneys,
+    hides_middle,
     map_box,
     roi_box,
 )
@@ -74,8 +75,9 @@ class CascadeResult:
         rois: One per kidney of the rough mask, or false region that lies apart from both; the larger first.
         native: The ROIs' softmax on the image's grid; overlaps hold the mean of both.
         min_kidney_ml: Kidney tissue below which a component of an ROI is a stray.
-        middle_mm: LPS x of the body's middle, None where the image does not show it.
+        middle_mm: LPS x of the body's middle, None where the image shows no body.
         n_folds: Of the fine stage.
+        sided: Whether that tells the side of a lone kidney; see `find_kidneys`.
     """
 
     image: Volume
@@ -85,6 +87,7 @@ class CascadeResult:
     min_kidney_ml: float
     middle_mm: float | None
     n_folds: int = 1
+    sided: bool = True
 
     def status(self, labels: npt.NDArray[np.uint8]) -> Status:
         """What the final (z, y, x) labels show, whatever the rough stage took for kidneys (`status_of`)."""
@@ -92,7 +95,7 @@ class CascadeResult:
 
     def kidneys(self, labels: npt.NDArray[np.uint8]) -> list[Kidney]:
         """Those of the final (z, y, x) labels, the larger first."""
-        return find_kidneys(labels > 0, self.image.geometry, self.min_kidney_ml, self.middle_mm, by_grid=False)
+        return find_kidneys(labels > 0, self.image.geometry, self.min_kidney_ml, self.middle_mm, sided=self.sided)
 
     def labels(self, offsets: Offsets) -> npt.NDArray[np.uint8]:
         """(z, y, x) labels on the image's grid; voxels outside all ROIs are background, and so are strays."""
@@ -125,8 +128,8 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
     """
     image = Volume(image.array, image.geometry.settled())
     rough = known.rough if known is not None else run_rough(image, model.plan, model.rough)
-    middle_mm = body_middle_mm(image)
-    kidneys, grids = _find_rois(rough, image.geometry, model.plan, offsets_of(model.rough, decision), middle_mm)
+    middle_mm, sided = body_middle_mm(image), not hides_middle(image)
+    kidneys, grids = _find_rois(rough, image.geometry, model.plan, offsets_of(model.rough, decision), middle_mm, sided)
     seen = {roi.softmax.geometry: roi for roi in known.rois} if known is not None else {}
     for kidney, grid in zip(kidneys, grids, strict=True):
         if grid not in seen:
@@ -140,7 +143,7 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
     rois = [replace(seen[grid], kidney=kidney) for kidney, grid in zip(kidneys, grids, strict=True)]
     native = _average_overlaps([_to_native(roi, image.geometry) for roi in rois])
     least_ml = model.plan.roi.min_kidney_ml
-    return CascadeResult(image, rough, tuple(rois), tuple(native), least_ml, middle_mm, len(model.fine))
+    return CascadeResult(image, rough, tuple(rois), tuple(native), least_ml, middle_mm, len(model.fine), sided)
 
 
 def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork]) -> Volume:
@@ -163,12 +166,12 @@ def _softmax_on(
 
 
 def _find_rois(
-    rough: Volume, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None
+    rough: Volume, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None, sided: bool
 ) -> tuple[list[Kidney], list[Geometry]]:
     """The kidneys of the rough result, and the grid of each one's ROI."""
     n_marked = np.count_nonzero(decide(rough.array, offsets))
     _check(excess_of_foreground(n_marked * rough.geometry.voxel_volume_ml), rough)
-    kidneys, target = locate(rough, native, plan, offsets, middle_mm)
+    kidneys, target = locate(rough, native, plan, offsets, middle_mm, sided)
     boxes = [roi_box(kidney.reach, target, plan.roi) for kidney in kidneys]
     inside = [box.clipped(target.shape_zyx) for box in boxes]
     _check(excess_of_rois([prod(box.shape_zyx) * target.voxel_volume_ml for box in inside if box]), rough)
@@ -181,13 +184,13 @@ def _check(excess: str, rough: Volume) -> None:
 
 
 def locate(
-    rough: Volume, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None = None
+    rough: Volume, native: Geometry, plan: Plan, offsets: Offsets, middle_mm: float | None = None, sided: bool = True
 ) -> tuple[list[Kidney], Geometry]:
-    """The kidneys of the rough result on the image's grid at target spacing, and that grid; `middle_mm` is the LPS x of
-    the body's middle, where it is known."""
+    """The kidneys of the rough result on the image's grid at target spacing, and that grid; `middle_mm` and `sided` as
+    of `find_kidneys`."""
     target = native.resampled(plan.target_spacing_mm_zyx)
     foreground = upsample_labels(rough, target, offsets) > 0
-    return find_kidneys(foreground, target, plan.roi.min_kidney_ml, middle_mm, by_grid=False), target
+    return find_kidneys(foreground, target, plan.roi.min_kidney_ml, middle_mm, sided=sided), target
 
 
 def upsample_labels(rough: Volume, grid: Geometry, offsets: Offsets) -> npt.NDArray[np.uint8]:

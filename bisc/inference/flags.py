@@ -29,6 +29,6 @@ def flags_of(
         fine_offsets: And the fine stage's.
     """
     return judged(
-        signs_of(result.image, labels, kidneys, result.middle_mm)
+        signs_of(result.image, labels, kidneys, result.middle_mm if result.sided else None)
         | certainty_of(result, labels, rough_offsets, fine_offsets)
     )

@@ -16,7 +16,7 @@ from bisc.core.labels import CONNECT_26, MIN_KIDNEY_ML
 from bisc.core.volume import Box, Volume
 from bisc.measurement.area import touching
 from bisc.measurement.kidney_shape import KidneyShape
-from bisc.preprocessing.kidneys import WHOLE_ML, body_middle_mm
+from bisc.preprocessing.kidneys import WHOLE_ML, hides_middle
 from bisc.preprocessing.segments import Segment, is_two
 
 Mask = npt.NDArray[np.bool_]
@@ -105,7 +105,7 @@ def sides_of(
         if box is not None:
             boxes[name] = box
     joined = len(boxes) > 1 and _touch(numbered, segments)
-    bodiless = image is not None and len(boxes) == 1 and body_middle_mm(image) is None
+    bodiless = image is not None and len(boxes) == 1 and hides_middle(image)
     sides: dict[str, Side] = {}
     for name, box in boxes.items():
         own = [one for one in segments if one.side == name]

@@ -113,6 +113,7 @@ def results_of(
         image.volume.geometry,
         result.min_kidney_ml,
         result.middle_mm,
+        result.sided,
     )
     row = {"choice": study.told if study is not None else ""}
     row |= {"segments": json.dumps(parts.told()), "error": found.doubt}
@@ -182,9 +183,11 @@ class Divided:
         return records
 
 
-def divided(labels: npt.NDArray[np.uint8], grid: Geometry, min_kidney_ml: float, middle_mm: float | None) -> Divided:
+def divided(
+    labels: npt.NDArray[np.uint8], grid: Geometry, min_kidney_ml: float, middle_mm: float | None, sided: bool = True
+) -> Divided:
     """Divide and measure a canonical label map; arguments as of `bisc.preprocessing.segments.divide`."""
-    numbered, segments = divide(labels, grid, min_kidney_ml, middle_mm, by_grid=False)
+    numbered, segments = divide(labels, grid, min_kidney_ml, middle_mm, sided=sided)
     sides = sides_of(numbered, segments, grid, None)
     sizes = {}
     for one in segments:

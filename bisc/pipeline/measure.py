@@ -23,7 +23,7 @@ from bisc.pipeline.meshes import case_of, mesh_files, meshes_in, remove_meshes, 
 from bisc.pipeline.options import MeshOptions
 from bisc.pipeline.parts import Part, stamp_of
 from bisc.pipeline.workers import case_workers
-from bisc.preprocessing.kidneys import body_middle_mm
+from bisc.preprocessing.kidneys import body_middle_mm, hides_middle
 from bisc.preprocessing.segments import Segment, divide
 from bisc.system.cases import run_cases
 from bisc.system.files import make_output_folder, remove_partial
@@ -176,8 +176,8 @@ def measure_labels(case: str, labels: CaseImage, image: CaseImage | None = None)
         labels = on_grid_of(image, labels)
     hu, grid = None if image is None else image.volume, labels.volume.geometry
     array = np.ascontiguousarray(labels.volume.array, dtype=np.uint8)
-    middle_mm = None if hu is None else body_middle_mm(hu)
-    numbered, segments = divide(array, grid, MIN_KIDNEY_ML, middle_mm, by_grid=hu is None)
+    middle_mm, sided = (None, True) if hu is None else (body_middle_mm(hu), not hides_middle(hu))
+    numbered, segments = divide(array, grid, MIN_KIDNEY_ML, middle_mm, sided=sided)
     return MeasuredMap(measure_segments(case, numbered, segments, grid, hu), numbered, segments, grid)
 
 

@@ -12,6 +12,7 @@ from bisc._version import __version__
 from bisc.core.errors import InputError, PassedOver
 from bisc.evaluation.pairs import find_label_maps, meaning_beside
 from bisc.imageio import files_of, on_grid_of, read_labels
+from bisc.imageio.archive import is_archive
 from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.formats.dicom.segmentation import is_segmentation, on_frames_of, read_segmentation
 from bisc.imageio.inputs import find_inputs
@@ -79,6 +80,8 @@ def find_jobs(
     meaning = labels or (None if masks in found.values() and is_segmentation(masks) else meaning_beside(masks))
     pictures: dict[str, InputCase] = {}
     if images is not None:
+        if is_archive(images):
+            raise InputError(images, "is a .zip", "images, a folder of them, or DICOM studies", "unpack it")
         scans = [case for case in find_inputs(images) if not isinstance(case.fault, PassedOver)]
         pictures = {case.name: case for case in scans}
         if len(found) == len(scans) == 1:

@@ -288,9 +288,10 @@ def _identity(scan: Scan) -> dict[str, str]:
 
 
 def _other(row: PredictionRow, run: Run) -> IndexRow:
-    """Of a case whose scan is not among the inputs: that of its page, unless its mask is newer."""
+    """Of a case whose scan is not among the inputs: that of its page, unless its mask is newer; nothing is removed."""
     page, (mask, _) = page_path(run.folder, row.case), _masks_of(run.masks, row.case)
     if mask is None:
-        return without_page(row, run.folder, NO_SCAN, NO_MASK)
-    is_of_it = page.is_file() and page.stat().st_mtime_ns >= mask.stat().st_mtime_ns
-    return (row_in(page) if is_of_it else None) or without_page(row, run.folder, NO_SCAN)
+        return row_without_page(row, NO_SCAN, NO_MASK)
+    if page.is_file() and page.stat().st_mtime_ns < mask.stat().st_mtime_ns:
+        return row_without_page(row, f"its page is older than its mask, and {NO_SCAN}")
+    return row_in(page) or row_without_page(row, NO_SCAN)

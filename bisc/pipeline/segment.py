@@ -222,8 +222,7 @@ def write_labels(
 
     Example:
         >>> bisc.write_labels("mask.nii.gz", result)
-        >>> kidneys = result.labels.clip(0, 1)
-        >>> bisc.write_labels("kidneys.nii.gz", kidneys, like=result)
+        >>> bisc.write_labels("kidneys.nii.gz", result.labels.clip(0, 1), like=result)
     """
     if isinstance(labels, Segmentation):
         return labels.save(path)

@@ -205,6 +205,9 @@ def test_an_image_that_cannot_be_used_is_its_cases_error(tmp_path: Path, capsys:
     assert "1 of 2 cases measured" in capsys.readouterr().out
     run("-p", tmp_path / "masks", "-i", tmp_path / "ct", "--continue", status=2)
     assert {case for case, _ in rows(tmp_path / "masks" / "measures.csv")} == {"b"}
+    (tmp_path / "ct.zip").touch()
+    run("-p", mask, "-i", tmp_path / "ct.zip", status=2)
+    assert "unpack it" in capsys.readouterr().err
     (tmp_path / "ct" / "b.nii.gz").unlink()
     run("-p", mask, "-i", tmp_path / "ct", status=2)
     assert "no image" not in capsys.readouterr().err

@@ -214,7 +214,7 @@ def test_bad_headers_are_told(
         (
             "a bomb",
             lambda b: gzip.compress(b + bytes(9 << 20)),
-            "unpacks to more than 2 times what its header promises",
+            "holds more than 2 times what its header promises",
         ),
     ],
 )

@@ -145,3 +145,27 @@ def test_a_meta_image_that_gives_too_few_packed_bytes(tmp_path: Path) -> None:
     """ITK unpacks no more, and takes whatever lay in its memory for the rest."""
     assert np.array_equal(read_image(mha_packed(tmp_path, RAW, 0)).volume.array, VOXELS)
     assert fault(read_image, mha_packed(tmp_path, RAW, -20)).startswith("ends after")
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+@pytest.mark.parametrize(
+    ("sizes", "steps", "kinds"), [("1 6 5 4", "none {}", "list {}"), ("6 5 4 1", "{} none", "{} list")]
+)
+def test_a_nrrd_with_an_axis_of_length_1_too_many(
+    tmp_path: Path, sizes: str, steps: str, kinds: str, encoding: str
+) -> None:
+    """As a one-frame sequence, and a vector of one component: ITK calls its voxels vectors."""
+    directions, kinds = steps.format("(2,0,0) (0,3,0) (0,0,4)"), kinds.format("domain domain domain")
+    head = (
+        f"NRRD0004\ntype: short\ndimension: 4\nspace: left-posterior-superior\nsizes: {sizes}\n"
+        f"space directions: {directions}\nkinds: {kinds}\nendian: little\nencoding: {encoding}\nspace origin: (0,0,0)\n"
+    )
+    path = nrrd(tmp_path, gzip.compress(RAW) if encoding == "gzip" else RAW, head)
+    assert np.array_equal(read_image(path).volume.array, VOXELS)
+
+
+def test_a_meta_image_as_text(tmp_path: Path) -> None:
+    """It takes more bytes than its voxels would."""
+    path, text = tmp_path / "a.mha", " ".join(map(str, VOXELS.ravel()))
+    path.write_text(f"{META}BinaryData = False\nElementDataFile = LOCAL\n{text}\n")
+    assert np.array_equal(read_image(path).volume.array, VOXELS)

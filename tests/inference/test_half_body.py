@@ -15,6 +15,6 @@ def test_a_single_kidney_in_half_a_body_has_no_side() -> None:
     image, _ = kidneys(GRID, (60.0,), None, speck=False)
     image.array[:, :, -4:] = -1000
     found = run_cascade(image, stub_model(), "argmax")
-    assert found.middle_mm is None
+    assert not found.sided
     assert [roi.kidney.side for roi in found.rois] == ["middle"]
     assert [kidney.side for kidney in found.kidneys(found.labels(NO_OFFSETS))] == ["middle"]

@@ -11,7 +11,7 @@ from bisc.imageio import CaseImage
 from bisc.measurement.sides import NO_BODY
 from bisc.pipeline.dicom_cases import divided
 from bisc.pipeline.measure import MeasuredMap, measure_labels
-from bisc.preprocessing.kidneys import body_middle_mm, find_kidneys
+from bisc.preprocessing.kidneys import body_middle_mm, find_kidneys, hides_middle
 from tests.support.known_kidneys import GRID, SHAPE, Ball, kidneys, of
 
 BALL = Ball(20.0, 16.0, 0.0, 11.0)
@@ -49,9 +49,9 @@ def test_nor_has_it_in_a_predictions_files() -> None:
     half = seen(140)
     labels = LABELS[:, :, 140:].copy()
     hu = Volume(HU[:, :, 140:].copy(), half.grid)
-    middle_mm = body_middle_mm(hu)
-    assert [one.name for one in divided(labels, half.grid, 5.0, middle_mm).segments] == ["Kidney", "Tumour 1"]
-    (kidney,) = find_kidneys(labels > 0, half.grid, 5.0, middle_mm, by_grid=False)
+    middle_mm, sided = body_middle_mm(hu), not hides_middle(hu)
+    assert [one.name for one in divided(labels, half.grid, 5.0, middle_mm, sided).segments] == ["Kidney", "Tumour 1"]
+    (kidney,) = find_kidneys(labels > 0, half.grid, 5.0, middle_mm, sided=sided)
     assert kidney.side == "middle"
 
 

@@ -17,7 +17,7 @@ from bisc.imageio import read_image, write_image
 from bisc.imageio.inputs import find_inputs
 from bisc.pipeline.options import PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
-from bisc.pipeline.rows import light_line, read_rows, rows_csv
+from bisc.pipeline.rows import light_line, read_rows
 from bisc.pipeline.segment import doubt_of
 from tests.support.stub_model import OBLIQUE, ByIntensity, dice, kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread
@@ -267,25 +267,6 @@ def test_both_decisions_run_without_fitted_offsets(scans: Path, tmp_path: Path, 
     predict(scans, tmp_path, PredictOptions(decision))
     predict(scans, tmp_path / "plain")
     assert (tmp_path / "both.nii.gz").read_bytes() == (tmp_path / "plain" / "both.nii.gz").read_bytes()
-
-
-def test_the_table_round_trips(tmp_path: Path) -> None:
-    """Commas, quotes and empty volumes."""
-    rows = [
-        PredictionRow("a", "ok", 1.5, '[{"side": "left"}]', 12.5, 0.0),
-        PredictionRow("b", "failed", 0.1, error='b.nii: "quoted", with a comma'),
-    ]
-    path = tmp_path / "predictions.csv"
-    path.write_text(rows_csv(rows))
-    assert read_rows(path) == rows
-    header = path.read_text().splitlines()[0]
-    columns = ["case", "status", "seconds", "rois", "kidney_ml", "tumor_ml", "error", "notes", "source", "stamp",
-               "choice", "segments", "patient_id", "accession_number", "study_uid", "series_uid",
-               "light", "risk", "flags"]  # fmt: skip
-    assert header.split(",") == columns
-    path.write_text("case,status\na,ok\n")
-    with pytest.raises(InputError, match="another form"):
-        read_rows(path)
 
 
 def test_the_table_has_lights_and_lines_say_what_is_not_green(scans: Path, tmp_path: Path) -> None:

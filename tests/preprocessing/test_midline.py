@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bisc.core.volume import Volume
-from bisc.preprocessing.kidneys import body_middle_mm
+from bisc.preprocessing.kidneys import body_middle_mm, hides_middle
 from tests.support.grids import axis_angle, grid
 
 
@@ -53,24 +53,26 @@ def body(first: int, stop: int, rows: int = 40, air: int = -1000) -> Volume:
 @pytest.mark.parametrize(("first", "stop"), [(0, 30), (20, 50), (0, 50)])
 def test_half_a_body_has_no_middle(first: int, stop: int) -> None:
     """It goes on beyond the field of view, to the right, to the left or to both sides, in all of its rows."""
-    assert body_middle_mm(body(first, stop)) is None
+    assert hides_middle(body(first, stop))
 
 
 def test_a_flank_may_touch_the_border() -> None:
-    """In 10 of 40 rows, as an arm does; in 11 the body is cut."""
-    assert body_middle_mm(body(15, 50, rows=10)) is not None
-    assert body_middle_mm(body(15, 50, rows=11)) is None
+    """In 20 of 40 rows, as an arm or a table does; in 21 the body is cut."""
+    assert not hides_middle(body(15, 50, rows=20))
+    assert hides_middle(body(15, 50, rows=21))
 
 
 def test_a_body_300_mm_wide_has_its_middle() -> None:
     """Stout patients reach beyond the field of view on both sides."""
     wide = grid((4, 40, 62), (3.0, 5.0, 5.0), (-152.5, 0.0, 0.0))
-    assert body_middle_mm(Volume(np.full(wide.shape_zyx, 40, np.int16), wide)) == pytest.approx(0.0)
+    image = Volume(np.full(wide.shape_zyx, 40, np.int16), wide)
+    assert body_middle_mm(image) == pytest.approx(0.0)
+    assert not hides_middle(image)
 
 
 def test_what_is_filled_in_beside_a_round_field_of_view_is_no_air() -> None:
     """A body that ends at it goes on; one with air between the two does not."""
     whole = body(15, 35)
     whole.array[:, :, :10] = whole.array[:, :, 40:] = -3024
-    assert body_middle_mm(whole) == pytest.approx(0.0)
-    assert body_middle_mm(body(15, 35, air=-3024)) is None
+    assert not hides_middle(whole)
+    assert hides_middle(body(15, 35, air=-3024))

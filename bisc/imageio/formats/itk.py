@@ -24,11 +24,17 @@ from bisc.imageio.plausible import check_header, itk_grid
 SLAB_BYTES: Final = 1 << 27
 """Stored bytes converted at a time, and held at a time where ITK can read a part of the format."""
 VOXEL_BYTES: Final = {
-    **dict.fromkeys((sitk.sitkUInt8, sitk.sitkInt8), 1),
-    **dict.fromkeys((sitk.sitkUInt16, sitk.sitkInt16), 2),
-    **dict.fromkeys((sitk.sitkUInt32, sitk.sitkInt32, sitk.sitkFloat32), 4),
-    **dict.fromkeys((sitk.sitkUInt64, sitk.sitkInt64, sitk.sitkFloat64), 8),
+    getattr(sitk, f"sitk{vector}{kind}"): n_bytes
+    for vector in ("", "Vector")
+    for n_bytes, kinds in {
+        1: ("UInt8", "Int8"),
+        2: ("UInt16", "Int16"),
+        4: ("UInt32", "Int32", "Float32"),
+        8: ("UInt64", "Int64", "Float64"),
+    }.items()
+    for kind in kinds
 }
+"""By pixel type; a vector's of each component, of which a NRRD with an axis of length 1 too many has one."""
 
 
 def open_nrrd(path: Path) -> Stored:

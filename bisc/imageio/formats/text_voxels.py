@@ -61,6 +61,8 @@ def check_whole_meta(path: Path, voxels: Promise) -> None:
     """
     head = meta_head(path)
     home, start = (head.data[0], head.meta_skip) if head.data else (path, head.n_bytes)
+    if head.fields.get("BinaryData", "")[:1] in ("F", "f", "0"):  # text, which ITK reads one number after the other
+        return
     if head.meta_packed:
         with home.open("rb") as file:
             file.seek(max(0, start))

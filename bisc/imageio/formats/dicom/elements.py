@@ -126,8 +126,8 @@ def broken_slices(others: Iterable[Path], slices: Iterable[Path]) -> list[Path]:
 
 
 def _shape(name: str) -> str:
-    """A name without its numbers, which may be hexadecimal."""
-    return re.sub("[0-9A-Fa-f]+", "0", name)
+    """A name without its numbers, which may be hexadecimal, but have a digit."""
+    return re.sub("[A-Fa-f]*[0-9][0-9A-Fa-f]*", "0", name)
 
 
 def _head(path: Path) -> bytes:

@@ -285,5 +285,6 @@ def _files(path: Path) -> list[Path]:
     seems = [seems_dicom(p) for p in files]
     dicom = [p for p, yes in zip(files, seems, strict=True) if yes]
     broken = broken_slices([p for p, yes in zip(files, seems, strict=True) if not yes], dicom)
-    lost = [p for p in entries_of(path) if p.suffix.lower() == ".dcm" and absence(p)]
+    named = [p for p in entries_of(path) if p.suffix.lower() == ".dcm" and not p.name.startswith(".")]
+    lost = [p for p in named if absence(p)]
     return sorted(dicom + broken + lost)
