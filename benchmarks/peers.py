@@ -66,14 +66,8 @@ def install(folder: Path) -> Path:
     programs = folder / "bin"
     if not (programs / "nnUNetv2_predict").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip: list[str | Path] = [
-            programs / "python",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            *os.environ.get("PIP_FLAGS", "").split(),
-        ]
+        flags = os.environ.get("PIP_FLAGS", "").split()
+        pip: list[str | Path] = [programs / "python", "-m", "pip", "install", "--quiet", *flags]
         same_torch = f"torch=={torch.__version__.split('+')[0]}"
         subprocess.run([*pip, same_torch], check=True)
         subprocess.run([*pip, same_torch, *PACKAGES], check=True)
@@ -106,15 +100,9 @@ class NnUNet:
 
     def plan_and_preprocess(self, n_workers: int) -> tuple[Cost, int]:
         """Cost, and bytes of the caches; one configuration alone, with its defaults."""
-        command: list[str | Path] = [
-            self.programs / "nnUNetv2_plan_and_preprocess",
-            "-d",
-            str(DATASET_ID),
-            "-c",
-            CONFIGURATION,
-        ]
+        data = ["-d", str(DATASET_ID), "-c", CONFIGURATION]
         workers = ["-npfp", str(n_workers), "-np", str(n_workers)]
-        cost = cost_of([*command, *workers], self.env)
+        cost = cost_of([self.programs / "nnUNetv2_plan_and_preprocess", *data, *workers], self.env)
         return cost, bytes_under(self.caches)
 
     def make_model(self) -> None:

@@ -28,9 +28,10 @@ REFERENCE_NAMES = LABEL_STEMS
 PREDICTION_NAMES = ("prediction", "segmentation")
 """Stems of the label map inside a case's own folder, in lower case; the first one present wins."""
 OUTPUT_SUFFIXES = (".csv", ".npz", ".pkl", ".png", ".html")
-SEG_SUFFIX = "_seg.dcm"
 OUTPUT_FOLDERS = ("rough", "figures", "parts")
 """What prediction and evaluation leave beside masks, here and in nnU-Net."""
+SEG_MASK = "_seg.dcm"
+"""Behind the case's name in a mask of `bisc_predict --format dicomseg`."""
 
 SKIPPED = "skipped"
 """The status in it of an input that was not taken for a case."""
@@ -108,9 +109,9 @@ def find_pairs(
 
     asked = predictions.keys() | set(named)
     scored = sorted(references if all_references else references.keys() & asked)
-    for case in (one for one in scored if one not in predictions):
-        seg = prediction / f"{case}{SEG_SUFFIX}"
-        if seg.exists():
+    for case in scored:
+        seg = prediction / f"{case}{SEG_MASK}"
+        if case not in predictions and seg.exists():
             raise InputError(seg, f"is the mask of {case}, as a DICOM SEG", "a label map", "predict with --format both")
     if not scored:
         raise InputError(

@@ -237,9 +237,8 @@ def _check_meta_fields(path: Path, head: TextHead) -> None:
     if head.meta_skip > 0 and not head.data:  # from the file's begin: the header itself would be taken for voxels
         found = f"cannot be read (its voxels begin at byte {head.meta_skip})"
         raise InputError(path, found, "behind the header", EXPORT)
-    if (
-        head.meta_packed and not head.data and not head.meta_packed_bytes
-    ):  # MetaIO unpacks other bytes, and passes over its failure
+    if head.meta_packed and not head.data and not head.meta_packed_bytes:
+        # MetaIO unpacks other bytes, and passes over its failure
         found = "cannot be read (no CompressedDataSize in its header)"
         raise InputError(path, found, "how many packed bytes follow it", EXPORT)
     if not any(key in fields for key in _META_SPACING):
