@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from msgspec import Meta
 from bisc.core.geometry import Geometry, IntTriple, as_int_triple
 from bisc.core.labels import KIDNEY
 from bisc.core.limits import MULTIPLE, Amount, Edge
-from bisc.core.volume import Box, Volume
+from bisc.core.volume import Box
 from bisc.preprocessing.parts import APART_MM, Part, centroid, divide_mm, join_parts, number_components, parts_of
 from bisc.system.jsonfile import Document
 
@@ -183,59 +183,6 @@ def _side(offset_mm: float) -> Side:
     if abs(offset_mm) < MIDDLE_MM:
         return "middle"
     return "left" if offset_mm > 0 else "right"
-
-
-TISSUE_HU: Final = -300.0
-"""Above it lie fat and all other tissue, below it lung, air and most of the table's foam."""
-SAMPLES: Final = 64
-"""Voxels looked at along each axis: enough to find the middle to a few mm, and next to no work."""
-MIN_SHARE: Final = 0.02
-"""A scan with less tissue than this shows no body."""
-CUT_SHARE: Final = 0.5
-"""Of the rows with tissue, those in which it reaches the field of view's right or left end: with more of them the body
-goes on beyond, by a seventh of its half and more. Flanks, arms and a table that touch it stay below."""
-SEEN_MM: Final = 300.0
-"""Tissue as wide as this is no half of a body: though it is cut, its middle is near the body's."""
-AIR_HU: Final = -1024.0
-"""Darker is what a scanner fills in outside of a round field of view."""
-
-
-def body_middle_mm(image: Volume) -> float | None:
-    """LPS x that halves the tissue of a canonical HU image, wherever its field of view lies; None without tissue."""
-    steps = [max(1, n // SAMPLES) for n in image.array.shape]
-    z, y, x = (slice(s // 2, None, s) for s in steps)
-    tissue = np.argwhere(image.array[z, y, x] > TISSUE_HU)
-    if len(tissue) < MIN_SHARE * image.array[z, y, x].size:
-        return None
-    index = tissue * steps + np.asarray([s // 2 for s in steps])
-    return float(np.median(image.geometry.index_to_physical(index)[:, 0]))
-
-
-def hides_middle(image: Volume) -> bool:
-    """Whether a canonical HU image may show half a body, or hardly any: what halves its tissue is no body's middle.
-
-    A round field of view that is filled in with HU of air, -1000 or -1024, is taken for the body's own end.
-    """
-    if body_middle_mm(image) is None:
-        return True
-    z, y = (slice(s // 2, None, s) for s in (max(1, n // SAMPLES) for n in image.array.shape[:2]))
-    rows = image.array[z, y]
-    tissue = rows > TISSUE_HU
-    columns = np.flatnonzero(tissue.any(axis=(0, 1)))
-    if np.ptp(columns) * image.geometry.spacing_mm_zyx[2] >= SEEN_MM:
-        return False
-    rows, tissue = rows[tissue.any(axis=-1)], tissue[tissue.any(axis=-1)]
-    return any(
-        float(np.mean(_ends_abruptly(rows[:, turned], tissue[:, turned]))) > CUT_SHARE
-        for turned in (slice(None), slice(None, None, -1))
-    )
-
-
-def _ends_abruptly(rows: npt.NDArray[Any], tissue: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Of (n, x) rows with tissue, those in which it begins where the field of view does."""
-    first = tissue.argmax(axis=-1)
-    before = rows[np.arange(len(rows)), np.maximum(first - 1, 0)]
-    return np.asarray((first == 0) | (before < AIR_HU))
 
 
 def drop_strays(

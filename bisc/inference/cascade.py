@@ -19,16 +19,8 @@ from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
 from bisc.inference.signs import excess_of_foreground, excess_of_rois
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
-from bisc.preprocessing.kidneys import (
-    Kidney,
-    body_middle_mm,
-    drop_apart,
-    drop_strays,
-    find_kidneys,
-    hides_middle,
-    map_box,
-    roi_box,
-)
+from bisc.preprocessing.kidneys import Kidney, drop_apart, drop_strays, find_kidneys, map_box, roi_box
+from bisc.preprocessing.midline import body_middle_mm, hides_middle
 from bisc.preprocessing.resample import normalise, resample, rough_grid
 
 Offsets = tuple[float, ...]

@@ -16,7 +16,8 @@ from bisc.core.labels import CONNECT_26, MIN_KIDNEY_ML
 from bisc.core.volume import Box, Volume
 from bisc.measurement.area import touching
 from bisc.measurement.kidney_shape import KidneyShape
-from bisc.preprocessing.kidneys import WHOLE_ML, hides_middle
+from bisc.preprocessing.kidneys import WHOLE_ML
+from bisc.preprocessing.midline import hides_middle
 from bisc.preprocessing.segments import Segment, is_two
 
 Mask = npt.NDArray[np.bool_]

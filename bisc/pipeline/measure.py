@@ -23,7 +23,7 @@ from bisc.pipeline.meshes import case_of, mesh_files, meshes_in, remove_meshes, 
 from bisc.pipeline.options import MeshOptions
 from bisc.pipeline.parts import Part, stamp_of
 from bisc.pipeline.workers import case_workers
-from bisc.preprocessing.kidneys import body_middle_mm, hides_middle
+from bisc.preprocessing.midline import body_middle_mm, hides_middle
 from bisc.preprocessing.segments import Segment, divide
 from bisc.system.cases import run_cases
 from bisc.system.files import make_output_folder, remove_partial

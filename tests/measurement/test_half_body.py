@@ -11,7 +11,8 @@ from bisc.imageio import CaseImage
 from bisc.measurement.sides import NO_BODY
 from bisc.pipeline.dicom_cases import divided
 from bisc.pipeline.measure import MeasuredMap, measure_labels
-from bisc.preprocessing.kidneys import body_middle_mm, find_kidneys, hides_middle
+from bisc.preprocessing.kidneys import find_kidneys
+from bisc.preprocessing.midline import body_middle_mm, hides_middle
 from tests.support.known_kidneys import GRID, SHAPE, Ball, kidneys, of
 
 BALL = Ball(20.0, 16.0, 0.0, 11.0)

@@ -18,7 +18,7 @@ from tests.support.training_fixtures import use_one_thread
 
 use_one_thread()
 ROOT = Path(bisc.__file__).resolve().parents[1]
-MOST_FILES = 36
+MOST_FILES = 37
 PATH = {
     "bisc/cli/predict.py",
     "bisc/cli/common.py",
@@ -49,6 +49,7 @@ PATH = {
     "bisc/core/volume.py",
     "preprocessing/kidneys.py",
     "preprocessing/parts.py",
+    "preprocessing/midline.py",
     "bisc/inference/flags.py",
     "bisc/inference/signs.py",
     "bisc/inference/certainty.py",

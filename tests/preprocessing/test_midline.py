@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bisc.core.volume import Volume
-from bisc.preprocessing.kidneys import body_middle_mm, hides_middle
+from bisc.preprocessing.midline import body_middle_mm, hides_middle
 from tests.support.grids import axis_angle, grid
 
 
@@ -76,3 +76,29 @@ def test_what_is_filled_in_beside_a_round_field_of_view_is_no_air() -> None:
     whole.array[:, :, :10] = whole.array[:, :, 40:] = -3024
     assert not hides_middle(whole)
     assert hides_middle(body(15, 35, air=-3024))
+
+
+def through_round(centre_x: int, filled: int, noise: int = 0, smallest: int = 0) -> Volume:
+    """A round body of 130 mm radius in a round field of view of 120 mm, beyond which one value is filled in."""
+    geometry = grid((4, 120, 120), (3.0, 2.0, 2.0))
+    y, x = np.ogrid[-59.5:60, -59.5:60]
+    hu = np.where(np.hypot(y, x - centre_x) < 65 - smallest, 40, -1000) + np.zeros((4, 1, 1))
+    hu += np.random.default_rng(1).integers(-noise, noise + 1, hu.shape)
+    hu[:, np.hypot(y, x) > 60] = filled
+    return Volume(hu.astype(np.int16), geometry)
+
+
+@pytest.mark.parametrize("filled", [-1000, -1024])
+@pytest.mark.parametrize("centre_x", [0, -50, 50])
+def test_a_body_that_reaches_a_round_field_of_view_is_cut(filled: int, centre_x: int) -> None:
+    """By air too, on either side; a smaller body in the middle of it is whole."""
+    assert hides_middle(through_round(centre_x, filled, noise=10))
+    assert not hides_middle(through_round(0, filled, noise=10, smallest=10))
+
+
+def test_noise_beyond_a_circle_is_a_bodys_air() -> None:
+    """Nothing is filled in: a body as round as that, and as large, is seen whole."""
+    image = through_round(0, -1000)
+    air = image.array == -1000
+    image.array[air] += np.random.default_rng(2).integers(-9, 9, air.sum()).astype(np.int16)
+    assert not hides_middle(image)

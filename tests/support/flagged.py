@@ -14,7 +14,7 @@ from bisc.core.volume import Box, Volume
 from bisc.inference.cascade import NO_OFFSETS, CascadeResult, NativeRoi, RoiResult
 from bisc.inference.flags import flags_of
 from bisc.preprocessing.edges import canny_edges
-from bisc.preprocessing.kidneys import body_middle_mm, hides_middle
+from bisc.preprocessing.midline import body_middle_mm, hides_middle
 from tests.support.training_fixtures import ellipsoid
 
 GRID = Geometry((40, 60, 80), (4.0, 4.0, 4.0), (-158.0, -118.0, 0.0))
