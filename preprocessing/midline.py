@@ -56,7 +56,7 @@ def hides_middle(image: Volume) -> bool:
 
 
 def _round_border(image: Volume) -> npt.NDArray[np.bool_]:
-    """(y, x): where the field of view ends that is round and fills the grid, and nothing but one value lies beyond it."""
+    """(y, x): where a round field of view ends that fills the grid, and nothing but one value lies beyond it."""
     (_, dy, dx), (_, ny, nx) = image.geometry.spacing_mm_zyx, image.array.shape
     y, x = ((np.arange(n) - (n - 1) / 2) * d for n, d in ((ny, dy), (nx, dx)))
     inside_mm = min(ny * dy, nx * dx) / 2 - np.hypot(y[:, None], x)
