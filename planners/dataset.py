@@ -16,7 +16,7 @@ from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerpri
 from bisc.planners.plan import Plan, completed
 from bisc.planners.planner import LABEL_NOTE, explain, make_plan
 from bisc.planners.source import MEND
-from bisc.planners.splits import GIVEN_SEED, Splits, make_splits
+from bisc.planners.splits import GIVEN_SEED, Splits, check_folds, make_splits
 from bisc.planners.values import OVERWRITTEN, PlanValues, load_values
 from bisc.preprocessing.cache import CacheSettings
 from bisc.system.cases import run_cases
@@ -207,7 +207,14 @@ def cache_settings(plan: Plan) -> CacheSettings:
 
 
 def load_splits(folder: Path) -> Splits:
-    """`splits.json` of a data set; raises as `load_plan`, and for a name that is no plain file name."""
+    """`splits.json` of a data set; raises as `load_plan`, for a name that is no plain file name, and for folds that no
+    scores can rest on."""
+    splits = _splits_of(folder)
+    check_folds(folder / "splits.json", splits.folds)
+    return splits
+
+
+def _splits_of(folder: Path) -> Splits:
     path = folder / "splits.json"
     splits = load_json(path, Splits, MEND)
     for name in {name for fold in splits.folds for name in (*fold.train, *fold.val)}:
@@ -246,10 +253,11 @@ def _new_splits(folder: Path, fingerprint: Fingerprint, given: Splits | None) ->
     if given is not None:
         return given
     try:
-        known = load_splits(folder)
+        known = _splits_of(folder)
     except BiscError:
-        known = None
+        known = None  # not there, or damaged
     if known is not None:
+        check_folds(folder / "splits.json", known.folds)
         if {name for fold in known.folds for name in (*fold.train, *fold.val)} == {c.name for c in fingerprint.cases}:
             return None
         if known.seed == GIVEN_SEED:

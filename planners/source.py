@@ -42,15 +42,19 @@ def save_source(folder: Path, raw: Path, labels: LabelMeaning | None = None) -> 
 
 
 def load_source(folder: Path) -> Path:
-    """The raw folder of a preprocessed data set.
+    """The raw folder of a preprocessed data set; in a copy of both, the copy's.
 
     Raises:
         InputError: If it is not known or no longer there.
     """
-    raw = Path(load_json(folder / FILE, Source, MEND).folder)
-    if not _is_folder(raw):
-        raise InputError(raw, "the raw data set is no longer there", "its folder", f"{MEND} with its new place")
-    return raw
+    source = load_json(folder / FILE, Source, MEND)
+    beside = folder.resolve() / source.beside
+    if source.beside and _is_folder(beside):
+        return Path(os.path.normpath(beside))
+    if not _is_folder(Path(source.folder)):
+        fault = "the raw data set is no longer there"
+        raise InputError(source.folder, fault, "its folder", f"{MEND} with its new place")
+    return Path(source.folder)
 
 
 def load_meaning(folder: Path) -> LabelMeaning | None:
@@ -72,6 +76,26 @@ def meaning_of_source(raw: Path, folder: Path, given: LabelMeaning | None) -> La
     if given is None and known is not None and known.labels is not None and known.labels.is_given:
         return known.labels
     return given or meaning_of_dataset(raw)
+
+
+def check_same_meaning(home: Path, folder: Path, given: LabelMeaning | None) -> None:
+    """Refuse to read a data set's labels otherwise for one of its plans.
+
+    Args:
+        home: The data set's preprocessed folder.
+        folder: The plan's.
+        given: `--labels`.
+
+    Raises:
+        InputError: If the data set was planned with another meaning.
+    """
+    known = _known(home)
+    if given is None or known is None or folder == home:
+        return
+    if known.labels is None or known.labels.key != given.key:
+        found = f"{given.words()}, given with --plan, where the data set was planned with {label_note(known.labels)}"
+        mend = "leave it out, or give it to bisc_plan_and_preprocess without --plan first"
+        raise InputError("--labels", found, "one meaning of labels for all plans of a data set", mend)
 
 
 def check_same_source(folder: Path, raw: Path) -> None:

@@ -64,6 +64,19 @@ def read_splits(path: Path, cases: Collection[str]) -> Splits:
     return Splits(schema_version=1, seed=GIVEN_SEED, folds=folds)
 
 
+def check_folds(path: Path, folds: list[Fold]) -> None:
+    """Refuse folds that no scores can rest on; a data set's only case is trained on and validated.
+
+    Raises:
+        InputError: If one trains and validates on one case, or is empty, or if a case is validated twice.
+    """
+    names = {name for fold in folds for name in (*fold.train, *fold.val)}
+    fault = _fault_of(folds, names)
+    if fault and not (len(folds) == len(names) == 1):
+        mend = "correct it, or delete it and run bisc_plan_and_preprocess"
+        raise InputError(path, fault, "folds that validate each case once, and not where it is trained on", mend)
+
+
 def _fault_of(folds: list[Fold], cases: set[str]) -> str:
     """What is wrong with given folds, in words; empty where nothing is."""
     if not folds:

@@ -143,6 +143,17 @@ def check_settings(folders: Sequence[Path], settings: CacheSettings) -> None:
         notice(silent.parent, fault, "taken for the present one's; bisc_plan_and_preprocess makes sure")
 
 
+def digest_of_voxels(folders: Sequence[Path]) -> str:
+    """Changes with the images and labels that these cases were cached of; empty where one's record does not say.
+
+    Raises:
+        InputError: If a record is missing or damaged.
+    """
+    known = [load_json(folder / RECORD, CaseRecord, MEND) for folder in folders]
+    told = repr([(record.name, record.voxels) for record in known])
+    return hashlib.sha256(told.encode()).hexdigest() if all(record.voxels for record in known) else ""
+
+
 def load_regions(folder: Path) -> list[Region]:
     """The regions of one cached case; no decoys.
 

@@ -26,7 +26,8 @@ from bisc.network.device import Device
 from bisc.planners.dataset import cache_settings, load_plan, load_splits
 from bisc.planners.plan import Plan
 from bisc.planners.splits import Fold
-from bisc.preprocessing.cache import JITTER_MM, check_settings
+from bisc.preprocessing.cache import JITTER_MM, check_settings, digest_of_voxels
+from bisc.system.console import notice
 from bisc.system.files import make_folder
 from bisc.system.jsonfile import load_json, save_json
 from bisc.system.locks import only_user
@@ -139,6 +140,11 @@ class Trainer:
         if checkpoint.cases and {*checkpoint.cases} != {*fold.train}:
             found = f"was trained on {len(checkpoint.cases)} cases, others than the {len(fold.train)} of this fold now"
             raise InputError(last, found, "the folds it was begun with", TRAIN_ANEW)
+        if checkpoint.voxels and checkpoint.voxels != (self._voxels(fold) or checkpoint.voxels):
+            found = "was trained on other voxels or labels of its cases than their caches hold now"
+            if checkpoint.step < self.settings.total_steps:
+                raise InputError(last, found, "those it was begun with", TRAIN_ANEW)
+            notice(last, found, "it stays as it is; leave --continue out to train anew")
         if checkpoint.step > self.settings.total_steps:
             raise InputError(last, f"step {checkpoint.step}", f"at most {self.settings.total_steps}", TRAIN_ANEW)
         if not checkpoint.optimizer:
@@ -169,8 +175,11 @@ class Trainer:
             compiles=self.compiles,
             ranks=self.ranks,
         )
-        run.state.cases = list(fold.train)
+        run.state.cases, run.state.voxels = list(fold.train), self._voxels(fold)
         return run
+
+    def _voxels(self, fold: Fold) -> str:
+        return digest_of_voxels([self.preprocessed / self.stage / name for name in fold.train])
 
     def sampler(self, plan: Plan, names: list[str], seed: int) -> Sampler:
         """Patches of the named cases."""

@@ -45,6 +45,7 @@ class Checkpoint:
         rows: One row of deterministic log values per epoch.
         offsets: Logit offsets per class for the calibrated decision, or None before they are fitted.
         cases: Names of the cases that it was trained on; none where it is older than that was kept.
+        voxels: A digest of their images and labels; empty where it, or their caches, are older than that was kept.
     """
 
     settings: dict[str, Any]
@@ -57,6 +58,7 @@ class Checkpoint:
     rows: list[dict[str, float]] = field(default_factory=list)
     offsets: list[float] | None = None
     cases: list[str] = field(default_factory=list)
+    voxels: str = ""
 
     @property
     def unfinished(self) -> str:
@@ -80,6 +82,7 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True):
     rows: list[dict[str, float]] = []
     offsets: Annotated[list[float], msgspec.Meta(min_length=N_CLASSES, max_length=N_CLASSES)] | None = None
     cases: list[str] = []
+    voxels: str = ""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *copies: Path) -> None:

@@ -215,13 +215,14 @@ def _other_plan(results: Path, run: Path) -> str:
 
 
 def with_stale_notes(results: Path, gathered: CrossValidation) -> CrossValidation:
-    """A note more for each fold whose scores are of networks that were trained anew since."""
-    from bisc.pipeline.model_facts import rests_on_these_weights  # reads checkpoints
+    """A note more for each fold whose scores are of networks or cases that are others now."""
+    from bisc.pipeline.validated import outdated  # reads checkpoints
 
-    stale = [int(k) for k in sorted(set(gathered.report["fold"])) if rests_on_these_weights(results, int(k)) is False]
+    folds = sorted({int(k) for k in gathered.report["fold"]})
     again = [
-        f"fold {k}: its scores are of networks that were trained anew since: bisc_train fine {k} --continue renews them"
-        for k in stale
+        f"fold {k}: its scores are of {other}: bisc_train fine {k} --continue renews them"
+        for k in folds
+        if (other := outdated(results, k))
     ]
     return replace(gathered, notes=(*gathered.notes, *again))
 

@@ -16,7 +16,7 @@ from bisc.core.errors import BiscError, InputError, one_line
 from bisc.evaluation.aggregate import SUMMARY_COLUMNS, read_report, summarise
 from bisc.evaluation.cases import METRICS
 from bisc.inference.record import Score, Spread, TrainingData, Trial, Validation
-from bisc.pipeline.validate import RECORD, Validated, weights_of
+from bisc.pipeline.validated import outdated
 from bisc.planners.dataset import load_plan
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.plan import Plan
@@ -84,8 +84,8 @@ def _spread(values: Sequence[Sequence[float]]) -> Spread:
     return msgspec.convert({"least": least, "median": median, "most": most}, Spread)
 
 
-def validations(results: Path, folds: Sequence[int]) -> list[Validation]:
-    """Scores of the folds that were validated, by fold and decision.
+def validations(results: Path, folds: Sequence[int], preprocessed: Path | None = None) -> list[Validation]:
+    """Scores of the folds that were validated, by fold and decision; arguments as `outdated`.
 
     Raises:
         InputError: If a report is there and cannot be used.
@@ -95,27 +95,16 @@ def validations(results: Path, folds: Sequence[int]) -> list[Validation]:
         folder = fold_folder(results, "fine", fold)
         reports: dict[Decision, Path] = {d: folder / VALIDATION / f"report_{d}.csv" for d in DECISIONS}
         there = {decision: path for decision, path in reports.items() if path.is_file()}
-        rests = rests_on_these_weights(results, fold) if there else None
-        if rests is False:
-            notice(
-                folder / VALIDATION, "rests on other weights", f"left out; bisc_train fine {fold} --continue renews it"
-            )
+        other = outdated(results, fold, preprocessed) if there else None
+        if other:
+            notice(folder / VALIDATION, f"is of {other}", f"left out; bisc_train fine {fold} --continue renews it")
             continue
         for decision, path in there.items():
             scores, n_failed = _scores(summarise(read_report(path)))
             found.append(
-                Validation(fold=fold, decision=decision, scores=scores, n_failed=n_failed, checked=rests is True)
+                Validation(fold=fold, decision=decision, scores=scores, n_failed=n_failed, checked=other == "")
             )
     return found
-
-
-def rests_on_these_weights(results: Path, fold: int) -> bool | None:
-    """Whether a fold's validation was made with the networks that are there now; None where its record does not say."""
-    try:
-        weights = load_json(fold_folder(results, "fine", fold) / RECORD, Validated, "").weights
-    except BiscError:
-        return None
-    return None if not weights else weights == weights_of(results, fold)
 
 
 def trial(given: str) -> Trial:

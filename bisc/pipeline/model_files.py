@@ -94,7 +94,7 @@ def export_model(
         plan=plan,
         networks=entries,
         training=training_data(plan, preprocessed),
-        validation=validations(results, [entry.fold for entry in entries if entry.stage == "fine"]),
+        validation=validations(results, [e.fold for e in entries if e.stage == "fine"], preprocessed),
         tried_on=trials,
         licence=_line("--licence", licence, MAX_LICENCE),
         notes=said,

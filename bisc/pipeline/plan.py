@@ -30,7 +30,13 @@ from bisc.planners.known_issues import known_issues
 from bisc.planners.plan import Plan
 from bisc.planners.planner import DEFAULT_MEMORY_GB
 from bisc.planners.source import FILE as SOURCE
-from bisc.planners.source import check_same_source, label_note, meaning_of_source, save_source
+from bisc.planners.source import (
+    check_same_meaning,
+    check_same_source,
+    label_note,
+    meaning_of_source,
+    save_source,
+)
 from bisc.planners.splits import read_splits
 from bisc.planners.values import OPTION, values_of
 from bisc.preprocessing.cache import CacheJob, cache_case, cache_key, is_cached
@@ -129,7 +135,8 @@ def plan(
     target = folders.preprocessed / with_plan(name_of(raw), plan_name)
     for folder in (home, target):
         check_same_source(folder, raw)
-    meaning = meaning_of_source(raw, target if (target / SOURCE).exists() else home, given)
+    check_same_meaning(home, target, given)
+    meaning = meaning_of_source(raw, home if (home / SOURCE).exists() else target, given)
     found = scan_raw_dataset(raw, labels_suffice=only_plan, meaning=meaning)
     make_output_folder(target)
     for folder in (target, home / "fingerprint", *(target / stage for stage in STAGES)):
@@ -167,7 +174,8 @@ def plan(
                 and next(results.glob(f"*/fold_*/{CHECKPOINT_LAST}"), None) is not None
             ):
                 tell(f"the folds are others now; what {results} holds was trained on those of before: train it anew")
-            save_source(target, raw, meaning)
+            for folder in {target} if (home / SOURCE).exists() else {target, home}:
+                save_source(folder, raw, meaning)
         if meaning is not None or found.label_files:
             earlier = "" if given or meaning is None or not meaning.is_given else " (given at an earlier run)"
             planned.labels = f"{planned.plan.label_note}{earlier}"

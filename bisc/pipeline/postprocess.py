@@ -30,8 +30,8 @@ from bisc.inference.postprocessing import (
 )
 from bisc.inference.sources import Folder
 from bisc.network.checkpoint import mark_of
-from bisc.pipeline.model_facts import rests_on_these_weights
 from bisc.pipeline.validate import FoldCase, fold_cases
+from bisc.pipeline.validated import outdated
 from bisc.pipeline.workers import workers_that_fit
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.jsonfile import save_json
@@ -134,9 +134,10 @@ def _jobs(results: Path, report: pd.DataFrame, folds: list[int], preprocessed: P
     if twice:
         raise InputError(results, f"{twice[0]} is in several folds", "each case in one", "train the folds again")
     for fold in folds:
-        if rests_on_these_weights(results, fold) is False:
+        other = outdated(results, fold, preprocessed)
+        if other:
             mend = f"run bisc_train fine {fold} --continue, which validates it"
-            raise InputError(fold_folder(results, "fine", fold), "was validated with other weights", "its own", mend)
+            raise InputError(fold_folder(results, "fine", fold), f"was validated with {other}", "those of now", mend)
     cases = fold_cases(preprocessed, list(report["case"]))
     masks = [
         fold_folder(results, "fine", int(fold)) / VALIDATION / f"{case}.nii.gz"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from bisc.core.choices import EDGES, TRACKERS, Edges, Stage, TrackerName
 from bisc.core.errors import InputError
 from bisc.losses import LOSSES, takes_threshold
 from bisc.network.device import choose_device
+from bisc.pipeline.fresh import check_caches
 from bisc.pipeline.launch import launch
 from bisc.pipeline.validate import check_rough, finish_fold
 from bisc.planners.dataset import load_plan, load_splits
@@ -180,6 +181,7 @@ def train(
         )
     if folds:
         check_plan(results, plan, [] if resume else [fold_folder(results, stage, k) for k in folds])
+        check_caches(stage, _cases(folds, preprocessed), plan, preprocessed)
     place = Place.from_environment()
     if gpus is not None and gpus > 1:
         if place.n > 1:
@@ -251,6 +253,11 @@ def _folds(fold: int | Literal["all"] | tuple[()], preprocessed: Path) -> list[i
     if type(fold) is not int or fold not in range(n):
         raise InputError(f"fold {fold}", "is not in splits.json", f"0 to {n - 1}, or all")
     return [fold]
+
+
+def _cases(folds: Sequence[int], preprocessed: Path) -> set[str]:
+    there = load_splits(preprocessed).folds
+    return {name for k in folds for name in (*there[k].train, *there[k].val)}
 
 
 def _fitted(trainer: Trainer, seconds: float, narrows: bool, goes_on: bool) -> RunSettings:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,9 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bisc._version import __version__
-from bisc.core.choices import DECISIONS, DEFAULT_DECISION, STAGES, Decision
-from bisc.core.errors import BiscError, InputError
+from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision
+from bisc.core.errors import InputError
 from bisc.core.labels import labels_of
 from bisc.core.volume import Volume
 from bisc.evaluation.aggregate import to_frame, write_with_summary
@@ -36,6 +34,8 @@ from bisc.inference.windows import softmax_volume
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts, save_checkpoint
 from bisc.network.device import Device
 from bisc.pipeline.calibrate import OffsetFit
+from bisc.pipeline.fresh import digest_of_cases
+from bisc.pipeline.validated import known_validation, remember_validation, validation_key, weights_of
 from bisc.planners.dataset import cache_settings, load_plan
 from bisc.planners.plan import Plan
 from bisc.planners.source import load_meaning, load_source
@@ -43,11 +43,9 @@ from bisc.preprocessing.cache import check_settings, load_regions
 from bisc.preprocessing.resample import resample_labels
 from bisc.system.console import collecting, track
 from bisc.system.files import PARTIAL, make_folder, scratch_folder
-from bisc.system.jsonfile import Document, load_json, save_json
 from bisc.system.paths import VALIDATION, fold_folder
 from bisc.trainers.stages import check_unseen, load_fold
 
-RECORD: Final = "validated.json"
 ROUGH_KIDNEY_WEIGHT: Final = 0.8
 """The rough stage is there to find the kidneys: fitted to the tumour as much, its ROIs spanned the whole scan."""
 
@@ -90,7 +88,8 @@ def finish_fold(stage: str, fold: int, preprocessed: Path, results: Path, device
     written = [path for path in (folder / VALIDATION).glob("*") if not path.name.startswith(PARTIAL)]
     # The key anew: the offsets are in the checkpoint now.
     key = _key(stage, fold, names, preprocessed, results)
-    remember_validation(folder, key, written, lines, weights_of(results, fold))
+    rests_on = weights_of(results, fold), digest_of_cases(preprocessed, names)
+    remember_validation(folder, key, written, lines, *rests_on)
     return lines
 
 
@@ -248,51 +247,3 @@ def _key(stage: str, fold: int, names: list[str], preprocessed: Path, results: P
     if stage == "rough":
         return validation_key(files, names)
     return validation_key(files, [f"{c.raw.name} {c.raw.stamp()}" for c in fold_cases(preprocessed, names)])
-
-
-class Validated(Document, frozen=True):
-    """`validated.json` of a fold: what its validation rested on, and what was told of it.
-
-    Attributes:
-        key: Changes with the weights, the cases and the package.
-        files: What the validation wrote, relative to the fold's folder.
-        lines: For the user.
-        weights: SHA-256 of the checkpoints it rested on, by stage; None in records of before there was it.
-    """
-
-    key: str
-    files: list[str]
-    lines: list[str]
-    weights: dict[str, str] | None = None
-
-
-def validation_key(files: Iterable[Path], stamps: Sequence[str]) -> str:
-    """A digest of the files' bytes (checkpoints, case records) and of stamps of what is too large to read again."""
-    digest = hashlib.sha256(f"{__version__} {list(stamps)}".encode())
-    for path in files:
-        digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"missing")
-    return digest.hexdigest()
-
-
-def known_validation(folder: Path, key: str) -> list[str] | None:
-    """The lines of a whole earlier validation with the same key, or None."""
-    try:
-        known = load_json(folder / RECORD, Validated, "")
-    except BiscError:
-        return None
-    whole = known.key == key and all((folder / name).is_file() for name in known.files)
-    return known.lines if whole else None
-
-
-def remember_validation(
-    folder: Path, key: str, files: Iterable[Path], lines: list[str], weights: dict[str, str] | None = None
-) -> None:
-    """Write the record, the last thing a validation does."""
-    names = sorted(path.relative_to(folder).as_posix() for path in files)
-    save_json(folder / RECORD, Validated(key=key, files=names, lines=lines, weights=weights))
-
-
-def weights_of(results: Path, fold: int) -> dict[str, str]:
-    """SHA-256 of a fold's checkpoints, by stage, of those that are there."""
-    paths = {stage: fold_folder(results, stage, fold) / CHECKPOINT for stage in STAGES}
-    return {stage: hashlib.sha256(path.read_bytes()).hexdigest() for stage, path in paths.items() if path.is_file()}

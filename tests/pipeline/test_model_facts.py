@@ -16,7 +16,7 @@ from bisc.network import SCUNet
 from bisc.network.checkpoint import Checkpoint, save_checkpoint
 from bisc.pipeline.model_facts import training_data, trial, validations
 from bisc.pipeline.model_files import export_model
-from bisc.pipeline.validate import remember_validation, weights_of
+from bisc.pipeline.validated import remember_validation, weights_of
 from bisc.planners.dataset import load_plan
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.planner import make_plan
@@ -121,7 +121,7 @@ def test_figures_of_other_weights_are_left_out_with_a_word(results: Path, stage:
     with collecting() as notes:
         assert validations(results, [0]) == []
     assert len(notes) == 1
-    assert "rests on other weights; left out; bisc_train fine 0 --continue renews it" in notes[0]
+    assert "is of networks that were trained anew since; left out; bisc_train fine 0 --continue renews it" in notes[0]
 
 
 def test_figures_of_an_older_results_folder_bear_a_doubt(results: Path) -> None:

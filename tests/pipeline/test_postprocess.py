@@ -127,7 +127,7 @@ def test_what_it_cannot_rest_on_leaves_it_unchosen(
     if fault == "other weights":
         record = {"key": "", "files": [], "lines": [], "weights": {"fine": "0"}}
         (fold / "validated.json").write_text(json.dumps(record))
-        said = f"{fold}: was validated with other weights"
+        said = f"{fold}: was validated with networks that were trained anew since"
     monkeypatch.setenv("BISC_HOME", str(tmp_path))
     assert evaluate.main(["-d", NAME, "-np", "1"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("post-processing not chosen")]

@@ -12,7 +12,7 @@ import torch
 from bisc.network import SCUNet
 from bisc.network.checkpoint import load_checkpoint, plan_conflicts
 from bisc.network.device import choose_device
-from bisc.pipeline.validate import known_validation, remember_validation, validation_key
+from bisc.pipeline.validated import known_validation, remember_validation, validation_key
 from bisc.planners import dataset
 from bisc.planners.dataset import load_plan, plan_dataset
 from bisc.planners.fingerprint import SCHEMA_VERSION, Fingerprint
