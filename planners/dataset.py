@@ -36,12 +36,14 @@ class MeasureJob:
 
 
 class MeasuredCase(Document, frozen=True):
-    """A case's measurement with the stamp of the files it was taken from, and what was noted of them."""
+    """A case's measurement with the stamp of the files it was taken from, and what was noted of them; and the digest of
+    their voxels, once they were read again (`--verify`)."""
 
     stamp: str
     fingerprint: CaseFingerprint
     notes: tuple[str, ...] = ()
     image: str = ""
+    voxels: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Measured:
         fingerprint: Of the usable cases.
         faults: Case name and fault.
         notes: Case name and what a user should know, though it stops nothing.
-        voxels: By case, a digest of the voxels, where the files were read again.
+        voxels: By case, a digest of the voxels, where the files were read again, now or by an earlier run.
     """
 
     fingerprint: Fingerprint
@@ -98,7 +100,7 @@ def measure_job(job: MeasureJob) -> Examined:
             known = load_json(job.record, MeasuredCase, "")
             fresh = known.stamp == job.case.stamp() and bool(known.image or job.case.image is None)
             if fresh and known.fingerprint.name == job.case.name:
-                return Examined(known.fingerprint, notes=known.notes, image=known.image)
+                return Examined(known.fingerprint, notes=known.notes, voxels=known.voxels, image=known.image)
         except BiscError:
             pass  # missing or from another version: measure
     with collecting() as notes:
@@ -106,7 +108,11 @@ def measure_job(job: MeasureJob) -> Examined:
     examined = replace(examined, notes=(*examined.notes, *notes))
     if examined.fingerprint is not None:
         known = MeasuredCase(
-            stamp=job.case.stamp(), fingerprint=examined.fingerprint, notes=examined.notes, image=examined.image
+            stamp=job.case.stamp(),
+            fingerprint=examined.fingerprint,
+            notes=examined.notes,
+            image=examined.image,
+            voxels=examined.voxels,
         )
         save_json(job.record, known)
     return examined

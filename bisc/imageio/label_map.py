@@ -149,6 +149,16 @@ def meaning_of_dataset(folder: Path) -> LabelMeaning | None:
     return meaning_of_regions(path, [_region(path, name, value) for name, value in labels.items()])
 
 
+def stated_cases(folder: Path) -> int | None:
+    """How many training cases dataset.json of nnU-Net says a data set's folder has; None where it says nothing."""
+    path = _document_in(folder)
+    try:
+        stated = None if path is None else json.loads(path.read_bytes().decode("utf-8-sig")).get("numTraining")
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return None
+    return stated if type(stated) is int else None
+
+
 def _document_in(folder: Path) -> Path | None:
     """A folder's dataset.json, in whatever capitals."""
     if exists(folder / DATASET_JSON):

@@ -12,6 +12,7 @@ from pathlib import Path
 from bisc.core.choices import STAGES
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio.dataset import LAYOUTS, RawCase, scan_raw_dataset
+from bisc.imageio.label_map import DATASET_JSON, stated_cases
 from bisc.imageio.label_names import meaning_of_option
 from bisc.pipeline.fault_table import Fault, Note, faults_csv, unused_line
 from bisc.pipeline.parts import Part, stamp_of
@@ -145,6 +146,12 @@ def plan(
     planned = Planned(target, raw, notes=[*found.notes], part=part)
     if found.notes:
         tell(f"not used: {unused_line(found.notes, raw)}; see {target / VERIFY}")
+    stated = stated_cases(raw)
+    n_cases = len({*(case.name for case in found.cases), *(name for name, _ in found.faults)})
+    if stated is not None and stated > n_cases:
+        missing = f"{raw / DATASET_JSON}: says numTraining {stated}, and {n_cases} cases are there"
+        planned.notes.append(("", missing))
+        tell(missing)
     _add(planned, found.faults, tell)
     images = (case.image or case.labels for case in found.cases)
     with case_workers(images, n_workers, tell, scheduler, target, [raw]) as pool:

@@ -150,19 +150,19 @@ def finish_fine(cases: list[FoldCase], fold: int, results: Path, folder: Path, d
         model = load_model(results, [fold], device, postprocess=False)
     target = make_folder(folder / VALIDATION)
     with scratch_folder(target) as scratch:
-        fit, plain, excesses = OffsetFit(), [], set[str]()
+        fit, plain = OffsetFit(), []
+        excesses: dict[Decision, list[str]] = {decision: [] for decision in DECISIONS}
         for case in track(cases, "validate"):
             plain.append(_first_pass(case, model, fit, scratch, excesses))
         offsets = fit.fit() if fit.cases else NO_OFFSETS
         store_offsets(folder, offsets)
         calibrated = [_second_pass(case, model, offsets, scratch, target) for case in cases]
-    lines = []
-    if excesses:
-        some = ", ".join(sorted(excesses)[:5])
-        lines.append(
-            f"fine fold {fold}: the rough stage marks more than any patient has in {len(excesses)} of {len(cases)} "
-            f"cases ({some}); they count as empty masks; train it longer"
-        )
+    lines = [
+        f"fine fold {fold}, {decision}: the rough stage marks more than any patient has in {len(names)} of "
+        f"{len(cases)} cases ({', '.join(sorted(names)[:5])}); they count as empty masks; train it longer"
+        for decision, names in excesses.items()
+        if names
+    ]
     scores: dict[Decision, list[CaseScores]] = {"argmax": plain, "calibrated": calibrated}
     for decision in DECISIONS:
         frame = to_frame(scores[decision])
@@ -181,10 +181,12 @@ def store_offsets(folder: Path, offsets: Offsets) -> None:
     save_checkpoint(folder / CHECKPOINT, checkpoint)
 
 
-def _first_pass(case: FoldCase, model: Model, fit: OffsetFit, scratch: Path, excesses: set[str]) -> CaseScores:
+def _first_pass(
+    case: FoldCase, model: Model, fit: OffsetFit, scratch: Path, excesses: dict[Decision, list[str]]
+) -> CaseScores:
     """Run the cascade, keep its softmax for the second pass, add the case to the fit; returns argmax's scores.
 
-    The case's name is added to `excesses` where the rough stage marks too much by either decision.
+    The case's name is added to the `excesses` of each decision by which the rough stage marks too much.
     """
     image, reference = case.read()
     result = _cascade(image, model, "calibrated")
@@ -194,8 +196,10 @@ def _first_pass(case: FoldCase, model: Model, fit: OffsetFit, scratch: Path, exc
         fit.add([s.array for s in softmax], [resample_labels(reference, s.geometry) for s in softmax])
     plain = _cascade(image, model, "argmax", result)
     labels = plain.labels(NO_OFFSETS) if plain else np.zeros_like(_uint8(reference))
-    if result is None or plain is None:
-        excesses.add(case.raw.name)
+    found: dict[Decision, CascadeResult | None] = {"calibrated": result, "argmax": plain}
+    for decision, one in found.items():
+        if one is None:
+            excesses[decision].append(case.raw.name)
     return score_arrays(case.raw.name, _uint8(reference), labels, reference.geometry.spacing_mm_zyx)
 
 

@@ -99,4 +99,4 @@ def outdated(results: Path, fold: int, preprocessed: Path | None = None) -> str 
         now = digest_of_cases(preprocessed, load_splits(preprocessed).folds[fold].val)
     except (BiscError, IndexError):
         return ""
-    return "images or label maps that changed since" if known.cases and now and now != known.cases else ""
+    return "cases whose images, label maps or fold changed since" if known.cases and now and now != known.cases else ""

@@ -201,10 +201,11 @@ def test_validation_counts_it_as_an_empty_mask(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(validation, "load_model", lambda *_, **how: stub_model())
     monkeypatch.setattr(validation, "store_offsets", lambda *_: None)
     lines = finish_fine(cases, 0, tmp_path / "results", tmp_path / "fold", CPU)
-    assert lines[0] == (
-        "fine fold 0: the rough stage marks more than any patient has in 1 of 2 cases (all); "
+    assert lines[:2] == [
+        f"fine fold 0, {decision}: the rough stage marks more than any patient has in 1 of 2 cases (all); "
         "they count as empty masks; train it longer"
-    )
+        for decision in ("argmax", "calibrated")
+    ]
     for decision in ("argmax", "calibrated"):
         report = (tmp_path / "fold" / "validation" / f"report_{decision}.csv").read_text().splitlines()
         rows = {

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bisc.cli import evaluate
 from bisc.cli.plan_and_preprocess import main as plan_main
 from bisc.cli.train import main
 from bisc.core.errors import InputError
-from bisc.imageio import write_image
+from bisc.imageio import read_labels, write_image
 from bisc.network.checkpoint import load_checkpoint, save_checkpoint
 from bisc.pipeline.model_facts import validations
 from bisc.planners.dataset import load_splits
 from bisc.planners.source import FILE, Source, load_meaning
-from bisc.system.jsonfile import save_json
+from bisc.preprocessing.cache import RECORD, CaseRecord
+from bisc.system.jsonfile import load_json, save_json
 from bisc.trainers import loop
 from bisc.trainers.presets import PRESETS
 from tests.support.training_fixtures import NAME, STORED, TINY, patient, planned, trained, use_one_thread, write_raw
@@ -82,8 +85,8 @@ def test_scores_of_label_maps_that_were_corrected(home: Path, capsys: pytest.Cap
     assert [one.checked for one in validations(results, [0])] == [True, True]
     correct(home, load_splits(home / "preprocessed" / NAME).folds[0].val[0])
     assert evaluate.main(["-d", NAME]) == 0
-    said = "fold 0: its scores are of images or label maps that changed since: bisc_train fine 0 --continue renews them"
-    assert said in "".join(capsys.readouterr())
+    said = "fold 0: its scores are of cases whose images, label maps or fold changed since"
+    assert f"{said}: bisc_train fine 0 --continue renews them" in "".join(capsys.readouterr())
     assert validations(results, [0]) == []
     save_json(home / "preprocessed" / NAME / FILE, Source(folder=str(home / "gone")))  # on a machine with caches alone
     assert [one.checked for one in validations(results, [0])] == [True, True]
@@ -118,6 +121,41 @@ def test_all_plans_of_a_data_set_read_its_labels_alike(
     assert plan_main([*low, *SWAPPED]) == 0
     assert plan_main([*PLAN, "--only-plan"]) == 0
     assert load_meaning(folder) == load_meaning(named) is not None
+
+
+def test_voxels_that_changed_though_size_and_time_did_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What --verify finds renews the caches of every plan, once that is planned again."""
+    monkeypatch.setenv("BISC_HOME", str(tmp_path))
+    raw = write_raw(tmp_path / "raw" / NAME, 2)
+    path = raw / "case_00000" / "segmentation.nii"
+    given = read_labels(path.with_suffix(".nii.gz"))
+    path.with_suffix(".nii.gz").unlink()
+    write_image(path, given.volume.array, given.native)
+    low, records = [*PLAN, "--plan", "low"], [tmp_path / "preprocessed" / f"{NAME}{of}" for of in ("", "__low")]
+    assert plan_main(PLAN) == plan_main(low) == 0
+    times, labels = path.stat(), np.asarray(given.volume.array).copy()
+    labels[: len(labels) // 2][labels[: len(labels) // 2] == 2] = 1
+    write_image(path, labels, given.native)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.stat().st_size == times.st_size
+    assert plan_main([*PLAN, "--verify"]) == plan_main(low) == 0
+    cached = [load_json(of / "fine" / "case_00000" / RECORD, CaseRecord, "").regions for of in records]
+    assert [one.tumor_voxels for one in cached[0]] == [one.tumor_voxels for one in cached[1]]
+
+
+def test_cases_that_dataset_json_counts_and_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a copy that was cut off; more than it counts are in order."""
+    monkeypatch.setenv("BISC_HOME", str(tmp_path))
+    path = write_raw(tmp_path / "raw" / NAME) / "dataset.json"
+    for stated, told in ((4, True), (3, False), (2, False), ("4", False)):
+        path.write_text(json.dumps({"numTraining": stated}))
+        capsys.readouterr()
+        assert plan_main([*PLAN, "--only-plan"]) == 0
+        assert (f"{path}: says numTraining 4, and 3 cases are there" in capsys.readouterr().err) is told
+        verify = (tmp_path / "preprocessed" / NAME / "verify.csv").read_text()
+        assert ("says numTraining 4" in verify) is told
 
 
 @pytest.mark.parametrize("fault", ["twice", "both", "empty"])
