@@ -181,7 +181,6 @@ def train(
         )
     if folds:
         check_plan(results, plan, [] if resume else [fold_folder(results, stage, k) for k in folds])
-        check_caches(stage, _cases(folds, preprocessed), plan, preprocessed)
     place = Place.from_environment()
     if gpus is not None and gpus > 1:
         if place.n > 1:
@@ -196,6 +195,7 @@ def train(
         check_rough(folds, plan, preprocessed, results)
     if not folds:
         return ()
+    check_caches(stage, _cases(folds, preprocessed), plan, preprocessed)
     ranks = join(place, on.kind)
     # Else other programs would have a say in the bytes.
     free = None if deterministic else ranks.least(free_on(on) / (place.n_local if on.kind == "cpu" else 1))
