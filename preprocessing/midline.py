@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bisc.core.volume import Volume
+from bisc.preprocessing.field import AIR_HU, is_round, round_mm
 
 TISSUE_HU: Final = -300.0
 """Above it lie fat and all other tissue, below it lung, air and most of the table's foam."""
@@ -20,8 +21,6 @@ CUT_SHARE: Final = 0.5
 goes on beyond, by a seventh of its half and more. Flanks, arms and a table that touch it stay below."""
 SEEN_MM: Final = 300.0
 """Tissue as wide as this is no half of a body: though it is cut, its middle is near the body's."""
-AIR_HU: Final = -1024.0
-"""Darker is what a scanner fills in outside of a round field of view; some fill in air."""
 BORDER_VOXELS: Final = 2.5
 """A body that comes as near as this to a round field of view's end goes on beyond it."""
 
@@ -47,22 +46,13 @@ def hides_middle(image: Volume) -> bool:
     columns = np.flatnonzero(tissue.any(axis=(0, 1)))
     if np.ptp(columns) * image.geometry.spacing_mm_zyx[2] >= SEEN_MM:
         return False
-    border = np.broadcast_to(_round_border(image)[y], rows.shape)
+    near_mm = BORDER_VOXELS * max(image.geometry.spacing_mm_zyx[1:])
+    border = np.broadcast_to((round_mm(image)[y] < near_mm) & is_round(image), rows.shape)
     seen = tissue.any(axis=-1)
     return any(
         float(np.mean(_ends_abruptly(*(part[seen][:, turned] for part in (rows, tissue, border))))) > CUT_SHARE
         for turned in (slice(None), slice(None, None, -1))
     )
-
-
-def _round_border(image: Volume) -> npt.NDArray[np.bool_]:
-    """(y, x): where a round field of view ends that fills the grid, and nothing but one value lies beyond it."""
-    (_, dy, dx), (_, ny, nx) = image.geometry.spacing_mm_zyx, image.array.shape
-    y, x = ((np.arange(n) - (n - 1) / 2) * d for n, d in ((ny, dy), (nx, dx)))
-    inside_mm = min(ny * dy, nx * dx) / 2 - np.hypot(y[:, None], x)
-    beyond = image.array[:: max(1, len(image.array) // SAMPLES), inside_mm < -max(dy, dx)]
-    filled = beyond.size > 0 and bool((beyond == beyond.flat[0]).all())
-    return np.asarray((inside_mm < BORDER_VOXELS * max(dy, dx)) & filled)
 
 
 def _ends_abruptly(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from bisc.core.labels import KIDNEY, TUMOR
 from bisc.core.volume import Box, Volume
+from bisc.preprocessing.field import beyond_field
 from bisc.preprocessing.kidneys import Kidney
 
 Labels = npt.NDArray[np.uint8]
@@ -22,8 +23,6 @@ FAT_HU: Final = -30.0
 """Below lies fat: no kidney's voxel, but at its rim and in its sinus."""
 BONE_HU: Final = 350.0
 """Above lies bone, or medium that was excreted: no kidney's or tumour's tissue."""
-PADDING_HU: Final = -1000
-"""Darker than air is what a scanner fills in outside of its field of view."""
 MOST_SAMPLES: Final = 200_000
 """Voxels whose quantiles are taken, at most: enough for a HU."""
 
@@ -114,13 +113,13 @@ def cuts(labels: Labels | None, box: Box | None, image: Volume | None) -> Number
     total = int(areas.sum())
     around = box.padded((0, 1, 1)).clipped(image.geometry.shape_zyx)
     assert around is not None  # it holds the mask
-    filled = image.array[around.to_slices()] < PADDING_HU
+    filled = beyond_field(image, around)
     edge = 0
     for axis in (1, 2):
         edge += sum(
             int(np.count_nonzero(labels.take(at, axis))) for at in (0, labels.shape[axis] - 1) if labels.shape[axis] > 1
         )
-    if filled.any():
+    if filled is not None:
         own = labels[around.to_slices()] > 0
         edge += int(np.count_nonzero(own & _beside(filled)))
     return {"cut_by_slices": float(max(ends)) / int(areas.max()), "cut_by_field": edge / total}

@@ -18,7 +18,7 @@ from bisc.measurement.kidney_shape import KidneyShape
 from bisc.measurement.measures import CaseMeasures, Point, Structure
 from bisc.measurement.scores import Findings, put_scores
 from bisc.measurement.sheet import Sheet
-from bisc.measurement.sides import APART_MM, CUT, FUSED, NO_KIDNEY, SEVERAL, Side, at_border, notes_of, sides_of
+from bisc.measurement.sides import APART_MM, CUT, FUSED, NO_KIDNEY, SEVERAL, Side, notes_of, sides_of
 from bisc.measurement.tumor_place import Place, beyond, gap_mm, lines_of, place_of
 from bisc.preprocessing.segments import MOST_TUMORS, Segment
 
@@ -77,7 +77,7 @@ def _kidney(
     sheet, own, mm = Sheet(segment), side.mask(segment), side.grid.spacing_mm_zyx
     tumor_ml = sum(one.volume_ml for one in side.tumors)
     sheet.put("tumors", len(side.tumors))
-    cut = side.cut or any(at_border(side.mask(one)) for one in side.tumors)  # one that lies apart cuts no kidney
+    cut = side.cut or any(side.is_cut(one) for one in side.tumors)  # one that lies apart cuts no kidney
     if cut:
         sheet.hold(["organ_ml"], CUT, low=segment.volume_ml + tumor_ml)
         sheet.hold(["tumor_ml"], CUT, low=tumor_ml)
@@ -129,7 +129,7 @@ def _tumor(segment: Segment, side: Side, shape: KidneyShape | None) -> Structure
         return sheet.done()
     axial, longest = axial_line(own, mm), line(own, mm)
     assert axial is not None and longest is not None  # no segment is empty
-    cut = at_border(own)
+    cut = side.is_cut(segment)
     sizes = {"volume_ml": segment.volume_ml, "equivalent_mm": _ball_mm(segment.volume_ml)}
     for name, value in sizes.items():
         if cut:

@@ -11,22 +11,29 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bisc.core.geometry import Geometry
+from bisc.core.geometry import Geometry, IntTriple
 from bisc.core.labels import CONNECT_26, MIN_KIDNEY_ML
 from bisc.core.volume import Box, Volume
 from bisc.measurement.area import touching
 from bisc.measurement.kidney_shape import KidneyShape
+from bisc.preprocessing.field import beyond_field
 from bisc.preprocessing.kidneys import WHOLE_ML
 from bisc.preprocessing.midline import hides_middle
 from bisc.preprocessing.segments import Segment, is_two
 
 Mask = npt.NDArray[np.bool_]
 
+IN_PLANE: Final = ndimage.generate_binary_structure(3, 1) & np.asarray([False, True, False])[:, None, None]
+ALONG_Z: Final = np.ones((3, 1, 1), dtype=bool)
 APART_MM: Final = 15.0
 """Parts of a mask farther apart than this, and than `APART_VOXELS`, are not taken for one kidney: specks, a second
 kidney, a tumour of something else. As far as `bisc.preprocessing.parts` joins what a rough mask severed."""
 APART_VOXELS: Final = 3.0
 """Thick slices: one or two that the mask lacks do not make two kidneys."""
+FIELD_VOXELS: Final = 2
+"""A mask that comes as near as this to where a round field of view ends is cut off: networks stop a voxel short."""
+CUT_OUT_SHARE: Final = 0.5
+"""Of what surrounds a kidney: where more of it is filled in, a person cut the kidney out, and no scanner cut it off."""
 NEAR_MIDDLE_MM: Final = 40.0
 """A lone kidney nearer to the middle of its image than this may be the other one, in an image cut out around it."""
 
@@ -55,7 +62,8 @@ class Side:
         near: (z, y, x) what of them hangs together with most of the kidney, gaps up to `APART_MM` leapt over.
         grid: The cut-out's.
         image: (z, y, x) HU likewise, or None.
-        cut: Whether the kidney reaches the border of the image.
+        ends: (z, y, x) where the image ends, or the field of view in it.
+        cut: Whether the kidney reaches there.
         odd: Why nothing is told of where its tumours lie: `FUSED`, `SEVERAL`, `NO_SIDE`, `NO_BODY`; empty where
             it can be.
     """
@@ -66,12 +74,17 @@ class Side:
     near: Mask
     grid: Geometry
     image: npt.NDArray[Any] | None
+    ends: Mask
     cut: bool
     odd: str
 
     def mask(self, segment: Segment) -> Mask:
         """The voxels of one of them."""
         return np.asarray(self.numbered == segment.number)
+
+    def is_cut(self, segment: Segment) -> bool:
+        """Whether one of them goes on beyond what the image shows."""
+        return bool((self.mask(segment) & self.ends).any())
 
     def shape(self) -> KidneyShape | None:
         """The kidney's, where it has one; specks apart from it are no part of it."""
@@ -115,7 +128,8 @@ def sides_of(
         part = numbered[room.to_slices()]
         part = np.where(np.isin(part, [one.number for one in own]), part, 0).astype(np.uint8)
         kidney = next((one for one in own if one.organ == "kidney"), None)
-        near, several, cut = _bodies(part, kidney, grid)
+        near, several = _bodies(part, kidney, grid)
+        ends = _ends(part > 0, room, grid.shape_zyx, image)
         two = bodiless and kidney is not None and is_two(part == kidney.number, grid)
         fused = joined or two or (name == "middle" and not bodiless)
         lone = image is None and len(boxes) == 1 and _off_middle_mm(near, room, grid) < NEAR_MIDDLE_MM
@@ -127,15 +141,33 @@ def sides_of(
             near=near,
             grid=grid.cropped(room.start_zyx, room.shape_zyx),
             image=None if image is None else image.array[room.to_slices()],
-            cut=cut,
+            ends=ends,
+            cut=bool((((part > 0) if several else near) & ends).any()),
             odd=next((why for why, holds in doubts.items() if holds), ""),
         )
     return sides
 
 
-def at_border(part: Mask) -> bool:
-    """Whether a part of a side's cut-out reaches the image's border: there is a voxel of room everywhere but there."""
-    return any(bool(np.take(part, end, axis).any()) for axis in range(3) for end in (0, -1))
+def _ends(organ: Mask, room: Box, shape_zyx: IntTriple, image: Volume | None) -> Mask:
+    """Of a side's cut-out, the image's border and what lies beside, or in, what is filled in around a field of view."""
+    ends = np.zeros(organ.shape, dtype=bool)
+    for axis in range(3):
+        faces = np.moveaxis(ends, axis, 0)  # a view
+        faces[0] |= room.start_zyx[axis] == 0
+        faces[-1] |= room.stop_zyx[axis] == shape_zyx[axis]
+    wide = room.padded((1, FIELD_VOXELS, FIELD_VOXELS)).clipped(shape_zyx)
+    assert wide is not None  # the room lies within the grid
+    filled = None if image is None else beyond_field(image, wide)
+    if filled is None:
+        return ends
+    inner = room.within(wide).to_slices()
+    around = ndimage.binary_dilation(organ, CONNECT_26) & ~organ
+    if float(filled[inner][around].mean()) > CUT_OUT_SHARE:
+        return ends
+    beside = ndimage.binary_dilation(filled, IN_PLANE, iterations=FIELD_VOXELS) | ndimage.binary_dilation(
+        filled, ALONG_Z
+    )
+    return np.asarray(ends | beside[inner])
 
 
 def notes_of(sides: dict[str, Side]) -> list[str]:
@@ -155,20 +187,18 @@ def notes_of(sides: dict[str, Side]) -> list[str]:
     return notes
 
 
-def _bodies(part: npt.NDArray[np.uint8], kidney: Segment | None, grid: Geometry) -> tuple[Mask, bool, bool]:
-    """What hangs together with most of a kidney, whether as much as a kidney lies apart from that, and whether either
-    reaches the image's border."""
+def _bodies(part: npt.NDArray[np.uint8], kidney: Segment | None, grid: Geometry) -> tuple[Mask, bool]:
+    """What hangs together with most of a kidney, and whether as much as a kidney lies apart from that."""
     organ = part > 0
     if kidney is None or ndimage.label(organ, structure=CONNECT_26)[1] < 2:
-        return organ, False, at_border(organ)
+        return organ, False
     apart_mm = max(APART_MM, APART_VOXELS * max(grid.spacing_mm_zyx))
     leapt = edt.edt(~organ, anisotropy=grid.spacing_mm_zyx) <= apart_mm / 2
     groups, _ = ndimage.label(leapt, structure=CONNECT_26)
     ml = np.bincount(groups[part == kidney.number]) * grid.voxel_volume_ml
     main = int(ml.argmax())
     near = organ & (groups == main)
-    several = bool(ml.sum() - ml[main] >= MIN_KIDNEY_ML)
-    return near, several, at_border(organ if several else near)
+    return near, bool(ml.sum() - ml[main] >= MIN_KIDNEY_ML)
 
 
 def _touch(numbered: npt.NDArray[np.uint8], segments: Sequence[Segment]) -> bool:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from bisc.core.choices import DICOM_EXTRAS
 from bisc.core.errors import BiscError, InputError
 from bisc.core.geometry import Geometry
-from bisc.core.volume import Box
+from bisc.core.volume import Box, Volume
 from bisc.evaluation.diameters import axial_diameter_mm, diameter_mm
 from bisc.imageio import image_suffix
 from bisc.imageio.case import CaseImage, InputCase
@@ -114,6 +114,7 @@ def results_of(
         result.min_kidney_ml,
         result.middle_mm,
         result.sided,
+        image.volume,
     )
     row = {"choice": study.told if study is not None else ""}
     row |= {"segments": json.dumps(parts.told()), "error": found.doubt}
@@ -184,11 +185,16 @@ class Divided:
 
 
 def divided(
-    labels: npt.NDArray[np.uint8], grid: Geometry, min_kidney_ml: float, middle_mm: float | None, sided: bool = True
+    labels: npt.NDArray[np.uint8],
+    grid: Geometry,
+    min_kidney_ml: float,
+    middle_mm: float | None,
+    sided: bool = True,
+    image: Volume | None = None,
 ) -> Divided:
-    """Divide and measure a canonical label map; arguments as of `bisc.preprocessing.segments.divide`."""
+    """Divide and measure a canonical label map; arguments as of `bisc.preprocessing.segments.divide`, and its HU."""
     numbered, segments = divide(labels, grid, min_kidney_ml, middle_mm, sided=sided)
-    sides = sides_of(numbered, segments, grid, None)
+    sides = sides_of(numbered, segments, grid, image)
     sizes = {}
     for one in segments:
         ml, own = round(one.volume_ml, DECIMALS), numbered == one.number
@@ -197,12 +203,11 @@ def divided(
         if one.organ == "kidney":
             sizes[one.number] = Sizes(ml, cut=sides[one.side].cut)
             continue
-        cut = min(box.start_zyx) == 0 or any(a == b for a, b in zip(box.stop_zyx, grid.shape_zyx, strict=True))
         own = own[box.to_slices()]
         axial, longest = (
             round(measure(own, grid.spacing_mm_zyx), DECIMALS) for measure in (axial_diameter_mm, diameter_mm)
         )
-        sizes[one.number] = Sizes(ml, axial, longest, cut)
+        sizes[one.number] = Sizes(ml, axial, longest, sides[one.side].is_cut(one))
     return Divided(numbered, segments, sizes)
 
 

@@ -18,7 +18,7 @@ from tests.support.training_fixtures import use_one_thread
 
 use_one_thread()
 ROOT = Path(bisc.__file__).resolve().parents[1]
-MOST_FILES = 37
+MOST_FILES = 38
 PATH = {
     "bisc/cli/predict.py",
     "bisc/cli/common.py",
@@ -50,6 +50,7 @@ PATH = {
     "preprocessing/kidneys.py",
     "preprocessing/parts.py",
     "preprocessing/midline.py",
+    "preprocessing/field.py",
     "bisc/inference/flags.py",
     "bisc/inference/signs.py",
     "bisc/inference/certainty.py",

@@ -1,0 +1,78 @@
+"""Where a scan shows nothing, though its grid goes on: what a scanner fills in beyond a round field of view. Pure
+functions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from bisc.core.volume import Box, Volume
+
+Mask = npt.NDArray[np.bool_]
+
+SAMPLES: Final = 64
+"""Slices looked at: enough to know what is filled in, and next to no work."""
+AIR_HU: Final = -1024
+"""Darker is what a scanner fills in, and so may this value be and all down to `GAS_HU`, where it is the image's lowest."""
+GAS_HU: Final = -1000
+"""As dark as air itself."""
+GOES_ON: Final = 0.9
+"""Where this much of a round field of view's rim has the value that stands beyond it, nothing was filled in."""
+
+
+def beyond_field(image: Volume, box: Box) -> Mask | None:
+    """What of a box is filled in; None where nothing is.
+
+    Filled in is what is darker than any air, or as dark as nothing else in the image, and hangs together with its
+    slice's border (gas in a bowel does not, nor does a lung), and all beyond a round field of view in which one value
+    stands.
+
+    Args:
+        image: Canonical (z, y, x) HU.
+        box: Within the image.
+
+    Returns:
+        (z, y, x) of the box.
+    """
+    start, stop = box.start_zyx, box.stop_zyx
+    filled = np.broadcast_to(_beyond_round(image)[start[1] : stop[1], start[2] : stop[2]], box.shape_zyx).copy()
+    lowest = int(image.array.min(initial=0))
+    if lowest <= GAS_HU:
+        darkest = max(lowest, AIR_HU - 1)
+        for z in range(start[0], stop[0]):
+            here = image.array[z, start[1] : stop[1], start[2] : stop[2]] <= darkest
+            if here.any():
+                filled[z - start[0]] |= here & _with_border(image.array[z] <= darkest)[box.to_slices()[1:]]
+    return filled if filled.any() else None
+
+
+def round_mm(image: Volume) -> npt.NDArray[np.float64]:
+    """(y, x): how far within the round field of view a voxel lies that just fills the grid; below 0 beyond it."""
+    (_, dy, dx), (_, ny, nx) = image.geometry.spacing_mm_zyx, image.array.shape
+    y, x = ((np.arange(n) - (n - 1) / 2) * d for n, d in ((ny, dy), (nx, dx)))
+    return np.asarray(min(ny * dy, nx * dx) / 2 - np.hypot(y[:, None], x))
+
+
+def is_round(image: Volume) -> bool:
+    """Whether one value stands beyond the round field of view that just fills the grid, and does not go on within it."""
+    slices, within_mm = image.array[:: max(1, len(image.array) // SAMPLES)], round_mm(image)
+    voxel_mm = max(image.geometry.spacing_mm_zyx[1:])
+    beyond, rim = slices[:, within_mm < -voxel_mm], slices[:, np.abs(within_mm - 2 * voxel_mm) < voxel_mm]
+    if not beyond.size or not rim.size or (beyond != beyond.flat[0]).any():
+        return False
+    return float((rim == beyond.flat[0]).mean()) < GOES_ON
+
+
+def _beyond_round(image: Volume) -> Mask:
+    """(y, x): what lies beyond the round field of view, where there is one."""
+    return np.asarray((round_mm(image) < 0) & is_round(image))
+
+
+def _with_border(dark: Mask) -> Mask:
+    """Of a (y, x) slice's dark parts, those that reach its border."""
+    parts, _ = ndimage.label(dark)
+    at_border = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+    return np.asarray(dark & np.isin(parts, at_border[at_border > 0]))
