@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from bisc.core.choices import Phase
 from bisc.core.errors import one_line
+from bisc.imageio.formats.dicom.computed import Computed, computed
 from bisc.imageio.formats.dicom.tags import text
 
 WORD_TAGS: Final = ("SeriesDescription", "ProtocolName", "AcquisitionProtocolName")
@@ -89,6 +90,11 @@ class About:
         canon = [int(n) for n in CANON.findall(self.kernel)]
         sharp = any(n >= SHARP_FROM for n in numbers) or any(50 <= n < 60 or n >= 80 for n in canon)
         return sharp or bool(SHARP_WORDS.search(f"{self.words} {self.kernel}"))
+
+    @property
+    def computed(self) -> Computed | None:
+        """What it was computed to be; None where nothing says that it is no CT as it was scanned."""
+        return computed(self.image_type, self.description)
 
     @property
     def is_derived(self) -> bool:

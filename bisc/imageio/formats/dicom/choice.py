@@ -16,7 +16,7 @@ import numpy as np
 
 from bisc.core.choices import PHASES, Phase
 from bisc.core.errors import InputError, PassedOver, shortened
-from bisc.imageio.formats.dicom.folder import AXIAL_COSINE, GIVE, Series, series_in
+from bisc.imageio.formats.dicom.folder import AXIAL_COSINE, GIVE, Series, series_in, tell_computed
 from bisc.imageio.formats.dicom.stack import Stack, stack_of
 from bisc.system.console import collecting, tell
 
@@ -110,6 +110,7 @@ def _candidate(what: Path, one: Series) -> Candidate:
         try:
             with collecting(quiet=True) as notes:
                 stack = stack_of(what, one.frames)
+                tell_computed(what, one.about)
         except InputError as error:
             unfit = error
     return Candidate(one, stack, one.about.phase, unfit=unfit, notes=tuple(notes))
@@ -201,7 +202,8 @@ def _kind(one: Candidate) -> tuple[int, ...]:
     assert one.stack is not None  # it is sound
     about = one.series.about
     upright = abs(float(np.reshape(one.stack.direction, (3, 3))[2, 2])) < AXIAL_COSINE
-    return int(about.is_derived), int(upright), int(about.is_elsewhere), int(_length_mm(one) < LEAST_MM)
+    rank = 0 if about.computed is None else about.computed.rank
+    return rank, int(about.is_derived), int(upright), int(about.is_elsewhere), int(_length_mm(one) < LEAST_MM)
 
 
 def _scores(one: Candidate, wanted: Wanted) -> list[tuple[float, str]]:
@@ -211,7 +213,14 @@ def _scores(one: Candidate, wanted: Wanted) -> list[tuple[float, str]]:
     order: list[Phase | None] = [*PHASES[:-1], None, PHASES[-1]]
     if wanted.phase is not None:
         order = [wanted.phase, *(phase for phase in order if phase != wanted.phase)]
-    kinds = ("derived of other images", "coronal or sagittal", "of another part of the body", "too short")
+    made = one.series.about.computed
+    kinds = (
+        "" if made is None else made.what,
+        "derived of other images",
+        "coronal or sagittal",
+        "of another part of the body",
+        "too short",
+    )
     return [
         *((float(value), words) for value, words in zip(_kind(one), kinds, strict=True)),
         (order.index(one.phase), phase_told(one)),

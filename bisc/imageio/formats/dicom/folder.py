@@ -82,6 +82,7 @@ def find_stack(path: Path) -> Stack:
             if other is not stacks[0]:
                 left = other.unfit.found if other.unfit is not None else "it says nowhere where it lies"
                 notice(path, f"also holds {other.label}", f"left out: {left}")
+        tell_computed(path, stacks[0].about)
         return stack_of(path, stacks[0].frames)
     for lone in (stacks, found):
         if len(lone) == 1 and lone[0].unfit is not None:
@@ -92,6 +93,12 @@ def find_stack(path: Path) -> Stack:
     listed = f" ({_listed(found)})" if found else ""
     mend = "put each series into a folder of its own" if found else "name the folder that holds the files themselves"
     raise InputError(path, f"{len(found)} DICOM series{listed}", "exactly one", mend)
+
+
+def tell_computed(what: Path, about: About) -> None:
+    """Give notice where a series is no CT as it was scanned."""
+    if about.computed is not None:
+        notice(what, f"{about.label} is {about.computed.what}", "read as a CT, which networks are trained on")
 
 
 def seeming_shape(path: Path) -> tuple[int, int, int]:
@@ -206,9 +213,10 @@ class _Gathered:
             self.defect = self.defect or InputError(what, found, "slices of one scan", "put each scan into a folder")
         if self.defect is not None:
             return Series(self.about, tuple(self.frames), self.defect, defect=True)
-        scout = _scout(self.frames, self.image_types == {True})
-        unfit = PassedOver(what, scout, "a CT series", GIVE) if scout else None
-        return Series(self.about, tuple(self.frames), unfit, no_scan=bool(scout))
+        made = self.about.computed
+        other = made.what if made is not None and made.is_map else _scout(self.frames, self.image_types == {True})
+        unfit = PassedOver(what, other, "a CT series", GIVE) if other else None
+        return Series(self.about, tuple(self.frames), unfit, no_scan=bool(other))
 
 
 class _Concatenation:

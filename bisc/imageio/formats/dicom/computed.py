@@ -1,0 +1,75 @@
+"""What was computed of a CT and looks like one: maps of a material, images without contrast medium that were made of
+enhanced ones, virtual monoenergetic images, projections of slabs.
+
+By the fourth value of ImageType (PS3.3, C.8.2.1.1.1) and by words that makers write into a series' description. Only
+ImageType, which is a program's own, makes a series no CT; a word tells against it beside others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+MAPS: Final = {
+    "MAT_SPECIFIC": "a map of one material",
+    "MAT_FRACTIONAL": "a map of a material's share",
+    "MAT_VALUE_BASED": "a map of a material",
+    "EFF_ATOMIC_NUM": "a map of atomic numbers",
+    "ELECTRON_DENSITY": "a map of electron densities",
+}
+"""Their values are no HU."""
+REMOVED, MODIFIED, MONO = "MAT_REMOVED", "MAT_MODIFIED", "VMI"
+PROJECTIONS: Final = frozenset({"MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "VRT", "VOLREN"})
+MAP_WORDS: Final = re.compile(r"\b(iodine|iodio|iode|jod|yodo|z ?eff|effective z|electron density|rho z|pbv)\b")
+REMOVED_WORDS: Final = re.compile(
+    r"\b(vnc|vue|vnca|virtual (?:non ?contrast|unenhanced|native?|plain)|virtuell nativ)\b"
+)
+MONO_WORDS: Final = re.compile(r"\b(mono ?(?:e|plus|energ\w*|chrom\w*)|vmi|gsi mono)\b|\d ?kev\b")
+MEDIUM_WORDS: Final = re.compile(r"\b(km|mdc|i ?v|contrast\w*|kontrast\w*)\b")
+"""Beside them iodine is what was injected."""
+KEV: Final = re.compile(r"(\d{2,3}) ?kev\b")
+PROJECTION_WORDS: Final = re.compile(r"\b(mips?|minips?|vrt?|volume rendering)\b")
+LIKE_CT_KEV: Final = (60, 80)
+"""Iodine is as bright in a usual CT of 120 kV as at about 70 keV."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a series is instead of a scanner's own CT.
+
+    Attributes:
+        what: In words.
+        rank: The farther from a CT, the more.
+        is_map: Whether its values are no HU.
+    """
+
+    what: str
+    rank: int
+    is_map: bool = False
+
+
+def computed(image_type: Collection[str], description: str) -> Computed | None:
+    """What a series was computed to be; None for a CT, or where nothing says so.
+
+    Args:
+        image_type: Values of ImageType, in capitals.
+        description: SeriesDescription in lower case, every separator a blank.
+    """
+    named = next((value for value in image_type if value in MAPS), None)
+    if named is not None:
+        return Computed(f"{MAPS[named]}, whose values are no HU", 4, is_map=True)
+    if MAP_WORDS.search(description) and not MEDIUM_WORDS.search(description):
+        return Computed("a map of a material, by its description", 4)
+    if PROJECTIONS & set(image_type) or PROJECTION_WORDS.search(description):
+        return Computed("a projection of a slab", 3)
+    if REMOVED in image_type or REMOVED_WORDS.search(description):
+        return Computed("a virtual image without contrast medium", 3)
+    if MODIFIED in image_type:
+        return Computed("an image with a material's HU changed", 3)
+    if MONO in image_type or MONO_WORDS.search(description):
+        kev = KEV.search(description)
+        like_ct = kev is not None and LIKE_CT_KEV[0] <= int(kev[1]) <= LIKE_CT_KEV[1]
+        return Computed(f"a virtual monoenergetic image{f' of {kev[1]} keV' if kev else ''}", 1 if like_ct else 2)
+    return None
