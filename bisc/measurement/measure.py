@@ -25,6 +25,8 @@ from bisc.preprocessing.segments import MOST_TUMORS, Segment
 Mask = npt.NDArray[np.bool_]
 
 FAT_HU: Final = (-150.0, -20.0)
+FAT_SHARE: Final = 0.1
+"""Of the sinus; noise alone makes up to a twentieth of other tissue as dark."""
 APART: Final = f"it lies more than {APART_MM:.0f} mm from the kidney"
 GUESS: Final = "the tumour is larger than what is left of the kidney, whose former outline is a guess"
 REST: Final = f"it stands for all tumours from the {MOST_TUMORS}th on"
@@ -76,7 +78,9 @@ def _kidney(
 ) -> Structure:
     sheet, own, mm = Sheet(segment), side.mask(segment), side.grid.spacing_mm_zyx
     tumor_ml = sum(one.volume_ml for one in side.tumors)
-    sheet.put("tumors", len(side.tumors))
+    n_apart = sum(not (side.mask(one) & side.near).any() for one in side.tumors)
+    apart = f"{n_apart} of its tumours: more than {APART_MM:.0f} mm from it" if n_apart else ""
+    sheet.put("tumors", len(side.tumors), why=apart)
     cut = side.cut or any(side.is_cut(one) for one in side.tumors)  # one that lies apart cuts no kidney
     if cut:
         sheet.hold(["organ_ml"], CUT, low=segment.volume_ml + tumor_ml)
@@ -88,8 +92,8 @@ def _kidney(
     several = side.odd if side.odd == SEVERAL else ""
     sheet.put("volume_ml", segment.volume_ml, why=several)
     if not cut:
-        sheet.put("organ_ml", segment.volume_ml + tumor_ml, why=several)
-        sheet.put("tumor_ml", tumor_ml)
+        sheet.put("organ_ml", segment.volume_ml + tumor_ml, why=several or apart)
+        sheet.put("tumor_ml", tumor_ml, why=apart)
     if side.odd in (FUSED, SEVERAL):
         sheet.hold(OF["kidney"], side.odd)
         return sheet.done()
@@ -209,7 +213,8 @@ def _fat_in_sinus(side: Side, shape: KidneyShape | None) -> bool | None:
         return None
     if shape is None:
         return False
-    return bool((shape.sinus & (side.image >= FAT_HU[0]) & (side.image <= FAT_HU[1])).any())
+    inside = side.image[shape.sinus]
+    return inside.size > 0 and float(np.mean((inside >= FAT_HU[0]) & (inside <= FAT_HU[1]))) >= FAT_SHARE
 
 
 def _ends(found: Line, grid: Geometry) -> tuple[Point, Point]:

@@ -79,3 +79,8 @@ class CaseMeasures:
     case: str
     structures: tuple[Structure, ...]
     notes: tuple[str, ...] = field(default=())
+
+    def at_least(self, *organs: str) -> bool:
+        """Whether one of these organs' structures is larger than what is seen, and so is their sum."""
+        volumes = [one.measures["volume_ml"] for one in self.structures if one.segment.organ in organs]
+        return any(one.value is None and one.low is not None for one in volumes)

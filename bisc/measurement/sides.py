@@ -48,6 +48,7 @@ NO_SIDE: Final = (
     "whether it is the right or the left one is not sure: it lies near the image's middle, and no CT shows the body's"
 )
 NO_BODY: Final = "the CT shows too little of the body to tell whether it is the right or the left one"
+BETWEEN: Final = "it lies in the body's middle, apart from both kidneys"
 NO_KIDNEY: Final = f"its side shows less than {WHOLE_ML:.0f} ml of kidney tissue"
 
 
@@ -64,8 +65,8 @@ class Side:
         image: (z, y, x) HU likewise, or None.
         ends: (z, y, x) where the image ends, or the field of view in it.
         cut: Whether the kidney reaches there.
-        odd: Why nothing is told of where its tumours lie: `FUSED`, `SEVERAL`, `NO_SIDE`, `NO_BODY`; empty where
-            it can be.
+        odd: Why nothing is told of where its tumours lie: `FUSED`, `BETWEEN`, `SEVERAL`, `NO_SIDE`, `NO_BODY`;
+            empty where it can be.
     """
 
     kidney: Segment | None
@@ -131,9 +132,10 @@ def sides_of(
         near, several = _bodies(part, kidney, grid)
         ends = _ends(part > 0, room, grid.shape_zyx, image)
         two = bodiless and kidney is not None and is_two(part == kidney.number, grid)
-        fused = joined or two or (name == "middle" and not bodiless)
+        between = name == "middle" and kidney is None and len(boxes) > 1
+        fused = joined or two or (name == "middle" and not bodiless and not between)
         lone = image is None and len(boxes) == 1 and _off_middle_mm(near, room, grid) < NEAR_MIDDLE_MM
-        doubts = {FUSED: fused, SEVERAL: several, NO_BODY: bodiless, NO_SIDE: lone}
+        doubts = {FUSED: fused, BETWEEN: between, SEVERAL: several, NO_BODY: bodiless, NO_SIDE: lone}
         sides[name] = Side(
             kidney=kidney,
             tumors=tuple(one for one in own if one.organ == "tumor"),
@@ -174,7 +176,7 @@ def notes_of(sides: dict[str, Side]) -> list[str]:
     """What holds for a whole side, a sentence each."""
     named = {"kidney" if name == "middle" else f"{name} kidney": side for name, side in sides.items()}
     notes = [f"{name}: {CUT}" for name, side in named.items() if side.cut]
-    notes += [f"{name}: {side.odd}" for name, side in named.items() if side.odd]
+    notes += [f"{name}: {side.odd}" for name, side in named.items() if side.odd not in ("", BETWEEN)]
     for name, side in named.items():
         if side.specks_ml and side.odd != SEVERAL:
             notes.append(

@@ -90,21 +90,23 @@ def lines_of(tumor: Mask, kidney: KidneyShape) -> Lines | None:
 def gap_mm(one: Mask, other: Mask, spacing_mm_zyx: Triple) -> float | None:
     """The distance between the outlines of two (z, y, x) masks, 0 where they touch; None where one is empty.
 
-    Between two voxels' centres, less half of each along the line between them.
+    Between the voxels as boxes: those of one grid are nearest to each other in two of their corners.
     """
-    a, b = (np.argwhere(_rim(mask)) * spacing_mm_zyx for mask in (one, other))
-    if not len(a) or not len(b):
+    if not one.any() or not other.any():
         return None
-    mm, nearest = cKDTree(a).query(b)
-    apart = b - a[nearest]
-    width = np.abs(apart) @ np.asarray(spacing_mm_zyx) / np.maximum(mm, 1e-9)
-    return max(0.0, float((mm - width).min()))
+    a, b = (np.argwhere(_corners(_rim(mask))) * spacing_mm_zyx for mask in (one, other))
+    return float(cKDTree(a).query(b)[0].min())
 
 
 def beyond(mask: Mask, tumor: Mask, margin_mm: float, spacing_mm_zyx: Triple) -> int:
     """How many voxels of a mask lie farther than `margin_mm` from a tumour, from centre to centre."""
     away = edt.edt(~tumor, anisotropy=spacing_mm_zyx)
     return int(np.count_nonzero(mask & (away > margin_mm)))
+
+
+def _corners(mask: Mask) -> Mask:
+    """Of the (z + 1, y + 1, x + 1) corners of voxels, those of a mask's."""
+    return np.asarray(ndimage.binary_dilation(np.pad(mask, (0, 1)), np.ones((2, 2, 2)), origin=0))
 
 
 def _rim(mask: Mask) -> Mask:

@@ -19,12 +19,15 @@ from bisc.imageio.inputs import find_inputs
 from bisc.imageio.label_names import LabelMeaning
 from bisc.pipeline.mask_scans import rows_beside, scan_of_mask
 from bisc.pipeline.options import MeshOptions, PredictionRow
+from bisc.system.console import notice
 from bisc.system.paths import exists
 
 Tell = Callable[[str], object]
 MASKS: Final = "a label map, a folder of CASE.nii.gz or CASE/segmentation.nii.gz, or DICOM SEG files"
 SEG_SUFFIX: Final = ".dcm"
 SEG_ENDS: Final = ("_seg", "-seg", ".seg")
+WRITTEN_TOGETHER_S: Final = 60.0
+"""A prediction's SEG comes this soon behind its label map; one that is newer was edited, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,15 @@ def _find_masks(masks: Path) -> tuple[dict[str, Path], list[Path]]:
             others.append(path)
         elif _seg_case(path) not in found:  # beside the label map of its case it is the same mask
             found[_seg_case(path)] = path
+        else:
+            tell_if_edited(path, found[_seg_case(path)])
     return found, others
+
+
+def tell_if_edited(seg: Path, mask: Path) -> None:
+    """Give notice of a SEG that is no more the same mask as the label map beside it, as times tell."""
+    if seg.stat().st_mtime > mask.stat().st_mtime + WRITTEN_TOGETHER_S:
+        notice(seg, f"is newer than {mask.name}, which is what is read", "if it was edited, move the other away")
 
 
 def _seg_case(path: Path) -> str:

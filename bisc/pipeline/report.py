@@ -17,7 +17,7 @@ from bisc.imageio.scan import Scan
 from bisc.pipeline.dicom_cases import identifiers_of, nameless, without_places
 from bisc.pipeline.mask_scans import row_beside, scan_of_mask
 from bisc.pipeline.measure import measure_labels
-from bisc.pipeline.measure_jobs import SEG_ENDS, SEG_SUFFIX, read_mask
+from bisc.pipeline.measure_jobs import SEG_ENDS, SEG_SUFFIX, read_mask, tell_if_edited
 from bisc.pipeline.options import FAILED, INDEX, SKIPPED, TABLE, PredictionRow
 from bisc.pipeline.report_rows import (
     EDITED,
@@ -210,6 +210,8 @@ def _masks_of(folder: Path, name: str) -> tuple[Path | None, Path | None]:
         for ends in (IMAGE_SUFFIXES, [f"{end}{SEG_SUFFIX}" for end in SEG_ENDS])
     )
     first, second, *_ = *(images or objects), None, None
+    if images and objects:
+        tell_if_edited(objects[0], images[0])
     return first, second
 
 

@@ -86,6 +86,7 @@ def row_of(page: PatientPage, name: str, row: PredictionRow | None) -> IndexRow:
         sum(one.volume_ml for one in segments),
         sum(one.volume_ml for one in tumors),
         _reason(page, row),
+        at_least=(page.measures.at_least("kidney", "tumor"), page.measures.at_least("tumor")),
     )
 
 

@@ -190,3 +190,15 @@ def test_gap_by_hand() -> None:
             other = np.roll(one, between + 1, axis)
             assert gap_mm(one, other, SPACING) == pytest.approx(between * mm, abs=1e-9)
     assert gap_mm(one, np.zeros_like(one), SPACING) is None
+
+
+def test_gap_to_what_is_longer() -> None:
+    """A slanted pair of voxels is no nearer than the two that face each other; corners that meet touch."""
+    one, other = np.zeros((2, 9, 9, 24), bool)
+    one[4, 4, 2] = True
+    other[3:6, 3:6, 9:12] = True
+    assert gap_mm(one, other, (5.0, 0.8, 0.8)) == pytest.approx(6 * 0.8)
+    corner = np.roll(one, (1, 1, 1), (0, 1, 2))
+    assert gap_mm(one, corner, (5.0, 0.8, 0.8)) == 0.0
+    aside = np.roll(one, (2, 0, 3), (0, 1, 2))
+    assert gap_mm(one, aside, (5.0, 0.8, 0.8)) == pytest.approx(np.hypot(5.0, 1.6))

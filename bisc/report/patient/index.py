@@ -33,6 +33,7 @@ class IndexRow:
         tumors: A line for each.
         kidney_ml: Kidneys with tumours; None where there is no mask.
         tumor_ml: Tumours.
+        at_least: Whether the two are larger than what is seen.
         reason: What went wrong, or makes it doubtful.
         page: Its page's file name; empty where there is none.
         thumbnail: None where there is no page.
@@ -47,6 +48,7 @@ class IndexRow:
     reason: str = ""
     page: str = ""
     thumbnail: Picture | None = None
+    at_least: tuple[bool, bool] = (False, False)
 
     @property
     def is_done(self) -> bool:

@@ -125,7 +125,7 @@ def _html(
             version_3d=niivue.VERSION,
             mend_3d="" if library else niivue.MEND,
             sentences=sentences(page.measures, page.definitions),
-            totals=totals(page.segments),
+            totals=totals(page.segments, page.measures),
             light=LIGHTS[page.flags.light if page.flags else None],
             reasons=reasons(page.flags),
             tables=[table_of(one, page.definitions) for one in _tumors_first(page)],

@@ -163,10 +163,11 @@ def reasons(flags: Flags | None) -> list[str]:
     return [] if flags is None else [flag.words for flag in flags.raised]
 
 
-def totals(segments: Sequence[Segment]) -> str:
-    """The two volumes of predictions.csv; empty where nothing was found."""
+def totals(segments: Sequence[Segment], found: CaseMeasures) -> str:
+    """The two volumes of predictions.csv, 'at least' where something is cut off; empty where nothing was found."""
     if not segments:
         return ""
     tumor = sum(one.volume_ml for one in segments if one.organ == "tumor")
     whole = sum(one.volume_ml for one in segments)
-    return f"Kidneys with tumours {whole:.1f} ml, tumours {tumor:.1f} ml together."
+    least = ["at least " * found.at_least(*organs) for organs in (("kidney", "tumor"), ("tumor",))]
+    return f"Kidneys with tumours {least[0]}{whole:.1f} ml, tumours {least[1]}{tumor:.1f} ml together."

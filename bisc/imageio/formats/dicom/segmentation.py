@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from bisc.core import labels as canonical
 from bisc.core.errors import InputError
-from bisc.core.geometry import Geometry, as_triple
+from bisc.core.geometry import Geometry, Triple, as_triple
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
 from bisc.imageio.formats.dicom.elements import is_dicom
@@ -45,6 +46,10 @@ BESIDE: Final = {
 """Words of regions that hold the kidneys and more: these say nothing for or against one."""
 THICKER: Final = 1.2
 """Slices that lie farther apart than so many thicknesses may have others between them."""
+HALF_MM: Final = 55.0
+"""Half the median length of KiTS19's kidneys with their tumours."""
+CUT_SLICES: Final = 2.0
+"""A kidney that would go on by more slices than so beyond the SEG's end is cut off there."""
 EXPECTED: Final = "segments named kidney and tumor, with a side or a number or without"
 
 
@@ -72,8 +77,9 @@ def series_of_segmentation(path: Path) -> tuple[list[str], str]:
 def read_segmentation(path: Path, on: Geometry | None = None) -> CaseImage:
     """A SEG as uint8 labels, 0 background, 1 kidney, 2 tumour, on the grid of its own frames.
 
-    It holds the slices alone that have a segment, so a slice of background is added at both ends; where a tumour and a
-    kidney overlap the tumour counts. Segments of anything else are passed over with a notice.
+    It holds the slices alone that have a segment, so a slice of background is added at both ends; but not where there is
+    no image to tell that the scan goes on and a kidney does not end there as kidneys do: it is cut off. Where a tumour
+    and a kidney overlap the tumour counts. Segments of anything else are passed over with a notice.
 
     Args:
         path: The file.
@@ -103,10 +109,15 @@ def read_segmentation(path: Path, on: Geometry | None = None) -> CaseImage:
         reason = f"cannot be read as a segmentation ({error})"
         raise InputError(path, reason, "a DICOM SEG of one straight stack", "export it again") from error
     array = _labels(volume.array, found)
-    room = np.pad(array, [(1, 1), (0, 0), (0, 0)])
     affine = np.asarray(volume.affine)
     spacing_mm_zyx = as_triple(np.linalg.norm(affine[:3, :3], axis=0))
-    origin = affine[:3, 3] - affine[:3, 0]  # of the slice that was added before the first
+    before, behind = (int(on is not None or not _is_cut(planes, spacing_mm_zyx)) for planes in (array, array[::-1]))
+    if not before or not behind:
+        notice(
+            path, "a kidney is wide in the first or last slice of the SEG", "taken as cut off there; -i tells better"
+        )
+    room = np.pad(array, [(before, behind), (0, 0), (0, 0)])
+    origin = affine[:3, 3] - before * affine[:3, 0]  # of the slice that was added before the first
     direction = (affine[:3, :3] / spacing_mm_zyx)[:, ::-1]
     geometry = straight_grid(
         path, room.shape[::-1], spacing_mm_zyx[::-1], as_triple(origin), tuple(direction.ravel().tolist())
@@ -137,30 +148,56 @@ def on_frames_of(image: CaseImage, labels: CaseImage) -> CaseImage:
     return CaseImage(labels.path, image.volume.with_array(out), image.native)
 
 
+def _is_cut(labels: npt.NDArray[np.uint8], spacing_mm_zyx: Triple) -> bool:
+    """Whether what reaches the first of (z, y, x) slices seems to go on beyond it.
+
+    An ellipsoid of half length `HALF_MM` whose section there is the share q of its largest goes on by
+    HALF_MM (1 - sqrt(1 - q)): at 477 poles of KiTS19's kidneys by 1.6 slices at most in 99 of 100 (2.5 once); where
+    they were cut at 10 to 60 % of their length by 1.8 slices and more in 99 of 100, in half of them by 7.
+    """
+    parts, _ = ndimage.label(labels, structure=canonical.CONNECT_26)
+    for number in set(np.unique(parts[0]).tolist()) - {0}:
+        areas = np.count_nonzero(parts == number, axis=(1, 2))
+        if areas.sum() * np.prod(spacing_mm_zyx) / 1000.0 >= canonical.MIN_KIDNEY_ML:
+            beyond_mm = HALF_MM * (1.0 - float(np.sqrt(1.0 - areas[0] / areas.max())))
+            if beyond_mm > CUT_SLICES * spacing_mm_zyx[0]:
+                return True
+    return False
+
+
 def _settle_step(path: Path, seg: Any, on: Geometry | None) -> None:
-    """SpacingBetweenSlices, which a SEG need not have: without it highdicom takes 1 mm, or the smallest gap."""
+    """SpacingBetweenSlices, which a SEG need not have: without it highdicom takes 1 mm, or the smallest gap. Where it
+    is there, and no two slices are as near as that, positions and thickness may contradict it."""
     groups = (seg.SharedFunctionalGroupsSequence[0], *seg.PerFrameFunctionalGroupsSequence)
 
     def every(name: str) -> list[Any]:
         return [group[name].value[0] for group in groups if group.get(name)]
 
     measures = every("PixelMeasuresSequence")
-    if all(one.get("SpacingBetweenSlices") for one in measures):
-        return
     turn = np.asarray(every("PlaneOrientationSequence")[0].ImageOrientationPatient, dtype=float)
     normal = np.cross(turn[:3], turn[3:])
     at = [np.asarray(one.ImagePositionPatient, dtype=float) @ normal for one in every("PlanePositionSequence")]
     gaps_mm = np.diff(np.unique(np.round(at, 3)))
     thick_mm = float(measures[0].get("SliceThickness") or 0.0)
+    said_mm = min(float(one.get("SpacingBetweenSlices") or 0.0) for one in measures)
+    apart_mm = float(gaps_mm.min(initial=np.inf))
+    if said_mm and (not gaps_mm.size or apart_mm <= THICKER * said_mm):
+        return
+    if said_mm and on is None:
+        found = f"SpacingBetweenSlices (0018,0088) is {said_mm:.4g} mm, and no slices lie nearer than {apart_mm:.4g} mm"
+        if apart_mm > THICKER * thick_mm:
+            notice(path, found, "read with empty slices between them; make sure that none is missing")
+            return
+        notice(path, found, f"taken as the positions and the thickness of {thick_mm:.4g} mm say")
     if on is not None:
         step_mm = on.spacing_mm_zyx[2 - int(np.argmax(np.abs(normal @ on.direction_matrix)))]
     elif thick_mm and not gaps_mm.size:
         step_mm = thick_mm
         notice(path, "one slice, and no SpacingBetweenSlices (0018,0088)", f"taken as {thick_mm:.4g} mm, its thickness")
-    elif thick_mm and gaps_mm.min() <= THICKER * thick_mm:
-        step_mm = float(np.median(gaps_mm[gaps_mm < 1.5 * gaps_mm.min()]))
+    elif thick_mm and apart_mm <= THICKER * thick_mm:
+        step_mm = float(np.median(gaps_mm[gaps_mm < 1.5 * apart_mm]))
     else:
-        gap = f", its nearest slices {gaps_mm.min():.4g} mm apart" if gaps_mm.size else ""
+        gap = f", its nearest slices {apart_mm:.4g} mm apart" if gaps_mm.size else ""
         thick = f"slices {thick_mm:.4g} mm thick" if thick_mm else "no SliceThickness"
         raise InputError(path, f"no SpacingBetweenSlices (0018,0088), {thick}{gap}", "it", "give its image as well")
     for one in measures:
