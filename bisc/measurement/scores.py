@@ -24,7 +24,6 @@ ENDOPHYTIC: Final = 0.01
 CLEARLY: Final = 2 / 3
 """Of a tumour's volume on one side of the plane through axis and hilum, to be called anterior or posterior."""
 HILAR_MM: Final = 2.0
-MOST_N: Final = 3
 TOUCHES_MM: Final = 0.5
 NO_LINES: Final = "no sinus can be seen in the mask, so there are no polar lines"
 COLLECTING: Final = "no mask shows the collecting system"
@@ -105,12 +104,10 @@ def _put_renal(sheet: Sheet, found: Findings) -> None:
     least = 1 if why else nearest
     if found.to_sinus_mm is None or not found.fat_in_sinus:
         unknown = NO_CT if found.fat_in_sinus is None else why or NO_FAT
-        if least == MOST_N:  # nothing nearer can give more
-            sheet.put("renal_n", least, why=unknown, proxy=True)
-        sheet.hold(["renal_n"], unknown, least, MOST_N)
+        sheet.hold(["renal_n"], unknown, least, 3)
         sheet.hold(["renal_h"], unknown)
     else:
-        sheet.put("renal_n", nearest, low=least, high=MOST_N, why=why or BY_SINUS, proxy=True)
+        sheet.put("renal_n", nearest, low=least, high=3, why=why or BY_SINUS, proxy=True)
         near = found.to_sinus_mm <= HILAR_MM
         by = why or "by the sinus, not by vessels"
         sheet.put("renal_h", "possible" if near else "unlikely", why=by, proxy=True)

@@ -77,9 +77,9 @@ def series_of_segmentation(path: Path) -> tuple[list[str], str]:
 def read_segmentation(path: Path, on: Geometry | None = None) -> CaseImage:
     """A SEG as uint8 labels, 0 background, 1 kidney, 2 tumour, on the grid of its own frames.
 
-    It holds the slices alone that have a segment, so a slice of background is added at both ends; but not where there is
-    no image to tell that the scan goes on and a kidney does not end there as kidneys do: it is cut off. Where a tumour
-    and a kidney overlap the tumour counts. Segments of anything else are passed over with a notice.
+    It holds the slices alone that have a segment, so a slice of background is added at both ends; but not where there
+    is no image to tell that the scan goes on and a kidney does not end there as kidneys do: it is cut off. Where tumour
+    and kidney overlap the tumour counts. Segments of anything else are passed over with a notice.
 
     Args:
         path: The file.
