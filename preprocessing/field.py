@@ -16,7 +16,7 @@ Mask = npt.NDArray[np.bool_]
 SAMPLES: Final = 64
 """Slices looked at: enough to know what is filled in, and next to no work."""
 AIR_HU: Final = -1024
-"""Darker is what a scanner fills in, and so may this value be and all down to `GAS_HU`, where it is the image's lowest."""
+"""Darker is what a scanner fills in; so may this be, and all up to `GAS_HU`, where nothing in the image is darker."""
 GAS_HU: Final = -1000
 """As dark as air itself."""
 GOES_ON: Final = 0.9
@@ -57,7 +57,7 @@ def round_mm(image: Volume) -> npt.NDArray[np.float64]:
 
 
 def is_round(image: Volume) -> bool:
-    """Whether one value stands beyond the round field of view that just fills the grid, and does not go on within it."""
+    """Whether one value stands beyond the round field of view that just fills the grid, and does not go on in it."""
     slices, within_mm = image.array[:: max(1, len(image.array) // SAMPLES)], round_mm(image)
     voxel_mm = max(image.geometry.spacing_mm_zyx[1:])
     beyond, rim = slices[:, within_mm < -voxel_mm], slices[:, np.abs(within_mm - 2 * voxel_mm) < voxel_mm]
