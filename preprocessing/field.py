@@ -37,15 +37,15 @@ def beyond_field(image: Volume, box: Box) -> Mask | None:
     Returns:
         (z, y, x) of the box.
     """
-    start, stop = box.start_zyx, box.stop_zyx
-    filled = np.broadcast_to(_beyond_round(image)[start[1] : stop[1], start[2] : stop[2]], box.shape_zyx).copy()
-    lowest = int(image.array.min(initial=0))
-    if lowest <= GAS_HU:
-        darkest = max(lowest, AIR_HU - 1)
-        for z in range(start[0], stop[0]):
-            here = image.array[z, start[1] : stop[1], start[2] : stop[2]] <= darkest
+    in_slice = box.to_slices()[1:]
+    beyond = round_mm(image)[in_slice] < 0
+    filled = np.repeat((beyond & (beyond.any() and is_round(image)))[None], box.shape_zyx[0], axis=0)
+    part = image.array[box.to_slices()]
+    if part.min() <= GAS_HU:  # seldom near a kidney; else the rest of the image need not be looked at
+        darkest = max(int(image.array.min()), AIR_HU - 1)
+        for z, here in enumerate(part <= darkest):
             if here.any():
-                filled[z - start[0]] |= here & _with_border(image.array[z] <= darkest)[box.to_slices()[1:]]
+                filled[z] |= here & _with_border(image.array[box.start_zyx[0] + z] <= darkest)[in_slice]
     return filled if filled.any() else None
 
 
@@ -64,11 +64,6 @@ def is_round(image: Volume) -> bool:
     if not beyond.size or not rim.size or (beyond != beyond.flat[0]).any():
         return False
     return float((rim == beyond.flat[0]).mean()) < GOES_ON
-
-
-def _beyond_round(image: Volume) -> Mask:
-    """(y, x): what lies beyond the round field of view, where there is one."""
-    return np.asarray((round_mm(image) < 0) & is_round(image))
 
 
 def _with_border(dark: Mask) -> Mask:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from bisc.core.geometry import Geometry, IntTriple, as_int_triple
-from bisc.core.labels import KIDNEY
+from bisc.core.labels import HALF_LENGTH_MM, KIDNEY
 from bisc.core.limits import MULTIPLE, Amount, Edge
 from bisc.core.volume import Box
 from bisc.preprocessing.parts import APART_MM, Part, centroid, divide_mm, join_parts, number_components, parts_of
@@ -29,8 +29,6 @@ ABRUPT_MM: Final = 12.0
 """An end of a mask that seems to lack less than this is a pole: the blunt ones do, and so do thick slices."""
 FRAYED_MM: Final = 9.0
 """So deep the end of a mask may be frayed."""
-HALF_LENGTH_MM: Final = 55.0
-"""Half the median length along z of the 331 kidneys of KiTS19's 167 maps here."""
 WHOLE_ML: Final = 30.0
 """Of kidney tissue in a kidney that is there: the least beside a tumour in those maps is 51 ml."""
 

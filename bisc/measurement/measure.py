@@ -34,7 +34,7 @@ THICK_SHARE: Final = 0.6
 """Of the radius of a ball of a tumour's volume: on thicker slices its contact surface comes out too small by 7 to 45 %,
 on thinner ones by 7 at most (balls of 8 to 20 mm in an ellipsoid, slices of 0.5 to 8 mm)."""
 THICK: Final = "its slices are thick for its size: it comes out too small, by 7 to 45 % for balls"
-BULGES: Final = "most of it bulges out of the kidney: it comes out too large, by 1 to 21 % for balls of 20 to 50 mm"
+BULGES: Final = "most of it bulges out of the kidney: it comes out too large, by 1 to 22 % for balls of 20 to 50 mm"
 ONE_KIDNEY: Final = "the other kidney is not seen"
 PLACES: Final = ("along_percent", "exophytic_percent", "intraparenchymal_percent", "depth_mm")
 OTHER_PLACES: Final = ("contact_cm2", "contact_percent", "to_sinus_mm", "to_tumor_mm")

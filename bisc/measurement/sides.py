@@ -164,7 +164,7 @@ def _ends(organ: Mask, room: Box, shape_zyx: IntTriple, image: Volume | None) ->
         return ends
     inner = room.within(wide).to_slices()
     around = ndimage.binary_dilation(organ, CONNECT_26) & ~organ
-    if float(filled[inner][around].mean()) > CUT_OUT_SHARE:
+    if np.count_nonzero(filled[inner] & around) > CUT_OUT_SHARE * np.count_nonzero(around):
         return ends
     beside = ndimage.binary_dilation(filled, IN_PLANE, iterations=FIELD_VOXELS) | ndimage.binary_dilation(
         filled, ALONG_Z

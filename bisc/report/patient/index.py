@@ -33,10 +33,10 @@ class IndexRow:
         tumors: A line for each.
         kidney_ml: Kidneys with tumours; None where there is no mask.
         tumor_ml: Tumours.
-        at_least: Whether the two are larger than what is seen.
         reason: What went wrong, or makes it doubtful.
         page: Its page's file name; empty where there is none.
         thumbnail: None where there is no page.
+        at_least: Whether kidneys with tumours, and tumours, are larger than what is seen.
     """
 
     case: str

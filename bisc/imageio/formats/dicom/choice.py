@@ -202,7 +202,8 @@ def _kind(one: Candidate) -> tuple[int, ...]:
     assert one.stack is not None  # it is sound
     about = one.series.about
     upright = abs(float(np.reshape(one.stack.direction, (3, 3))[2, 2])) < AXIAL_COSINE
-    rank = 0 if about.computed is None else about.computed.rank
+    made = about.computed
+    rank = 0 if made is None else made.rank
     return rank, int(about.is_derived), int(upright), int(about.is_elsewhere), int(_length_mm(one) < LEAST_MM)
 
 
