@@ -14,7 +14,8 @@ from bisc.core.volume import Box, digest_of, image_digest
 from bisc.imageio import CaseImage, check_same_grid, on_grid_of, read_header, read_image, read_labels
 from bisc.imageio.dataset import RawCase
 from bisc.imageio.label_map import meaning_for
-from bisc.imageio.plausible import check_hu, check_kidney_hu
+from bisc.imageio.plausible import check_kidney_hu
+from bisc.imageio.slices import check_scan
 from bisc.planners.fingerprint import N_QUANTILES, CaseFingerprint, measure_labels
 
 MEDIAN: Final = N_QUANTILES // 2
@@ -61,7 +62,7 @@ def examine_case(case: RawCase, with_digest: bool = False) -> Examined:
     if case.image is not None and case.image in headers:
         image = _attempt(read_image, case.image, faults)
     if image is not None:
-        _attempt(check_hu, image, faults)
+        _attempt(check_scan, image, faults)
     quantiles = None
     if image is not None and labels is not None and not faults:
         quantiles = _foreground_quantiles(image, labels)

@@ -194,6 +194,14 @@ def check_hu(image: CaseImage) -> None:
         raise InputError(image.path, f"{shown}, none below 0: no fat and no air", HU, "export the CT unclipped")
 
 
+def tell_of_lost_grid(image: CaseImage) -> None:
+    """Give notice of a grid that a program writes where it knows of none: 1 mm along each axis, from 0 mm on."""
+    grid = image.native.geometry
+    if grid.spacing_mm_zyx == (1.0, 1.0, 1.0) and not any(grid.origin_mm_xyz):
+        found = "its spacing is 1 x 1 x 1 mm and its origin 0, as in a header that lost its grid"
+        notice(image.path, found, "taken as it stands; if it was lost, every mm and ml, and left and right, are wrong")
+
+
 def doubt_of_scan(image: CaseImage) -> str:
     """Why nothing can be found in an image that breaks no rule, in one line; empty where there is no such reason."""
     voxels = sample(image.volume.array)

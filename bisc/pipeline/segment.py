@@ -17,7 +17,8 @@ from bisc.core.labels import TUMOR
 from bisc.core.volume import Box, NativeGrid
 from bisc.imageio import CaseImage, StoredImage, image_suffix, read_header, read_image, write_image
 from bisc.imageio.given import Axes, image_given
-from bisc.imageio.plausible import check_hu, doubt_of_scan
+from bisc.imageio.plausible import doubt_of_scan
+from bisc.imageio.slices import check_scan
 from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, status_of
 from bisc.inference.flags import flags_of
 from bisc.inference.kept import softmax_of_rois
@@ -249,10 +250,10 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
     """The masks of one image that was read, and the softmax they were decided from.
 
     Raises:
-        InputError: If its voxels are no HU.
+        InputError: As `check_scan`.
         RoughExcess: If the rough stage marks more than any patient has.
     """
-    check_hu(image)
+    check_scan(image)
     result = run_cascade(image.volume, model, decision)
     offsets = offsets_of(model.fine, decision)
     labels, apart_ml = result.decided(offsets)
@@ -262,11 +263,10 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
     if apart_ml:
         notice(image.path, f"{apart_ml:.1f} ml found apart from both kidneys, mostly called tumour", "left out")
     kidney_ml = round(np.count_nonzero(labels) * ml, 3)
-    rois = zip(result.rois, result.native, strict=True)
     return Segmentation(
         labels=image.native.to_stored(labels),
         status=status_of(kidneys),
-        rois=tuple(Roi(roi.kidney.side, native.box) for roi, native in rois),
+        rois=tuple(Roi(r.kidney.side, n.box) for r, n in zip(result.rois, result.native, strict=True)),
         kidney_ml=kidney_ml,
         tumor_ml=round(np.count_nonzero(labels == TUMOR) * ml, 3),
         doubt=doubt_of(kidney_ml) or ("" if result.rois else doubt_of_scan(image)),

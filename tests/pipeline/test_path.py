@@ -18,7 +18,7 @@ from tests.support.training_fixtures import use_one_thread
 
 use_one_thread()
 ROOT = Path(bisc.__file__).resolve().parents[1]
-MOST_FILES = 38
+MOST_FILES = 39
 PATH = {
     "bisc/cli/predict.py",
     "bisc/cli/common.py",
@@ -45,6 +45,7 @@ PATH = {
     "bisc/imageio/formats/nifti_header.py",
     "bisc/imageio/formats/whole.py",
     "bisc/imageio/plausible.py",
+    "bisc/imageio/slices.py",
     "bisc/core/geometry.py",
     "bisc/core/volume.py",
     "preprocessing/kidneys.py",

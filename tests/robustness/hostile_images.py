@@ -38,6 +38,7 @@ from tests.robustness.hostile_spoiling import (
     slice_of_gigabytes,
     spoilt,
     spoilt_nifti2,
+    spoilt_slices,
     text_header,
     thin,
     true_metres,
@@ -88,6 +89,11 @@ BAD_IMAGES: tuple[CaseKind, ...] = (
     CaseKind("a windowed picture (0..255)", values(window), "a picture's grey values"),
     CaseKind("intensities normalised to mean 0", values(lambda a: (a / 200.0).astype(np.float32)), "normalised"),
     CaseKind("HU clipped at 0", values(lambda a: np.clip(a * 3, 0, 700)), "no fat and no air"),
+    CaseKind(
+        "three slices of zeros amid the patient", values(spoilt_slices(0, times=0)), "axial slices 10 to 12 of 24"
+    ),
+    CaseKind("one slice without its intercept", values(spoilt_slices(1024)), "without the rescale intercept"),
+    CaseKind("one slice with its intercept twice", values(spoilt_slices(-1024)), "its axial slice 11 of 24"),
     CaseKind("a label map instead of an image", lambda f, c: voxels(f / f"{c}.nii.gz", labels()), "none below 0"),
     CaseKind("NIfTI-2 cut short", spoilt_nifti2(lambda raw: raw[:-5000]), "ends after"),
     CaseKind("NIfTI-2 of size 0", spoilt_nifti2(put(16, "<2q", 3, 0)), "its header gives the sizes (0, 64, 64)"),

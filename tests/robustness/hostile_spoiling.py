@@ -126,6 +126,17 @@ def hole(value: float) -> Make:
     return values(change)
 
 
+def spoilt_slices(added: int, times: int = 1) -> Callable[[Hu], Voxels]:
+    """Slices 9 to 11 as `times` what they were and `added`, or the tenth alone where anything is added."""
+
+    def change(array: Hu) -> Voxels:
+        spoilt = array[10:11] if added else array[9:12]
+        spoilt[:] = spoilt * times + added
+        return array
+
+    return change
+
+
 def itk(array: Voxels, vector: bool = False, suffix: str = ".nii.gz") -> Make:
     def make(folder: Path, case: str) -> Path:
         path = folder / f"{case}{suffix}"
@@ -174,8 +185,13 @@ def series(folder: Path, skip: tuple[int, ...] = (), uid: str = "1.2.3", array: 
         place = {"0020|0032": f"0\\0\\{5 * i}", "0020|0037": "1\\0\\0\\0\\1\\0", "0020|0013": str(i)}
         for key, value in {"0008|0060": "CT", "0020|000e": uid, "0008|0018": f"{uid}.{i + 1}", **place}.items():
             image.SetMetaData(key, value)
-        writer.SetFileName(str(folder / f"{uid}_{i:03d}.dcm"))
+        path = folder / f"{uid}_{i:03d}.dcm"
+        writer.SetFileName(str(path))
         writer.Execute(image)
+        written = pydicom.dcmread(path)
+        if "SpacingBetweenSlices" in written:  # ITK writes a 1 of its own once it has read a series in this process
+            del written.SpacingBetweenSlices
+            written.save_as(path)
     return folder
 
 
