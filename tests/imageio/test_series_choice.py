@@ -18,6 +18,7 @@ from bisc.imageio.scan import Scan, list_series, open_scan
 from tests.imageio.test_studies import GRID, chosen, coronal, dose_report, grid_of, opened, reason, scout, volume
 from tests.support.ct_series import STEM, write_ct
 from tests.support.dicom_forms import put
+from tests.support.noticed import noticed
 
 Make = Callable[[Path], object]
 
@@ -90,6 +91,32 @@ def test_a_broken_series_is_told_and_left_for_a_sound_one(tmp_path: Path) -> Non
     stack("2", number=2)(tmp_path)
     assert chosen(tmp_path) == "1.2"
     assert "left out: series 1: slices 20 and 21 of 59 lie 5 mm apart" in reason(tmp_path)
+
+
+def test_a_better_series_that_is_damaged_is_told(tmp_path: Path) -> None:
+    """The arterial one is taken, and what the venous one lacks stands in the warning, in `choice` and with --phase."""
+    stack("1", "venous", number=1, keep=[i for i in range(60) if i != 20])(tmp_path)
+    stack("2", "arterial", number=2)(tmp_path)
+    (case,) = find_inputs(tmp_path)
+    with noticed(
+        r"series 1 venous \(late phase by its words\) is perhaps better, but slices 20 and 21 of 59 lie 5 mm apart.*; "
+        "series 2 arterial was taken"
+    ):
+        assert "left out: series 1 venous: perhaps better, but slices 20 and 21 of 59" in open_scan(case).told
+    with pytest.raises(InputError, match=r"no series of the late phase .*series 1 venous: late .*, but slices 20 and"):
+        opened(tmp_path, phase="late")
+    assert "perhaps" not in opened(tmp_path, phase="early").told
+
+
+@pytest.mark.parametrize("what", ["coronal", "of the chest", "short", "plain"])
+def test_a_damaged_series_that_is_no_better_is_no_warning(tmp_path: Path, what: str) -> None:
+    words = {"of the chest": "venous thorax", "plain": "nativ"}.get(what, "venous")
+    change = coronal if what == "coronal" else lambda data, i: None
+    keep = [i for i in range(20 if what == "short" else 60) if i != 10]
+    stack("1", words, number=1, keep=keep, change=change)(tmp_path)
+    stack("2", "arterial", number=2)(tmp_path)
+    assert "lie 5 mm apart" in reason(tmp_path)
+    assert "perhaps" not in reason(tmp_path)
 
 
 def test_two_acquisitions_between_each_other_are_refused(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from pydicom.dataset import Dataset
 from bisc.core.choices import Phase
 from bisc.core.errors import one_line
 from bisc.imageio.formats.dicom.computed import Computed, computed
-from bisc.imageio.formats.dicom.tags import text
+from bisc.imageio.formats.dicom.tags import items, text
 
+GROUPS: Final = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 WORD_TAGS: Final = ("SeriesDescription", "ProtocolName", "AcquisitionProtocolName")
 PHASE_WORDS: Final[dict[Phase, re.Pattern[str]]] = {
     "plain": re.compile(
@@ -63,7 +64,7 @@ class About:
         words: Its descriptions in lower case, every separator a blank.
         description: Of these, the one of the series alone; the others are a protocol's, which a whole study shares.
         kernel: ConvolutionKernel likewise.
-        image_type: Values of ImageType, in capitals.
+        image_type: Values of ImageType, in capitals; behind them, of an enhanced file, its frames' FrameType.
         body_part: BodyPartExamined in lower case.
     """
 
@@ -123,9 +124,18 @@ def about(path: Path, data: Dataset) -> About:
         _plain(" ".join(text(path, data, tag) for tag in WORD_TAGS)),
         _plain(described),
         _plain(text(path, data, "ConvolutionKernel")),
-        tuple(part.strip() for part in text(path, data, "ImageType").upper().split("\\")),
+        _image_type(path, data),
         _plain(text(path, data, "BodyPartExamined")),
     )
+
+
+def _image_type(path: Path, data: Dataset) -> tuple[str, ...]:
+    """An enhanced file's ImageType may be MIXED; what its frames are, their groups tell (PS3.3, C.8.15.3.1)."""
+    groups = [group for keyword in GROUPS for group in items(path, data, keyword)]
+    frames = [one for group in groups for one in items(path, group, "CTImageFrameTypeSequence")]
+    found = [text(path, data, "ImageType"), *(text(path, one, "FrameType") for one in frames)]
+    own, *others = ([part.strip() for part in one.upper().split("\\")] for one in found)
+    return (*own, *dict.fromkeys(part for other in others for part in other if part))
 
 
 def _plain(words: str) -> str:

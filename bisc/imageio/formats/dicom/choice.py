@@ -16,9 +16,11 @@ import numpy as np
 
 from bisc.core.choices import PHASES, Phase
 from bisc.core.errors import InputError, PassedOver, shortened
+from bisc.imageio.formats.dicom.about import About
 from bisc.imageio.formats.dicom.folder import AXIAL_COSINE, GIVE, Series, series_in, tell_computed
+from bisc.imageio.formats.dicom.frames import cosines
 from bisc.imageio.formats.dicom.stack import Stack, stack_of
-from bisc.system.console import collecting, tell
+from bisc.system.console import collecting, notice, tell
 
 LEAST_MM: Final = 100.0
 """Of the body along the stack; a kidney is 11 cm long. Test injections and biopsies show less."""
@@ -27,6 +29,8 @@ STEPS_MM: Final = (0.8, 3.5)
 LENGTH_MM: Final = 20.0
 """Stacks whose lengths differ by less show the same."""
 LISTED: Final = 12
+PERHAPS: Final = "perhaps better, but "
+"""Begins what is said of a damaged series that would be taken before the one that is."""
 Look = Callable[[Stack], Phase | None]
 """Finds the phase of a stack in its voxels."""
 
@@ -134,6 +138,9 @@ def choose(what: Path, files: Sequence[Path], wanted: Wanted, look: Look | None 
     assert best.stack is not None  # it was judged the best
     for note in best.notes:
         tell(note)
+    for one, reason in others:
+        if reason.startswith(PERHAPS):
+            notice(what, f"{one.series.label} ({phase_told(one)}) is {reason}", f"{best.series.label} was taken")
     told = f"{best.series.label}: {best.told}"
     if others:
         left = [shortened(f"{one.series.label}: {reason}", 160) for one, reason in others[:LISTED]]
@@ -163,10 +170,49 @@ def judge(
         raise _none_sound(what, found)
     ranked = _ranked(_looked_at(sound, wanted, look), wanted)
     if wanted.phase not in (None, ranked[0].phase):
-        there = "; ".join(f"{one.series.label}: {phase_told(one)}" for one in ranked)
-        raise InputError("--phase", f"no series of the {wanted.phase} phase in {what} ({there})", "", "leave it out")
-    unfit = [(one, one.unfit.found) for one in found if one.unfit is not None]
+        damaged = [one for one in found if one.phase == wanted.phase and _is_damaged(one)]
+        why = {id(one): f", but {one.unfit.found}" for one in damaged if one.unfit is not None}
+        listed = (f"{one.series.label}: {phase_told(one)}{why.get(id(one), '')}" for one in (*damaged, *ranked))
+        found_so = f"no series of the {wanted.phase} phase in {what} ({'; '.join(listed)})"
+        raise InputError("--phase", found_so, "", "leave it out")
+    unfit = [
+        (one, f"{PERHAPS if _may_be_better(one, ranked[0], wanted) else ''}{one.unfit.found}")
+        for one in found
+        if one.unfit is not None
+    ]
     return [(ranked[0], ""), *_behind(ranked, wanted), *unfit]
+
+
+def _is_damaged(one: Candidate) -> bool:  # and not no stack by its kind
+    return one.unfit is not None and not isinstance(one.unfit, PassedOver) and one.series.is_stack
+
+
+def _may_be_better(one: Candidate, best: Candidate, wanted: Wanted) -> bool:
+    """Whether a damaged series would be taken before the best sound one, as far as its words and planes tell."""
+    if not _is_damaged(one):
+        return False
+    about, order = one.series.about, _order(wanted)
+    told = (*_rank(about, *_extent(one.series)), order.index(one.phase), about.is_sharp)
+    return told < (*_kind(best), order.index(best.phase), best.series.about.is_sharp)
+
+
+def _extent(series: Series) -> tuple[float, float]:
+    """The normal of its planes along the body, and how far apart the outermost of them lie; 0 where nothing tells."""
+    placed = [(frame.position_mm_xyz, frame.turn) for frame in series.frames]
+    turns = [turn for place, turn in placed if place is not None and turn is not None]
+    if not turns:
+        return 1.0, 0.0
+    normal = np.cross(*cosines(turns[0]))
+    heights = [float(np.dot(place, normal)) for place, turn in placed if place is not None]
+    return float(normal[2]), max(heights) - min(heights)
+
+
+def _order(wanted: Wanted) -> list[Phase | None]:
+    """Contrast phases, the one to take first."""
+    order: list[Phase | None] = [*PHASES[:-1], None, PHASES[-1]]
+    if wanted.phase is not None:
+        order = [wanted.phase, *(phase for phase in order if phase != wanted.phase)]
+    return order
 
 
 def _none_sound(what: Path, found: Sequence[Candidate]) -> InputError:
@@ -200,20 +246,20 @@ def _looked_at(sound: list[Candidate], wanted: Wanted, look: Look | None) -> lis
 def _kind(one: Candidate) -> tuple[int, ...]:
     """What a stack is, the less the better."""
     assert one.stack is not None  # it is sound
-    about = one.series.about
-    upright = abs(float(np.reshape(one.stack.direction, (3, 3))[2, 2])) < AXIAL_COSINE
-    made = about.computed
+    return _rank(one.series.about, float(np.reshape(one.stack.direction, (3, 3))[2, 2]), _length_mm(one))
+
+
+def _rank(about: About, normal_z: float, length_mm: float) -> tuple[int, ...]:
+    made, upright = about.computed, abs(normal_z) < AXIAL_COSINE
     rank = 0 if made is None else made.rank
-    return rank, int(about.is_derived), int(upright), int(about.is_elsewhere), int(_length_mm(one) < LEAST_MM)
+    return rank, int(about.is_derived), int(upright), int(about.is_elsewhere), int(length_mm < LEAST_MM)
 
 
 def _scores(one: Candidate, wanted: Wanted) -> list[tuple[float, str]]:
     """What counts, the most important first: the less the better, and what is said of a loser."""
     assert one.stack is not None
     step = one.stack.spacing_mm_zyx[0]
-    order: list[Phase | None] = [*PHASES[:-1], None, PHASES[-1]]
-    if wanted.phase is not None:
-        order = [wanted.phase, *(phase for phase in order if phase != wanted.phase)]
+    order = _order(wanted)
     made = one.series.about.computed
     kinds = (
         "" if made is None else made.what,

@@ -43,13 +43,12 @@ SYNTAX: Final = (0x0002, 0x0010)
 IMPLICIT: Final = ("1.2.840.10008.1.2", "1.2.840.113619.5.2")
 """DICOM's default, and GE's, whose pixels alone have the other byte order."""
 BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
-DEFLATED: Final = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1")
+DEFLATED: Final = ("1.2.840.10008.1.2.1.99",)
+"""The whole data set; 1.2.840.10008.1.2.8.1 deflates each frame by itself."""
 MAX_INFLATED: Final = 1 << 28
 MAX_DEPTH: Final = 64
 """Sequences within each other; GDCM's stack ends somewhere between 10000 and 20000."""
 ZEROS: Final = bytes(1 << 16)
-KNOWN: Final = re.compile(r"1\.2\.840\.10008\.1\.2(\.[1-9](\.[0-9]{1,3})?(\.[0-9]{1,2})?)?|1\.2\.840\.113619\.5\.2")
-"""Transfer syntaxes whose pixels may be read; a maker's own has explicit elements, as all packed ones do."""
 UID_FORM: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 Data = mmap.mmap | bytes

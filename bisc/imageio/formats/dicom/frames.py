@@ -6,7 +6,9 @@ groups, then in the file's flat tags (PS3.3, C.7.6.16); of a file of one frame t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,11 @@ MAX_FRAMES: Final = 1 << 14
 """A header may promise any number; a CT of the whole body has 2000 slices."""
 HU_TYPES: Final = ("", "HU", "HU_MOD", "US")
 """Of RescaleType: Hounsfield units, those of modified images (PS3.3, C.11.1.1.2), and 'unspecified'."""
+UNSAID_TYPES: Final = ("", "US")
+HU_CODES: Final = frozenset({"[hnsf'U]", "hnsf'U"})
+"""Hounsfield units in UCUM, whose codes units have."""
+NO_UNITS: Final = ("", "1", "{no_units}")
+GIVE_HU: Final = "give the CT in HU"
 GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 """Which of the two tells how values are shown, not what they are: rescale makes HU of both (PS3.3, C.7.6.3.1.2)."""
 
@@ -43,6 +50,9 @@ class Frame:
         phase: What may tell two images of one place apart, tag by tag.
         instance: SOPInstanceUID of its file; empty where it has none.
         n_images: How many images its acquisition gave, as the file says; None where it does not.
+        number: InstanceNumber; None where it has none.
+        field_mm: ReconstructionDiameter; None likewise.
+        units: Of RealWorldValueMappingSequence, where that knows others than HU alone; empty else.
     """
 
     path: Path
@@ -58,6 +68,9 @@ class Frame:
     phase: dict[str, str]
     instance: str = ""
     n_images: int | None = None
+    number: int | None = None
+    field_mm: float | None = None
+    units: str = ""
 
 
 PHASE_TAGS: Final = (
@@ -121,7 +134,9 @@ def _frame(
     thickness = _first(path, measures, "SliceThickness", 1)
     step = _first(path, measures, "SpacingBetweenSlices", 1)
     phase = _phase(path, [*_macro(path, groups, None, "FrameContentSequence"), data])
-    n_images = text(path, data, "ImagesInAcquisition")
+    n_images, instance = text(path, data, "ImagesInAcquisition"), text(path, data, "InstanceNumber")
+    units = _other_units(path, [*groups, data])
+    geometry = _macro(path, groups, data, "CTGeometrySequence")
     return Frame(
         path,
         index,
@@ -131,11 +146,14 @@ def _frame(
         None if spacing is None else (spacing[0], spacing[1]),
         thickness[0] if thickness else None,
         abs(step[0]) if step else None,  # some writers give a direction by its sign
-        _rescale(path, _macro(path, groups, data, "PixelValueTransformationSequence")),
-        text(path, data, "GantryDetectorTilt"),
+        _rescale(path, _macro(path, groups, data, "PixelValueTransformationSequence"), units),
+        next((tilt for tilt in (text(path, place, "GantryDetectorTilt") for place in geometry) if tilt), ""),
         phase | ({"SliceThickness": f"{thickness[0]:g}"} if thickness else {}),
         text(path, data, "SOPInstanceUID"),
         int(n_images) if n_images.isdecimal() else None,
+        int(instance) if instance.isdecimal() else None,
+        _length(path, _macro(path, groups, data, "CTReconstructionSequence"), "ReconstructionDiameter"),
+        units,
     )
 
 
@@ -150,7 +168,26 @@ def _first(path: Path, places: list[Dataset], keyword: str, n: int) -> tuple[flo
     return next((value for value in found if value is not None), None)
 
 
-def _rescale(path: Path, places: list[Dataset]) -> tuple[float, float] | None:
+def _length(path: Path, places: list[Dataset], keyword: str) -> float | None:
+    """A length that is compared alone: what is no number above 0 is none."""
+    for place in places:
+        with suppress(ValueError):
+            value = float(text(path, place, keyword))
+            return value if isfinite(value) and value > 0 else None
+    return None
+
+
+def _other_units(path: Path, places: list[Dataset]) -> str:
+    """What stored values stand for by RealWorldValueMappingSequence; empty where that says HU, or nothing of a unit."""
+    codes = [text(path, code, "CodeValue").strip() for place in places
+             for mapping in items(path, place, "RealWorldValueMappingSequence")
+             for code in items(path, mapping, "MeasurementUnitsCodeSequence")]  # fmt: skip
+    return "" if HU_CODES & {*codes} else " and ".join(dict.fromkeys(code for code in codes if code not in NO_UNITS))
+
+
+def _rescale(path: Path, places: list[Dataset], units: str) -> tuple[float, float] | None:
+    """Slope and intercept; `units` are those of another table, which count where RescaleType names none."""
+    other = InputError(path, f"its values are in {units} ({name_of('RealWorldValueMappingSequence')})", "HU", GIVE_HU)
     for place in places:
         slope, intercept = number(path, place, "RescaleSlope"), number(path, place, "RescaleIntercept")
         if slope is None and intercept is None:
@@ -160,8 +197,12 @@ def _rescale(path: Path, places: list[Dataset]) -> tuple[float, float] | None:
             raise InputError(path, found, "both, and a slope other than 0", AGAIN)
         unit = text(path, place, "RescaleType").strip().upper()
         if unit not in HU_TYPES:
-            raise InputError(path, f"its values are in {unit} ({name_of('RescaleType')})", "HU", "give the CT in HU")
+            raise InputError(path, f"its values are in {unit} ({name_of('RescaleType')})", "HU", GIVE_HU)
+        if units and unit in UNSAID_TYPES:
+            raise other
         return slope, intercept
+    if units:
+        raise other
     return None
 
 

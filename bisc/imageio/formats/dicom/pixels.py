@@ -1,8 +1,8 @@
 """Stored values of DICOM frames, made HU frame by frame: each by its own rescale, its own bits and its own sign.
 
-Values that lie plain in the file are decoded by pydicom. Packed ones (JPEG, JPEG 2000, JPEG-LS, RLE) are decoded by the
-GDCM in ITK, which knows more forms, 12-bit lossy JPEG among them; but it would apply the first frame's rescale to all.
-So it is given a file of one frame alone, whose header holds no more than how its pixels are stored.
+Packed ones (JPEG, JPEG 2000, JPEG-LS, RLE) are decoded by the GDCM in ITK, which knows more forms than pydicom, 12-bit
+lossy JPEG among them; but it would apply the first frame's rescale to all. So it is given a file of one frame alone,
+whose header holds no more than how its pixels are stored.
 """
 
 from __future__ import annotations
@@ -16,24 +16,29 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate, get_frame, parse_basic_offsets
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from bisc.core.errors import InputError, one_line
 from bisc.imageio.formats.dicom.frames import Frame
-from bisc.imageio.formats.dicom.tags import BROKEN, check_syntax, name_of, number, read_header, syntax_of
+from bisc.imageio.formats.dicom.packed import PIXEL_TAGS, decoded, frames_in
+from bisc.imageio.formats.dicom.tags import (
+    BROKEN,
+    GE_SWAPPED,
+    PACKED,
+    check_syntax,
+    name_of,
+    number,
+    read_header,
+    syntax_of,
+)
 from bisc.imageio.plausible import AIR_HU, HU_LIMITS, MAX_EXPANSION, MAX_VOXELS
+from bisc.system.console import notice
 
-GE_SWAPPED: Final = "1.2.840.113619.5.2"
-"""GE's own: implicit, its pixels alone in the other byte order."""
-CT_RANGE_HU: Final = (-1024.0, 3071.0)
-"""What 12 bits hold. A padding value beyond is no tissue, and is made air where it would be brighter than any."""
-PIXEL_TAGS: Final = (
-    "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-)  # fmt: skip
+BIG_ENDIAN: Final = (GE_SWAPPED, ExplicitVRBigEndian)
+BRIGHTEST_HU: Final = 3071.0
+"""What 12 bits hold. A padding value there or beyond is no tissue, and is made air."""
 
 
 def read_hu(what: Path, frames: Sequence[Frame]) -> npt.NDArray[np.int16]:
@@ -58,7 +63,7 @@ def read_hu(what: Path, frames: Sequence[Frame]) -> npt.NDArray[np.int16]:
         of_file.setdefault(frame.path, []).append(i)
     hu: npt.NDArray[np.int16] | None = None
     for path, places in of_file.items():
-        for i, plane in zip(places, _planes(path, [frames[i] for i in places]), strict=True):
+        for i, plane in zip(places, _planes(what, path, [frames[i] for i in places]), strict=True):
             if hu is None:  # not before a first frame was there: headers may promise anything
                 hu = np.empty((len(frames), *plane.shape), dtype=np.int16)
             hu[i] = plane
@@ -73,22 +78,28 @@ def _check_rescale(frames: Sequence[Frame]) -> None:
         raise InputError(without[0].path, found, "every slice's own", "export the series again")
 
 
-def _planes(path: Path, frames: Sequence[Frame]) -> Iterator[npt.NDArray[np.int16]]:
+def _planes(what: Path, path: Path, frames: Sequence[Frame]) -> Iterator[npt.NDArray[np.int16]]:
     data = read_header(path, pixels=True)
     syntax = _syntax(path, data)
-    _check_promise(path, data, syntax.is_encapsulated)
+    _check_promise(path, data, syntax in PACKED)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bisc-"))) if syntax.is_encapsulated else None
+        packed = frames_in(path, data, syntax) if syntax in PACKED else []
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bisc-"))) if packed else None
         for frame in frames:
             try:
-                stored = _plain(data, syntax, frame.index) if folder is None else _packed(data, syntax, frame, folder)
+                if folder is None:
+                    stored = _plain(data, syntax, frame.index)
+                else:
+                    stored = decoded(path, data, syntax, packed[frame.index], folder)
+            except InputError:
+                raise
             except (*BROKEN, OSError, MemoryError) as error:
                 found = f"cannot be decoded ({syntax.name}: {one_line(str(error))[-120:]})"
                 raise InputError(path, found, "whole pixels in a form of DICOM", "copy or export it again") from error
             if stored.shape != frame.shape_yx:
                 found = f"its pixels are {' x '.join(map(str, stored.shape[::-1]))}, not as Rows and Columns say"
                 raise InputError(path, found, "one size", "export it again")
-            yield _as_hu(stored, data, frame)
+            yield _as_hu(what, stored, data, frame)
 
 
 def _syntax(path: Path, data: FileDataset) -> UID:
@@ -106,7 +117,7 @@ def _is_explicit(data: FileDataset) -> bool:
 
 def _check_promise(path: Path, data: Dataset, packed: bool) -> None:
     """Refuse a file whose header promises more than its bytes can hold, packed as tightly as can be; and one that holds
-    a row more of plain pixels than its header knows, or more packed frames: which of them is right is not guessed."""
+    a row more of plain pixels than its header knows: which of them is right is not guessed."""
     values = {tag: number(path, data, tag) for tag in PIXEL_TAGS}
     allocated, stored, high = (values[tag] or 0 for tag in ("BitsAllocated", "BitsStored", "HighBit"))
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1:
@@ -124,19 +135,18 @@ def _check_promise(path: Path, data: Dataset, packed: bool) -> None:
     if not packed and there - promised >= max(row, 2):
         found = f"Rows, Columns and NumberOfFrames speak of {promised} bytes of pixels, {there} are there"
         raise InputError(path, found, "as many pixels as its header says", "export it again")
-    offsets = parse_basic_offsets(data.PixelData) if packed else []
-    n_frames = number(path, data, "NumberOfFrames") or 1
-    if len(offsets) > 1 and len(offsets) != n_frames:
-        found = f"NumberOfFrames is {n_frames:g}, and {len(offsets)} frames are there"
-        raise InputError(path, found, "as many frames as its header says", "export it again")
 
 
 def _plain(data: FileDataset, syntax: UID, index: int) -> npt.NDArray[Any]:
-    """Stored values of a frame of a file whose pixels are not packed."""
-    if syntax == GE_SWAPPED:
-        kind = np.dtype(f">{'ui'[int(data.PixelRepresentation)]}{data.BitsAllocated // 8}")
+    """Stored words of a frame of a file whose pixels are not packed, all of their bits."""
+    if data.BitsAllocated > 8 or syntax == GE_SWAPPED:
+        order = ">" if syntax in BIG_ENDIAN else "<"
+        kind = np.dtype(f"{order}{'ui'[int(data.PixelRepresentation)]}{data.BitsAllocated // 8}")
         shape = int(data.Rows), int(data.Columns)
-        return np.frombuffer(data.PixelData, kind, shape[0] * shape[1], index * shape[0] * shape[1]).reshape(shape)
+        n, there = prod(shape), len(data.PixelData) // kind.itemsize
+        if (index + 1) * n > there:
+            raise ValueError(f"{there} pixels are there, {(index + 1) * n} needed for frame {index + 1}")
+        return np.frombuffer(data.PixelData, kind, n, index * n * kind.itemsize).reshape(shape)
     if not data.file_meta.get("TransferSyntaxUID"):
         data.file_meta.TransferSyntaxUID = syntax
     many = int(data.get("NumberOfFrames") or 1) > 1
@@ -144,33 +154,30 @@ def _plain(data: FileDataset, syntax: UID, index: int) -> npt.NDArray[Any]:
     return stored
 
 
-def _packed(data: FileDataset, syntax: UID, frame: Frame, folder: Path) -> npt.NDArray[Any]:
-    """Stored values of a frame, decoded by ITK's GDCM from a file that holds nothing else."""
-    n_frames = int(data.get("NumberOfFrames") or 1)
-    offsets = data.get("ExtendedOffsetTable"), data.get("ExtendedOffsetTableLengths")
-    extended = offsets if all(offsets) else None
-    packed = get_frame(data.PixelData, frame.index, number_of_frames=n_frames, extended_offsets=extended)
-    alone = Dataset()
-    for tag in PIXEL_TAGS:
-        setattr(alone, tag, data.get(tag))
-    alone.PhotometricInterpretation = "MONOCHROME2"  # GDCM inverts MONOCHROME1, which only tells how to show a value
-    alone.SOPClassUID, alone.SOPInstanceUID = SecondaryCaptureImageStorage, UID("1.2.3")
-    alone.PixelData = encapsulate([packed])
-    alone["PixelData"].VR = "OB"
-    alone.file_meta = FileMetaDataset()
-    alone.file_meta.TransferSyntaxUID = syntax
-    alone.file_meta.MediaStorageSOPClassUID = alone.SOPClassUID
-    alone.file_meta.MediaStorageSOPInstanceUID = alone.SOPInstanceUID
-    path = folder / "frame.dcm"
-    alone.save_as(path, enforce_file_format=True)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    voxels: npt.NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
-    return voxels[0] if voxels.ndim == 3 else voxels
+def _within(words: npt.NDArray[Any], data: Dataset) -> npt.NDArray[Any]:
+    """The values that the lowest BitsStored bits of stored words make, with the header's sign.
+
+    What stands above, old files' overlays, is no part of a value. But a negative number of the whole word is none of
+    them: some scanners fill in -3024, and say that 12 bits are stored.
+    """
+    bits, signed = int(data.BitsStored), bool(data.PixelRepresentation)
+    span, half = 1 << bits, 1 << (bits - 1)
+    low, high = (-half, half - 1) if signed else (0, span - 1)
+    if low <= words.min() and words.max() <= high:
+        return words
+    wide = words.astype(np.int64)
+    values = wide & (span - 1)
+    if signed:
+        values = np.where((wide < low) & (wide >= -span), wide, (values ^ half) - half)
+    return np.asarray(values)
 
 
-def _as_hu(stored: npt.NDArray[Any], data: Dataset, frame: Frame) -> npt.NDArray[np.int16]:
+def _as_hu(what: Path, words: npt.NDArray[Any], data: Dataset, frame: Frame) -> npt.NDArray[np.int16]:
+    stored, padding = _within(words, data), _padding(frame.path, words, data)
+    beyond = None if stored is words else stored != words
+    if beyond is not None and (beyond if padding is None else beyond & ~padding).any():
+        found = f"its pixels have bits set above {name_of('BitsStored')}, as old files keep overlays"
+        notice(what, found, "these bits are no part of a value")
     slope, intercept = frame.rescale or (1.0, 0.0)
     hu: npt.NDArray[Any]
     if slope == 1 and intercept == int(intercept):
@@ -178,9 +185,9 @@ def _as_hu(stored: npt.NDArray[Any], data: Dataset, frame: Frame) -> npt.NDArray
     else:
         hu = np.rint(stored * slope + intercept)
     out: npt.NDArray[np.int16] = np.clip(hu, *HU_LIMITS).astype(np.int16)
-    padding = _padding(frame.path, stored, data)
     if padding is not None:
-        out[padding & np.greater(hu, CT_RANGE_HU[1])] = AIR_HU
+        bright = np.greater_equal(hu, BRIGHTEST_HU)
+        out[padding & (bright if beyond is None else bright | beyond)] = AIR_HU
     return out
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from bisc.core.errors import InputError
 from bisc.core.geometry import Float, Triple
 from bisc.imageio.formats.dicom.axes import ASIDE_MM, axes_of, check_lean, check_turns
+from bisc.imageio.formats.dicom.doubts import tell_doubts
 from bisc.imageio.formats.dicom.frames import Frame, named, of_frame
 from bisc.imageio.formats.dicom.tags import AGAIN, name_of
 from bisc.system.console import notice
@@ -102,6 +103,7 @@ def stack_of(what: Path, frames: Sequence[Frame]) -> Stack:
         check_lean(what, frames, positions, axes)
         step = _even_step(what, frames, positions @ normal)
         _tell_of_parts(what, frames)
+    tell_doubts(what, frames, step)
     start = positions[0] if len(frames) == 1 else _start(positions, normal, step)
     assert first.spacing_mm_yx is not None  # every frame is placed
     height, width = first.spacing_mm_yx

@@ -14,9 +14,10 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from bisc.core.errors import InputError
-from bisc.imageio.formats.dicom.elements import KNOWN, MARK, MARK_AT, elements_fit, unreadable
+from bisc.imageio.formats.dicom.elements import MARK, MARK_AT, elements_fit, unreadable
 from bisc.imageio.plausible import MAX_NUMBER
 
 AGAIN: Final = "export the series again"
@@ -25,6 +26,20 @@ BROKEN: Final = (
     ValueError, RuntimeError,
 )  # fmt: skip
 """What pydicom raises over damaged files."""
+
+DICOMS: Final = "1.2.840.10008."
+GE_SWAPPED: Final = "1.2.840.113619.5.2"
+"""GE's own: implicit, its pixels alone in the other byte order."""
+PLAIN: Final = frozenset(f"{DICOMS}1.2{end}" for end in ("", ".1", ".1.99", ".2")) | {GE_SWAPPED}
+PACKED: Final = frozenset(
+    f"{DICOMS}1.2.{end}"
+    for end in ("4.50", "4.51", "4.52", "4.53", "4.55", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91", "5")
+)
+"""Transfer syntaxes that are read: JPEG, JPEG-LS, JPEG 2000, RLE."""
+NEWER: Final = {f"{DICOMS}1.2.4.{n}": "JPEG XL" for n in (110, 111, 112)} | {
+    f"{DICOMS}1.2.8.1": "Deflated Image Frame Compression"
+}
+"""Of which pydicom knows no name."""
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 # What it would warn of is looked at here, or does not matter.
@@ -57,14 +72,19 @@ def syntax_of(data: FileDataset) -> str:
 
 
 def check_syntax(path: Path, data: FileDataset) -> None:
-    """Refuse a maker's own transfer syntax: how its pixels are packed, its header does not tell.
+    """Refuse a transfer syntax whose pixels are not read: how a maker's own packs them, its header does not tell.
 
     Raises:
         InputError: Naming it.
     """
     syntax = syntax_of(data)
-    if syntax and not KNOWN.fullmatch(syntax):
+    if not syntax or syntax in PLAIN or syntax in PACKED:
+        return
+    if not syntax.startswith(DICOMS):
         raise InputError(path, f"transfer syntax {syntax}", "one of DICOM's own", "convert it with gdcmconv or dcmconv")
+    name = NEWER.get(syntax) or UID(syntax).name
+    found = f"transfer syntax {syntax}{f' ({name})' if name != syntax else ''}, which is not read"
+    raise InputError(path, found, "plain pixels, or JPEG, JPEG-LS, JPEG 2000 or RLE", "export it again, unpacked")
 
 
 def numbers(path: Path, data: Dataset, keyword: str, n: int) -> tuple[float, ...] | None:
