@@ -78,8 +78,11 @@ def ranks(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
             again = [rng.integers(0, len(a), len(a)) for _ in range(RESAMPLES)]
             row: dict[str, Any] = {"outcome": outcome, "measure": name, "n": len(a)}
             for kind, of in (("rho", _rho), ("beside size", _beside)):
+                value = of(a, b, size)
+                if np.isnan(value):  # size beside size
+                    continue
                 low, high = np.nanquantile([of(a[i], b[i], size[i]) for i in again], [0.025, 0.975])
-                row[kind] = f"{of(a, b, size):.2f} ({low:.2f} to {high:.2f})"
+                row[kind] = f"{value:.2f} ({low:.2f} to {high:.2f})"
             made.append(row)
     return pd.DataFrame(made)
 
