@@ -15,15 +15,8 @@ from bisc.imageio import CaseImage, read_image
 from bisc.imageio.plausible import tell_of_lost_grid
 from bisc.imageio.slices import JUMP_HU, check_slices
 from bisc.system.console import collecting
+from tests.imageio.test_plausible import REAL, held
 from tests.support.grids import grid
-
-REAL = ("ts_example/ct.nii.gz", "ts_dicom_no_kidney", "acrin_noncontrast/ct.nii.gz")
-
-
-def held(array: npt.NDArray[Any]) -> CaseImage:
-    z, y, x = array.shape
-    native = NativeGrid.of(grid((z, y, x)))
-    return CaseImage(Path("ct.nii.gz"), native.to_canonical(array.astype(np.int16)), native)
 
 
 def told(array: npt.NDArray[Any]) -> list[str]:
