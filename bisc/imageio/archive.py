@@ -47,6 +47,7 @@ def unpacked(source: Path, beside: Path) -> Iterator[Path]:
 
     The folder bears the archive's name, or, where that names no patient (study.zip), that of the next folder above.
     Each file's time of change stands for its content, and says nothing else: `--continue` knows it by size and time.
+    An error of the block that names the folder names the archive instead.
 
     Args:
         source: Any input.
@@ -68,7 +69,12 @@ def unpacked(source: Path, beside: Path) -> Iterator[Path]:
                 _unpack(source, archive, folder)
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError) as error:
             raise InputError(source, f"cannot be unpacked ({error})", "a whole .zip", "export it again") from error
-        yield folder
+        try:
+            yield folder
+        except InputError as error:
+            if error.what != str(folder):
+                raise
+            raise InputError(source, error.found, error.expected, error.mend) from error
 
 
 def _unpack(source: Path, archive: zipfile.ZipFile, folder: Path) -> None:

@@ -40,6 +40,19 @@ def test_a_study_in_a_zip(tmp_path: Path) -> None:
     assert times[0] == times[1]
 
 
+def test_errors_name_the_archive(tmp_path: Path) -> None:
+    """Not the folder it was unpacked into, which is gone; those of its files keep their names."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "readme.txt").write_text("none")
+    source = zipped(tmp_path / "in", tmp_path / "jane.zip")
+    with pytest.raises(InputError, match="no image found") as caught, unpacked(source, tmp_path / "out") as folder:
+        find_inputs(folder, tmp_path / "out")
+    assert caught.value.what == str(source)
+    with pytest.raises(InputError) as caught, unpacked(source, tmp_path / "out") as folder:
+        raise InputError(folder / "a.nii.gz", "is cut off")
+    assert Path(caught.value.what).name == "a.nii.gz"
+
+
 def test_what_is_no_zip_is_left_as_it_is(tmp_path: Path) -> None:
     with unpacked(tmp_path, tmp_path / "out") as folder:
         assert folder == tmp_path

@@ -65,7 +65,8 @@ def typed(*values: str) -> list[Dataset]:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_what_frames_are_of_their_own_accord(tmp_path: Path, shared: bool) -> None:
-    """An enhanced file's ImageType is MIXED; its groups say that it is a map, or without contrast medium."""
+    """An enhanced file's ImageType is MIXED; its groups say that it is a map, a localizer, or without contrast
+    medium."""
 
     def write(folder: Path, value: str) -> Path:
         def change(data: Dataset, i: int) -> None:
@@ -78,6 +79,8 @@ def test_what_frames_are_of_their_own_accord(tmp_path: Path, shared: bool) -> No
 
     with pytest.raises(PassedOver, match="a map of one material, whose values are no HU"):
         read_image(write(tmp_path / "map", "MAT_SPECIFIC"))
+    with pytest.raises(PassedOver, match="a localizer, by its ImageType"):
+        read_image(write(tmp_path / "scout", "LOCALIZER"))
     with noticed("is a virtual image without contrast medium; read as a CT"):
         read_image(write(tmp_path / "vnc", "MAT_REMOVED"))
 

@@ -129,13 +129,24 @@ def about(path: Path, data: Dataset) -> About:
     )
 
 
+def is_localizer(path: Path, data: Dataset) -> bool:
+    """Whether a file says that it is a localizer: by its ImageType, or by FrameType in all of its frames."""
+    own, *frames = _kinds(path, data)
+    return "LOCALIZER" in own or (bool(frames) and all("LOCALIZER" in frame for frame in frames))
+
+
 def _image_type(path: Path, data: Dataset) -> tuple[str, ...]:
-    """An enhanced file's ImageType may be MIXED; what its frames are, their groups tell (PS3.3, C.8.15.3.1)."""
+    own, *frames = _kinds(path, data)
+    return (*own, *dict.fromkeys(part for frame in frames for part in frame if part))
+
+
+def _kinds(path: Path, data: Dataset) -> list[list[str]]:
+    """Values of ImageType, and of each FrameType: an enhanced file's ImageType may be MIXED; what its frames are, their
+    groups tell (PS3.3, C.8.15.3.1)."""
     groups = [group for keyword in GROUPS for group in items(path, data, keyword)]
     frames = [one for group in groups for one in items(path, group, "CTImageFrameTypeSequence")]
     found = [text(path, data, "ImageType"), *(text(path, one, "FrameType") for one in frames)]
-    own, *others = ([part.strip() for part in one.upper().split("\\")] for one in found)
-    return (*own, *dict.fromkeys(part for other in others for part in other if part))
+    return [[part.strip() for part in one.upper().split("\\")] for one in found]
 
 
 def _plain(words: str) -> str:

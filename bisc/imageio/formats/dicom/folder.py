@@ -12,7 +12,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
 from bisc.core.errors import InputError, PassedOver
-from bisc.imageio.formats.dicom.about import About, about
+from bisc.imageio.formats.dicom.about import About, about, is_localizer
 from bisc.imageio.formats.dicom.elements import INDEX, broken_slices, seems_dicom
 from bisc.imageio.formats.dicom.frames import Frame, check_ct, cosines, frames_of
 from bisc.imageio.formats.dicom.pixels import read_hu
@@ -147,7 +147,7 @@ class _Gathered:
         self.frames: list[Frame] = []
         self.frames_of_image: dict[str, list[Frame]] = {}
         self.n_copies = 0
-        self.image_types: set[bool] = set()
+        self.localizers: set[bool] = set()
         self.shared: dict[str, set[str]] = {tag: set() for tag in SHARED_TAGS}
         self.patients: set[str] = set()
         self.n_files = 0
@@ -168,7 +168,7 @@ class _Gathered:
         if kind:
             self.no_image = self.no_image or PassedOver(path, kind, "a CT series", GIVE)
             return
-        self.image_types.add("LOCALIZER" in text(path, data, "ImageType").upper().split("\\"))
+        self.localizers.add(is_localizer(path, data))
         try:
             check_ct(path, data)
         except InputError as error:
@@ -214,7 +214,7 @@ class _Gathered:
         if self.defect is not None:
             return Series(self.about, tuple(self.frames), self.defect, defect=True)
         made = self.about.computed
-        other = made.what if made is not None and made.is_map else _scout(self.frames, self.image_types == {True})
+        other = made.what if made is not None and made.is_map else _scout(self.frames, self.localizers == {True})
         unfit = PassedOver(what, other, "a CT series", GIVE) if other else None
         return Series(self.about, tuple(self.frames), unfit, no_scan=bool(other))
 
