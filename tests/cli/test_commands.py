@@ -167,6 +167,7 @@ def test_runs_of_single_cases_into_one_folder(card: Path) -> None:
     assert {p.name for p in (card / "loop").iterdir()} == {"bent.nii.gz", "case_00000.nii.gz", "predictions.csv"}
 
 
+@pytest.mark.long
 def test_a_validation_case_that_is_gone_is_told(card: Path) -> None:
     """A mean over the others would look like the fold's."""
     data = card / "bisc_data"

@@ -14,8 +14,19 @@ from bisc.core.geometry import Geometry
 from bisc.imageio.case import InputCase
 from bisc.imageio.formats.dicom.about import About
 from bisc.imageio.inputs import find_inputs
-from bisc.imageio.scan import Scan, list_series, open_scan
-from tests.imageio.test_studies import GRID, chosen, coronal, dose_report, grid_of, opened, reason, scout, volume
+from bisc.imageio.scan import list_series, open_scan
+from tests.imageio.test_studies import (
+    GRID,
+    chosen,
+    coronal,
+    dose_report,
+    grid_of,
+    opened,
+    reason_of,
+    scout,
+    uid_of,
+    volume,
+)
 from tests.support.ct_series import STEM, write_ct
 from tests.support.dicom_forms import put
 from tests.support.noticed import noticed
@@ -81,16 +92,18 @@ def test_the_better_series_is_taken_with_the_reason(tmp_path: Path, worse: str) 
     best, other, why = RANKS[worse]
     best(tmp_path)
     other(tmp_path)
-    assert chosen(tmp_path) == "1.1"
-    assert f"left out: series {'5' if worse == 'nothing' else '1'}" in reason(tmp_path)
-    assert why in reason(tmp_path).split("left out")[1]
+    scan = opened(tmp_path)
+    assert uid_of(scan) == "1.1"
+    assert f"left out: series {'5' if worse == 'nothing' else '1'}" in reason_of(scan)
+    assert why in reason_of(scan).split("left out")[1]
 
 
 def test_a_broken_series_is_told_and_left_for_a_sound_one(tmp_path: Path) -> None:
     stack("1", number=1, keep=[i for i in range(60) if i != 20])(tmp_path)
     stack("2", number=2)(tmp_path)
-    assert chosen(tmp_path) == "1.2"
-    assert "left out: series 1: slices 20 and 21 of 59 lie 5 mm apart" in reason(tmp_path)
+    scan = opened(tmp_path)
+    assert uid_of(scan) == "1.2"
+    assert "left out: series 1: slices 20 and 21 of 59 lie 5 mm apart" in reason_of(scan)
 
 
 def test_a_better_series_that_is_damaged_is_told(tmp_path: Path) -> None:
@@ -115,8 +128,9 @@ def test_a_damaged_series_that_is_no_better_is_no_warning(tmp_path: Path, what: 
     keep = [i for i in range(20 if what == "short" else 60) if i != 10]
     stack("1", words, number=1, keep=keep, change=change)(tmp_path)
     stack("2", "arterial", number=2)(tmp_path)
-    assert "lie 5 mm apart" in reason(tmp_path)
-    assert "perhaps" not in reason(tmp_path)
+    told = reason_of(opened(tmp_path))
+    assert "lie 5 mm apart" in told
+    assert "perhaps" not in told
 
 
 def test_two_acquisitions_between_each_other_are_refused(tmp_path: Path) -> None:
@@ -177,11 +191,6 @@ def test_voxels_are_looked_at_where_all_are_called_plain(tmp_path: Path) -> None
     phases: list[Phase] = ["plain", "late"]
     assert chosen(tmp_path, look=lambda _: phases.pop(0)) == "1.2"
     assert phases == []
-
-
-def reason_of(scan: Scan) -> str:
-    assert scan.choice is not None
-    return scan.choice.reason
 
 
 def test_what_a_study_holds_is_listed(tmp_path: Path) -> None:

@@ -54,13 +54,20 @@ def opened(folder: Path, **how: object) -> Scan:
 
 
 def chosen(folder: Path, **how: object) -> str:
-    scan = opened(folder, **how)
+    return uid_of(opened(folder, **how))
+
+
+def uid_of(scan: Scan) -> str:
+    """The end of the series' UID: study and series."""
     assert scan.choice is not None
     return scan.choice.series.about.uid.removeprefix(f"{STEM}.2.")
 
 
 def reason(folder: Path) -> str:
-    scan = opened(folder)
+    return reason_of(opened(folder))
+
+
+def reason_of(scan: Scan) -> str:
     assert scan.choice is not None
     return scan.choice.reason
 

@@ -113,7 +113,7 @@ def test_an_error_that_names_its_file_comes_through(folder: Path) -> None:
             next(ahead)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_the_callers_chance_is_left_alone(sampler: Sampler, workers: int) -> None:
     """torch's loaders draw a seed; not from the generator that a network's weights come from."""
     torch.manual_seed(3)
@@ -147,6 +147,7 @@ def test_a_worker_is_deaf_to_ctrl_c(sampler: Sampler) -> None:
     assert len(rest) == 11
 
 
+@pytest.mark.long
 def test_a_workers_own_error_comes_through(folder: Path) -> None:
     """A defect is not dressed up as a dead process."""
     with batches(make_sampler([folder], PATCH, kind=FailingSampler), 0, 3, 1, START_S) as ahead:
@@ -155,6 +156,7 @@ def test_a_workers_own_error_comes_through(folder: Path) -> None:
             next(ahead)
 
 
+@pytest.mark.long
 def test_leaving_early_leaves_no_process(sampler: Sampler) -> None:
     """As after an interrupt in the middle of an epoch."""
     with batches(sampler, 0, 1000, 1, START_S) as ahead:

@@ -137,6 +137,7 @@ def test_a_cpus_free_memory_is_the_processes(monkeypatch: pytest.MonkeyPatch) ->
     assert passes.free_on(CPU) == 3.5
 
 
+@pytest.mark.long
 def test_a_run_goes_on_in_the_passes_it_was_begun_with(
     planned_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
