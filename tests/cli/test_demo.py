@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bisc.cli.demo import EPOCHS_IN_BF16, PRESET, more_epochs
+from bisc.cli.demo import EPOCHS_IN_BF16, PRESET, TRAIN_CASES, TRAIN_CASES_IN_BF16, more_epochs, patients_for
 from bisc.trainers.presets import PRESETS
 
 
@@ -15,3 +15,8 @@ def test_it_trains_longer_where_training_is_quick(stage: str) -> None:
     assert EPOCHS_IN_BF16[stage] > getattr(PRESETS[PRESET], stage).epochs
     assert more_epochs(stage, PRESET, "fp32") == []
     assert more_epochs(stage, "quick", "bf16") == []
+
+
+def test_more_steps_have_more_patients() -> None:
+    assert patients_for(PRESET, "bf16") == TRAIN_CASES_IN_BF16 > TRAIN_CASES
+    assert patients_for(PRESET, "fp32") == patients_for("quick", "bf16") == TRAIN_CASES
