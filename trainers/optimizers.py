@@ -19,8 +19,8 @@ NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS: Final = 5
 NOTHING: Final = 1e-9
 """Part of a momentum's largest value below which a CPU takes its values for 0: float32 rounds what they add up to away,
-and those of filters that get no gradient any more would shrink to denormal numbers, which slow a step down to a
-quarter (docs/lab/performance.md)."""
+and those of filters that get no gradient any more would shrink to denormal numbers, which make a step take three
+times as long (docs/lab/performance.md)."""
 ADAM_BETAS_BESIDE_MUON: Final = (0.9, 0.98)
 ADAM_SHARE_BESIDE_MUON: Final = 0.3
 """Rate of the values that Muon leaves to Adam, as a share of Muon's."""

@@ -92,14 +92,19 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
+def trains_longer(preset: str, precision: str) -> bool:
+    """Whether it is the demo's own preset, where training is quick."""
+    return (preset, precision) == (PRESET, "bf16")
+
+
 def patients_for(preset: str, precision: str) -> int:
     """How many are simulated to train on, where nobody says."""
-    return TRAIN_CASES_IN_BF16 if (preset, precision) == (PRESET, "bf16") else TRAIN_CASES
+    return TRAIN_CASES_IN_BF16 if trains_longer(preset, precision) else TRAIN_CASES
 
 
 def more_epochs(stage: str, preset: str, precision: str) -> list[str]:
     """What bisc_train is told of epochs; nothing where they are the preset's."""
-    return ["--epochs", str(EPOCHS_IN_BF16[stage])] if (preset, precision) == (PRESET, "bf16") else []
+    return ["--epochs", str(EPOCHS_IN_BF16[stage])] if trains_longer(preset, precision) else []
 
 
 class Steps:

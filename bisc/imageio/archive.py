@@ -74,7 +74,7 @@ def unpacked(source: Path, beside: Path) -> Iterator[Path]:
         except InputError as error:
             if error.what != str(folder):
                 raise
-            raise InputError(source, error.found, error.expected, error.mend) from error
+            raise type(error)(source, error.found, error.expected, error.mend) from error
 
 
 def _unpack(source: Path, archive: zipfile.ZipFile, folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bisc.core.errors import InputError
+from bisc.core.errors import InputError, PassedOver
 from bisc.imageio.archive import unpacked
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import open_scan
@@ -51,6 +51,9 @@ def test_errors_name_the_archive(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught, unpacked(source, tmp_path / "out") as folder:
         raise InputError(folder / "a.nii.gz", "is cut off")
     assert Path(caught.value.what).name == "a.nii.gz"
+    with pytest.raises(PassedOver, match="no CT stack") as caught, unpacked(source, tmp_path / "out") as folder:
+        raise PassedOver(folder, "no CT stack")  # no failure, of an archive either
+    assert caught.value.what == str(source)
 
 
 def test_what_is_no_zip_is_left_as_it_is(tmp_path: Path) -> None:
