@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     with TemporaryDirectory(prefix="bisc-") as scratch, unpacked(args.source, Path(scratch)) as source:
         for case in find_inputs(source):
             try:
-                print("\n".join(described(case, args.series, args.phase)))
+                own = case if source == args.source else replace(case, origin=args.source)
+                print("\n".join(described(own, args.series, args.phase)))
             except PassedOver as fault:
                 print(f"{case.name}: no scan: {fault.found}")
             except InputError as fault:
@@ -54,7 +56,7 @@ def described(case: InputCase, series: str | None, phase: Phase | None) -> list[
     if not case.files:
         return [f"{case.name}: {read_header(case.path).native.geometry.describe()}"]
     listed = list_series(case, series, phase)
-    lines = [f"{case.name}: DICOM, {len(listed)} series in {case.path}"]
+    lines = [f"{case.name}: DICOM, {len(listed)} series in {case.origin or case.path}"]
     for one in listed:
         lines.append(f"  {'-' if one.reason else '*'} {one.label}: {one.told}")
         lines += [f"      left out: {one.reason}"] if one.reason and one.reason != one.told else []

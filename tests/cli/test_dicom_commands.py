@@ -239,6 +239,14 @@ def test_info_lists_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert needle in said, needle
 
 
+def test_info_names_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the folder that it is unpacked into, which is gone."""
+    write_ct(tmp_path / "in" / "ct", patient(), keep=range(20))
+    source = Path(shutil.make_archive(str(tmp_path / "jones"), "zip", tmp_path / "in"))
+    assert info.main([str(source)]) == 0
+    assert f"jones: DICOM, 1 series in {source}\n" in capsys.readouterr().out
+
+
 def test_info_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_ct(tmp_path / "in" / "gap", patient(), keep=[i for i in range(48) if i != 9])
     (tmp_path / "in" / "bad.nii.gz").write_bytes(b"no")
