@@ -121,6 +121,7 @@ def test_predictions_against_references(card: Path) -> None:
     assert (pd.read_csv(card / "perfect.csv")["dice_composite"] == 1.0).all()
 
 
+@pytest.mark.long
 def test_an_exported_model_predicts_the_same(card: Path) -> None:
     """bisc_export, then bisc_predict -m, from any folder: the same masks to the byte."""
     run("export", "-o", "model.zip", cwd=card)
@@ -146,6 +147,7 @@ def test_one_bad_file_is_exit_status_2_and_one_line(card: Path) -> None:
     assert {p.name for p in (card / "mixed_out").iterdir()} == {"case_00000.nii.gz", "predictions.csv"}
 
 
+@pytest.mark.long
 def test_runs_of_single_cases_into_one_folder(card: Path) -> None:
     """Few open files, filters of warnings, stdout closed: a row each, with what was made of the second one's axes."""
     scan = sitk.ReadImage(str(card / "in" / "case_00001.nii.gz"))

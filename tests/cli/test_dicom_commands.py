@@ -102,6 +102,7 @@ def test_without_the_extra_nothing_is_begun(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_identifiers_by_option_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whose a study is stands in the table where it was asked for; by --continue too, if the first run did not ask."""
     study(tmp_path / "in" / "jones")
@@ -141,6 +142,7 @@ def test_python_chooses_as_the_command_does(tmp_path: Path) -> None:
         model.segment(patient().array, spacing=(1.0, 1.0, 1.0), phase="late")
 
 
+@pytest.mark.long
 def test_objects_alone(tmp_path: Path) -> None:
     """--format dicomseg leaves no NIfTI; the SEG is the mask; the report has the table's numbers; all go on."""
     study(tmp_path / "in" / "jones")

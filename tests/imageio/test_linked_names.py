@@ -12,6 +12,7 @@ from tests.support.training_fixtures import NAME, planned, use_one_thread
 use_one_thread()
 
 
+@pytest.mark.long
 def test_links_named_alike_are_told_apart(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
     """Raw and preprocessed folders that are links to folders called 'data': planned and trained as A and B."""
     store = planned(tmp_path_factory)

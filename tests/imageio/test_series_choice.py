@@ -87,7 +87,9 @@ RANKS: dict[str, tuple[Make, Make, str]] = {
 }
 
 
-@pytest.mark.parametrize("worse", RANKS)
+@pytest.mark.parametrize(
+    "worse", [pytest.param(one, marks=pytest.mark.long) if one == "very thin slices" else one for one in RANKS]
+)
 def test_the_better_series_is_taken_with_the_reason(tmp_path: Path, worse: str) -> None:
     best, other, why = RANKS[worse]
     best(tmp_path)

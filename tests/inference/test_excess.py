@@ -47,7 +47,8 @@ def scattered() -> Volume:
     """Six balls of 14 ml, far apart: less than two kidneys, around which much would be searched."""
     volume, _ = kidneys(OBLIQUE.canonical, (), None, speck=False)
     hu = np.array(volume.array)
-    z, y, x = np.indices(hu.shape) * np.asarray(volume.geometry.spacing_mm_zyx)[:, None, None, None]
+    axes = np.indices(hu.shape, sparse=True)
+    z, y, x = (axis * mm for axis, mm in zip(axes, volume.geometry.spacing_mm_zyx, strict=True))
     middle = np.multiply(hu.shape, volume.geometry.spacing_mm_zyx) / 2.0
     for side in (-90.0, 0.0, 90.0):
         for back in (-60.0, 60.0):

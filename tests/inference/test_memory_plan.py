@@ -186,7 +186,7 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/status is Linux's")
-@pytest.mark.parametrize("kernels", [OneDnnKernels, Kernels])
+@pytest.mark.parametrize("kernels", [OneDnnKernels, pytest.param(Kernels, marks=pytest.mark.long)])
 def test_a_folded_pass_takes_what_is_planned(kernels: type[Kernels]) -> None:
     """Not more, nor so much less that slabs are cut thinner than they need be."""
     sizes = ["48", "96", "96", "32"]

@@ -113,7 +113,8 @@ def test_probabilities_lie_on_the_labels(scan: tuple[Path, Labels], model: Model
     assert model.segment(scan[0]).probabilities is None
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_threads_share_a_model(tmp_path: Path, precision: str) -> None:
     """Two at a time, different images: each gets what it gets alone."""
     write_results(tmp_path / "results", base_features=4)

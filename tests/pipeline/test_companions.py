@@ -138,6 +138,7 @@ def test_a_page_of_a_dicom_seg(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8").replace(seg.name, mask.name) == of_map
 
 
+@pytest.mark.long
 def test_what_is_said_of_a_scan_stands_on_its_page(tmp_path: Path) -> None:
     """Of the run and of bisc_report later; neither page tells the place, which may name a patient."""
     study, out = tmp_path / "Doe_Jane", tmp_path / "out"

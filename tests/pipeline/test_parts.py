@@ -166,6 +166,7 @@ def test_predictions_in_parts_are_those_of_one_run(tmp_path: Path) -> None:
         run(Part(None, 2))
 
 
+@pytest.mark.long
 def test_pages_in_parts_are_those_of_one_run(tmp_path: Path) -> None:
     for name in NAMES[:2]:
         write_image(tmp_path / "in" / f"{name}.nii.gz", image(labels()).array, NativeGrid.of(GRID))

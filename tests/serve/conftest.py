@@ -23,7 +23,8 @@ def pacs() -> Iterator[Pacs]:
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
     """pynetdicom leaves the sockets of associations that were rejected to the collector, which would warn of them in
-    another test."""
+    another test. What was there before the test is not looked through: half a second each."""
+    gc.freeze()
     yield
     for thread in threading.enumerate():  # it holds its socket while it waits for an answer
         if isinstance(thread, Association):
@@ -32,3 +33,4 @@ def collected() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+    gc.unfreeze()

@@ -125,6 +125,7 @@ def test_a_study_that_had_no_room_is_not_predicted_in_part(tmp_path: Path, monke
     assert [p.name for p in (tmp_path / "queue" / "incoming").iterdir()] == []
 
 
+@pytest.mark.long
 def test_what_was_under_way_goes_on(tmp_path: Path, pacs: Pacs) -> None:
     """Whatever stage a killed node left it in; what was sent is not sent again."""
     files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
@@ -148,6 +149,7 @@ def test_what_was_under_way_goes_on(tmp_path: Path, pacs: Pacs) -> None:
     assert set(pacs.got) == first
 
 
+@pytest.mark.long
 def test_files_of_a_begun_study_wait_anew_after_a_start(tmp_path: Path) -> None:
     """Its sender may have been cut off with the node, and goes on."""
     files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())

@@ -39,7 +39,9 @@ def kidneys(
 ) -> npt.NDArray[np.uint8]:
     """Two ellipsoids with a sinus carved in on the medial side, turned about z so that the hilum looks forward."""
     z, y, x = np.meshgrid(
-        *(np.arange(n) * mm for n, mm in zip(grid.shape_zyx, grid.spacing_mm_zyx, strict=True)), indexing="ij"
+        *(np.arange(n) * mm for n, mm in zip(grid.shape_zyx, grid.spacing_mm_zyx, strict=True)),
+        indexing="ij",
+        sparse=True,
     )
     x0, y0, z0 = grid.origin_mm_xyz
     out = np.zeros(grid.shape_zyx, np.uint8)

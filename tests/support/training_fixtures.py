@@ -52,10 +52,9 @@ use_one_thread()
 
 def ellipsoid(grid: Geometry, centre_mm: npt.ArrayLike, radii_mm: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Voxels of a canonical grid inside an ellipsoid; centre and radii (z, y, x), the centre from the grid's middle."""
-    z, y, x = (np.arange(n) - (n - 1) / 2.0 for n in grid.shape_zyx)
-    index = np.stack(np.meshgrid(z, y, x, indexing="ij"), axis=-1)
-    offset = index * np.asarray(grid.spacing_mm_zyx) - np.asarray(centre_mm)
-    return np.asarray(((offset / np.asarray(radii_mm)) ** 2).sum(axis=-1) <= 1.0)
+    sizes = zip(grid.shape_zyx, grid.spacing_mm_zyx, np.asarray(centre_mm), np.asarray(radii_mm), strict=True)
+    z, y, x = ((((np.arange(n) - (n - 1) / 2.0) * step - centre) / radius) ** 2 for n, step, centre, radius in sizes)
+    return np.asarray((z[:, None, None] + y[:, None]) + x <= 1.0)
 
 
 def patient(

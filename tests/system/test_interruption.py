@@ -97,6 +97,7 @@ def check_continued(fold: Path, expected: Path, argv: list[str], monkeypatch: py
     assert not (fold.parent / "previous").exists()
 
 
+@pytest.mark.long
 def test_killed_after_its_first_checkpoint(
     uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

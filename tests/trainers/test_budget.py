@@ -134,6 +134,7 @@ def test_a_budget_of_no_steps_is_refused(trainer: FineTrainer) -> None:
         within_budget(trainer, 60.0)
 
 
+@pytest.mark.long
 def test_minutes_end_in_time_and_go_on_with_their_steps(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,7 @@ def ctrl_c_heard() -> Iterator[None]:
     signal.signal(signal.SIGINT, old)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ctrl_c_heard")
 def test_a_worker_is_deaf_to_ctrl_c(sampler: Sampler) -> None:
     """A terminal sends it to the whole group; the loop that answers it must still get its batches."""
