@@ -164,8 +164,13 @@ def _slope(difference: Values, mean: Values) -> Estimate:
 
 
 def _grows(difference: Values, mean: Values) -> bool:
-    size = np.abs(difference)
-    if len(mean) < MIN_FOR_RATIO or np.ptp(mean) == 0.0 or np.ptp(size) == 0.0:
+    """Whether the spread about the line of the differences grows with the mean (Bland and Altman 1999, section 3.2): a
+    bias alone, or one that grows, is no spread."""
+    if len(mean) < MIN_FOR_RATIO or np.ptp(mean) == 0.0:
+        return False
+    line = linregress(mean, difference)
+    size = np.abs(difference - line.intercept - line.slope * mean)
+    if size.max() <= 1e-9 * np.abs(difference).max():
         return False
     found = spearmanr(size, mean)
     return bool(found.statistic > 0.0 and found.pvalue < ALPHA)

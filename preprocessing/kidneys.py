@@ -146,6 +146,15 @@ def map_box(box: Box, source: Geometry, target: Geometry) -> Box:
     return Box(as_int_triple(start), as_int_triple(stop))
 
 
+def seen_box(source: Geometry, target: Geometry) -> Box:
+    """The box of `target` voxels whose centres lie within the outer faces of `source`: those it says anything of."""
+    index = target.physical_to_index(source.corners())
+    half = np.divide(source.spacing_mm_zyx, target.spacing_mm_zyx) / 2.0
+    start = np.ceil(index.min(axis=0) - half - 1e-6)
+    stop = np.ceil(index.max(axis=0) + half - 1e-6)
+    return Box(as_int_triple(start), as_int_triple(stop))
+
+
 def next_multiple(value: float, multiple: int = MULTIPLE) -> int:
     """The smallest positive multiple that is not less than `value`."""
     return max(1, int(np.ceil(round(float(value), 6) / multiple))) * multiple

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from itertools import islice
-from statistics import median
+from statistics import fmean
 from typing import Final
 
 import msgspec
@@ -111,7 +111,7 @@ def smaller_and_smaller(settings: RunSettings, n_processes: int = 1) -> list[Run
 
 
 def step_seconds(trainer: Trainer, seconds: float) -> float:
-    """Median seconds of a training step, its batch included, of as many steps as fit into `seconds` after what is done
+    """Mean seconds of a training step, its batch included, of as many steps as fit into `seconds` after what is done
     but once."""
     plan, fold = load_plan(trainer.preprocessed), load_fold(trainer.preprocessed, trainer.settings.fold)
     run = trainer.training(plan, fold)
@@ -128,4 +128,4 @@ def step_seconds(trainer: Trainer, seconds: float) -> float:
             took.append((time.monotonic() - begin) / at_once)
             late = run.ranks.said(time.monotonic() - began > seconds)
             if (late and len(took) >= LEAST_PROBE) or len(took) == MOST_PROBE:
-                return run.ranks.said(median(took[WARM:]))
+                return run.ranks.said(fmean(took[WARM:]))

@@ -189,7 +189,7 @@ def _all(args: argparse.Namespace) -> int:
         complain(PROG, f"not done: {missing}; mend what is wrong, and run the same command with --continue")
         return BAD_INPUT if refused else FAILED
     joins = "" if args.no_validation else f"bisc_evaluate -d {name_of(done.results)} joins the folds, and "
-    print(f"next: {joins}bisc_export -o model.zip packs them")
+    print(f"next: {joins}bisc_model export -o model.zip packs them")
     return OK
 
 

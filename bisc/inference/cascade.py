@@ -19,7 +19,7 @@ from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
 from bisc.inference.signs import excess_of_foreground, excess_of_rois
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
-from bisc.preprocessing.kidneys import Kidney, drop_apart, drop_strays, find_kidneys, map_box, roi_box
+from bisc.preprocessing.kidneys import Kidney, drop_apart, drop_strays, find_kidneys, map_box, roi_box, seen_box
 from bisc.preprocessing.midline import body_middle_mm, hides_middle
 from bisc.preprocessing.resample import normalise, resample, rough_grid
 
@@ -219,9 +219,12 @@ def labels_of_rois(
 
 
 def _to_native(roi: RoiResult, native: Geometry) -> NativeRoi:
-    """Probabilities, not labels, go back to the native grid; the ROI may reach beyond it."""
-    own = roi.softmax.geometry
-    box = map_box(Box.of_shape(own.shape_zyx), own, native).clipped(native.shape_zyx)
+    """Probabilities, not labels, go back to the native grid; the ROI may reach beyond it.
+
+    No voxel beyond the ROI's faces is among them: filled up, it would count in the mean with another ROI as background,
+    and cut a slit into what that one finds.
+    """
+    box = seen_box(roi.softmax.geometry, native).clipped(native.shape_zyx)
     assert box is not None  # a ROI is centred on voxels of the image
     grid = native.cropped(box.start_zyx, box.shape_zyx)
     return NativeRoi(box, resample(roi.softmax, grid, BACKGROUND_FILL).array)

@@ -5,13 +5,14 @@ A number that cannot be told (of a mask without a kidney or tumour, of a single 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from bisc.core.labels import BACKGROUND, TUMOR
-from bisc.inference.cascade import BACKGROUND_FILL, CascadeResult, Offsets, Probabilities, RoiResult, decide
+from bisc.inference.cascade import BACKGROUND_FILL, CascadeResult, NativeRoi, Offsets, Probabilities, RoiResult, decide
 from bisc.inference.signs import Labels, Numbers
 from bisc.preprocessing.resample import resample
 
@@ -41,21 +42,24 @@ def certainty_of(result: CascadeResult, labels: Labels, rough_offsets: Offsets, 
     ml = result.image.geometry.voxel_volume_ml
     parts = [labels[roi.box.to_slices()] for roi in result.native]
     holding = [int(np.count_nonzero(part)) * ml >= LEAST_ML for part in parts]
-    sums = np.array(
-        [_sums(roi.probabilities, part, fine_offsets) for roi, part in zip(result.native, parts, strict=True)]
-    )
+    sums = np.zeros(8)
+    for i, (roi, part) in enumerate(zip(result.native, parts, strict=True)):
+        sums += _sums(roi.probabilities, part, fine_offsets, _only_in(i, result.native))
     if not any(holding):
-        spread = sums[:, 5].sum() * ml if len(sums) else 0.0
-        return NOTHING | {"unclaimed_tumor_ml": float(spread)}
-    organ, tumor = sums[:, :3], sums[:, 3:6]
-    total, of_tumor = organ.sum(axis=0), tumor.sum(axis=0)
+        return NOTHING | {"unclaimed_tumor_ml": float(sums[5]) * ml}
+    total, of_tumor = sums[:3], sums[3:6]
+    own = [
+        expected_dice(*_sums(roi.probabilities, part, fine_offsets)[:3])
+        for roi, part, held in zip(result.native, parts, holding, strict=True)
+        if held
+    ]
     numbers: Numbers = {
         "expected_dice": expected_dice(*total),
-        "expected_dice_worst": min(expected_dice(*one) for one, held in zip(organ, holding, strict=True) if held),
+        "expected_dice_worst": min(own),
         "expected_dice_tumor": expected_dice(*of_tumor) if of_tumor[1] else None,
         "unclaimed_tumor_ml": float(of_tumor[2] - of_tumor[0]) * ml,
-        "unsure_share": float(sums[:, 6].sum() / total[1]),
-        "left_out_share": float(sums[:, 7].sum() / total[1]),
+        "unsure_share": float(sums[6] / total[1]),
+        "left_out_share": float(sums[7] / total[1]),
     }
     agreed = [
         _agreement(roi, result, rough_offsets, fine_offsets)
@@ -91,23 +95,41 @@ def pairwise_dice(votes: npt.NDArray[np.uint8], n_folds: int) -> float:
     return float(counts @ (v * (v - 1))) / total if total else 1.0
 
 
-def _sums(probabilities: Probabilities, labels: Labels, offsets: Offsets) -> list[float]:
-    """Of a ROI on the image's voxels: organ (shared, marked, likely), tumour likewise, unsure, left out."""
-    organ, tumor = 1.0 - probabilities[BACKGROUND], probabilities[TUMOR]
+def _only_in(number: int, rois: Sequence[NativeRoi]) -> Mask | None:
+    """The voxels of a ROI that no earlier one holds, so that each counts once; None where these are all."""
+    box = rois[number].box
+    met = [shared.within(box).to_slices() for roi in rois[:number] if (shared := box.meeting(roi.box)) is not None]
+    if not met:
+        return None
+    only = np.ones(box.shape_zyx, dtype=np.bool_)
+    for place in met:
+        only[place] = False
+    return only
+
+
+def _sums(
+    probabilities: Probabilities, labels: Labels, offsets: Offsets, only: Mask | None = None
+) -> npt.NDArray[np.float64]:
+    """Of a ROI on the image's voxels, or of `only` some: organ (shared, marked, likely), tumour likewise, unsure, left
+    out."""
+    if only is not None:
+        probabilities, labels = probabilities * only, labels * only
+    organ, tumor = probabilities[1] + probabilities[2], probabilities[TUMOR]
     mask, is_tumor = labels > 0, labels == TUMOR
     weights = np.exp(np.asarray(offsets, np.float32))
     marked = np.maximum(probabilities[1] * weights[1], tumor * weights[2]) > probabilities[BACKGROUND] * weights[0]
-    unsure = float(4.0 * np.vdot(organ, probabilities[BACKGROUND]))
-    return [
-        float(organ.sum(where=mask)),
-        float(np.count_nonzero(mask)),
-        float(organ.sum()),
-        float(tumor.sum(where=is_tumor)),
-        float(np.count_nonzero(is_tumor)),
-        float(tumor.sum()),
-        unsure,
-        float(np.count_nonzero(marked & ~mask)),
-    ]
+    return np.array(
+        [
+            organ.sum(where=mask, dtype=np.float64),
+            np.count_nonzero(mask),
+            organ.sum(dtype=np.float64),
+            tumor.sum(where=is_tumor, dtype=np.float64),
+            np.count_nonzero(is_tumor),
+            tumor.sum(dtype=np.float64),
+            4.0 * (organ * probabilities[BACKGROUND]).sum(dtype=np.float64),
+            np.count_nonzero(marked & ~mask),
+        ]
+    )
 
 
 def _agreement(roi: RoiResult, result: CascadeResult, rough_offsets: Offsets, fine_offsets: Offsets) -> Numbers:

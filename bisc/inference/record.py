@@ -14,7 +14,7 @@ from bisc.planners.plan import Plan
 from bisc.system.jsonfile import Document
 
 FORMAT_VERSION: Final = 2
-"""Archives of checkpoints, which bisc_export wrote before, count as 1 and hold no such document."""
+"""Archives of checkpoints, which earlier versions wrote, count as 1 and hold no such document."""
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, Meta(max_length=200)]
 Text = Annotated[str, Meta(max_length=4000)]

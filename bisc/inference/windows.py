@@ -57,7 +57,7 @@ def softmax_volume(
         air: What the image is padded with.
         network_gb: What a pass may take; a region too large for that is seen in slabs along z.
         mirror: See the image left for right too: twice the time.
-        votes: (z, y, x), to which 1 is added for each fold that takes a voxel for kidney or tumour.
+        votes: (z, y, x), to which 1 is added for each fold whose most probable class of a voxel is kidney or tumour.
 
     Returns:
         (classes, z, y, x) float32, sums to 1 over classes.
@@ -69,7 +69,7 @@ def softmax_volume(
         if mirror:
             found += _softmax(fold, np.ascontiguousarray(image[..., ::-1]), air, window)[..., ::-1]
         if votes is not None:
-            votes += found[0] < (1.0 if mirror else 0.5)  # found sums to 2 where it was seen twice
+            votes += found[1:].max(axis=0) > found[0]
         if total is None:
             total = found
         else:

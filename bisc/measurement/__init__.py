@@ -1,1 +1,1 @@
-"""What a label map says in numbers: areas of surfaces and contacts."""
+"""What a label map says in numbers: sizes, places, contacts, nephrometry, intervals; and as surfaces."""

@@ -1,1 +1,1 @@
-"""The use cases, for commands and Python alike: plan, train, validate, predict, evaluate, demo."""
+"""The use cases, for commands and Python alike: download, plan, train, validate, predict, measure, evaluate, compare, report, demo."""

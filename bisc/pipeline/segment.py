@@ -165,7 +165,7 @@ def load_model(
     """Read a trained cascade once, for any number of images.
 
     Args:
-        source: A .zip of `bisc_export`, or a results folder of `bisc_train`.
+        source: A .zip of `bisc_model export`, or a results folder of `bisc_train`.
         folds: Folds whose softmax is averaged; None takes all that are finished.
         device: 'cpu', 'cuda' or 'cuda:N'; None takes CUDA where there is one.
         precision: Of the fine stage: 'fp32' (exact), 'bf16', 'fp16', or 'auto', the quickest that the hardware has.
@@ -182,7 +182,9 @@ def load_model(
     if folds is not None and (np.ndim(folds) != 1 or not folds):
         raise InputError("folds", repr(folds), "a list of one fold number or more, or None for all")
     if not Path(source).exists():
-        raise InputError(source, "does not exist", "a .zip of bisc_export, or a results folder", "train or export it")
+        raise InputError(
+            source, "does not exist", "a .zip of bisc_model export, or a results folder", "train or export it"
+        )
     cascade = load_cascade(Path(source), folds, choose_device(device, precision), postprocess, check_edges)
     return Model(replace(cascade, mirror=mirror))
 

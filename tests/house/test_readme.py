@@ -63,9 +63,10 @@ def test_the_python_lines_make_a_mask(repository: Path, tmp_path: Path) -> None:
     """Three lines, as they stand; the mask has the image's grid."""
     built = build_home(tmp_path / "built")
     home = tmp_path / "home"
-    (home / "case_00000").mkdir(parents=True)
-    image_path = shutil.copy(built / "in" / "sound.nii.gz", home / "case_00000" / "imaging.nii.gz")
-    shutil.copy(built / "model.zip", home)
+    case = home / "bisc_demo" / "held_out" / "case_01000"
+    case.mkdir(parents=True)
+    image_path = shutil.copy(built / "in" / "sound.nii.gz", case / "imaging.nii.gz")
+    shutil.copy(built / "model.zip", home / "bisc_demo")
     lines = block(repository, "python")
     assert len(lines.split()) < 10, "no more than a newcomer reads at a glance"
     run([sys.executable, "-c", lines], home)
