@@ -1,1 +1,1 @@
-"""The use cases, for commands and Python alike: download, plan, train, validate, predict, measure, evaluate, compare, report, demo."""
+"""The use cases, for commands and Python alike: download, plan, train, predict, measure, evaluate, report, demo."""
