@@ -22,7 +22,7 @@ SEED = 2019
 SIZE_XYZ = ("128", "128", "32")
 """Voxels of about 2.8 x 2.8 x 5.3 mm: one training patch holds a whole ROI, which counts most when minutes do."""
 HELD_OUT_START = 1000
-"""The held-out cases' first index, unless there are more to train on: a case is its seed and index."""
+"""The held-out cases' first index, unless there are more to train on."""
 
 PRESET = "demo"
 EPOCHS_IN_BF16 = {"rough": 4, "fine": 56}
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     precision = choose_device("cpu").precision
     n = args.train_cases or patients_for(args.preset, precision)
     steps.do(simulate.main, ["-o", str(raw), "-n", str(n), *patients])
-    start = ["--start-index", str(max(HELD_OUT_START, n))]
+    start = ["--start-index", str(first_held_out(n))]
     steps.do(simulate.main, ["-o", str(held_out), "-n", str(args.test_cases), *start, *patients])
     steps.do(plan_and_preprocess.main, ["-d", NAME, *workers])
     for stage in STAGES:
@@ -95,6 +95,11 @@ def run(args: argparse.Namespace) -> int:
 def trains_longer(preset: str, precision: str) -> bool:
     """Whether it is the demo's own preset, where training is quick."""
     return (preset, precision) == (PRESET, "bf16")
+
+
+def first_held_out(n_train: int) -> int:
+    """The held-out cases' first index, which no training case has: a case is its seed and its index."""
+    return max(HELD_OUT_START, n_train)
 
 
 def patients_for(preset: str, precision: str) -> int:

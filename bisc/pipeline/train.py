@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from bisc.trainers.stages import RUN, TRAINERS, FineTrainer, Trainer, check_plan
 MOST_SEED: Final = 2**62
 FITTED: Final = ("epochs", "iterations", "patch_size_zyx", "batch_size", "base_features", "norm", "passes")
 """What `--minutes` decides."""
+LEAST_OF_TIME, MOST_OF_TIME = 0.8, 1.1
+"""Of `--minutes`, that a run may take without a word."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,7 @@ def train(
             last = trained / CHECKPOINT_LAST if goes_on else None
             settings = choose_passes(settings, passes, last, free, ranks)
             trainer = TRAINERS[stage](settings, preprocessed, results, fitting, workers, log=log, ranks=ranks)
+            began = time.monotonic()
             if minutes is not None:
                 trainer.compiles = 60.0 * minutes >= LEAST_S  # the probe too, which steps are counted by
                 trainer.settings = _fitted(
@@ -235,6 +239,8 @@ def train(
                 notice("preset paper", "trains as the paper does", "--preset best learns more in the same time")
             folder = trainer.run(resume=goes_on)
             settings = trainer.settings
+            if minutes is not None and ranks.first and not goes_on:
+                _tell_of_time(f"{stage} fold {k}", (time.monotonic() - began) / 60.0, minutes)
             if k == folds[-1]:
                 ranks.leave()  # the first process alone has work left
             lines = finish_fold(stage, k, preprocessed, results, on) if validate and ranks.first else []
@@ -242,6 +248,14 @@ def train(
             if ranks.first:
                 done(all_done[-1])
     return tuple(all_done)
+
+
+def _tell_of_time(what: str, took: float, minutes: float) -> None:
+    """Steps are counted by the first ones' time, and their number must be known from the beginning."""
+    pace = "slower" if took > minutes else "quicker"
+    if not LEAST_OF_TIME <= took / minutes <= MOST_OF_TIME:
+        found = f"took {took:.1f} of {minutes:g} minutes"
+        notice(what, found, f"its steps became {pace} than the first ones, by which they were counted")
 
 
 def _folds(fold: int | Literal["all"] | tuple[()], preprocessed: Path) -> list[int]:

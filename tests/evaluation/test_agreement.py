@@ -66,6 +66,15 @@ def test_a_spread_that_grows_is_told_as_ratios(rng: np.random.Generator) -> None
     assert agreement(x, x + 1.0, with_ratio=True).ratio is not None
 
 
+def test_a_bias_is_no_spread_that_grows(rng: np.random.Generator) -> None:
+    """A fifth too much everywhere, scatter the same: even. A scatter that grows is seen behind whatever bias."""
+    x = np.geomspace(10.0, 500.0, 80).astype(np.float64)
+    scatter = rng.normal(0.0, 1.0, 80)
+    assert not agreement(x, 1.2 * x + 3.0 * scatter).grows
+    assert agreement(x, x + 15.0 + (1.0 + 0.1 * x) * scatter).grows
+    assert agreement(x, 0.85 * x + 20.0 + 0.1 * x * scatter).grows
+
+
 def test_a_bias_that_grows_is_a_slope() -> None:
     """y = 1.1 x - 1: the difference rises by 0.1 / 1.05 for each unit of the mean, without scatter."""
     x = np.linspace(10.0, 100.0, 10).astype(np.float64)
