@@ -30,9 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = read_config(args.config)
     if not config.model.exists():
-        raise InputError(
-            config.model, "does not exist", "a .zip of bisc_model export, or a results folder", "mend 'model'"
-        )
+        raise InputError(config.model, "does not exist", "a model's .zip, or a results folder", "mend 'model'")
     model = load_model(config.model, None, choose_device(config.device, "auto"))
     if not args.check:
         Node(config, model).run()

@@ -182,9 +182,7 @@ def load_model(
     if folds is not None and (np.ndim(folds) != 1 or not folds):
         raise InputError("folds", repr(folds), "a list of one fold number or more, or None for all")
     if not Path(source).exists():
-        raise InputError(
-            source, "does not exist", "a .zip of bisc_model export, or a results folder", "train or export it"
-        )
+        raise InputError(source, "does not exist", "a model's .zip, or a results folder", "train or export it")
     cascade = load_cascade(Path(source), folds, choose_device(device, precision), postprocess, check_edges)
     return Model(replace(cascade, mirror=mirror))
 
