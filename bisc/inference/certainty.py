@@ -33,6 +33,7 @@ NOTHING: Final[Numbers] = dict.fromkeys(
         "tumor_outline_agreement",
     )
 )
+N_SUMS: Final = 8
 LEAST_ML: Final = 1.0
 """A ROI that holds less of the mask holds no kidney: what is there is the other ROI's, or was refused."""
 
@@ -42,20 +43,17 @@ def certainty_of(result: CascadeResult, labels: Labels, rough_offsets: Offsets, 
     ml = result.image.geometry.voxel_volume_ml
     parts = [labels[roi.box.to_slices()] for roi in result.native]
     holding = [int(np.count_nonzero(part)) * ml >= LEAST_ML for part in parts]
-    sums = np.zeros(8)
-    for i, (roi, part) in enumerate(zip(result.native, parts, strict=True)):
-        sums += _sums(roi.probabilities, part, fine_offsets, _only_in(i, result.native))
+    sums, worst = np.zeros(N_SUMS), 1.0
+    for i, (roi, part, held) in enumerate(zip(result.native, parts, holding, strict=True)):
+        own, only = _sums(roi.probabilities, part, fine_offsets), _only_in(i, result.native)
+        sums += own if only is None else _sums(roi.probabilities * only, part * only, fine_offsets)
+        worst = min(worst, expected_dice(*own[:3])) if held else worst
     if not any(holding):
         return NOTHING | {"unclaimed_tumor_ml": float(sums[5]) * ml}
     total, of_tumor = sums[:3], sums[3:6]
-    own = [
-        expected_dice(*_sums(roi.probabilities, part, fine_offsets)[:3])
-        for roi, part, held in zip(result.native, parts, holding, strict=True)
-        if held
-    ]
     numbers: Numbers = {
         "expected_dice": expected_dice(*total),
-        "expected_dice_worst": min(own),
+        "expected_dice_worst": worst,
         "expected_dice_tumor": expected_dice(*of_tumor) if of_tumor[1] else None,
         "unclaimed_tumor_ml": float(of_tumor[2] - of_tumor[0]) * ml,
         "unsure_share": float(sums[6] / total[1]),
@@ -107,13 +105,9 @@ def _only_in(number: int, rois: Sequence[NativeRoi]) -> Mask | None:
     return only
 
 
-def _sums(
-    probabilities: Probabilities, labels: Labels, offsets: Offsets, only: Mask | None = None
-) -> npt.NDArray[np.float64]:
-    """Of a ROI on the image's voxels, or of `only` some: organ (shared, marked, likely), tumour likewise, unsure, left
-    out."""
-    if only is not None:
-        probabilities, labels = probabilities * only, labels * only
+def _sums(probabilities: Probabilities, labels: Labels, offsets: Offsets) -> npt.NDArray[np.float64]:
+    """Of a ROI on the image's voxels: organ (shared, marked, likely), tumour likewise, unsure, left out. A voxel of no
+    probability at all counts nowhere."""
     organ, tumor = probabilities[1] + probabilities[2], probabilities[TUMOR]
     mask, is_tumor = labels > 0, labels == TUMOR
     weights = np.exp(np.asarray(offsets, np.float32))
