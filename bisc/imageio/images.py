@@ -211,12 +211,13 @@ def write_image(
         note: What NIfTI's header says in its field `descrip`, 79 characters at most.
 
     Raises:
-        InputError: If the name tells no format that holds a volume in one file, the folder cannot be written, or the
-            disk is full.
+        InputError: If the name tells no format that holds a volume in one file or is no UTF-8, the folder cannot be
+            written, or the disk is full.
         WorkError: If ITK cannot write the file.
     """
     if not path.name.endswith(WRITTEN):
         raise InputError(path, "no image by its name", f"a name that ends in {', '.join(WRITTEN)}", "name it so")
+    check_nameable(path)
     if canonical.shape[:3] != native.canonical.shape_zyx:
         raise ValueError(f"array is {canonical.shape}, its grid {native.canonical.shape_zyx} (z, y, x)")
     image = sitk.GetImageFromArray(native.to_stored(canonical), isVector=canonical.ndim == 4)

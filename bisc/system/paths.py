@@ -180,6 +180,8 @@ def name_fault(name: str) -> str:
         return "holds a path separator"
     if name.startswith("."):
         return "begins with a dot"
+    if not is_utf8(name):
+        return "is no UTF-8"
     if name != name.strip() or not name.isprintable():
         return "begins or ends with a blank, or holds a character that cannot be shown"
     if len(name.encode()) > MAX_NAME_BYTES:
@@ -207,16 +209,19 @@ def check_name(name: str, where: Path | str, mend: str) -> None:
         raise InputError(where, f"the case name '{name[:100]}' {fault}", "a plain file name", mend)
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name has whole characters alone: bytes that are none, a Latin-1 'ü', come as halves of one."""
+    return not any("\ud800" <= half <= "\udfff" for half in name)
+
+
 def check_nameable(path: Path) -> None:
     """Refuse a path that is no UTF-8: ITK's Python layer ends the process over it.
 
     Raises:
         InputError: Naming it, odd bytes escaped.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(path, "its name is no UTF-8", "a name of characters", "rename it") from error
+    if not is_utf8(str(path)):
+        raise InputError(path, "its name is no UTF-8", "a name of characters", "rename it")
 
 
 def files_in(folder: Path) -> list[Path]:
