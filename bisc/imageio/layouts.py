@@ -14,6 +14,7 @@ from typing import Final
 
 from bisc.core.errors import InputError
 from bisc.imageio.images import DETACHED, PAIRS, files_of, image_suffix
+from bisc.imageio.unfinished import meant_for, not_finished, without_hidden
 from bisc.system.paths import absence
 
 IMAGING: Final = "imaging"
@@ -97,7 +98,10 @@ def reason_unused(path: Path, outside: str) -> tuple[str, str, str]:
     """Why something is not used, what would be, and the mend; `outside` is the reason where its name gives none."""
     if path.is_dir():
         return outside, PLACES, "move it there if it is to be used"
-    suffix = path.suffix.lower()
+    suffix, whole = path.suffix.lower(), meant_for(path)
+    if whole is not None:
+        fault = not_finished(path, whole)
+        return fault.found, fault.expected, fault.mend
     if image_suffix(path):
         return outside, PLACES, "move it there if it is to be used"
     if suffix in PAIRS:
@@ -110,16 +114,17 @@ def reason_unused(path: Path, outside: str) -> tuple[str, str, str]:
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """What a folder holds, sorted, hidden files left out.
+    """What a folder holds, sorted, hidden files left out but for copies that were not finished.
 
     Raises:
         InputError: If it cannot be listed.
     """
     try:
-        return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+        entries = sorted(folder.iterdir())
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(folder, f"cannot be listed ({reason})", "a folder you may read", "change it") from error
+    return without_hidden(entries)
 
 
 def stem_of(path: Path) -> str:

@@ -10,9 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from bisc.imageio.formats.dicom.elements import shape_of
 from bisc.imageio.formats.dicom.frames import Frame
 from bisc.imageio.formats.dicom.tags import name_of
+from bisc.imageio.unfinished import unfinished
 from bisc.system.console import notice
+from bisc.system.paths import entries_of
 
 OVERLAPPING: Final = 5.0
 """Slices are reconstructed at a fifth of their thickness, not closer; in centimetres they seem ten times as close."""
@@ -43,6 +46,17 @@ def tell_doubts(what: Path, frames: Sequence[Frame], step_mm: float) -> None:
     if first.units:
         found = f"{name_of('RealWorldValueMappingSequence')} makes {first.units} of its values"
         notice(what, found, f"read as HU, as {name_of('RescaleType')} says")
+
+
+def tell_unfinished(what: Path, files: Sequence[Path]) -> None:
+    """Give notice of copies beside the slices of a folder that were not finished: one at an end of the stack leaves no
+    gap."""
+    shapes = {shape_of(path.name) for path in files}
+    for folder in sorted({path.parent for path in files}) if what.is_dir() else ():
+        for path, whole in unfinished(entries_of(folder)).items():
+            if path not in files and shape_of(whole.name) in shapes:
+                found = f"is a copy of {whole.name} that was not finished"
+                notice(path, found, "the slices that are there are read; copy it again, or remove it")
 
 
 def _tell_of_tilt(what: Path, frame: Frame) -> None:
