@@ -15,7 +15,7 @@ from typing import Final
 from bisc.core.errors import InputError
 from bisc.imageio.images import DETACHED, PAIRS, files_of, image_suffix
 from bisc.imageio.unfinished import meant_for, not_finished, without_hidden
-from bisc.system.paths import absence
+from bisc.system.paths import absence, spelt_as
 
 IMAGING: Final = "imaging"
 LABEL_STEMS: Final = ("segmentation", "aggregated_maj_seg")
@@ -207,9 +207,12 @@ def _nnunet_layout(entries: list[Path]) -> Layout:
     images, labels = (_images_in(folders.get(name), layout) for name in (IMAGES_TR, LABELS_TR))
     for path in labels:
         layout.cases.setdefault(stem_of(path), CaseFiles()).labels.append(path)
-    case_of = _CaseNames({stem_of(path) for path in images}, set(layout.cases))
-    for path in images:
-        name, channel = case_of(stem_of(path))
+    own = {*layout.cases, *(f"{name}_0000" for name in layout.cases)}
+    spelt = spelt_as(own, [stem_of(path) for path in images])
+    stems = {path: spelt[stem_of(path)] for path in images}
+    case_of = _CaseNames(set(stems.values()), set(layout.cases))
+    for path, stem in stems.items():
+        name, channel = case_of(stem)
         case = layout.cases.setdefault(name, CaseFiles())
         if channel:
             found = f"is channel {channel} of {name}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from unicodedata import normalize
 
 from bisc.core.errors import InputError
 
@@ -207,6 +208,14 @@ def check_name(name: str, where: Path | str, mend: str) -> None:
     fault = name_fault(name)
     if fault:
         raise InputError(where, f"the case name '{name[:100]}' {fault}", "a plain file name", mend)
+
+
+def spelt_as(names: Collection[str], others: Collection[str]) -> dict[str, str]:
+    """Each of `others` as one of `names` spells it, where they differ in nothing but how letters are composed: what
+    passed through macOS may have 'ü' as a 'u' and dots. One whose other spelling is among `others` too stays."""
+    own = {normalize("NFC", name): name for name in names}
+    found = {name: own.get(normalize("NFC", name), name) for name in others}
+    return {name: name if name in names or other in others else other for name, other in found.items()}
 
 
 def is_utf8(name: str) -> bool:

@@ -1,9 +1,11 @@
-"""Names that are no UTF-8 (a Latin-1 'ü'): their own case fails, in one line that shows them, and the others go on."""
+"""Names that are no UTF-8 (a Latin-1 'ü'): their own case fails, in one line that shows them, and the others go on.
+Names that are composed in two ways, as one."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -12,11 +14,14 @@ from bisc.cli import evaluate, plan_and_preprocess
 from bisc.core.errors import BiscError, InputError
 from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid
+from bisc.evaluation.pairs import find_pairs
 from bisc.imageio import write_image
+from bisc.imageio.dataset import find_raw_dataset
 from bisc.imageio.inputs import find_inputs
-from bisc.pipeline.options import PredictOptions
+from bisc.pipeline.measure_jobs import find_jobs
+from bisc.pipeline.options import PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
-from bisc.pipeline.rows import read_rows
+from bisc.pipeline.rows import merge_rows, read_rows
 from bisc.system.jsonfile import Document, load_json, save_json
 from tests.support.stub_model import OBLIQUE, kidneys, stub_model
 from tests.support.training_fixtures import use_one_thread
@@ -93,3 +98,37 @@ class Name(Document, frozen=True):
 def test_json_of_such_a_name_can_be_read_again(tmp_path: Path) -> None:
     save_json(tmp_path / "a.json", Name(name=ODD))
     assert load_json(tmp_path / "a.json", Name, "").name == SHOWN
+
+
+COMPOSED, APART = "Müller", normalize("NFD", "Müller")
+
+
+@pytest.mark.parametrize(("first", "second"), [(COMPOSED, APART), (APART, COMPOSED)])
+@pytest.mark.parametrize("listed", [False, True])
+def test_one_name_composed_otherwise_is_one_case(tmp_path: Path, first: str, second: str, listed: bool) -> None:
+    """As a folder that went through macOS has it: scored with its reference, whichever predictions.csv has."""
+    save(tmp_path / "ref", f"{first}.nii.gz")
+    save(tmp_path / "pred", f"{second}.nii.gz")
+    if listed:
+        merge_rows(tmp_path / "pred" / "predictions.csv", [PredictionRow(COMPOSED, "ok")])
+    found = find_pairs(tmp_path / "ref", tmp_path / "pred", all_references=True)
+    assert [(pair.case, pair.prediction) for pair in found.pairs] == [(first, tmp_path / "pred" / f"{second}.nii.gz")]
+    assert (found.without_reference, found.without_prediction) == ((), ())
+    (job,) = find_jobs(tmp_path / "ref", tmp_path / "pred", tmp_path / "measures.csv", None)
+    assert job.image is not None
+
+
+@pytest.mark.parametrize("channel", ["", "_0000"])
+def test_one_name_composed_otherwise_is_one_training_case(tmp_path: Path, channel: str) -> None:
+    """It bears its label map's name. Two files of both spellings stay two."""
+    save(tmp_path / "imagesTr", f"{COMPOSED}{channel}.nii.gz")
+    save(tmp_path / "labelsTr", f"{APART}.nii.gz")
+    found = find_raw_dataset(tmp_path)
+    assert [(case.name, bool(case.image)) for case in found.cases] == [(APART, True)]
+    assert found.faults == ()
+    save(tmp_path / "imagesTr", f"{APART}{channel}.nii.gz")
+    save(tmp_path / "labelsTr", f"{COMPOSED}.nii.gz")
+    both = {case.name: case.image for case in find_raw_dataset(tmp_path).cases}
+    assert {name: image and image.name for name, image in both.items()} == {
+        name: f"{name}{channel}.nii.gz" for name in (APART, COMPOSED)
+    }
