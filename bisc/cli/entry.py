@@ -16,6 +16,7 @@ from bisc.system.streams import own_streams, unwritten
 
 Main = Callable[[Sequence[str] | None], int]
 FAILED: Final = 1
+BAD_INPUT: Final = 2
 FOR_DEVELOPERS: Final = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
@@ -28,6 +29,11 @@ def run_process(command: str, load: Callable[[], Main], argv: Sequence[str] | No
         argv: Its arguments; None takes the process's.
     """
     own_streams()
+    try:
+        os.getcwd()
+    except OSError:  # MKL ends the process over it
+        say(f"{command}: error: the current folder is not there any more; go to one that is")
+        os._exit(BAD_INPUT)
     own_warnings()
     listen()
     with notices_shown_by(command):

@@ -25,13 +25,19 @@ class Folders:
     @classmethod
     def from_environment(cls) -> Folders:
         """Read the variables; nothing must be set (default home: ./bisc_data)."""
-        home = Path(os.environ.get("BISC_HOME") or "bisc_data")
+        home = _folder_of("BISC_HOME") or Path("bisc_data")
         return cls(
-            Path(os.environ.get("BISC_RAW") or home / "raw"),
-            Path(os.environ.get("BISC_PREPROCESSED") or home / "preprocessed"),
-            Path(os.environ.get("BISC_RESULTS") or home / "results"),
-            Path(os.environ["nnUNet_raw"]) if os.environ.get("nnUNet_raw") else None,  # noqa: SIM112 - its name
+            _folder_of("BISC_RAW") or home / "raw",
+            _folder_of("BISC_PREPROCESSED") or home / "preprocessed",
+            _folder_of("BISC_RESULTS") or home / "results",
+            _folder_of("nnUNet_raw"),
         )
+
+
+def _folder_of(variable: str) -> Path | None:
+    """An environment variable's folder; a '~' is no shell's to expand where a file of variables was read."""
+    given = os.environ.get(variable)
+    return Path(os.path.expanduser(given)) if given else None  # noqa: PTH111 - Path's raises where there is no home
 
 
 CHECKPOINT_LAST, CHECKPOINT_BEST = "checkpoint_last.pt", "checkpoint_best.pt"
@@ -75,6 +81,7 @@ def find_dataset(
     mend: str,
     plan: str | None = None,
     beside: Path | None = None,
+    plans: bool = True,
 ) -> Path:
     """The folder `name` under `root`, or `name` as a path; without a name, the only candidate under `root`.
 
@@ -86,6 +93,7 @@ def find_dataset(
         mend: The command that makes one.
         plan: The name of one of its plans; None: its default one, which a name of the form NAME__PLAN may still name.
         beside: Another folder of data sets, whose names are looked for where `root` has none.
+        plans: Whether NAME__PLAN beside NAME is a plan of it; of raw data it is a data set of its own.
 
     Raises:
         InputError: If there is none, or several without a name or of the number; the candidates are listed.
@@ -93,7 +101,7 @@ def find_dataset(
     candidates = sorted(p for p in root.iterdir() if is_candidate(p, marker)) if root.is_dir() else []
     listing = ", ".join(p.name for p in candidates) or "none"
     if name is None:
-        fitting = _of_plan(candidates, plan)
+        fitting = _of_plan(candidates, plan) if plans else candidates
         if len(fitting) == 1:
             return fitting[0]
         raise InputError(root, f"{len(candidates)} {what}s ({listing})", "exactly one where -d is left out", mend)
