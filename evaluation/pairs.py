@@ -22,6 +22,7 @@ from bisc.imageio.layouts import (
     is_companion,
     stem_of,
 )
+from bisc.system.csvfile import open_table
 from bisc.system.paths import check_name, exists, spelt_as
 
 REFERENCE_NAMES = LABEL_STEMS
@@ -182,12 +183,11 @@ def read_case_list(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
+        with open_table(path) as rows:
             if "case" not in (rows.fieldnames or ()):
                 raise InputError(path, "no column 'case'", "the list bisc_predict writes", "remove it or predict again")
             names = tuple(row["case"] for row in rows if row["case"] and row.get("status") != SKIPPED)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(path, f"cannot be read ({error})", "a CSV file", "remove it or predict again") from error
     for name in names:
         check_name(name, path, "remove it or predict again")

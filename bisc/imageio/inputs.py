@@ -158,7 +158,7 @@ def _is_ours(table: Path) -> bool:
     """Whether a predictions.csv begins as bisc_predict's do; another program's hides no scan."""
     try:
         with table.open("rb") as file:
-            return file.read(len(ROW_HEAD)) in (ROW_HEAD, b"")
+            return ROW_HEAD in (file.read(len(ROW_HEAD) + 3) or ROW_HEAD).replace(b";", b",")  # or as Excel saves it
     except OSError:
         return True
 
