@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Final, NoReturn
 
 from bisc.system.console import deafen, listen, notices_shown_by, say
@@ -30,7 +31,7 @@ def run_process(command: str, load: Callable[[], Main], argv: Sequence[str] | No
     """
     own_streams()
     try:
-        os.getcwd()
+        Path.cwd()
     except OSError:  # MKL ends the process over it
         say(f"{command}: error: the current folder is not there any more; go to one that is")
         os._exit(BAD_INPUT)

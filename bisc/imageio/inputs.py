@@ -19,8 +19,7 @@ from bisc.imageio.case import InputCase
 from bisc.imageio.formats.dicom import INDEX, broken_slices, is_dicom, seems_dicom
 from bisc.imageio.images import image_suffix
 from bisc.imageio.studies import NO_PATIENT, Holding, StudyFiles, own_name, studies_of
-from bisc.imageio.unfinished import not_finished, unfinished, without_hidden
-from bisc.system.paths import absence, check_nameable, entries_of, name_fault
+from bisc.system.paths import absence, check_nameable, entries_of, name_fault, not_finished, unfinished, without_hidden
 
 KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders, DICOM studies or a .zip of any of them"
 ROW_LIST: Final = "predictions.csv"

@@ -14,8 +14,7 @@ from typing import Final
 
 from bisc.core.errors import InputError
 from bisc.imageio.images import DETACHED, PAIRS, files_of, image_suffix
-from bisc.imageio.unfinished import meant_for, not_finished, without_hidden
-from bisc.system.paths import absence, spelt_as
+from bisc.system.paths import absence, meant_for, not_finished, spelt_as, without_hidden
 
 IMAGING: Final = "imaging"
 LABEL_STEMS: Final = ("segmentation", "aggregated_maj_seg")

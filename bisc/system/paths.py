@@ -1,9 +1,10 @@
-"""Where raw data, caches and results lie, and which data set or model is meant."""
+"""Where raw data, caches and results lie, which data set or model is meant, and what a folder holds."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -263,3 +264,32 @@ def entries_of(folder: Path) -> list[Path]:
         found = f"cannot be listed ({error.strerror or error})"
         raise InputError(folder, found, "a folder you may read", "change its permissions") from error
     return entries
+
+
+RSYNC: Final = re.compile(r"\.(.+)\.(?![a-z]+$)[A-Za-z0-9]{6}")
+"""'.IM0023.dcm.Xy12Ab': six letters and digits by chance, seldom small letters alone (.config.backup)."""
+OTHERS: Final = re.compile(r"(.+)\.(?:part|partial|filepart|crdownload|download|tmp)", re.IGNORECASE)
+
+
+def meant_for(path: Path) -> Path | None:
+    """The file that a copy would have become; None where its name is not that of an unfinished one."""
+    found = RSYNC.fullmatch(path.name) or OTHERS.fullmatch(path.name)
+    return path.with_name(found[1]) if found else None
+
+
+def unfinished(entries: Iterable[Path]) -> dict[Path, Path]:
+    """Of what a folder holds, unfinished copies of files that are not there, each with the file it was to become."""
+    there = set(entries)
+    meant = {path: meant_for(path) for path in sorted(there)}
+    return {path: whole for path, whole in meant.items() if whole is not None and whole not in there}
+
+
+def without_hidden(entries: Sequence[Path], counts: Callable[[Path], object] = lambda _: True) -> list[Path]:
+    """What a folder holds without hidden files, but with unfinished copies of files that are not there and count."""
+    kept = {path for path, whole in unfinished(entries).items() if counts(whole)}
+    return [path for path in entries if path in kept or not path.name.startswith(".")]
+
+
+def not_finished(path: Path, whole: Path) -> InputError:
+    """What is said of an unfinished copy."""
+    return InputError(path, f"is a copy of {whole.name} that was not finished", "the whole file", "copy it again")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bisc.core.errors import InputError
-from bisc.imageio import read_image
+from bisc.imageio import CaseImage, read_image
 from bisc.imageio.formats.dicom import is_dicom
 from bisc.imageio.inputs import MAX_DEPTH, find_inputs
 from bisc.imageio.layouts import find_layout
@@ -105,7 +106,8 @@ def test_an_unfinished_copy_of_a_slice_is_told(tmp_path: Path, name: str) -> Non
     last.unlink()
     told_of = f"{begun}: is a copy of {last.name} that was not finished"
     case = next(case for case in find_inputs(tmp_path / "in") if case.files)
-    for read in (lambda: read_image(folder), lambda: open_scan(case).read()):
+    reads: tuple[Callable[[], CaseImage], ...] = (lambda: read_image(folder), lambda: open_scan(case).read())
+    for read in reads:
         with collecting(quiet=True) as notes:
             assert read().volume.array.shape[0] == volume().array.shape[0] - 1
         assert [note.startswith(told_of) for note in notes] == [True]

@@ -95,7 +95,8 @@ def test_what_is_derived_for_perfusion_is_a_map() -> None:
 
 
 @pytest.mark.parametrize(
-    "description", ["art minus nat subtraktion", "soustraction", "perfusion bv", "abdomen perf", "mtt", "abdomen art sub"]
+    "description",
+    ["art minus nat subtraktion", "soustraction", "perfusion bv", "abdomen perf", "mtt", "abdomen art sub"],
 )
 def test_words_of_no_ct(description: str) -> None:
     found = computed(AXIAL, description)

@@ -76,7 +76,9 @@ def open_nifti(path: Path) -> Stored:
     code = int(header["datatype"])
     kind = np.dtype(KINDS.get(code, "u1")).newbyteorder("=" if header.dtype.isnative else "S")
     bent = drift > ROUNDING_DRIFT
-    itk = _itk_header(path, straightened(header) if bent else header, kind.itemsize, is_nifti2 or bent or _is_mixed(path))
+    itk = _itk_header(
+        path, straightened(header) if bent else header, kind.itemsize, is_nifti2 or bent or _is_mixed(path)
+    )
     check_header(path, itk, path.stat().st_size, kind.itemsize)
     if code not in KINDS:  # what has several parts was refused just before
         raise _no_nifti(path, f"its header gives the type {code}")

@@ -32,7 +32,8 @@ PERFUSION, DERIVED = "PERFUSION", "DERIVED"
 PROJECTIONS: Final = frozenset({"MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "VRT", "VOLREN"})
 MAP_WORDS: Final = re.compile(r"\b(iodine|iodio|iode|jod|yodo|z ?eff|effective z|electron density|rho z|pbv)\b")
 SUBTRACTED_WORDS: Final = re.compile(
-    r"\b(subtr\w*|soustr\w*|su[bs]tracc?i\w*|sottra\w*|sub(?! (?:mm|milli|cutan|hepat|capsul|phren|diaphr|maxi|optim)))\b"
+    r"\b(subtr\w*|soustr\w*|su[bs]tracc?i\w*|sottra\w*|"
+    r"sub(?! (?:mm|milli|cutan|hepat|capsul|phren|diaphr|maxi|optim)))\b"
 )
 """'Sub art - nat', and no subcutaneous or submillimetre."""
 PERFUSION_WORDS: Final = re.compile(

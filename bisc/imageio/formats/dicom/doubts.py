@@ -16,9 +16,8 @@ from bisc.core.errors import InputError
 from bisc.imageio.formats.dicom.elements import shape_of
 from bisc.imageio.formats.dicom.frames import Frame
 from bisc.imageio.formats.dicom.tags import name_of
-from bisc.imageio.unfinished import unfinished
 from bisc.system.console import notice
-from bisc.system.paths import entries_of
+from bisc.system.paths import entries_of, unfinished
 
 OVERLAPPING: Final = 5.0
 """Slices are reconstructed at a fifth of their thickness, not closer; in centimetres they seem ten times as close."""
