@@ -22,7 +22,8 @@ from bisc.imageio.layouts import (
     is_companion,
     stem_of,
 )
-from bisc.system.paths import check_name, exists
+from bisc.system.csvfile import open_table
+from bisc.system.paths import check_name, exists, spelt_as
 
 REFERENCE_NAMES = LABEL_STEMS
 PREDICTION_NAMES = ("prediction", "segmentation")
@@ -100,14 +101,17 @@ def find_pairs(
         return Pairing((pair,), (), ())
     passed_over: list[Path] = []
     references = _find(reference, REFERENCE_NAMES, passed_over)
-    predictions = _find(prediction, PREDICTION_NAMES, passed_over)
-    named = read_case_list(prediction / ROW_LIST) if prediction.is_dir() else ()
+    predicted = _find(prediction, PREDICTION_NAMES, passed_over)
+    listed = read_case_list(prediction / ROW_LIST) if prediction.is_dir() else ()
+    of_file, of_row = (spelt_as(references.keys(), names) for names in (predicted.keys(), listed))
+    predictions = {of_file[case]: path for case, path in predicted.items()}
+    named = {of_row[case] for case in listed}
     if not references:
         raise InputError(reference, "holds no label map", _layouts("segmentation"))
     if not predictions and not named and not all_references:
         raise InputError(prediction, "holds no label map", _layouts("prediction"))
 
-    asked = predictions.keys() | set(named)
+    asked = predictions.keys() | named
     scored = sorted(references if all_references else references.keys() & asked)
     for case in scored:
         seg = prediction / f"{case}{SEG_MASK}"
@@ -179,12 +183,11 @@ def read_case_list(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
+        with open_table(path) as rows:
             if "case" not in (rows.fieldnames or ()):
                 raise InputError(path, "no column 'case'", "the list bisc_predict writes", "remove it or predict again")
             names = tuple(row["case"] for row in rows if row["case"] and row.get("status") != SKIPPED)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(path, f"cannot be read ({error})", "a CSV file", "remove it or predict again") from error
     for name in names:
         check_name(name, path, "remove it or predict again")

@@ -6,6 +6,7 @@ import argparse
 import errno
 import math
 import os
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -104,6 +105,9 @@ def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] |
     traceback where BISC_DEBUG is set. SIGTERM is an interrupt as Ctrl-C is: the work ends at its next step, at once if
     either comes again.
     """
+    empty = _empty(sys.argv[1:] if argv is None else argv)
+    if empty:
+        return _say(parser, f"{empty}: empty; expected a value; is a variable of your script unset?", BAD_INPUT)
     args = parser.parse_args(argv)
     again = "the same command again" + (" with --continue" if "--continue" in parser.format_usage() else "")
     line = _error_line(parser.prog, f"interrupted; finished work is kept, run {again} to go on")
@@ -116,6 +120,17 @@ def run_command(parser: argparse.ArgumentParser, run: Run, argv: Sequence[str] |
                 raise
             say(line)
             return INTERRUPTED
+
+
+def _empty(argv: Sequence[str]) -> str:
+    """The first argument without a character, by its option or place; a path of none would be the current folder."""
+    for number, (before, given) in enumerate(zip(["", *argv], argv, strict=False), 1):
+        option, equals, value = given.partition("=")
+        if option.startswith("-") and equals and not value.strip():
+            return option
+        if not given.strip():
+            return before if before.startswith("-") else f"argument {number}"
+    return ""
 
 
 def _run_or_say(parser: argparse.ArgumentParser, run: Run, args: argparse.Namespace) -> int:

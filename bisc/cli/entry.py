@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Final, NoReturn
 
 from bisc.system.console import deafen, listen, notices_shown_by, say
@@ -16,6 +17,7 @@ from bisc.system.streams import own_streams, unwritten
 
 Main = Callable[[Sequence[str] | None], int]
 FAILED: Final = 1
+BAD_INPUT: Final = 2
 FOR_DEVELOPERS: Final = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
@@ -28,6 +30,11 @@ def run_process(command: str, load: Callable[[], Main], argv: Sequence[str] | No
         argv: Its arguments; None takes the process's.
     """
     own_streams()
+    try:
+        Path.cwd()
+    except OSError:  # MKL ends the process over it
+        say(f"{command}: error: the current folder is not there any more; go to one that is")
+        os._exit(BAD_INPUT)
     own_warnings()
     listen()
     with notices_shown_by(command):

@@ -177,15 +177,23 @@ def image_digest(volume: Volume) -> str:
 
 @dataclass(frozen=True)
 class NativeGrid:
-    """The grid a file stores, kept exactly as read, and the axis order that makes it canonical."""
+    """The grid a file stores, kept exactly as read, and the axis order that makes it canonical.
+
+    Attributes:
+        geometry: The grid.
+        order: The axis order.
+        placed: Whether the file says where the grid lies; where it does not, each program takes a place of its own for
+            it, and what is written on it must leave that open too.
+    """
 
     geometry: Geometry
     order: AxisOrder
+    placed: bool = True
 
     @classmethod
-    def of(cls, stored: Geometry) -> NativeGrid:
+    def of(cls, stored: Geometry, placed: bool = True) -> NativeGrid:
         """The native grid of a stored geometry."""
-        return cls(stored, canonical_axis_order(stored))
+        return cls(stored, canonical_axis_order(stored), placed)
 
     @property
     def canonical(self) -> Geometry:

@@ -49,12 +49,14 @@ class Stored:
         streamed: Whether they are read in slabs, so that these bytes are never held at once.
         slabs: Reads the voxels: arrays of the stored (z, y, x) order and type, together `geometry.shape_zyx` large.
             Raises InputError where they are damaged, or not all there.
+        placed: Whether it says where the grid lies; see `NativeGrid`.
     """
 
     geometry: Geometry
     n_bytes: int
     streamed: bool
     slabs: Callable[[], Iterator[npt.NDArray[Any]]]
+    placed: bool = True
 
 
 @dataclass(frozen=True, eq=False)

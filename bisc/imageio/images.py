@@ -18,7 +18,7 @@ from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage, Stored
 from bisc.imageio.formats import FORMATS
 from bisc.imageio.formats.dicom import is_dicom, open_dicom, seeming_shape
-from bisc.imageio.formats.nifti import unpacked_bytes
+from bisc.imageio.formats.nifti import leave_place_open, unpacked_bytes
 from bisc.imageio.formats.text_headers import data_files
 from bisc.imageio.label_map import LabelReader, meaning_for
 from bisc.imageio.label_names import LabelMeaning
@@ -185,7 +185,7 @@ def _converted(
     Along mirrored axes the stored array lies backwards in memory, and the canonical one, which is what will be worked
     on, forwards: against the order of memory numpy takes up to twenty times as long.
     """
-    native = NativeGrid.of(stored.geometry)
+    native = NativeGrid.of(stored.geometry, stored.placed)
     whole: npt.NDArray[Out] = np.empty(stored.geometry.shape_zyx, dtype=dtype)
     out = np.flip(whole, np.flatnonzero(native.order.inverse().flips).tolist())
     at = 0
@@ -206,17 +206,19 @@ def write_image(
     Args:
         path: Target; the suffix (one of `WRITTEN`) chooses the format.
         canonical: (z, y, x) array on `native.canonical`; a trailing axis becomes vector components.
-        native: The grid to write on; its size, spacing, origin and direction are kept exactly.
+        native: The grid to write on; its size, spacing, origin and direction are kept exactly. Where the image's file
+            does not say where that lies, nor does a NIfTI file: else programs would show the two apart.
         compress: Compress formats that can be (`.nii.gz` always is).
         note: What NIfTI's header says in its field `descrip`, 79 characters at most.
 
     Raises:
-        InputError: If the name tells no format that holds a volume in one file, the folder cannot be written, or the
-            disk is full.
+        InputError: If the name tells no format that holds a volume in one file or is no UTF-8, the folder cannot be
+            written, or the disk is full.
         WorkError: If ITK cannot write the file.
     """
     if not path.name.endswith(WRITTEN):
         raise InputError(path, "no image by its name", f"a name that ends in {', '.join(WRITTEN)}", "name it so")
+    check_nameable(path)
     if canonical.shape[:3] != native.canonical.shape_zyx:
         raise ValueError(f"array is {canonical.shape}, its grid {native.canonical.shape_zyx} (z, y, x)")
     image = sitk.GetImageFromArray(native.to_stored(canonical), isVector=canonical.ndim == 4)
@@ -232,6 +234,8 @@ def write_image(
             raise WorkError(f"{path}: cannot be written ({one_line(str(error))[-200:]})") from error
         if image_suffix(path) in (".nii.gz", ".nii"):
             _check_written(path, scratch, canonical.nbytes)
+            if not native.placed:
+                leave_place_open(scratch)
 
 
 def _check_written(target: Path, scratch: Path, voxel_bytes: int) -> None:

@@ -19,7 +19,7 @@ from bisc.imageio.case import InputCase
 from bisc.imageio.formats.dicom import INDEX, broken_slices, is_dicom, seems_dicom
 from bisc.imageio.images import image_suffix
 from bisc.imageio.studies import NO_PATIENT, Holding, StudyFiles, own_name, studies_of
-from bisc.system.paths import absence, check_nameable, entries_of, name_fault
+from bisc.system.paths import absence, check_nameable, entries_of, name_fault, not_finished, unfinished, without_hidden
 
 KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders, DICOM studies or a .zip of any of them"
 ROW_LIST: Final = "predictions.csv"
@@ -115,7 +115,7 @@ def _walk(
     name = parts or source
     try:
         check_nameable(folder)
-        entries = [p for p in entries_of(folder) if not p.name.startswith(".")]
+        entries = without_hidden(entries_of(folder), image_suffix)
     except InputError as fault:
         if not parts:
             raise
@@ -157,7 +157,7 @@ def _is_ours(table: Path) -> bool:
     """Whether a predictions.csv begins as bisc_predict's do; another program's hides no scan."""
     try:
         with table.open("rb") as file:
-            return file.read(len(ROW_HEAD)) in (ROW_HEAD, b"")
+            return ROW_HEAD in (file.read(len(ROW_HEAD) + 3) or ROW_HEAD).replace(b";", b",")  # or as Excel saves it
     except OSError:
         return True
 
@@ -168,7 +168,10 @@ def _is_folder(path: Path) -> bool:
 
 
 def _files(folder: Path, entries: list[Path], parts: tuple[str, ...], names: tuple[str, str]) -> Iterator[_Found]:
-    files = [p for p in entries if not _is_folder(p)]
+    lost = {copy: whole for copy, whole in unfinished(entries).items() if image_suffix(whole)}
+    stems = {p: _file_case(whole, entries) for p, whole in lost.items() if not LABEL_STEMS.fullmatch(_stem(whole))}
+    yield from (_Found(p, (stem, "_".join((*parts, stem))), not_finished(p, lost[p])) for p, stem in stems.items())
+    files = [p for p in entries if p not in lost and not _is_folder(p)]
     case_images = [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED[:1]]
     case_images = case_images or [p for p in files if image_suffix(p) and _stem(p).lower() in UNNAMED and parts]
     dicom: list[Path] = []
@@ -288,9 +291,8 @@ def _is_channel_folder(path: Path) -> bool:
 
 
 def _has_partner(path: Path, files: list[Path]) -> bool:
-    stem, suffix = path.name[: -len(path.suffix)].lower(), path.suffix.lower()
-    partners = (".img",) if suffix == ".hdr" else (".mhd",)
-    return any(p.name.lower() == f"{stem}{partner}" for p in files for partner in partners)
+    partner = path.with_suffix(".img" if path.suffix.lower() == ".hdr" else ".mhd").name.lower()
+    return any(p.name.lower() == partner for p in files)
 
 
 def _stem(path: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 
 from bisc.core.errors import InputError
 from bisc.imageio.images import DETACHED, PAIRS, files_of, image_suffix
-from bisc.system.paths import absence
+from bisc.system.paths import absence, meant_for, not_finished, spelt_as, without_hidden
 
 IMAGING: Final = "imaging"
 LABEL_STEMS: Final = ("segmentation", "aggregated_maj_seg")
@@ -97,7 +97,10 @@ def reason_unused(path: Path, outside: str) -> tuple[str, str, str]:
     """Why something is not used, what would be, and the mend; `outside` is the reason where its name gives none."""
     if path.is_dir():
         return outside, PLACES, "move it there if it is to be used"
-    suffix = path.suffix.lower()
+    suffix, whole = path.suffix.lower(), meant_for(path)
+    if whole is not None:
+        fault = not_finished(path, whole)
+        return fault.found, fault.expected, fault.mend
     if image_suffix(path):
         return outside, PLACES, "move it there if it is to be used"
     if suffix in PAIRS:
@@ -110,16 +113,17 @@ def reason_unused(path: Path, outside: str) -> tuple[str, str, str]:
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """What a folder holds, sorted, hidden files left out.
+    """What a folder holds, sorted, hidden files left out but for copies that were not finished.
 
     Raises:
         InputError: If it cannot be listed.
     """
     try:
-        return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+        entries = sorted(folder.iterdir())
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(folder, f"cannot be listed ({reason})", "a folder you may read", "change it") from error
+    return without_hidden(entries)
 
 
 def stem_of(path: Path) -> str:
@@ -202,9 +206,12 @@ def _nnunet_layout(entries: list[Path]) -> Layout:
     images, labels = (_images_in(folders.get(name), layout) for name in (IMAGES_TR, LABELS_TR))
     for path in labels:
         layout.cases.setdefault(stem_of(path), CaseFiles()).labels.append(path)
-    case_of = _CaseNames({stem_of(path) for path in images}, set(layout.cases))
-    for path in images:
-        name, channel = case_of(stem_of(path))
+    own = {*layout.cases, *(f"{name}_0000" for name in layout.cases)}
+    spelt = spelt_as(own, [stem_of(path) for path in images])
+    stems = {path: spelt[stem_of(path)] for path in images}
+    case_of = _CaseNames(set(stems.values()), set(layout.cases))
+    for path, stem in stems.items():
+        name, channel = case_of(stem)
         case = layout.cases.setdefault(name, CaseFiles())
         if channel:
             found = f"is channel {channel} of {name}"

@@ -47,6 +47,8 @@ BRIGHT_HU: Final = 850
 MOST_BRIGHT: Final = 0.05
 """Part of the voxels. Real CT has 0.1 % there (cortical bone, metal); the same CT stored with 1024 added 28 %
 and more, that of the body, and inverted 34 % and more, the air around it."""
+MOST_WRAPPED: Final = 0.1
+"""Part of the voxels at int16's end; where it is reached, they were larger, as negative HU that lost their sign are."""
 LEAST_RANGE: Final = 50
 """Fat alone lies 100 HU below muscle. Air by itself may be as even as this."""
 NO_AIR_HU: Final = -500
@@ -183,7 +185,9 @@ def check_hu(image: CaseImage) -> None:
     if high - low < LEAST_RANGE and low > NO_AIR_HU:
         raise InputError(image.path, f"{shown}: normalised", HU, "export the CT before it was normalised")
     if bright > MOST_BRIGHT:
-        if low >= 0:
+        if low >= 0 and np.count_nonzero(voxels == HU_LIMITS[1]) >= MOST_WRAPPED * voxels.size:
+            mend = "negative HU were written as unsigned numbers (-100 as 65436): store the same bits as int16 (int32)"
+        elif low >= 0:
             mend = (
                 "subtract 1024 (or apply the rescale intercept) if it was stored unsigned; invert it if air is bright"
             )

@@ -12,6 +12,7 @@ from typing import Final
 from bisc.core.errors import InputError
 from bisc.measurement.definitions import OF
 from bisc.measurement.measures import CaseMeasures, Measure, Structure
+from bisc.system.csvfile import open_table
 from bisc.system.files import change_text
 
 TABLE: Final = "measures.csv"
@@ -55,8 +56,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
+        with open_table(path) as table:
             if tuple(table.fieldnames or ()) != COLUMNS:
                 raise ValueError("its columns differ")
             rows = list(table)

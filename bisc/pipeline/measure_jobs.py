@@ -20,7 +20,7 @@ from bisc.imageio.label_names import LabelMeaning
 from bisc.pipeline.mask_scans import rows_beside, scan_of_mask
 from bisc.pipeline.options import MeshOptions, PredictionRow
 from bisc.system.console import notice
-from bisc.system.paths import exists
+from bisc.system.paths import exists, spelt_as
 
 Tell = Callable[[str], object]
 MASKS: Final = "a label map, a folder of CASE.nii.gz or CASE/segmentation.nii.gz, or DICOM SEG files"
@@ -86,7 +86,8 @@ def find_jobs(
         if is_archive(images):
             raise InputError(images, "is a .zip", "images, a folder of them, or DICOM studies", "unpack it")
         scans = [case for case in find_inputs(images) if not isinstance(case.fault, PassedOver)]
-        pictures = {case.name: case for case in scans}
+        spelt = spelt_as(found.keys(), [case.name for case in scans])
+        pictures = {spelt[case.name]: case for case in scans}
         if len(found) == len(scans) == 1:
             pictures = dict.fromkeys(found, scans[0])
         if not pictures.keys() & found.keys():

@@ -130,7 +130,8 @@ def plan(
     folders = Folders.from_environment()
     given = meaning_of_option(labels) if labels is not None else None
     name, marker = (None, RAW_MARKER) if dataset is None else (str(dataset), NAMED_MARKER)
-    raw = find_dataset(folders.raw, name, marker, "data set", f"lay it out as {LAYOUTS}", beside=folders.nnunet_raw)
+    mend, beside = f"lay it out as {LAYOUTS}", folders.nnunet_raw
+    raw = find_dataset(folders.raw, name, marker, "data set", mend, beside=beside, plans=False)
     check_name(name_of(raw), raw, "give a link of another name with -d")
     home = folders.preprocessed / name_of(raw)
     target = folders.preprocessed / with_plan(name_of(raw), plan_name)

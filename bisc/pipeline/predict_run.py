@@ -19,7 +19,7 @@ from bisc.pipeline.dicom_cases import dicom_files, nameless, without_places
 from bisc.pipeline.options import INDEX, INDEX_MARK, MARK, MEASURES, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.rows import merge_rows, read_rows
 from bisc.system.files import make_output_folder, remove_partial
-from bisc.system.paths import exists
+from bisc.system.paths import check_nameable, exists
 
 ROUGH: Final = "rough"
 """The folder of the rough stage's masks, under the output."""
@@ -38,6 +38,7 @@ def begin_run(cases: Sequence[InputCase], out: Path, options: PredictOptions) ->
     """Make the folder ready, and refuse what `predict_cases` refuses."""
     if options.dicom.deidentify:
         cases = [nameless(case) for case in cases]
+    check_nameable(out)
     make_output_folder(out)
     for folder in (out, out / ROUGH):
         remove_partial(folder)

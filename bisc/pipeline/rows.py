@@ -13,6 +13,7 @@ import msgspec
 from bisc.core.errors import InputError
 from bisc.core.flags import LIGHTS, Flag
 from bisc.pipeline.options import FAILED, SKIPPED, PredictionRow
+from bisc.system.csvfile import open_table
 from bisc.system.files import change_text
 from bisc.system.paths import check_name
 
@@ -38,8 +39,7 @@ def read_rows(path: Path) -> list[PredictionRow]:
         raise InputError(path, "is no plain file", "a predictions.csv of bisc_predict", "move it")
     names = [f.name for f in fields(PredictionRow)]
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
+        with open_table(path) as table:
             if not {*names[: names.index("notes")]} <= {*(table.fieldnames or ())}:
                 raise ValueError("a column is missing")
             cells = [{name: row[name] for name in names if row.get(name)} for row in table]

@@ -81,12 +81,20 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file whole or not at all; one that holds the same text already is left as it is, time and all."""
-    data = text.encode("utf-8")
+    """Write a text file whole or not at all; one that holds the same text already is left as it is, time and all.
+
+    Half a character, as stands in the name of a file that is no UTF-8, is escaped: one such name among cells must not
+    keep the other cases' rows from being written.
+    """
+    data = _encoded(text)
     with suppress(OSError):  # not there, or not to be read: writing it says what is wrong
         if target.read_bytes() == data:
             return
     write_bytes(target, data)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_bytes(target: Path, data: bytes) -> None:
@@ -165,7 +173,7 @@ def change_text(target: Path, change: Callable[[], str]) -> None:
                     write_text(target, text)
                     return
                 with suppress(_TakenError), atomic_file(target, _place_first) as scratch:
-                    scratch.write_bytes(text.encode("utf-8"))
+                    scratch.write_bytes(_encoded(text))
                     return
 
 

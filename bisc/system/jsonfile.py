@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -18,6 +19,8 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 D = TypeVar("D", bound=Document)
+HALF: Final = re.compile("[\ud800-\udfff]")
+"""Half a character, as stands in the name of a file that is no UTF-8."""
 MAX_JSON_BYTES: Final = 64 << 20
 """A thousand times the largest plan or splits; a larger file is refused before it is read."""
 
@@ -25,6 +28,7 @@ MAX_JSON_BYTES: Final = 64 << 20
 def to_json(document: Document) -> str:
     """Indented JSON; short lists of numbers stay on one line."""
     text = json.dumps(msgspec.to_builtins(document), indent=2, ensure_ascii=False)
+    text = HALF.sub(lambda half: rf"\\u{ord(half[0]):x}", text)  # as write_text does, so that it can be read again
     return _join_short_lists(text) + "\n"
 
 

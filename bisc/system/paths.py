@@ -1,12 +1,14 @@
-"""Where raw data, caches and results lie, and which data set or model is meant."""
+"""Where raw data, caches and results lie, which data set or model is meant, and what a folder holds."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from unicodedata import normalize
 
 from bisc.core.errors import InputError
 
@@ -24,13 +26,19 @@ class Folders:
     @classmethod
     def from_environment(cls) -> Folders:
         """Read the variables; nothing must be set (default home: ./bisc_data)."""
-        home = Path(os.environ.get("BISC_HOME") or "bisc_data")
+        home = _folder_of("BISC_HOME") or Path("bisc_data")
         return cls(
-            Path(os.environ.get("BISC_RAW") or home / "raw"),
-            Path(os.environ.get("BISC_PREPROCESSED") or home / "preprocessed"),
-            Path(os.environ.get("BISC_RESULTS") or home / "results"),
-            Path(os.environ["nnUNet_raw"]) if os.environ.get("nnUNet_raw") else None,  # noqa: SIM112 - its name
+            _folder_of("BISC_RAW") or home / "raw",
+            _folder_of("BISC_PREPROCESSED") or home / "preprocessed",
+            _folder_of("BISC_RESULTS") or home / "results",
+            _folder_of("nnUNet_raw"),
         )
+
+
+def _folder_of(variable: str) -> Path | None:
+    """An environment variable's folder; a '~' is no shell's to expand where a file of variables was read."""
+    given = os.environ.get(variable)
+    return Path(os.path.expanduser(given)) if given else None  # noqa: PTH111 - Path's raises where there is no home
 
 
 CHECKPOINT_LAST, CHECKPOINT_BEST = "checkpoint_last.pt", "checkpoint_best.pt"
@@ -74,6 +82,7 @@ def find_dataset(
     mend: str,
     plan: str | None = None,
     beside: Path | None = None,
+    plans: bool = True,
 ) -> Path:
     """The folder `name` under `root`, or `name` as a path; without a name, the only candidate under `root`.
 
@@ -85,6 +94,7 @@ def find_dataset(
         mend: The command that makes one.
         plan: The name of one of its plans; None: its default one, which a name of the form NAME__PLAN may still name.
         beside: Another folder of data sets, whose names are looked for where `root` has none.
+        plans: Whether NAME__PLAN beside NAME is a plan of it; of raw data it is a data set of its own.
 
     Raises:
         InputError: If there is none, or several without a name or of the number; the candidates are listed.
@@ -92,7 +102,7 @@ def find_dataset(
     candidates = sorted(p for p in root.iterdir() if is_candidate(p, marker)) if root.is_dir() else []
     listing = ", ".join(p.name for p in candidates) or "none"
     if name is None:
-        fitting = _of_plan(candidates, plan)
+        fitting = _of_plan(candidates, plan) if plans else candidates
         if len(fitting) == 1:
             return fitting[0]
         raise InputError(root, f"{len(candidates)} {what}s ({listing})", "exactly one where -d is left out", mend)
@@ -180,6 +190,8 @@ def name_fault(name: str) -> str:
         return "holds a path separator"
     if name.startswith("."):
         return "begins with a dot"
+    if not is_utf8(name):
+        return "is no UTF-8"
     if name != name.strip() or not name.isprintable():
         return "begins or ends with a blank, or holds a character that cannot be shown"
     if len(name.encode()) > MAX_NAME_BYTES:
@@ -207,16 +219,27 @@ def check_name(name: str, where: Path | str, mend: str) -> None:
         raise InputError(where, f"the case name '{name[:100]}' {fault}", "a plain file name", mend)
 
 
+def spelt_as(names: Collection[str], others: Collection[str]) -> dict[str, str]:
+    """Each of `others` as one of `names` spells it, where they differ in nothing but how letters are composed: what
+    passed through macOS may have 'ü' as a 'u' and dots. One whose other spelling is among `others` too stays."""
+    own = {normalize("NFC", name): name for name in names}
+    found = {name: own.get(normalize("NFC", name), name) for name in others}
+    return {name: name if name in names or other in others else other for name, other in found.items()}
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name has whole characters alone: bytes that are none, a Latin-1 'ü', come as halves of one."""
+    return not any("\ud800" <= half <= "\udfff" for half in name)
+
+
 def check_nameable(path: Path) -> None:
     """Refuse a path that is no UTF-8: ITK's Python layer ends the process over it.
 
     Raises:
         InputError: Naming it, odd bytes escaped.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(path, "its name is no UTF-8", "a name of characters", "rename it") from error
+    if not is_utf8(str(path)):
+        raise InputError(path, "its name is no UTF-8", "a name of characters", "rename it")
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -241,3 +264,32 @@ def entries_of(folder: Path) -> list[Path]:
         found = f"cannot be listed ({error.strerror or error})"
         raise InputError(folder, found, "a folder you may read", "change its permissions") from error
     return entries
+
+
+RSYNC: Final = re.compile(r"\.(.+)\.(?![a-z]+$)[A-Za-z0-9]{6}")
+"""'.IM0023.dcm.Xy12Ab': six letters and digits by chance, seldom small letters alone (.config.backup)."""
+OTHERS: Final = re.compile(r"(.+)\.(?:part|partial|filepart|crdownload|download|tmp)", re.IGNORECASE)
+
+
+def meant_for(path: Path) -> Path | None:
+    """The file that a copy would have become; None where its name is not that of an unfinished one."""
+    found = RSYNC.fullmatch(path.name) or OTHERS.fullmatch(path.name)
+    return path.with_name(found[1]) if found else None
+
+
+def unfinished(entries: Iterable[Path]) -> dict[Path, Path]:
+    """Of what a folder holds, unfinished copies of files that are not there, each with the file it was to become."""
+    there = set(entries)
+    meant = {path: meant_for(path) for path in sorted(there)}
+    return {path: whole for path, whole in meant.items() if whole is not None and whole not in there}
+
+
+def without_hidden(entries: Sequence[Path], counts: Callable[[Path], object] = lambda _: True) -> list[Path]:
+    """What a folder holds without hidden files, but with unfinished copies of files that are not there and count."""
+    kept = {path for path, whole in unfinished(entries).items() if counts(whole)}
+    return [path for path in entries if path in kept or not path.name.startswith(".")]
+
+
+def not_finished(path: Path, whole: Path) -> InputError:
+    """What is said of an unfinished copy."""
+    return InputError(path, f"is a copy of {whole.name} that was not finished", "the whole file", "copy it again")

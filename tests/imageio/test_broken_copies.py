@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bisc.core.errors import InputError
-from bisc.imageio import read_image
+from bisc.imageio import CaseImage, read_image
 from bisc.imageio.formats.dicom import is_dicom
 from bisc.imageio.inputs import MAX_DEPTH, find_inputs
+from bisc.imageio.layouts import find_layout
 from bisc.imageio.scan import open_scan
+from bisc.system.console import collecting
 from tests.imageio.test_studies import volume
 from tests.support.ct_series import write_ct
 from tests.support.grids import fault, write_itk
@@ -88,3 +91,41 @@ def test_folders_however_deep(tmp_path: Path) -> None:
         write_itk(folder / f"{name}9.nii.gz", np.zeros((4, 5, 6), np.int16))
     found = told(tmp_path / "in")
     assert found == {"a9": "(4, 5, 6)", "b": f"lies more than {MAX_DEPTH} folders deep"}
+
+
+@pytest.mark.parametrize("name", [".IM0007.dcm.Xy12Ab", "IM0007.dcm.part", "IM0007.dcm.crdownload", "IM0007.dcm.tmp"])
+def test_an_unfinished_copy_of_a_slice_is_told(tmp_path: Path, name: str) -> None:
+    """An end slice leaves no gap; the study is read without it, with a notice, as a folder and as a study."""
+    folder = write_ct(tmp_path / "in" / "jones", volume(), name="IM{:04d}.dcm".format)
+    last = folder / f"IM{volume().array.shape[0] - 1:04d}.dcm"
+    begun = folder / name.replace("IM0007.dcm", last.name)
+    begun.write_bytes(b"")
+    with collecting(quiet=True) as notes:
+        read_image(folder)
+    assert notes == []  # the copy was finished by another run
+    last.unlink()
+    told_of = f"{begun}: is a copy of {last.name} that was not finished"
+    case = next(case for case in find_inputs(tmp_path / "in") if case.files)
+    reads: tuple[Callable[[], CaseImage], ...] = (lambda: read_image(folder), lambda: open_scan(case).read())
+    for read in reads:
+        with collecting(quiet=True) as notes:
+            assert read().volume.array.shape[0] == volume().array.shape[0] - 1
+        assert [note.startswith(told_of) for note in notes] == [True]
+
+
+@pytest.mark.parametrize("name", [".d.nii.gz.Xy12Ab", "d.nii.gz.part", "d.nii.gz.filepart"])
+def test_an_unfinished_copy_of_a_patient_fails(tmp_path: Path, name: str) -> None:
+    write_itk(tmp_path / "c.nii.gz", volume().array)
+    (tmp_path / name).write_bytes(b"begun")
+    assert told(tmp_path) == {"c": SHAPE, "d": "is a copy of d.nii.gz that was not finished"}
+    write_itk(tmp_path / "d.nii.gz", volume().array)
+    assert told(tmp_path)["d"] == SHAPE
+
+
+def test_an_unfinished_copy_beside_training_cases_is_told(tmp_path: Path) -> None:
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "labelsTr").mkdir()
+    for name in (".c3_0000.nii.gz.Xy12Ab", ".hidden", ".config.backup"):
+        (tmp_path / "imagesTr" / name).touch()
+    (unused,) = find_layout(tmp_path).unused
+    assert unused.found == "is a copy of c3_0000.nii.gz that was not finished"

@@ -9,7 +9,7 @@ import pytest
 
 from bisc.core.errors import PassedOver
 from bisc.imageio import CaseImage, read_image
-from bisc.imageio.formats.dicom.computed import computed
+from bisc.imageio.formats.dicom.computed import MAPS, computed
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import open_scan
 from bisc.system.console import collecting
@@ -26,6 +26,12 @@ SERIES = {
     "without contrast, by its words": ((), "VNC portal venous", "a virtual image without contrast medium"),
     "monoenergetic": (("VMI",), "MonoE 40keV portal venous", "a virtual monoenergetic image of 40 keV"),
     "monoenergetic, by its words": ((), "Mono+ 70 keV portal venous", "a virtual monoenergetic image of 70 keV"),
+    "a subtraction": (("SUBTRACTION",), "portal venous", "a subtraction of two images, whose values are no HU"),
+    "deviations": (("STD_DEVIATION",), "portal venous", "a map of standard deviations"),
+    "a quotient": (("DIVISION",), "portal venous", "a quotient of images"),
+    "a subtraction, by its words": ((), "Sub portal venous - nat", "a subtraction of two images, by its description"),
+    "perfusion, by type": (("PERFUSION",), "portal venous", "a map of perfusion, or of a series"),
+    "perfusion, by its words": ((), "CBV portal venous", "a map of perfusion, or of a series"),
     "a projection": (("MIP",), "portal venous", "a projection of a slab"),
     "a projection, by its words": ((), "MIP 10/3 portal venous", "a projection of a slab"),
 }
@@ -49,7 +55,7 @@ def test_alone_it_is_refused_or_told(tmp_path: Path, name: str) -> None:
     (case,) = find_inputs(tmp_path / "s")
     reads: tuple[Callable[[], CaseImage], ...] = (lambda: open_scan(case).read(), lambda: read_image(tmp_path / "s"))
     for read in reads:
-        if {"MAT_SPECIFIC", "ELECTRON_DENSITY"} & {*values}:
+        if MAPS.keys() & {*values}:
             with pytest.raises(PassedOver, match=what):
                 read()
             continue
@@ -69,10 +75,33 @@ def test_alone_it_is_refused_or_told(tmp_path: Path, name: str) -> None:
         "de abdomen 1 0 br40 m 0 6",
         "uro ct vein",
         "recon 2 ev",
+        "subcutaneous fat venous",
+        "sub mm venous",
+        "diep perforator cta",
+        "subject 12 abdomen",
+        "submandibular to pelvis",
     ],
 )
 def test_words_of_a_ct(description: str) -> None:
     assert computed(AXIAL, description) is None
+
+
+def test_what_is_derived_for_perfusion_is_a_map() -> None:
+    """The source of such maps may bear the same word, as an original."""
+    for first, is_map in (("ORIGINAL", False), ("DERIVED", True)):
+        found = computed((first, "PRIMARY", "PERFUSION"), "abdomen")
+        assert found is not None
+        assert found.is_map is is_map
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["art minus nat subtraktion", "soustraction", "perfusion bv", "abdomen perf", "mtt", "abdomen art sub"],
+)
+def test_words_of_no_ct(description: str) -> None:
+    found = computed(AXIAL, description)
+    assert found is not None
+    assert (found.rank, found.is_map) == (4, False)
 
 
 def test_the_nearer_to_a_ct_the_better() -> None:

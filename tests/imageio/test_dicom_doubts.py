@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset
 
 from bisc.core.errors import InputError, PassedOver
 from bisc.imageio import read_image
+from bisc.imageio.inputs import find_inputs
+from bisc.imageio.scan import open_scan
 from tests.imageio.test_studies import chosen, volume
 from tests.support.ct_series import item, write_ct, write_enhanced
 from tests.support.dicom_changes import ENHANCED, in_groups
@@ -52,6 +54,47 @@ def test_what_tags_say_otherwise_is_told(tmp_path: Path, what: str) -> None:
 def test_what_is_sound_is_not_told(tmp_path: Path, what: str) -> None:
     with unnoticed():
         read_image(Form("", change=square(SOUND[what])).write(tmp_path / "s"))
+
+
+HALF = 30
+"""Of the 60 slices of `volume`."""
+
+
+def renumbered(data: Dataset, i: int) -> None:
+    data.InstanceNumber = 1 + i % HALF
+
+
+def downwards(data: Dataset, i: int) -> None:
+    data.InstanceNumber = HALF - i if i < HALF else i + 1 - HALF
+
+
+@pytest.mark.parametrize("change", [renumbered, downwards])
+def test_two_scans_under_one_uid(tmp_path: Path, change: Change) -> None:
+    """One ends where the other begins, 1 to 30 and 1 to 30 again. In two folders they are refused, else told."""
+    write_ct(tmp_path / "one", volume(), change=change)
+    with noticed(r"InstanceNumber \(0020,0013\) runs from (1|30) to (30|1), then 1 to 30: 2 scans under one UID"):
+        read_image(tmp_path / "one")
+    for name, keep in (("P1", range(HALF)), ("P2", range(HALF, 2 * HALF))):
+        write_ct(tmp_path / "two" / name, volume(), keep=keep, change=change)
+    (case,) = find_inputs(tmp_path / "two")
+    with pytest.raises(InputError, match=r"each in a folder of its own \(\S+/two/P1, \S+/two/P2\); expected slices of"):
+        open_scan(case)
+
+
+def test_one_scan_in_two_folders_is_read(tmp_path: Path) -> None:
+    """Its numbers go on."""
+    for name, keep in (("P1", range(HALF)), ("P2", range(HALF, 2 * HALF))):
+        write_ct(tmp_path / "two" / name, volume(), keep=keep)
+    (case,) = find_inputs(tmp_path / "two")
+    with unnoticed():
+        assert open_scan(case).read().volume.array.shape == volume().array.shape
+
+
+def test_positions_that_were_lost_are_called_so(tmp_path: Path) -> None:
+    """No phases: every slice lies at 0."""
+    write_ct(tmp_path / "s", volume(), change=put(ImagePositionPatient=[0, 0, 0]))
+    with pytest.raises(InputError, match=r"all 60 slices lie at one position, \(0, 0, 0\) mm; expected ImagePosition"):
+        read_image(tmp_path / "s")
 
 
 def test_frames_of_one_file_have_one_number(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 
 from bisc.core.errors import InputError
-from bisc.imageio import read_image, read_size
+from bisc.imageio import read_image, read_labels, read_size, write_image
 from bisc.imageio.formats.nifti import open_nifti
 from tests.support.grids import fault
 
@@ -143,3 +143,36 @@ def patched(path: Path, start: float, flag: bytes = b"\0") -> None:
     if flag != b"\0":
         raw[348:349] = flag
     path.write_bytes(gzip.compress(bytes(raw), 1) if packed else raw)
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (0, 1), (1, 0), (1, 2)])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_mask_lies_where_its_image_lies(tmp_path: Path, codes: tuple[int, int], suffix: str) -> None:
+    """For ITK and for nibabel, which places what has no codes about its middle, mirrored."""
+    image = nib.Nifti1Image(np.zeros(SIZE, np.int16), np.diag([-0.7, -0.8, 3.0, 1.0]))
+    image.set_qform(image.affine, codes[0])
+    image.set_sform(image.affine, codes[1])
+    nib.save(image, str(tmp_path / "ct.nii.gz"))
+    read = read_image(tmp_path / "ct.nii.gz")
+    mask = np.zeros(read.volume.geometry.shape_zyx, np.uint8)
+    mask[0, 0, 0] = 1
+    write_image(tmp_path / f"mask{suffix}", mask, read.native)
+    ours, theirs = nib.load(tmp_path / f"mask{suffix}"), nib.load(tmp_path / "ct.nii.gz")
+    assert ours.affine == pytest.approx(theirs.affine, abs=1e-6)
+    assert np.array_equal(np.asarray(ours.dataobj) > 0, read.native.to_stored(mask).T > 0)
+    ours, theirs = (sitk.ReadImage(str(tmp_path / name)) for name in (f"mask{suffix}", "ct.nii.gz"))
+    for place in ("GetOrigin", "GetDirection", "GetSpacing"):
+        assert getattr(ours, place)() == pytest.approx(getattr(theirs, place)(), abs=1e-6)
+    assert read_labels(tmp_path / f"mask{suffix}").volume.array.sum() == 1
+
+
+@pytest.mark.parametrize("name", ["ct.Nii.Gz", "ct.nii.GZ", "ct.Nii", "ct.NII.GZ"])
+def test_capitals_in_a_suffix(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """ITK knows small letters and capitals, and no mixture of the two."""
+    path = written(tmp_path / f"ct.nii{'.gz' if name.lower().endswith('gz') else ''}", np.dtype("i2"), None, 352)
+    expected = read_image(path)
+    path.rename(tmp_path / name)
+    image = read_image(tmp_path / name)
+    assert np.array_equal(image.volume.array, expected.volume.array)
+    assert image.volume.geometry == expected.volume.geometry
+    assert capfd.readouterr().err == ""

@@ -117,3 +117,14 @@ def test_kidneys_are_tissue(median: float, sound: bool) -> None:
     else:
         with pytest.raises(InputError, match="in the middle of what is labelled"):
             check_kidney_hu(Path("a.nii"), median)
+
+
+def test_negative_hu_that_lost_their_sign_get_a_mend_that_mends(tmp_path: Path) -> None:
+    """Half air, half water: as uint16 and as uint32 air becomes 2^n - 1000. The same bits as int16 are HU again."""
+    hu = np.full((8, 16, 16), -1000, np.int16)
+    hu[:, 4:12] = np.arange(16)
+    for kind in (np.uint16, np.uint32):
+        sitk.WriteImage(sitk.GetImageFromArray(hu.astype(kind)), str(tmp_path / "ct.nii.gz"))
+        with pytest.raises(InputError, match="store the same bits as int16"):
+            check_hu(read_image(tmp_path / "ct.nii.gz"))
+    check_hu(held(hu.astype(np.uint16).view(np.int16)))

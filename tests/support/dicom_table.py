@@ -117,7 +117,7 @@ FORMS: tuple[Form, ...] = (
         change=put(FrameOfReferenceUID=lambda i: f"{STEM}.{i // 6}"),
     ),
     Form("one slice twice", "lie at the same position", change=on((5,), moved(-1.0))),
-    Form("all slices at one position", "lie at the same position", change=put(ImagePositionPatient=[0, 0, 0])),
+    Form("all slices at one position", "lie at one position, (0, 0, 0) mm", change=put(ImagePositionPatient=[0, 0, 0])),
     Form("no position", NO_PLACE, change=gone("ImagePositionPatient")),
     Form("no position in one slice", NO_PLACE, change=on((5,), gone("ImagePositionPatient"))),
     Form("no orientation", "lacks ImageOrientationPatient", change=gone("ImageOrientationPatient")),

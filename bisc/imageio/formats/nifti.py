@@ -52,6 +52,8 @@ FIRST_START: Final = 352
 """Where the voxels of a NIfTI-1 file begin at the earliest, by the standard: four bytes behind the header."""
 UNSAID_STARTS: Final = (0, NIFTI1_BYTES)
 """What some writers give instead, of voxels that begin at the one place or the other."""
+PLACE_CODES: Final = slice(252, 256)
+"""Bytes of NIfTI-1's qform_code and sform_code."""
 MAX_SIZE: Final = 32767
 MAX_START: Final = 1 << 24
 """No header with its extensions is longer; whole numbers up to this one are exact in NIfTI-1's float32."""
@@ -74,13 +76,16 @@ def open_nifti(path: Path) -> Stored:
     code = int(header["datatype"])
     kind = np.dtype(KINDS.get(code, "u1")).newbyteorder("=" if header.dtype.isnative else "S")
     bent = drift > ROUNDING_DRIFT
-    itk = _itk_header(path, straightened(header) if bent else header, kind.itemsize, is_nifti2 or bent)
+    itk = _itk_header(
+        path, straightened(header) if bent else header, kind.itemsize, is_nifti2 or bent or _is_mixed(path)
+    )
     check_header(path, itk, path.stat().st_size, kind.itemsize)
     if code not in KINDS:  # what has several parts was refused just before
         raise _no_nifti(path, f"its header gives the type {code}")
     geometry = itk_grid(path, itk, drift)
     n_bytes = prod(geometry.shape_zyx) * kind.itemsize
-    return Stored(geometry, n_bytes, True, lambda: _slabs(path, header, kind, geometry.shape_zyx))
+    placed = max(int(header["qform_code"]), int(header["sform_code"])) > 0
+    return Stored(geometry, n_bytes, True, lambda: _slabs(path, header, kind, geometry.shape_zyx), placed)
 
 
 def note_of(path: Path) -> str:
@@ -116,6 +121,14 @@ def unpacked_bytes(path: Path) -> int:
         while chunk := file.read1(CHUNK_BYTES):
             n_bytes += len(chunk)
     return n_bytes
+
+
+def leave_place_open(path: Path) -> None:
+    """Set the orientation codes of a NIfTI-1 file to 0, which ITK writes as 1: as of an image that has none."""
+    with _unpacked(path) as file:
+        raw = bytearray(file.read())
+    raw[PLACE_CODES] = bytes(4)
+    path.write_bytes(gzip.compress(raw, 1, mtime=0) if _is_packed(path) else raw)
 
 
 def _header(path: Path) -> tuple[Header, bool]:
@@ -166,8 +179,9 @@ def _first_bytes(path: Path) -> bytes:
 def _itk_header(path: Path, header: Header, voxel_bytes: int, copied: bool) -> sitk.ImageFileReader:
     """ITK's reader of a file, or of its `header` as a file of its own; it has read that.
 
-    Of NIfTI-2, which it does not know, and of a bent sform, which it refuses ('No orthonormal definition found') unless
-    an environment variable allows all of them, a tilted gantry's too, and to the caller as well.
+    Of NIfTI-2, which it does not know, of a name like c.Nii.Gz, which it does not take, and of a bent sform, which it
+    refuses ('No orthonormal definition found') unless an environment variable allows all of them, a tilted gantry's
+    too, and to the caller as well.
     """
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
@@ -266,6 +280,12 @@ def _scaled(slab: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArr
 
 def _is_packed(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
+
+
+def _is_mixed(path: Path) -> bool:
+    """Whether the suffix has small letters and capitals."""
+    suffix = path.name[path.name.lower().rindex(".nii") :]
+    return suffix not in (suffix.lower(), suffix.upper())
 
 
 def _unpacked(path: Path) -> gzip.GzipFile | BufferedReader:

@@ -1,5 +1,5 @@
 """What was computed of a CT and looks like one: maps of a material, images without contrast medium that were made of
-enhanced ones, virtual monoenergetic images, projections of slabs.
+enhanced ones, virtual monoenergetic images, projections of slabs, differences of phases, maps of perfusion.
 
 By the fourth value of ImageType (PS3.3, C.8.2.1.1.1) and by words that makers write into a series' description. Only
 ImageType, which is a program's own, makes a series no CT; a word tells against it beside others.
@@ -18,11 +18,27 @@ MAPS: Final = {
     "MAT_VALUE_BASED": "a map of a material",
     "EFF_ATOMIC_NUM": "a map of atomic numbers",
     "ELECTRON_DENSITY": "a map of electron densities",
+    "SUBTRACTION": "a subtraction of two images",
+    "ADDITION": "a sum of images",
+    "DIVISION": "a quotient of images",
+    "MULTIPLICATION": "a product of images",
+    "STD_DEVIATION": "a map of standard deviations",
+    "QUANTITY": "a map of a quantity",
 }
 """Their values are no HU."""
 REMOVED, MODIFIED, MONO = "MAT_REMOVED", "MAT_MODIFIED", "VMI"
+PERFUSION, DERIVED = "PERFUSION", "DERIVED"
+"""Alone, the first may be what perfusion was computed from; of a derived image it is a map."""
 PROJECTIONS: Final = frozenset({"MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "VRT", "VOLREN"})
 MAP_WORDS: Final = re.compile(r"\b(iodine|iodio|iode|jod|yodo|z ?eff|effective z|electron density|rho z|pbv)\b")
+SUBTRACTED_WORDS: Final = re.compile(
+    r"\b(subtr\w*|soustr\w*|su[bs]tracc?i\w*|sottra\w*|"
+    r"sub(?! (?:mm|milli|cutan|hepat|capsul|phren|diaphr|maxi|optim)))\b"
+)
+"""'Sub art - nat', and no subcutaneous or submillimetre."""
+PERFUSION_WORDS: Final = re.compile(
+    r"\b(perf|perfu[sz]\w*|cbf|cbv|mtt|ttp|t ?max|blood (?:flow|volume)|mean transit time|permeabilit\w*)\b"
+)
 REMOVED_WORDS: Final = re.compile(
     r"\b(vnc|vue|vnca|virtual (?:non ?contrast|unenhanced|native?|plain)|virtuell nativ)\b"
 )
@@ -62,6 +78,12 @@ def computed(image_type: Collection[str], description: str) -> Computed | None:
         return Computed(f"{MAPS[named]}, whose values are no HU", 4, is_map=True)
     if MAP_WORDS.search(description) and not MEDIUM_WORDS.search(description):
         return Computed("a map of a material, by its description", 4)
+    if PERFUSION in image_type and DERIVED in image_type:
+        return Computed("a map of perfusion, whose values are no HU", 4, is_map=True)
+    if SUBTRACTED_WORDS.search(description):
+        return Computed("a subtraction of two images, by its description", 4)
+    if PERFUSION in image_type or PERFUSION_WORDS.search(description):
+        return Computed("a map of perfusion, or of a series that one is computed from", 4)
     if PROJECTIONS & set(image_type) or PROJECTION_WORDS.search(description):
         return Computed("a projection of a slab", 3)
     if REMOVED in image_type or REMOVED_WORDS.search(description):

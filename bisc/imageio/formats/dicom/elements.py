@@ -119,12 +119,12 @@ def _begins_bare(head: bytes) -> bool:
 def broken_slices(others: Iterable[Path], slices: Iterable[Path]) -> list[Path]:
     """Which of `others`, no DICOM by their bytes, were meant to be: too short for a header, as a copy that broke off
     leaves, and named as one of `slices` but for the number. Other empty files (marks of programs) are none."""
-    shapes = {_shape(path.name) for path in slices}
-    named_so = [path for path in others if _shape(path.name) in shapes]
+    shapes = {shape_of(path.name) for path in slices}
+    named_so = [path for path in others if shape_of(path.name) in shapes]
     return [path for path in named_so if path.is_file() and path.stat().st_size <= MARK_AT + len(MARK)]
 
 
-def _shape(name: str) -> str:
+def shape_of(name: str) -> str:
     """A name without its numbers, which may be hexadecimal, but have a digit."""
     return re.sub("[A-Fa-f]*[0-9][0-9A-Fa-f]*", "0", name)
 

@@ -13,6 +13,7 @@ from pydicom.uid import UID
 
 from bisc.core.errors import InputError, PassedOver
 from bisc.imageio.formats.dicom.about import About, about, is_localizer
+from bisc.imageio.formats.dicom.doubts import tell_unfinished
 from bisc.imageio.formats.dicom.elements import INDEX, broken_slices, seems_dicom
 from bisc.imageio.formats.dicom.frames import Frame, check_ct, cosines, frames_of
 from bisc.imageio.formats.dicom.pixels import read_hu
@@ -124,6 +125,7 @@ def series_in(what: Path, files: Sequence[Path]) -> list[Series]:
     Raises:
         InputError: If one of them is so damaged that it tells no series.
     """
+    tell_unfinished(what, files)
     found: dict[str, _Gathered] = {}
     for path in files:
         try:

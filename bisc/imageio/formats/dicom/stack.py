@@ -167,6 +167,11 @@ def _check_once(what: Path, frames: Sequence[Frame], heights: Float) -> None:
     told = sorted(apart, key=lambda tag: (list(one.phase) + list(other.phase)).index(tag))[:1]
     how = "".join(f"; {name_of(tag)} tells them apart: {_cited(tag, [f.phase.get(tag, '') for f in (one, other)])}"
                   for tag in told)  # fmt: skip
+    if len(frames) > 2 and whole == 0:
+        at = ", ".join(f"{mm:g}" for mm in one.position_mm_xyz or ())
+        found = f"all {len(frames)} slices lie at one position, ({at}) mm{how}"
+        mend = "export the series again with its positions; no other tag tells where slices lie"
+        raise InputError(what, found, f"{name_of('ImagePositionPatient')} of each slice", mend)
     found = f"{'two phases or more in one series' if n > 1 else 'a slice is there twice'}: {found}{how}"
     raise InputError(what, found, "one slice at each position", "put each phase into a folder of its own")
 
