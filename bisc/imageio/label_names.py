@@ -115,7 +115,7 @@ def meaning_of_option(text: str, option: str = OPTION) -> LabelMeaning:
     found: dict[str, tuple[int, ...]] = {}
     for part in text.split(","):
         name, _, numbers = part.partition("=")
-        meant = NAMES.get(_plain(name))
+        meant = NAMES.get(plain_name(name))
         values = [int(n) for n in numbers.split("+") if re.fullmatch(r"\s*[0-9]{1,9}\s*", n)]
         if meant is None or meant in found or len(values) != numbers.count("+") + 1:
             expected = f"kidney, tumor, cyst or background, once each, as in {EXAMPLE} or --labels kidney=1+2,tumor=3"
@@ -139,7 +139,7 @@ def meaning_of_regions(source: Path, regions: Regions) -> LabelMeaning:
     """
     mend = f"say what they mean, as in {_suggestion(regions)}"
     for name, values in regions:
-        plain, seen = _plain(name), f"'{name}' among its labels {_shown(regions)}"
+        plain, seen = plain_name(name), f"'{name}' among its labels {_shown(regions)}"
         if plain == "ignore":
             raise InputError(source, seen, "a class for every voxel: nothing is left out of training", mend)
         if _is_side(name):
@@ -153,12 +153,14 @@ def meaning_of_regions(source: Path, regions: Regions) -> LabelMeaning:
 
 def _narrowest(source: Path, value: int, regions: Regions, mend: str) -> str:
     """The class of a value: that of the smallest region it lies in."""
-    covering = [(_plain(name), frozenset(values)) for name, values in regions if value in values]
+    covering = [(plain_name(name), frozenset(values)) for name, values in regions if value in values]
     size = min(len(values) for _, values in covering)
     narrow = [(plain, values) for plain, values in covering if len(values) == size]
     classes = set()
     for plain, values in narrow:
-        others = {NAMES.get(_plain(n)) for n, vs in regions if set(vs) != values and (set(vs) < values or size == 1)}
+        others = {
+            NAMES.get(plain_name(n)) for n, vs in regions if set(vs) != values and (set(vs) < values or size == 1)
+        }
         unsure = (plain in _MASSES and size > 1) or plain in _PLURAL
         if not unsure:
             classes.add(NAMES.get(plain, KIDNEY))
@@ -192,14 +194,15 @@ def _checked(source: Path | str, regions: Regions, decided: Mapping[int, str], m
     )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """As `NAMES` has it: small letters and digits alone."""
     return re.sub(r"[\W_]+", "", name.lower())
 
 
 def _is_side(name: str) -> bool:
     """Whether a name speaks of a left or right kidney, or of what lies in one."""
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
-    plain = _plain(name)
+    plain = plain_name(name)
     sided = {"l", "r", "lt", "rt"} & set(words) or re.search("left|right", plain)
     return bool(sided and re.search("kidney|ren|tumo|cyst|mass|lesion", plain)) and plain not in NAMES
 
@@ -218,7 +221,7 @@ def _suggestion(regions: Regions) -> str:
     guesses: dict[str, list[int]] = {KIDNEY: [], TUMOR: [], CYST: [], BACKGROUND: []}
     taken: set[int] = {0}
     for name, values in sorted(regions, key=lambda region: len(region[1])):
-        plain = _plain(name)
+        plain = plain_name(name)
         hints = ((CYST, "cyst"), (TUMOR, "|".join(_GROWTHS)), (KIDNEY, "kidney|ren(al|$)"))
         guess = next((n for n, hint in hints if re.search(hint, plain)), BACKGROUND)
         guesses[guess] += [v for v in values if v not in taken]
