@@ -51,6 +51,9 @@ _PLURAL: Final = frozenset(w for w in _MASSES if w.endswith("masses"))
 _ORGANS: Final = ("wholekidney", "kidneyandtumor", "kidneyandtumour", "kidneywithtumor", "kidneyandmasses")
 """Regions that hold others: a value that has no narrower name is kidney."""
 
+_BESIDE_NAMES: Final = frozenset("l r lt rt left right both segmentation seg label labels labelmap mask roi".split())
+"""Words of a file's name beside a structure's: its side, and what programs add."""
+
 
 class LabelMeaning(Document, frozen=True):
     """Which stored values mean what; a value that stands nowhere is no label, and 0 is always background.
@@ -205,6 +208,16 @@ def _is_side(name: str) -> bool:
     plain = plain_name(name)
     sided = {"l", "r", "lt", "rt"} & set(words) or re.search("left|right", plain)
     return bool(sided and re.search("kidney|ren|tumo|cyst|mass|lesion", plain)) and plain not in NAMES
+
+
+def is_structure(stem: str) -> bool:
+    """Whether a file's name is a structure's alone, with its side or not, and no case's: kidney_left, Segmentation-tumor.
+
+    Every word counts: tumor_001 and warren_right are cases.
+    """
+    words = re.findall(r"[^\W_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", stem).lower())
+    rest = re.sub("^(left|right)|(left|right)$", "", "".join(word for word in words if word not in _BESIDE_NAMES))
+    return NAMES.get(rest, BACKGROUND) != BACKGROUND
 
 
 def _shown(regions: Regions) -> str:

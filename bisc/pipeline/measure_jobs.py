@@ -10,7 +10,7 @@ from typing import Final
 
 from bisc._version import __version__
 from bisc.core.errors import InputError, PassedOver
-from bisc.evaluation.pairs import find_label_maps, meaning_beside
+from bisc.evaluation.pairs import check_is_case, find_label_maps, meaning_beside
 from bisc.imageio import files_of, on_grid_of, read_labels
 from bisc.imageio.archive import is_archive
 from bisc.imageio.case import CaseImage, InputCase
@@ -151,5 +151,6 @@ def read_mask(mask: Path, image: CaseImage | None, meaning: LabelMeaning | None 
     if is_segmentation(mask):
         labels = read_segmentation(mask, None if image is None else image.volume.geometry)
         return labels if image is None else on_frames_of(image, labels)
+    check_is_case(mask)
     labels = read_labels(mask, meaning)
     return labels if image is None else on_grid_of(image, labels)
