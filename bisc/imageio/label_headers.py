@@ -98,7 +98,7 @@ def _xml(text: bytes) -> ElementTree.Element:
     """From the first tag to the last: some writers pad it with blanks or zeros."""
     if b"<!ENTITY" in text:
         raise ElementTree.ParseError("entities of its own")
-    return ElementTree.fromstring(text[text.find(b"<") : text.rfind(b">") + 1])  # noqa: S314 - no entities
+    return ElementTree.fromstring(text[text.find(b"<") : text.rfind(b">") + 1])
 
 
 def _check_layers(path: Path, names: Sequence[str], n_layers: int) -> None:

@@ -51,7 +51,10 @@ _PLURAL: Final = frozenset(w for w in _MASSES if w.endswith("masses"))
 _ORGANS: Final = ("wholekidney", "kidneyandtumor", "kidneyandtumour", "kidneywithtumor", "kidneyandmasses")
 """Regions that hold others: a value that has no narrower name is kidney."""
 
-_BESIDE_NAMES: Final = frozenset("l r lt rt left right both segmentation seg label labels labelmap mask roi".split())
+_BESIDE_NAMES: Final = (
+    *("l", "r", "lt", "rt", "left", "right", "both"),
+    *("segmentation", "seg", "label", "labels", "labelmap", "mask", "roi"),
+)
 """Words of a file's name beside a structure's: its side, and what programs add."""
 
 
@@ -211,7 +214,7 @@ def _is_side(name: str) -> bool:
 
 
 def is_structure(stem: str) -> bool:
-    """Whether a file's name is a structure's alone, with its side or not, and no case's: kidney_left, Segmentation-tumor.
+    """Whether a file's name is a structure's, with its side or not, and no case's: kidney_left, Segmentation-tumor.
 
     Every word counts: tumor_001 and warren_right are cases.
     """

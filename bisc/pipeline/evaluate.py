@@ -22,6 +22,7 @@ from bisc.evaluation.cases import COUNTS, CaseScores, score_arrays, score_images
 from bisc.evaluation.crossval import REPORT, TRAIN, CrossValidation, evaluate_cross_validation, write_cross_validation
 from bisc.evaluation.pairs import Pair, Pairing, find_pairs
 from bisc.imageio import read_labels
+from bisc.imageio.label_gaps import tell_of_label_map
 from bisc.imageio.label_names import LabelMeaning
 from bisc.pipeline.parts import Part, stamp_of
 from bisc.pipeline.workers import case_workers
@@ -67,8 +68,10 @@ def evaluate(
         if file.is_dir():
             raise InputError(file, "is a folder", "one label map's file", "bisc_evaluate scores folders")
     (pair,) = find_pairs(files[0], files[1]).pairs
-    truth = read_labels(pair.reference, pair.reference_labels)
-    return score_images(case or pair.case, truth, read_labels(files[1], pair.prediction_labels))
+    truth, found = read_labels(pair.reference, pair.reference_labels), read_labels(files[1], pair.prediction_labels)
+    for labels in (truth, found):
+        tell_of_label_map(labels)
+    return score_images(case or pair.case, truth, found)
 
 
 def _score_given(

@@ -283,7 +283,7 @@ def test_whatever_dataset_json_holds_is_read_or_refused(tmp_path_factory: pytest
 
 
 def test_names_of_structures_are_told_from_those_of_cases() -> None:
-    alone = "kidney tumor Tumour kidney_left left-kidney kidneys renal_cyst Segmentation-tumor-label kidneyLeft r_kidney_mask"
+    alone = "kidney tumor Tumour kidney_left left-kidney renal_cyst Segmentation-tumor-label rKidney kidneyLeft"
     assert all(map(is_structure, alone.split()))
     cases = (
         "case_00000 tumor_001 kidney1 warren_right left Segmentation segmentation label prediction bg liver a a.kidney"
