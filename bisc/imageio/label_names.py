@@ -14,6 +14,7 @@ from bisc.system.jsonfile import Document
 
 MAX_LABEL: Final = 255
 OPTION: Final = "--labels"
+OF_PREDICTIONS: Final = "--labels-of-predictions"
 EXAMPLE: Final = "--labels kidney=2,tumor=1"
 
 BACKGROUND, KIDNEY, TUMOR, CYST = "background", "kidney", "tumor", "cyst"

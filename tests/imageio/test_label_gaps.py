@@ -18,7 +18,7 @@ from tests.support.grids import ball, grid
 
 GRID = grid((40, 60, 60), (3.0, 1.5, 1.5))
 LEFT, RIGHT = ball(GRID, (55, 45, 20), 18), ball(GRID, (65, 45, 68), 18)
-BOTH = LEFT | RIGHT
+BOTH: npt.NDArray[np.bool_] = LEFT | RIGHT
 
 
 def held(mask: npt.NDArray[Any]) -> CaseImage:
@@ -69,7 +69,7 @@ def test_litres_are_told_of() -> None:
     """Inverted: 40 x 60 x 60 voxels of 20.25 mm3 are 2916 ml, less the two balls."""
     big = grid((40, 60, 60), (9.0, 1.5, 1.5))
     native = NativeGrid.of(big)
-    labels = CaseImage(Path("a.nii.gz"), native.to_canonical(np.uint8(~BOTH)), native)
+    labels = CaseImage(Path("a.nii.gz"), native.to_canonical((~BOTH).astype(np.uint8)), native)
     assert "implausible: 2" in told(labels)[0]
     assert "expected at most 2500 ml" in told(labels)[0]
 

@@ -102,7 +102,8 @@ def extensions_of(path: Path) -> tuple[list[bytes], bool]:
             raw = file.read(int(header["vox_offset"]))[at:]
     except (InputError, OSError, EOFError, zlib.error):
         return [], False
-    found, rest = [], raw[4:] if raw[:1] > b"\0" else b""
+    found: list[bytes] = []
+    rest = raw[4:] if raw[:1] > b"\0" else b""
     kind = np.dtype("i4").newbyteorder("=" if header.dtype.isnative else "S")
     while rest.strip(b"\0"):
         n_bytes = int(np.frombuffer(rest[:4].ljust(4, b"\0"), kind)[0])
