@@ -20,6 +20,7 @@ from bisc.evaluation.overlap import check_same_shape, dice, volume_ml
 from bisc.evaluation.pairs import Pair
 from bisc.evaluation.surface import KIDNEY_TOLERANCE_MM, TUMOR_TOLERANCE_MM, image_diagonal_mm, surface_scores
 from bisc.imageio import CaseImage, check_same_grid, read_labels
+from bisc.imageio.label_gaps import tell_of_label_map
 from bisc.system.cases import run_cases
 
 Labels = npt.NDArray[np.uint8]
@@ -189,10 +190,12 @@ def score_pair(pair: Pair) -> Scored:
         InputError: If the reference cannot be read.
     """
     reference = read_labels(pair.reference, pair.reference_labels)
+    tell_of_label_map(reference)
     if pair.prediction is None:
         return Scored(score_worst(pair.case, reference, "missing"))
     try:
         prediction = read_labels(pair.prediction, pair.prediction_labels)
+        tell_of_label_map(prediction)
         return Scored(score_images(pair.case, reference, prediction))
     except InputError as error:
         return Scored(score_worst(pair.case, reference, "failed"), error)

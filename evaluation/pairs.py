@@ -11,7 +11,7 @@ from bisc.imageio import IMAGE_SUFFIXES, image_suffix
 from bisc.imageio.dataset import KITS_NAME
 from bisc.imageio.inputs import ROW_LIST
 from bisc.imageio.label_map import meaning_of_dataset
-from bisc.imageio.label_names import LabelMeaning
+from bisc.imageio.label_names import LabelMeaning, is_structure
 from bisc.imageio.layouts import (
     CASE_COMPANIONS,
     IMAGING,
@@ -96,7 +96,8 @@ def find_pairs(
         given or meaning_beside(path) for given, path in zip(labels, (reference, prediction), strict=True)
     )
     if reference.is_file() and prediction.is_file():
-        _check_is_label_map(prediction)
+        for path in (reference, prediction):
+            check_is_case(path)
         pair = Pair(case_name(reference), reference, prediction, of_reference, of_prediction)
         return Pairing((pair,), (), ())
     passed_over: list[Path] = []
@@ -174,6 +175,20 @@ def case_name(path: Path) -> str:
     return path.absolute().parent.name if in_folder else stem
 
 
+def check_is_case(path: Path) -> None:
+    """Refuse one of several files a case, each of one structure: read alone, its 1 would be kidney, whatever it is.
+
+    A name that the folder's predictions.csv has is a case's all the same.
+
+    Raises:
+        InputError: Also if it has no suffix of an image.
+    """
+    _check_is_label_map(path)
+    if is_structure(stem_of(path)) and stem_of(path) not in read_case_list(path.absolute().parent / ROW_LIST):
+        mend = "join a case's files into one (1 kidney, 2 tumour), or name it after its case if it is whole"
+        raise InputError(path, "is named after one structure, not after a case", "one label map a case", mend)
+
+
 def read_case_list(path: Path) -> tuple[str, ...]:
     """The cases named in a predictions.csv, but for skipped inputs; none where there is no such file.
 
@@ -200,6 +215,7 @@ def _find(path: Path, names: tuple[str, ...], passed_over: list[Path]) -> dict[s
     What is neither is added to `passed_over`.
     """
     if path.is_file():
+        check_is_case(path)
         return {case_name(path): path}
     inside = [entry for entry in entries_of(path) if entry.name.lower() == LABELS_TR and entry.is_dir()]
     if inside and names == PREDICTION_NAMES:
@@ -220,6 +236,11 @@ def _find(path: Path, names: tuple[str, ...], passed_over: list[Path]) -> dict[s
             continue
         if not entry.is_dir() and _is_beside_reference(entry) and (names == REFERENCE_NAMES or is_case):
             continue
+        if not entry.is_dir() and is_case and is_structure(stem_of(entry)):
+            passed_over.append(entry)  # the whole label map lies beside it
+            continue
+        if not entry.is_dir():
+            check_is_case(entry)
         case = entry.name if entry.is_dir() else case_name(entry)
         if case in found:
             raise _second(label_map, case, found[case])

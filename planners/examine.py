@@ -13,6 +13,7 @@ from bisc.core.errors import InputError
 from bisc.core.volume import Box, digest_of, image_digest
 from bisc.imageio import CaseImage, check_same_grid, on_grid_of, read_header, read_image, read_labels
 from bisc.imageio.dataset import RawCase
+from bisc.imageio.label_gaps import tell_of_label_map
 from bisc.imageio.label_map import meaning_for
 from bisc.imageio.plausible import check_kidney_hu
 from bisc.imageio.slices import check_scan
@@ -58,6 +59,8 @@ def examine_case(case: RawCase, with_digest: bool = False) -> Examined:
     labels = None
     if case.labels in headers:
         labels = _attempt(lambda path: read_labels(path, case.meaning), case.labels, faults)
+    if labels is not None:
+        tell_of_label_map(labels, with_grid=case.image is None)
     image = None
     if case.image is not None and case.image in headers:
         image = _attempt(read_image, case.image, faults)

@@ -11,13 +11,12 @@ from bisc.cli.places import SCHEDULER, add_places, part_of, told
 from bisc.core.errors import BiscError, InputError
 from bisc.evaluation.crossval import CrossValidation
 from bisc.evaluation.tables import summary_text, to_markdown
-from bisc.imageio.label_names import OPTION, meaning_of_option
+from bisc.imageio.label_names import OF_PREDICTIONS, OPTION, meaning_of_option
 from bisc.pipeline.evaluate import cross_validation, evaluate_folders
 from bisc.system.console import say
 from bisc.system.paths import name_of
 
 PROG = "bisc_evaluate"
-OF_PREDICTIONS = "--labels-of-predictions"
 EXAMPLE = """  bisc_evaluate -r kits19/data -p predictions          predictions/CASE.nii.gz against references
   bisc_evaluate -r case_00000/segmentation.nii.gz -p out/case_00000.nii.gz -o one.csv
   bisc_evaluate -d KiTS19                              the cross-validation of what was trained"""

@@ -16,6 +16,9 @@ CYST: Final = 3
 N_CLASSES: Final = 3
 MIN_KIDNEY_ML: Final = 5.0
 """A connected foreground component of at least this volume may be a kidney; a smaller one is a speck."""
+MAX_KIDNEY_ML: Final = 2500.0
+"""Kidneys and tumours above this are doubted: the most in 167 KiTS19 label maps is 1962 ml (case_00114). Polycystic
+kidneys, of which KiTS19 has none, can be larger."""
 MAX_KIDNEYS: Final = 2
 """Nobody has more: a third region is false, or part of another."""
 CONNECT_26: Final = np.ones((3, 3, 3), dtype=bool)

@@ -100,8 +100,11 @@ def read_labels(path: Path, meaning: LabelMeaning | None = None) -> CaseImage:
     Raises:
         InputError: As `read_image`, and if a value occurs that means nothing.
     """
-    stored = _open(path)
-    return _converted(path, stored, LabelReader(path, meaning_for(path, meaning)), np.uint8)
+    try:
+        reader = LabelReader(path, meaning_for(path, meaning))  # first: overlapping segments are several values a voxel
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return _converted(path, _open(path), reader, np.uint8)
 
 
 def read_stored_geometry(path: Path) -> Geometry:

@@ -1,5 +1,5 @@
 """Stored voxels of a label map to 0 background, 1 kidney, 2 tumour, and where it is stated what they mean:
-dataset.json, the names in a .seg.nrrd header."""
+dataset.json, the names in a file's own header."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from bisc.core import labels as canonical
 from bisc.core.errors import InputError
-from bisc.imageio.formats.text_headers import nrrd_head
+from bisc.imageio.formats import FORMATS
+from bisc.imageio.label_headers import names_in_header
 from bisc.imageio.label_names import (
     BACKGROUND,
     CYST,
@@ -170,27 +171,33 @@ def _document_in(folder: Path) -> Path | None:
 
 
 def meaning_of_file(path: Path) -> LabelMeaning | None:
-    """What a label map's own header says (segment names of 3D Slicer in NRRD); None where it names nothing.
+    """What a label map's own header says (`bisc.imageio.label_headers`); None where it names nothing.
+
+    Names of other organs count where their values occur: a table may list all that a program knows.
 
     Raises:
         InputError: If the names do not tell kidney from tumour, or the segments overlap.
     """
-    if not path.name.lower().endswith(".nrrd") or not path.is_file():
+    regions = [_region(path, name, value) for name, value in names_in_header(path)]
+    if not regions:
         return None
-    segments: dict[int, dict[str, str]] = {}
-    for key, value in nrrd_head(path).pairs.items():
-        match = re.fullmatch(r"Segment([0-9]{1,6})_(Name|LabelValue|Layer)", key)
-        if match:
-            segments.setdefault(int(match[1]), {})[match[2]] = value.strip()
-    named = [segment for _, segment in sorted(segments.items()) if "Name" in segment]
-    if not named:
-        return None
-    layers = {segment.get("Layer", "0") for segment in named}
-    if len(layers) > 1:
-        names = ", ".join(segment["Name"] for segment in named)
-        mend = "export it as a label map in which each voxel has one value"
-        raise InputError(path, f"its segments ({names}) overlap in {len(layers)} layers", "one layer", mend)
-    return meaning_of_regions(path, [_region(path, s["Name"], s.get("LabelValue")) for s in named])
+    try:
+        return meaning_of_regions(path, regions)
+    except InputError:
+        there = _values_in(path)
+        used = [(name, values) for name, values in regions if not there.isdisjoint(values)]
+        if not there or not used or len(used) == len(regions):
+            raise
+        return meaning_of_regions(path, used)
+
+
+def _values_in(path: Path) -> set[int]:
+    """Which whole numbers occur in a file's voxels; none where it cannot be read, which is told elsewhere."""
+    open_file = next(reader for suffix, reader in FORMATS.items() if path.name.lower().endswith(suffix))
+    try:
+        return {int(v) for slab in open_file(path).slabs() for v in np.unique(slab)}
+    except (InputError, OSError, ValueError, OverflowError):
+        return set()
 
 
 def _region(source: Path, name: str, value: Any) -> tuple[str, tuple[int, ...]]:

@@ -14,6 +14,7 @@ from bisc.system.jsonfile import Document
 
 MAX_LABEL: Final = 255
 OPTION: Final = "--labels"
+OF_PREDICTIONS: Final = "--labels-of-predictions"
 EXAMPLE: Final = "--labels kidney=2,tumor=1"
 
 BACKGROUND, KIDNEY, TUMOR, CYST = "background", "kidney", "tumor", "cyst"
@@ -50,6 +51,12 @@ _PLURAL: Final = frozenset(w for w in _MASSES if w.endswith("masses"))
 """KiTS's word for tumours and cysts together: alone it does not say which."""
 _ORGANS: Final = ("wholekidney", "kidneyandtumor", "kidneyandtumour", "kidneywithtumor", "kidneyandmasses")
 """Regions that hold others: a value that has no narrower name is kidney."""
+
+_BESIDE_NAMES: Final = (
+    *("l", "r", "lt", "rt", "left", "right", "both"),
+    *("segmentation", "seg", "label", "labels", "labelmap", "mask", "roi"),
+)
+"""Words of a file's name beside a structure's: its side, and what programs add."""
 
 
 class LabelMeaning(Document, frozen=True):
@@ -115,7 +122,7 @@ def meaning_of_option(text: str, option: str = OPTION) -> LabelMeaning:
     found: dict[str, tuple[int, ...]] = {}
     for part in text.split(","):
         name, _, numbers = part.partition("=")
-        meant = NAMES.get(_plain(name))
+        meant = NAMES.get(plain_name(name))
         values = [int(n) for n in numbers.split("+") if re.fullmatch(r"\s*[0-9]{1,9}\s*", n)]
         if meant is None or meant in found or len(values) != numbers.count("+") + 1:
             expected = f"kidney, tumor, cyst or background, once each, as in {EXAMPLE} or --labels kidney=1+2,tumor=3"
@@ -139,7 +146,7 @@ def meaning_of_regions(source: Path, regions: Regions) -> LabelMeaning:
     """
     mend = f"say what they mean, as in {_suggestion(regions)}"
     for name, values in regions:
-        plain, seen = _plain(name), f"'{name}' among its labels {_shown(regions)}"
+        plain, seen = plain_name(name), f"'{name}' among its labels {_shown(regions)}"
         if plain == "ignore":
             raise InputError(source, seen, "a class for every voxel: nothing is left out of training", mend)
         if _is_side(name):
@@ -153,12 +160,14 @@ def meaning_of_regions(source: Path, regions: Regions) -> LabelMeaning:
 
 def _narrowest(source: Path, value: int, regions: Regions, mend: str) -> str:
     """The class of a value: that of the smallest region it lies in."""
-    covering = [(_plain(name), frozenset(values)) for name, values in regions if value in values]
+    covering = [(plain_name(name), frozenset(values)) for name, values in regions if value in values]
     size = min(len(values) for _, values in covering)
     narrow = [(plain, values) for plain, values in covering if len(values) == size]
     classes = set()
     for plain, values in narrow:
-        others = {NAMES.get(_plain(n)) for n, vs in regions if set(vs) != values and (set(vs) < values or size == 1)}
+        others = {
+            NAMES.get(plain_name(n)) for n, vs in regions if set(vs) != values and (set(vs) < values or size == 1)
+        }
         unsure = (plain in _MASSES and size > 1) or plain in _PLURAL
         if not unsure:
             classes.add(NAMES.get(plain, KIDNEY))
@@ -192,16 +201,27 @@ def _checked(source: Path | str, regions: Regions, decided: Mapping[int, str], m
     )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """As `NAMES` has it: small letters and digits alone."""
     return re.sub(r"[\W_]+", "", name.lower())
 
 
 def _is_side(name: str) -> bool:
     """Whether a name speaks of a left or right kidney, or of what lies in one."""
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
-    plain = _plain(name)
+    plain = plain_name(name)
     sided = {"l", "r", "lt", "rt"} & set(words) or re.search("left|right", plain)
     return bool(sided and re.search("kidney|ren|tumo|cyst|mass|lesion", plain)) and plain not in NAMES
+
+
+def is_structure(stem: str) -> bool:
+    """Whether a file's name is a structure's, with its side or not, and no case's: kidney_left, Segmentation-tumor.
+
+    Every word counts: tumor_001 and warren_right are cases.
+    """
+    words = re.findall(r"[^\W_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", stem).lower())
+    rest = re.sub("^(left|right)|(left|right)$", "", "".join(word for word in words if word not in _BESIDE_NAMES))
+    return NAMES.get(rest, BACKGROUND) != BACKGROUND
 
 
 def _shown(regions: Regions) -> str:
@@ -218,7 +238,7 @@ def _suggestion(regions: Regions) -> str:
     guesses: dict[str, list[int]] = {KIDNEY: [], TUMOR: [], CYST: [], BACKGROUND: []}
     taken: set[int] = {0}
     for name, values in sorted(regions, key=lambda region: len(region[1])):
-        plain = _plain(name)
+        plain = plain_name(name)
         hints = ((CYST, "cyst"), (TUMOR, "|".join(_GROWTHS)), (KIDNEY, "kidney|ren(al|$)"))
         guess = next((n for n, hint in hints if re.search(hint, plain)), BACKGROUND)
         guesses[guess] += [v for v in values if v not in taken]

@@ -137,7 +137,7 @@ def _beside(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 MOST_FOREGROUND_ML: Final = 8000.0
 """Of kidney and tumour. The most in 167 KiTS19 label maps is 1962 ml; polycystic kidneys reach 5 to 8 litres in the
-worst patients, so that such a mask is still made, and doubted (`bisc.pipeline.segment.MAX_KIDNEY_ML`)."""
+worst patients, so that such a mask is still made, and doubted (`bisc.core.labels.MAX_KIDNEY_ML`)."""
 
 MOST_ROI_ML: Final = 30_000.0
 """Of all ROIs together, as far as they lie within the scan. The 167 maps need 5 litres on average and 11 at most, 16

@@ -20,8 +20,10 @@ from bisc.core.labels import N_CLASSES
 from bisc.evaluation.aggregate import to_frame, write_with_summary
 from bisc.evaluation.cases import COUNTS, CaseScores, score_arrays, score_images, score_pairs
 from bisc.evaluation.crossval import REPORT, TRAIN, CrossValidation, evaluate_cross_validation, write_cross_validation
+from bisc.evaluation.odd_labels import odd_pairs
 from bisc.evaluation.pairs import Pair, Pairing, find_pairs
 from bisc.imageio import read_labels
+from bisc.imageio.label_gaps import tell_of_label_map
 from bisc.imageio.label_names import LabelMeaning
 from bisc.pipeline.parts import Part, stamp_of
 from bisc.pipeline.workers import case_workers
@@ -67,8 +69,10 @@ def evaluate(
         if file.is_dir():
             raise InputError(file, "is a folder", "one label map's file", "bisc_evaluate scores folders")
     (pair,) = find_pairs(files[0], files[1]).pairs
-    truth = read_labels(pair.reference, pair.reference_labels)
-    return score_images(case or pair.case, truth, read_labels(files[1], pair.prediction_labels))
+    truth, found = read_labels(pair.reference, pair.reference_labels), read_labels(files[1], pair.prediction_labels)
+    for labels in (truth, found):
+        tell_of_label_map(labels)
+    return score_images(case or pair.case, truth, found)
 
 
 def _score_given(
@@ -145,6 +149,7 @@ def evaluate_folders(
     if part is not None and part.number is None:
         joined = part.join(target.parent, target.stem, asked)
         report = to_frame([_scores(case.result) for case in joined.cases])
+        _tell_odd(report, tell)
         return Evaluation(report, pairing.pairs, tuple(joined.errors), tuple(write_with_summary(target, report)))
     # A case takes half a second, and so does starting a worker: fewer than four cases each are not worth one.
     n_workers, inputs = max(1, min(n_workers, -(-len(pairs) // 4))), [reference, prediction]
@@ -152,6 +157,7 @@ def evaluate_folders(
     with case_workers(images, n_workers, tell, scheduler, target.parent, inputs) as pool:
         scored = score_pairs(pairs, pool)
     report = to_frame([one.scores for one in scored])
+    _tell_odd(report, tell)
     faults = [(one.scores.case, one.error) for one in scored if one.error is not None]
     if part is not None:
         rows = {one.scores.case: _plain(one.scores) for one in scored}
@@ -250,6 +256,11 @@ def _tell_unmatched(pairing: Pairing, reference: Path, tell: Tell) -> None:
         tell(f"references without a prediction, not scored: {n} (--all-references counts them as missing)")
     if pairing.passed_over:
         tell(f"no label map by name or layout, so not used: {_list([str(path) for path in pairing.passed_over])}")
+
+
+def _tell_odd(report: pd.DataFrame, tell: Tell) -> None:
+    for line in odd_pairs(report):
+        tell(line)
 
 
 def _list(names: Sequence[str]) -> str:

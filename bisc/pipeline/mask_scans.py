@@ -14,6 +14,7 @@ from bisc.evaluation.pairs import case_name
 from bisc.imageio import image_suffix, read_header
 from bisc.imageio.case import InputCase
 from bisc.imageio.formats.dicom.segmentation import is_segmentation, series_of_segmentation
+from bisc.imageio.label_headers import names_in_header
 from bisc.imageio.scan import Scan, list_series, open_scan, scans_of
 from bisc.pipeline.options import TABLE, PredictionRow
 from bisc.pipeline.rows import read_rows
@@ -100,6 +101,7 @@ def _likely(mask: Path, case: InputCase, row: PredictionRow | None, series: str 
             found = f"was predicted of {told or uid}"
             raise InputError(mask, found, f"it in {case.path} ({there})", "give its own image")
     if not is_segmentation(mask):
+        names_in_header(mask)  # says that segments overlap, where the header's grid would have several values a voxel
         grid = read_header(mask).volume.geometry
         scans = [scan for scan in scans if _lies_on(scan, grid)] or scans[:1]  # that it lies on none is told later
     return _first(mask, case, scans)

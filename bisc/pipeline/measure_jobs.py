@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from bisc._version import __version__
 from bisc.core.errors import InputError, PassedOver
-from bisc.evaluation.pairs import find_label_maps, meaning_beside
+from bisc.evaluation.pairs import check_is_case, find_label_maps, meaning_beside
 from bisc.imageio import files_of, on_grid_of, read_labels
 from bisc.imageio.archive import is_archive
 from bisc.imageio.case import CaseImage, InputCase
 from bisc.imageio.formats.dicom.segmentation import is_segmentation, on_frames_of, read_segmentation
 from bisc.imageio.inputs import find_inputs
+from bisc.imageio.label_gaps import tell_of_label_map
 from bisc.imageio.label_names import LabelMeaning
+from bisc.imageio.plausible import check_kidney_hu
+from bisc.imageio.slices import check_scan
 from bisc.pipeline.mask_scans import rows_beside, scan_of_mask
 from bisc.pipeline.options import MeshOptions, PredictionRow
 from bisc.system.console import notice
@@ -140,7 +145,23 @@ def read_pair(job: Job) -> tuple[CaseImage, CaseImage | None]:
         InputError: If either cannot be used, the labels are of no series of it, or they do not lie on one grid.
     """
     image = None if job.image is None else scan_of_mask(job.mask, job.image, job.row).read()
-    return read_mask(job.mask, image, job.meaning), image
+    labels = read_mask(job.mask, image, job.meaning)
+    return labels, None if image is None else fit_to_measure(image, labels)
+
+
+def fit_to_measure(image: CaseImage, labels: CaseImage) -> CaseImage | None:
+    """The image, checked as prediction and planning check it; None, with a notice, where its HU would tell wrong
+    things of the kidneys."""
+    try:
+        check_scan(image)
+        foreground = image.volume.array[labels.volume.array > 0]
+        if foreground.size:
+            check_kidney_hu(image.path, float(np.median(foreground)))
+    except InputError as fault:
+        done = f"measured by the mask alone; {fault.mend}" if fault.mend else "measured by the mask alone"
+        notice(image.path, f"{fault.found}, expected {fault.expected}", done)
+        return None
+    return image
 
 
 def read_mask(mask: Path, image: CaseImage | None, meaning: LabelMeaning | None = None) -> CaseImage:
@@ -151,6 +172,10 @@ def read_mask(mask: Path, image: CaseImage | None, meaning: LabelMeaning | None 
     """
     if is_segmentation(mask):
         labels = read_segmentation(mask, None if image is None else image.volume.geometry)
-        return labels if image is None else on_frames_of(image, labels)
-    labels = read_labels(mask, meaning)
-    return labels if image is None else on_grid_of(image, labels)
+        labels = labels if image is None else on_frames_of(image, labels)
+    else:
+        check_is_case(mask)
+        labels = read_labels(mask, meaning)
+        labels = labels if image is None else on_grid_of(image, labels)
+    tell_of_label_map(labels, with_grid=image is None)
+    return labels

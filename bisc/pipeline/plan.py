@@ -28,6 +28,7 @@ from bisc.planners.dataset import (
 )
 from bisc.planners.fingerprint import Fingerprint
 from bisc.planners.known_issues import known_issues
+from bisc.planners.odd_labels import odd_labels
 from bisc.planners.plan import Plan
 from bisc.planners.planner import DEFAULT_MEMORY_GB
 from bisc.planners.source import FILE as SOURCE
@@ -160,6 +161,9 @@ def plan(
         fingerprints = {case.name: case for case in measured.fingerprint.cases}
         planned.fingerprint = measured.fingerprint
         planned.notes += measured.notes
+        for odd in odd_labels(measured.fingerprint):
+            planned.notes.append(("", f"{raw}: {odd}"))
+            tell(f"{raw}: {odd}")
         if verify:
             planned.notes += known_issues(found, fingerprints)
         _add(planned, measured.faults, tell)  # now: what follows may fail for want of a kidney

@@ -17,7 +17,7 @@ from bisc.imageio.scan import Scan
 from bisc.pipeline.dicom_cases import identifiers_of, nameless, without_places
 from bisc.pipeline.mask_scans import row_beside, scan_of_mask
 from bisc.pipeline.measure import measure_labels
-from bisc.pipeline.measure_jobs import SEG_ENDS, SEG_SUFFIX, read_mask, tell_if_edited
+from bisc.pipeline.measure_jobs import SEG_ENDS, SEG_SUFFIX, fit_to_measure, read_mask, tell_if_edited
 from bisc.pipeline.options import FAILED, INDEX, SKIPPED, TABLE, PredictionRow
 from bisc.pipeline.report_rows import (
     EDITED,
@@ -163,6 +163,7 @@ def report_case(
     identity: Mapping[str, str] | None = None,
     provenance: Mapping[str, str] | None = None,
     remarks: Sequence[str] = (),
+    hu: bool = True,
 ) -> tuple[PatientPage, MadePage]:
     """One patient's page: what it shows, and its HTML (`.html`).
 
@@ -174,11 +175,12 @@ def report_case(
         identity: Whom it is of, label and value; nothing else of the page says so.
         provenance: What made the mask, label and value.
         remarks: What was said of the scan as it was read.
+        hu: Whether the scan's HU are fit to be measured by.
 
     Raises:
         InputError: If the two lie on different grids.
     """
-    found = measure_labels(case, labels, image)
+    found = measure_labels(case, labels, image if hu else None)
     page = PatientPage(
         image.volume,
         found.numbered,
@@ -248,18 +250,14 @@ def _written_page(job: PageJob, mask: Path) -> IndexRow:
         scan = scan_of_mask(mask, job.case, row, options.series, options.phase)
         image = scan.read()
         labels = read_mask(mask, image)
+        fits = fit_to_measure(image, labels) is not None
     if not options.identify:
         said = [without_places(words.replace(str(mask), mask.name), job.case) for words in said]
     edited = is_edited(labels, row)
     provenance = {"Mask": mask.name} | ({"Edited": EDITED} if edited else {}) | dict(options.provenance)
+    flags, identity = None if edited else flags_of(row), _identity(scan) if options.identify else None
     page, made = report_case(
-        image,
-        labels,
-        name,
-        flags=None if edited else flags_of(row),
-        identity=_identity(scan) if options.identify else None,
-        provenance=provenance,
-        remarks=said,
+        image, labels, name, flags=flags, identity=identity, provenance=provenance, remarks=said, hu=fits
     )
     return write_page(job.folder, name, page, made, row)
 

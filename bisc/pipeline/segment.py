@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bisc.core.choices import DECISIONS, DEFAULT_DECISION, Decision, Phase
 from bisc.core.errors import InputError
 from bisc.core.flags import Flags
-from bisc.core.labels import TUMOR
+from bisc.core.labels import MAX_KIDNEY_ML, TUMOR
 from bisc.core.volume import Box, NativeGrid
 from bisc.imageio import CaseImage, StoredImage, image_suffix, read_header, read_image, write_image
 from bisc.imageio.given import Axes, image_given
@@ -30,10 +30,6 @@ from bisc.pipeline.options import MARK
 from bisc.pipeline.study import scan_at
 from bisc.preprocessing.kidneys import Side
 from bisc.system.console import collecting, notice
-
-MAX_KIDNEY_ML: Final = 2500.0
-"""Kidneys and tumours above this are doubted: the most in 167 KiTS19 label maps is 1962 ml (case_00114). Polycystic
-kidneys, of which KiTS19 has none, can be larger."""
 
 
 @dataclass(frozen=True)

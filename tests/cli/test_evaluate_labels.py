@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bisc.cli import measure
 from bisc.core.errors import InputError
-from bisc.evaluation.pairs import find_pairs
+from bisc.evaluation.pairs import find_label_maps, find_pairs
 from tests.cli.test_evaluate_command import labels, read, run, save
 from tests.imageio.test_label_names import dataset_json, seg_nrrd
 
@@ -146,3 +147,25 @@ def test_a_channel_number_is_part_of_a_label_map_s_name(tmp_path: Path) -> None:
         save(tmp_path / "out" / f"{name}.nii.gz")
     pairing = find_pairs(tmp_path / "ref", tmp_path / "out")
     assert [pair.case for pair in pairing.pairs] == ["p_0000", "p_0001"]
+
+
+@pytest.mark.parametrize("stem", ["kidney", "tumor", "kidney_left", "Segmentation-tumor-label"])
+def test_one_file_a_structure_is_no_case(tmp_path: Path, capsys: pytest.CaptureFixture[str], stem: str) -> None:
+    """Refused on either side, in a folder or by itself, and by bisc_measure; but not where bisc_predict named it so."""
+    whole, single = save(tmp_path / "r" / "a.nii.gz"), save(tmp_path / "p" / f"{stem}.nii.gz", labels() // 2)
+    save(tmp_path / "p" / "a.nii.gz")
+    for argv in (["-r", whole.parent, "-p", single.parent], ["-r", whole, "-p", single], ["-r", single, "-p", whole]):
+        assert run(*argv) == 2
+        assert f"{stem}.nii.gz: is named after one structure, not after a case; " in capsys.readouterr().err
+    assert measure.main(["-p", str(single.parent), "-np", "1"]) == 2
+    assert "join a case's files into one (1 kidney, 2 tumour)" in capsys.readouterr().err
+    (tmp_path / "p" / "predictions.csv").write_text(f"case,status\n{stem},ok\na,ok\n")
+    assert run("-r", whole.parent, "-p", single.parent) == 0
+
+
+def test_files_of_structures_beside_the_whole_map_are_passed_over(tmp_path: Path) -> None:
+    case = tmp_path / "case_00000"
+    for stem in ("imaging", "segmentation", "tumor"):
+        save(case / f"{stem}.nii.gz")
+    found, passed = find_label_maps(case)
+    assert (found, passed) == ({"case_00000": case / "segmentation.nii.gz"}, (case / "tumor.nii.gz",))

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
 
-from bisc.cli import measure
+from bisc.cli import evaluate, measure, report
+from bisc.core.geometry import Geometry
 from bisc.core.volume import NativeGrid, Volume
 from bisc.imageio import read_labels, write_image
 from bisc.imageio.formats.dicom.segmentation import read_segmentation
 from tests.report.test_dicom_objects import FORMS, grid, made, patient
 from tests.support.ct_series import write_ct
-from tests.support.grids import fault
+from tests.support.grids import ball, fault, write_itk
 
 Rows = dict[tuple[str, str], dict[str, str]]
 
@@ -211,3 +214,63 @@ def test_an_image_that_cannot_be_used_is_its_cases_error(tmp_path: Path, capsys:
     (tmp_path / "ct" / "b.nii.gz").unlink()
     run("-p", mask, "-i", tmp_path / "ct", status=2)
     assert "no image" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda hu: hu + np.int16(1024), "no CT in HU"),
+        (lambda hu: np.clip((hu + 160) * 0.6, 0, 255).astype(np.uint8), "a picture's grey values"),
+        (lambda hu: np.roll(hu, hu.shape[1] // 2, axis=1), "HU in the middle of what is labelled kidney and tumour"),
+        (lambda hu: np.where(np.arange(len(hu))[:, None, None] == 6, np.int16(0), hu), "blank, or of air alone"),
+    ],
+)
+def test_an_image_that_is_no_ct_of_the_mask_is_told_and_not_measured_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Any], Any], words: str
+) -> None:
+    """In HU with 1024 more, as a picture, of another place (a mask on air), with a blank slice: as without an image."""
+    hu, labels = phantom()
+    mask = write_itk(tmp_path / "a.nii.gz", labels, PHANTOM)
+    run("-p", mask, "-o", tmp_path / "alone.csv")
+    run("-p", mask, "-i", write_itk(tmp_path / "sound.nii.gz", hu, PHANTOM), "-o", tmp_path / "sound.csv")
+    assert capsys.readouterr().err == ""
+    run("-p", mask, "-i", write_itk(tmp_path / "ct.nii.gz", spoil(hu), PHANTOM), "-o", tmp_path / "spoilt.csv")
+    told = capsys.readouterr().err
+    assert words in told
+    assert "measured by the mask alone" in told
+    assert numbers(rows(tmp_path / "spoilt.csv"), "a") == numbers(rows(tmp_path / "alone.csv"), "a")
+    assert numbers(rows(tmp_path / "spoilt.csv"), "a") != numbers(rows(tmp_path / "sound.csv"), "a")
+
+
+def test_a_mask_that_lost_its_grid_is_told_by_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """1 x 1 x 1 mm from 0, as np.eye(4) writes it; with a CT, of that."""
+    hu, labels = phantom()
+    lost = Geometry(PHANTOM.shape_zyx, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), PHANTOM.direction)
+    mask, ct = write_itk(tmp_path / "a.nii.gz", labels, lost), write_itk(tmp_path / "ct.nii.gz", hu, lost)
+    run("-p", mask, "-o", tmp_path / "m.csv")
+    assert f"{mask}: its spacing is 1 x 1 x 1 mm and its origin 0" in capsys.readouterr().err
+    run("-p", mask, "-i", ct, "-o", tmp_path / "m.csv")
+    assert f"{ct}: its spacing is 1 x 1 x 1 mm and its origin 0" in capsys.readouterr().err
+    assert evaluate.main(["-r", str(mask), "-p", str(mask), "-o", str(tmp_path / "r.csv")]) == 0
+    assert f"{mask}: its spacing is 1 x 1 x 1 mm and its origin 0" in capsys.readouterr().err
+    assert report.main(["-i", str(ct), "-p", str(mask), "-o", str(tmp_path / "pages")]) == 0
+    assert f"{ct}: its spacing is 1 x 1 x 1 mm and its origin 0" in capsys.readouterr().err
+    assert "its origin 0" in next((tmp_path / "pages").glob("*_report.html")).read_text(encoding="utf-8")
+
+
+PHANTOM = Geometry((24, 64, 64), (5.0, 4.0, 4.0), (-128.0, -128.0, -100.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+
+def phantom() -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
+    """A trunk of fat and muscle in air with two kidneys of 160 HU, a tumour of 90 in the left one."""
+    z, y, x = (np.arange(n) * s for n, s in zip(PHANTOM.shape_zyx, PHANTOM.spacing_mm_zyx, strict=True))
+    across = ((x - 128) / 105)[None, :] ** 2 + ((y - 128) / 82)[:, None] ** 2
+    hu = np.broadcast_to(np.where(across < 1, np.where(across < 0.8, 40, -100), -1000), PHANTOM.shape_zyx).copy()
+    labels = np.zeros(PHANTOM.shape_zyx, np.uint8)
+    for centre_mm in (78, 178):
+        inside = ((z - 60) / 40)[:, None, None] ** 2 + ((y - 150) / 24)[None, :, None] ** 2
+        labels[inside + ((x - centre_mm) / 24)[None, None, :] ** 2 < 1] = 1
+    labels[ball(PHANTOM, (60, 150, 190), 12)] = 2
+    hu[labels > 0] = np.array([0, 160, 90])[labels[labels > 0]]
+    noise = np.random.default_rng(0).integers(-15, 16, hu.shape)
+    return (hu + noise).astype(np.int16), labels

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bisc.core.errors import InputError
 from bisc.imageio import read_labels
 from bisc.imageio.label_map import LabelReader, meaning_for, meaning_of_dataset, meaning_of_file
-from bisc.imageio.label_names import KITS, LabelMeaning, meaning_of_option
+from bisc.imageio.label_names import KITS, LabelMeaning, is_structure, meaning_of_option
 from tests.support.grids import write_itk
 
 KITS23 = {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2}
@@ -279,3 +279,12 @@ def test_whatever_dataset_json_holds_is_read_or_refused(tmp_path_factory: pytest
     assert meaning.kidney
     assert len(set(values)) == len(values)
     assert 0 not in values
+
+
+def test_names_of_structures_are_told_from_those_of_cases() -> None:
+    alone = "kidney tumor Tumour kidney_left left-kidney renal_cyst Segmentation-tumor-label rKidney kidneyLeft"
+    assert all(map(is_structure, alone.split()))
+    cases = (
+        "case_00000 tumor_001 kidney1 warren_right left Segmentation segmentation label prediction bg liver a a.kidney"
+    )
+    assert not any(map(is_structure, cases.split()))

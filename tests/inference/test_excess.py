@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bisc.core.errors import BiscError, InputError, WorkError
 from bisc.core.geometry import Geometry
+from bisc.core.labels import MAX_KIDNEY_ML
 from bisc.core.volume import Box, Volume
 from bisc.imageio import read_labels, write_image
 from bisc.imageio.dataset import RawCase
@@ -24,7 +25,6 @@ from bisc.pipeline import validate as validation
 from bisc.pipeline.options import PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
 from bisc.pipeline.rows import merge_rows
-from bisc.pipeline.segment import MAX_KIDNEY_ML
 from bisc.pipeline.validate import FoldCase, finish_fine
 from tests.support.stub_model import CPU, OBLIQUE, PLAN, ByIntensity, kidneys, stub_model
 from tests.support.training_fixtures import FAT_HU, KIDNEY_HU, use_one_thread

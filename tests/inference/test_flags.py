@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from bisc.core.flags import LIGHTS, Flag
 from bisc.core.geometry import as_int_triple
+from bisc.core.labels import MAX_KIDNEY_ML
 from bisc.inference.cascade import NO_OFFSETS
 from bisc.inference.flags import flags_of
 from bisc.inference.light import EMPTY, LIMITS, flag_of, judged
-from bisc.pipeline.segment import MAX_KIDNEY_ML
 from tests.support.flagged import GRID, KIDNEY_MM_ZYX, Made, sound
 from tests.support.training_fixtures import ellipsoid
 

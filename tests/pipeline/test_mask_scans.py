@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from bisc.core.errors import InputError
@@ -126,3 +127,13 @@ def test_measures_and_pages_look_into_the_table(tmp_path: Path, study: Path) -> 
     (tmp_path / "out" / "predictions.csv").write_text("id,mask\n")
     (job,) = find_jobs(tmp_path / "out", study, tmp_path / "m.csv", None)
     assert job.row is None
+
+
+def test_overlapping_segments_are_told_beside_a_study_too(tmp_path: Path, study: Path) -> None:
+    """Not as several values a voxel, of which one is to be exported: half of the mask."""
+    image = sitk.GetImageFromArray(np.zeros((2, 2, 2, 2), np.uint8), isVector=True)
+    for i, name in enumerate(("kidney", "tumor")):
+        image.SetMetaData(f"Segment{i}_Name", name)
+        image.SetMetaData(f"Segment{i}_Layer", str(i))
+    sitk.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
+    assert "overlap in 2 layers" in refused(tmp_path / "a.seg.nrrd", study)

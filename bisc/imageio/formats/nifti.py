@@ -97,6 +97,28 @@ def note_of(path: Path) -> str:
     return "" if is_nifti2 else bytes(header["descrip"]).decode("latin-1")
 
 
+def extensions_of(path: Path) -> tuple[list[bytes], bool]:
+    """What stands between a NIfTI file's header and its voxels, an extension each, and whether more of it is broken;
+    nothing where the header or the packing is at fault, which reading the voxels tells."""
+    try:
+        header, is_nifti2 = _header(path)
+        at = NIFTI2_BYTES if is_nifti2 else NIFTI1_BYTES
+        with _unpacked(path) as file:
+            raw = file.read(int(header["vox_offset"]))[at:]
+    except (InputError, OSError, EOFError, zlib.error):
+        return [], False
+    found: list[bytes] = []
+    rest = raw[4:] if raw[:1] > b"\0" else b""
+    kind = np.dtype("i4").newbyteorder("=" if header.dtype.isnative else "S")
+    while rest.strip(b"\0"):
+        n_bytes = int(np.frombuffer(rest[:4].ljust(4, b"\0"), kind)[0])
+        if not 8 <= n_bytes <= len(rest):
+            return found, True
+        found.append(rest[8:n_bytes])
+        rest = rest[n_bytes:]
+    return found, False
+
+
 def check_whole(path: Path) -> None:
     """Refuse a file that is not whole: its header, all voxels that it promises, gzip's own checksum.
 
