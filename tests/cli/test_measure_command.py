@@ -201,7 +201,7 @@ def test_an_image_that_cannot_be_used_is_its_cases_error(tmp_path: Path, capsys:
     mask = saved(tmp_path / "masks" / "a.nii.gz", labels)
     for name in ("a.nii.gz", "a.nii", "b.nii.gz"):
         saved(tmp_path / "ct" / name, volume.array)
-    run("-p", mask, "-i", tmp_path / "ct", status=2)
+    run("-p", mask, "-i", tmp_path / "ct", "-o", tmp_path, status=2)
     assert "a.nii" in capsys.readouterr().err
     saved(tmp_path / "masks" / "b.nii.gz", labels)
     run("-p", tmp_path / "masks", "-i", tmp_path / "ct", status=2)
@@ -212,7 +212,7 @@ def test_an_image_that_cannot_be_used_is_its_cases_error(tmp_path: Path, capsys:
     run("-p", mask, "-i", tmp_path / "ct.zip", status=2)
     assert "unpack it" in capsys.readouterr().err
     (tmp_path / "ct" / "b.nii.gz").unlink()
-    run("-p", mask, "-i", tmp_path / "ct", status=2)
+    run("-p", mask, "-i", tmp_path / "ct", "-o", tmp_path, status=2)
     assert "no image" not in capsys.readouterr().err
 
 

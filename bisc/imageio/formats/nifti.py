@@ -27,6 +27,7 @@ from bisc.core.errors import InputError, one_line, shortened
 from bisc.core.geometry import ROUNDING_DRIFT, IntTriple
 from bisc.imageio.case import Stored
 from bisc.imageio.formats.nifti_header import (
+    EPSILON,
     LAYOUTS,
     NIFTI1_BYTES,
     NIFTI2_BYTES,
@@ -34,10 +35,11 @@ from bisc.imageio.formats.nifti_header import (
     as_nifti1,
     by,
     check_place,
+    scaled,
     sizes_of,
     straightened,
 )
-from bisc.imageio.formats.whole import CHUNK_BYTES, Promise, chunks_of, followed
+from bisc.imageio.formats.whole import CHUNK_BYTES, Promise, chunks_of, filled, followed
 from bisc.imageio.plausible import AGAIN, check_header, itk_grid
 
 SLAB_BYTES: Final = 1 << 27
@@ -52,8 +54,6 @@ FIRST_START: Final = 352
 """Where the voxels of a NIfTI-1 file begin at the earliest, by the standard: four bytes behind the header."""
 UNSAID_STARTS: Final = (0, NIFTI1_BYTES)
 """What some writers give instead, of voxels that begin at the one place or the other."""
-PLACE_CODES: Final = slice(252, 256)
-"""Bytes of NIfTI-1's qform_code and sform_code."""
 MAX_SIZE: Final = 32767
 MAX_START: Final = 1 << 24
 """No header with its extensions is longer; whole numbers up to this one are exact in NIfTI-1's float32."""
@@ -61,7 +61,6 @@ KINDS: Final = {
     2: "u1", 256: "i1", 4: "i2", 512: "u2", 8: "i4", 768: "u4", 1024: "i8", 1280: "u8", 16: "f4", 64: "f8",
 }  # fmt: skip
 """NIfTI's codes of one number of up to 64 bits."""
-EPSILON: Final = float(np.finfo(np.float64).eps)
 READABLE: Final = "a NIfTI, NRRD, MHA or DICOM image"
 
 
@@ -149,7 +148,7 @@ def leave_place_open(path: Path) -> None:
     """Set the orientation codes of a NIfTI-1 file to 0, which ITK writes as 1: as of an image that has none."""
     with _unpacked(path) as file:
         raw = bytearray(file.read())
-    raw[PLACE_CODES] = bytes(4)
+    raw[252:256] = bytes(4)  # qform_code and sform_code
     path.write_bytes(gzip.compress(raw, 1, mtime=0) if _is_packed(path) else raw)
 
 
@@ -244,10 +243,10 @@ def _slabs(path: Path, header: Header, kind: np.dtype[Any], shape_zyx: IntTriple
     promise, n_bad = _promise(path, header, kind.itemsize), 0
     with _unpacked(path) as file:
         chunks = followed(path, chunks_of(file), promise)
-        rest = _filled(memoryview(bytearray(promise.start)), b"", chunks)
+        rest = filled(memoryview(bytearray(promise.start)), b"", chunks)
         for at in range(0, z, step):
             slab = np.empty((min(step, z - at), y, x), kind)
-            rest = _filled(slab.reshape(-1).view(np.uint8).data, rest, chunks)
+            rest = filled(slab.reshape(-1).view(np.uint8).data, rest, chunks)
             if kind.kind == "f":
                 n_bad += slab.size - int(np.count_nonzero(np.isfinite(slab)))
             if at + step >= z:
@@ -255,7 +254,7 @@ def _slabs(path: Path, header: Header, kind: np.dtype[Any], shape_zyx: IntTriple
                     pass
                 if n_bad:
                     raise InputError(path, f"{n_bad} voxels are NaN or infinite", "finite numbers", "repair the export")
-            yield _scaled(slab, slope, intercept)
+            yield scaled(slab, slope, intercept)
 
 
 def _promise(path: Path, header: Header, voxel_bytes: int) -> Promise:
@@ -276,28 +275,6 @@ def _promise(path: Path, header: Header, voxel_bytes: int) -> Promise:
         found = f"its vox_offset is {given}, and {there} bytes of {promise.n_bytes} in voxels do not tell where"
         raise InputError(path, found, f"voxels from byte {FIRST_START} on", "save it again")
     return replace(promise, start=start)
-
-
-def _filled(target: memoryview, rest: bytes, chunks: Iterator[bytes]) -> bytes:
-    """Fill `target` from `rest` and the chunks behind it; what is left of the last chunk."""
-    at = 0
-    while at < len(target):
-        rest = rest or next(chunks, b"")
-        n = min(len(rest), len(target) - at)
-        target[at : at + n] = rest[:n]
-        rest, at = rest[n:], at + n
-    return rest
-
-
-def _scaled(slab: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:
-    """slope * stored + intercept, in float32 as ITK gives it (float64 stays); a slope of 0 means none."""
-    slope = slope if np.isfinite(slope) and abs(slope) > EPSILON else 1.0
-    intercept = intercept if np.isfinite(intercept) else 0.0
-    if abs(slope - 1.0) <= EPSILON and abs(intercept) <= EPSILON:
-        return slab
-    kind = np.float64 if slab.dtype.itemsize == 8 and slab.dtype.kind == "f" else np.float32
-    scaled: npt.NDArray[Any] = (slab.astype(kind).astype(np.float64) * slope + intercept).astype(kind)
-    return scaled
 
 
 def _is_packed(path: Path) -> bool:

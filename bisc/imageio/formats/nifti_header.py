@@ -49,6 +49,8 @@ FORMS_TOLERANCE: Final = 1e-3
 """How far sform and qform may place a voxel apart: a millimetre, or this part of the grid's diagonal, or, as two files
 may, `GRID_TOLERANCE_VOXELS`. The qform's quaternion is kept in float32 without its first part, sqrt(1 - b2 - c2 - d2),
 whose rounding turns an oblique grid by up to 6.4e-4 rad: 0.7 mm at the far corner of a scan of 500 x 500 x 800 mm."""
+EPSILON: Final = float(np.finfo(np.float64).eps)
+"""What a slope or intercept may differ from 1 or 0 by, and be none."""
 UNIT_MM: Final = {1: 1000.0, 2: 1.0, 3: 0.001}
 """Length of xyzt_units' codes: metre, millimetre, micrometre; 0 (unknown) is taken for mm."""
 RAS_TO_LPS: Final = np.diag([-1.0, -1.0, 1.0])
@@ -77,6 +79,17 @@ def check_place(path: Path, header: Header) -> float:
     check_direction(path, unit)
     _check_forms(path, np.array(sizes), pixdim * mm, sform * mm, None if qform is None else qform * mm)
     return float(np.abs(unit.T @ unit - np.eye(3)).max())
+
+
+def scaled(slab: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:
+    """slope * stored + intercept, in float32 as ITK gives it (float64 stays); a slope of 0 means none."""
+    slope = slope if np.isfinite(slope) and abs(slope) > EPSILON else 1.0
+    intercept = intercept if np.isfinite(intercept) else 0.0
+    if abs(slope - 1.0) <= EPSILON and abs(intercept) <= EPSILON:
+        return slab
+    kind = np.float64 if slab.dtype.itemsize == 8 and slab.dtype.kind == "f" else np.float32
+    result: npt.NDArray[Any] = (slab.astype(kind).astype(np.float64) * slope + intercept).astype(kind)
+    return result
 
 
 def straightened(header: Header) -> Header:

@@ -116,3 +116,14 @@ def _check_surplus(path: Path, there: int, n_zeros: int, promise: Promise) -> No
 def _far_too_long(path: Path, promise: Promise) -> InputError:
     found = f"holds more than {MOST_SURPLUS} times what its header promises"
     return InputError(path, found, f"{promise.end} bytes", AGAIN)
+
+
+def filled(target: memoryview, rest: bytes, chunks: Iterator[bytes]) -> bytes:
+    """Fill `target` from `rest` and the chunks behind it; what is left of the last chunk."""
+    at = 0
+    while at < len(target):
+        rest = rest or next(chunks, b"")
+        n = min(len(rest), len(target) - at)
+        target[at : at + n] = rest[:n]
+        rest, at = rest[n:], at + n
+    return rest
