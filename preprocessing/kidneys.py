@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
+from scipy import ndimage
 
 from bisc.core.geometry import Geometry, IntTriple, as_int_triple
 from bisc.core.labels import HALF_LENGTH_MM, KIDNEY
@@ -31,6 +32,10 @@ FRAYED_MM: Final = 9.0
 """So deep the end of a mask may be frayed."""
 WHOLE_ML: Final = 30.0
 """Of kidney tissue in a kidney that is there: the least beside a tumour in those maps is 51 ml."""
+FAR_MM: Final = 50.0
+"""From a kidney: in 283 real maps pieces of one kidney lie at most 29 mm apart."""
+SMALL_SHARE: Final = 0.5
+"""Of the smaller kidney."""
 
 
 class RoiRule(Document, frozen=True):
@@ -225,9 +230,11 @@ def drop_strays(
 
 
 def drop_apart(labels: npt.NDArray[np.uint8], grid: Geometry) -> tuple[npt.NDArray[np.uint8], float]:
-    """Where both kidneys are there, drop the components beside them that are more tumour than kidney.
+    """Where both kidneys are there, drop the components beside them that are more tumour than kidney, and those that
+    are far from both and small beside either: muscle or bowel that looks like a kidney.
 
-    A kidney that is all tumour looks like one of these, but only where it is the one that is missing.
+    A kidney that is all tumour looks like one of the first, but only where it is the one that is missing; a
+    transplanted one is no smaller than the two that failed.
 
     Args:
         labels: (z, y, x) of the whole image: 0 background, 1 kidney, 2 tumour; changed in place.
@@ -244,11 +251,39 @@ def drop_apart(labels: npt.NDArray[np.uint8], grid: Geometry) -> tuple[npt.NDArr
     tissue = np.bincount(numbered[inside == KIDNEY], minlength=sizes.size)
     sizes[0] = tissue[0] = 0
     kidneys = np.flatnonzero(tissue * grid.voxel_volume_ml >= WHOLE_ML)
-    apart = np.setdiff1d(np.flatnonzero(2 * tissue < sizes), kidneys)
-    if not len(apart) or len(kidneys) < 2:
+    if len(kidneys) < 2 or np.count_nonzero(sizes) == len(kidneys) == 2:
         return labels, 0.0
     centres = [centroid(numbered == number, int(sizes[number])) for number in kidneys]
-    if np.ptp(grid.index_to_physical(centres)[:, 0]) < APART_MM:
+    from_right_mm = grid.index_to_physical(centres)[:, 0]
+    if np.ptp(from_right_mm) < APART_MM:
         return labels, 0.0
+    tumorous = np.setdiff1d(np.flatnonzero(2 * tissue < sizes), kidneys)
+    apart = np.union1d(tumorous, _small_and_far(numbered, sizes, kidneys, from_right_mm, grid))
     inside[np.isin(numbered, apart)] = 0
     return labels, float(sizes[apart].sum() * grid.voxel_volume_ml)
+
+
+def _small_and_far(
+    numbered: npt.NDArray[np.int32],
+    sizes: npt.NDArray[np.int_],
+    kidneys: npt.NDArray[np.int_],
+    from_right_mm: npt.NDArray[np.float64],
+    grid: Geometry,
+) -> npt.NDArray[np.int_]:
+    """The components far from the largest kidney and from the largest one across the body from it, and small beside
+    both."""
+    one = kidneys[np.argmax(sizes[kidneys])]
+    across: npt.NDArray[np.int_] = kidneys[np.abs(from_right_mm - from_right_mm[kidneys == one]) >= APART_MM]
+    if not len(across):
+        return across
+    pair = (one, across[np.argmax(sizes[across])])
+    small = np.flatnonzero((sizes > 0) & (sizes < SMALL_SHARE * sizes[list(pair)].min()))
+    places = ndimage.find_objects(numbered)
+    far = [n for n in small if min(_gap_mm(places[n - 1], places[k - 1], grid) for k in pair) >= FAR_MM]
+    return np.asarray(far, dtype=np.int_)
+
+
+def _gap_mm(one: tuple[slice, ...], other: tuple[slice, ...], grid: Geometry) -> float:
+    """From one component's box to another's: no more than from the one to the other."""
+    gaps = [max(0, a.start - b.stop + 1, b.start - a.stop + 1) for a, b in zip(one, other, strict=True)]
+    return float(np.linalg.norm(np.multiply(gaps, grid.spacing_mm_zyx)))

@@ -257,7 +257,7 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
     labels = model.postprocessed(labels, ml, decision, image.path)
     kidneys = result.kidneys(labels)
     if apart_ml:
-        notice(image.path, f"{apart_ml:.1f} ml found apart from both kidneys, mostly called tumour", "left out")
+        notice(image.path, f"{apart_ml:.1f} ml found apart from both kidneys, called tumour or far away", "left out")
     kidney_ml = round(np.count_nonzero(labels) * ml, 3)
     return Segmentation(
         labels=image.native.to_stored(labels),

@@ -97,6 +97,33 @@ def test_what_lies_apart_from_both_kidneys(line: list[int], apart: int) -> None:
     assert not kept.ravel()[changed].any()
 
 
+@pytest.mark.parametrize(
+    ("gap", "size", "apart"),
+    [
+        (5, 14, 14),  # 6 voxels of 10 mm from the nearer kidney; half of it are 15.5
+        (4, 14, 14),  # 50 mm
+        (3, 14, 0),  # 40 mm: a piece of it, perhaps
+        (5, 16, 0),  # half as large: perhaps a third kidney
+        (5, 40, 0),  # a transplanted one, larger than one that failed
+    ],
+)
+def test_what_is_far_from_both_kidneys_and_small(gap: int, size: int, apart: int) -> None:
+    """Kidneys of 45 and 31 ml in a line along x, then kidney tissue beyond."""
+    labels = np.zeros(CUBES.shape_zyx, np.uint8)
+    line = [*BOTH, *[0] * gap, *[1] * size]
+    labels[0, 0, : len(line)] = line
+    kept, ml = drop_apart(labels.copy(), CUBES)
+    assert ml == apart
+    assert np.flatnonzero(kept != labels).tolist() == list(range(len(line) - apart, len(line)))
+
+
+def test_far_pieces_beside_a_lone_kidney_stay() -> None:
+    """The other kidney may be one of them."""
+    labels = np.zeros(CUBES.shape_zyx, np.uint8)
+    labels[0, 0, :60] = labels[0, 0, 100:110] = 1
+    assert drop_apart(labels, CUBES)[1] == 0.0
+
+
 def test_a_kidney_in_two_parts_is_not_both() -> None:
     """One above the other: what lies beside them may be the other kidney, all tumour."""
     labels = np.zeros((3, 1, 100), np.uint8)
