@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from bisc.core.flags import Flags
-from bisc.inference.cascade import CascadeResult, Offsets
-from bisc.inference.certainty import certainty_of
+from bisc.core.labels import KIDNEY
+from bisc.inference.cascade import CascadeResult, Offsets, decide
+from bisc.inference.certainty import LEAST_ML, certainty_of
 from bisc.inference.light import judged
 from bisc.inference.signs import Labels, signs_of
 from bisc.preprocessing.kidneys import Kidney
@@ -28,7 +31,18 @@ def flags_of(
         rough_offsets: By which the rough stage's labels were decided.
         fine_offsets: And the fine stage's.
     """
-    return judged(
-        signs_of(result.image, labels, kidneys, result.middle_mm if result.sided else None)
-        | certainty_of(result, labels, rough_offsets, fine_offsets)
-    )
+    signs = signs_of(result.image, labels, kidneys, result.middle_mm if result.sided else None)
+    signs["kidneys"] = float(len(kidneys) + n_left_out(result, labels, fine_offsets))
+    return judged(signs | certainty_of(result, labels, rough_offsets, fine_offsets))
+
+
+def n_left_out(result: CascadeResult, labels: Labels, offsets: Offsets) -> int:
+    """How many regions as large as a kidney, and called kidney for the most, the mask does not hold: a network that
+    sees kidneys in muscle is to be doubted though these were left out."""
+    ml, n = result.image.geometry.voxel_volume_ml, 0
+    for roi in result.native:
+        own = decide(roi.probabilities, offsets)
+        n_voxels = np.count_nonzero(own)
+        if np.count_nonzero(labels[roi.box.to_slices()]) * ml < LEAST_ML and n_voxels * ml >= result.min_kidney_ml:
+            n += bool(2 * np.count_nonzero(own == KIDNEY) > n_voxels)
+    return n

@@ -20,6 +20,7 @@ from bisc.inference.cascade import (
     labels_of_rois,
 )
 from bisc.inference.certainty import certainty_of
+from bisc.inference.flags import flags_of
 from bisc.preprocessing.kidneys import Kidney, seen_box
 
 SPACING: Triple = (3.0, 0.78125, 0.78125)
@@ -87,3 +88,25 @@ def test_what_two_rois_share_counts_once() -> None:
     sharing = numbers(Box((0, 0, 0), (20, 50, 60)), Box((0, 0, 40), (20, 50, 100)))
     for name in ("expected_dice", "unsure_share", "left_out_share", "unclaimed_tumor_ml"):
         assert sharing[name] == pytest.approx(meeting[name], rel=1e-6), name
+
+
+@pytest.mark.parametrize(("label", "regions"), [(1, 3.0), (2, 2.0)])
+def test_what_was_left_out_counts_as_a_region_found(label: int, regions: float) -> None:
+    """Kidney-like tissue 90 mm below both kidneys is not in the mask, and the mask is doubted for it all the same."""
+    grid = Geometry((60, 50, 100), (3.0, 1.6, 1.6))
+    whole = softmax(0.0, grid.shape_zyx)
+    boxes = [Box((40, 10, 10), (60, 40, 30)), Box((40, 10, 70), (60, 40, 90)), Box((0, 10, 70), (9, 40, 90))]
+    for box, one in zip(boxes, (1, 1, label), strict=True):
+        z, y, x = box.padded((-2, -2, -2)).to_slices()
+        whole[0, z, y, x], whole[one, z, y, x] = 0.05, 0.95
+    rois = [NativeRoi(box, inside(whole, box)) for box in boxes]
+    seen = [
+        RoiResult(kidney(b), Volume(r.probabilities, grid.cropped(b.start_zyx, b.shape_zyx)))
+        for b, r in zip(boxes, rois, strict=True)
+    ]
+    image, rough = Volume(np.zeros(grid.shape_zyx, np.int16), grid), Volume(whole, grid)
+    result = CascadeResult(image, rough, tuple(seen), tuple(rois), 5.0, None)
+    labels, left_out_ml = result.decided(NO_OFFSETS)
+    assert left_out_ml > 10.0
+    flags = flags_of(result, labels, result.kidneys(labels), NO_OFFSETS, NO_OFFSETS)
+    assert {flag.name: flag.value for flag in flags.flags}["kidneys"] == regions
