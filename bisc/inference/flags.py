@@ -41,8 +41,9 @@ def n_left_out(result: CascadeResult, labels: Labels, offsets: Offsets) -> int:
     sees kidneys in muscle is to be doubted though these were left out."""
     ml, n = result.image.geometry.voxel_volume_ml, 0
     for roi in result.native:
+        if np.count_nonzero(labels[roi.box.to_slices()]) * ml >= LEAST_ML:
+            continue
         own = decide(roi.probabilities, offsets)
         n_voxels = np.count_nonzero(own)
-        if np.count_nonzero(labels[roi.box.to_slices()]) * ml < LEAST_ML and n_voxels * ml >= result.min_kidney_ml:
-            n += bool(2 * np.count_nonzero(own == KIDNEY) > n_voxels)
+        n += bool(n_voxels * ml >= result.min_kidney_ml and 2 * np.count_nonzero(own == KIDNEY) > n_voxels)
     return n
