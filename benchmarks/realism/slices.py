@@ -27,12 +27,17 @@ JPEG_QUALITY: Final = (75, 96)
 
 @dataclass(frozen=True)
 class Slice:
-    """One axial slice: (y, x) HU clipped to 0..255, labels 0/1/2 on the same grid, whose it is, how it was kept."""
+    """One axial slice: (y, x) HU clipped to 0..255, labels 0/1/2 on the same grid, whose it is, how it was kept.
+
+    `spacing_mm_yx` is None where it was not published; `index` is the slice's of a simulated volume.
+    """
 
     hu: Image
     labels: Labels
     patient: str
     lossy: bool = False
+    spacing_mm_yx: tuple[float, float] | None = None
+    index: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ def read_real(folder: Path) -> list[Slice]:
                 np.asarray(Picture.open(folder / "labels" / f"{row['name']}.png"), np.uint8),
                 patient=f"case_{int(row['case']):05d}",
                 lossy=row["ext"] == "jpg",
+                spacing_mm_yx=(float(row["dy"]), float(row["dx"])),
             )
             for row in rows
         ]
@@ -103,7 +109,8 @@ def simulate(n: int, seed: int, lossy_share: float, variety: Variety = "kits") -
         for k in np.linspace(found[0], found[-1], SLICES_PER_CASE + 2).astype(int)[1:-1]:
             clipped = np.clip(hu[k], 0, 255)
             kept = through_jpeg(clipped, int(rng.integers(*JPEG_QUALITY))) if lossy else clipped
-            slices.append(Slice(kept, labels[k], f"simulated_{index:05d}", lossy))
+            in_plane = image.geometry.spacing_mm_zyx[1:]
+            slices.append(Slice(kept, labels[k], f"simulated_{index:05d}", lossy, in_plane, int(k)))
         yield slices, Case(hu, labels, image.geometry.spacing_mm_zyx)
 
 

@@ -195,13 +195,14 @@ def test_both_layouts_of_real_slices_are_read(tmp_path: Path) -> None:
     save(new / "images" / "case_00135_z103.png", one.hu)
     save(new / "labels" / "case_00135_z103.png", one.labels)
     with (new / "meta.csv").open("w", newline="") as lines:
-        csv.writer(lines).writerows([["name", "case", "ext"], ["case_00135_z103", "135", "jpg"]])
+        rows = [["name", "case", "dy", "dx", "ext"], ["case_00135_z103", "135", "0.7", "0.8", "jpg"]]
+        csv.writer(lines).writerows(rows)
     save(old / "images" / "10036_103.png", one.hu)
     colours = np.stack([one.labels == 2, one.labels == 0, one.labels == 1], axis=-1) * 255 * np.array([1, 0, 1])
     save(old / "masks" / "10036_103.png", colours)
     (first,), (second,) = read_real(new), read_real(old)
-    assert (first.patient, first.lossy) == ("case_00135", True)
-    assert (second.patient, second.lossy) == ("case_00135", False)
+    assert (first.patient, first.lossy, first.spacing_mm_yx) == ("case_00135", True, (0.7, 0.8))
+    assert (second.patient, second.lossy, second.spacing_mm_yx) == ("case_00135", False, None)
     assert np.array_equal(first.hu, second.hu)
     assert np.array_equal(first.labels, second.labels)
     assert np.array_equal(first.labels, one.labels)
