@@ -23,7 +23,7 @@ from bisc.evaluation.aggregate import (
     write_report,
     write_with_summary,
 )
-from bisc.evaluation.tables import write_table
+from bisc.evaluation.tables import remove_table, write_table
 from bisc.system.jsonfile import read_document
 
 REPORT: Final = "validation/report.csv"
@@ -152,11 +152,13 @@ def write_cross_validation(result: CrossValidation, report_path: Path) -> list[P
     written = write_with_summary(report_path, result.report)
     write_report(folds, summarise_folds(result.report))
     written.append(folds)
-    if result.losses is not None:
-        written += write_table(report_path.with_name("table1"), result.losses, result.losses_title)
-    if result.decisions is not None:
-        title = "Decision rules: mean(std) over the cases of all folds."
-        written += write_table(report_path.with_name("decisions"), result.decisions, title)
+    title = "Decision rules: mean(std) over the cases of all folds."
+    tables = (("table1", result.losses, result.losses_title), ("decisions", result.decisions, title))
+    for name, table, words in tables:
+        if table is not None:
+            written += write_table(report_path.with_name(name), table, words)
+        else:  # one of before is of other runs than this report
+            remove_table(report_path.with_name(name))
     return written
 
 

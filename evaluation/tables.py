@@ -28,6 +28,12 @@ def write_table(stem: Path, table: pd.DataFrame, title: str) -> list[Path]:
     return [csv_path, markdown_path]
 
 
+def remove_table(stem: Path) -> None:
+    """Remove what `write_table` left of a run before."""
+    for suffix in (".csv", ".md"):
+        stem.with_suffix(suffix).unlink(missing_ok=True)
+
+
 def summary_text(report: pd.DataFrame) -> str:
     """What the terminal shows: how many cases of which status, what of them is in the means, and the summary."""
     counts = report["status"].value_counts()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -20,10 +21,13 @@ from bisc.planners.splits import GIVEN_SEED, Splits, check_folds, make_splits
 from bisc.planners.values import OVERWRITTEN, PlanValues, load_values
 from bisc.preprocessing.cache import CacheSettings
 from bisc.system.cases import run_cases
-from bisc.system.console import collecting
+from bisc.system.console import collecting, notice
 from bisc.system.files import write_text
 from bisc.system.jsonfile import Document, load_json, save_json, to_json
 from bisc.system.paths import check_name
+
+BEFORE: Final = "splits_before.json"
+"""Folds of other cases than there are now: somebody may have written them by hand."""
 
 
 @dataclass(frozen=True)
@@ -269,6 +273,12 @@ def _new_splits(folder: Path, fingerprint: Fingerprint, given: Splits | None) ->
         if known.seed == GIVEN_SEED:
             found = "was given for other cases than there are now"
             raise InputError(folder / "splits.json", found, "folds of these cases", "give --splits again, or remove it")
+        (folder / "splits.json").replace(folder / BEFORE)
+        notice(
+            folder / "splits.json",
+            "names other cases than there are now",
+            f"made anew, and what it was is {BEFORE}; folds of one's own are given with --splits",
+        )
     return make_splits({c.name: c.tumor_ml for c in fingerprint.cases})
 
 

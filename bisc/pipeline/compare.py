@@ -17,16 +17,19 @@ from bisc.evaluation.comparison import PRIMARY, REFERENCE, ComparedPair, adjust,
 from bisc.evaluation.crossval import REPORT, TRAIN, evaluate_cross_validation
 from bisc.evaluation.matched import Run, match, read_run
 from bisc.evaluation.pairs import find_pairs
+from bisc.imageio import image_suffix
 from bisc.pipeline.evaluate import evaluate_folders, with_stale_notes
 from bisc.report.compare_page import write_compare_page
 from bisc.system.files import remove_partial
-from bisc.system.paths import Folders, absence, find_dataset, name_fault
+from bisc.system.paths import Folders, absence, files_in, find_dataset, name_fault
 
 Tell = Callable[[str], object]
 PAGE: Final = "compare.html"
 FOLDS: Final = f"fine/fold_*/{REPORT}"
 REPORT_NAME: Final = "report.csv"
 NAMES: Final = "--names"
+COPY_S: Final = 60.0
+"""Files that were copied together may be as new as this after one another."""
 EXPECTED: Final = "a report.csv, a folder that holds one, or the results of a trained data set"
 
 
@@ -145,7 +148,17 @@ def _load(name: str, path: Path, tell: Tell) -> Run:
         return _folds(name, str(path), tell)
     if not (path / REPORT_NAME).is_file():
         raise InputError(path, f"holds no {REPORT_NAME}", EXPECTED, "run bisc_evaluate first, or give -r REF")
+    _tell_newer_masks(path / REPORT_NAME, tell)
     return read_run(name, path / REPORT_NAME)
+
+
+def _tell_newer_masks(report: Path, tell: Tell) -> None:
+    """Masks that were replaced after they were scored lie beside a report that is not theirs."""
+    since = report.stat().st_mtime + COPY_S
+    newer = [path.name for path in files_in(report.parent) if image_suffix(path) and path.stat().st_mtime > since]
+    if newer:
+        more = f" and {len(newer) - 1} more" if len(newer) > 1 else ""
+        tell(f"{report} is older than {newer[0]}{more}: it scores masks as they were; run bisc_evaluate again")
 
 
 def _folds(name: str, dataset: str, tell: Tell) -> Run:

@@ -104,6 +104,8 @@ def measure_folders(
     cases = tuple(one.result for one in done if one.result is not None)
     faults = {one.job.case: one.error for one in done if one.error is not None}
     _remove_rows(table, faults)
+    if masks.is_dir() and part is None:
+        _tell_other_rows(table, {*known} - {*kept} - {one.job.case for one in done}, tell)
     if part is not None:
         rows = {name: known[name] for name in kept}
         rows |= {one.job.case: rows_of(one.result, one.job.stamp) for one in done if one.result is not None}
@@ -218,6 +220,14 @@ def _tell_old_meshes(jobs: Sequence[Job], tell: Tell) -> None:
         if job is not None and _is_older(mesh, job.mask):
             del by_case[job.case]
             tell(f"{mesh} is older than {job.mask.name}: it shows the mask as it was; --mesh makes it anew")
+
+
+def _tell_other_rows(table: Path, cases: Collection[str], tell: Tell) -> None:
+    """Rows of masks that are gone, or lie elsewhere, stay: who counts rows has to know."""
+    if cases:
+        first, n = min(cases), len(cases)
+        rest = f" and {n - 1} more" if n > 1 else ""
+        tell(f"{table} also has rows of {first}{rest}, measured before: no mask of that name is here now")
 
 
 def _remove_rows(table: Path, cases: Collection[str]) -> None:

@@ -99,8 +99,10 @@ def predict_or_keep(
     """One case of a run, or its row of `before` where that is kept; the table is up to date afterwards."""
     row, stamp = before if options.resume else None, case_stamp(case, model, options)
     done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
-    if row is None or not done or not Outputs(out, case, options).are_there(row):
+    outputs = Outputs(out, case, options)
+    if row is None or not done or not outputs.are_there(row):
         remove_companions(out, case)
+        outputs.remove_parts()
         for path in dicom_files(out, case.name, options.dicom) if before is not None else ():
             path.unlink(missing_ok=True)  # of an older mask, of which this run may make fewer
         row = _predict_or_fail(case, model, out, options, complain, room)

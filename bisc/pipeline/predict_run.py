@@ -136,6 +136,11 @@ class Outputs:
         self.asked |= {self.probabilities: options.save_probabilities}
         self.asked |= dicom_files(out, case.name, options.dicom) if case.files else {}
 
+    def remove_parts(self) -> None:
+        """The rough mask and the probabilities of an older run, which this one may not be asked for."""
+        for path in (self.rough, self.probabilities):
+            path.unlink(missing_ok=True)
+
     def are_there(self, row: PredictionRow) -> bool:
         """Whether a case that ended so has all that is asked for; a SEG of no kidney is none."""
         none = ".dcm" if row.status == "no_kidney" else ""

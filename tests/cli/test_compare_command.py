@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_three_runs_a_folder_and_names(two: tuple[Path, Path], tmp_path: Path) -
     assert "best against paper" in page
     assert "&lt;b&gt; against paper" in page
     assert "<b>" not in page
+
+
+def test_a_report_older_than_the_masks_beside_it_is_told(
+    two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Masks that came with it are none of them newer than a copy takes."""
+    report = two[0]
+    path = mask(report.parent / "case_0.nii.gz", 2)
+    since = report.stat().st_mtime
+    for later, said in ((50.0, ""), (3600.0, "report.csv is older than case_0.nii.gz: it scores masks as they were")):
+        os.utime(path, (since + later, since + later))
+        assert run(report.parent, two[1], "-o", tmp_path / "out") == 0
+        err = capsys.readouterr().err
+        assert said in err if said else not err
 
 
 def test_names_are_as_short_as_tells_them_apart(tmp_path: Path) -> None:

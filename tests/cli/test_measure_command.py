@@ -70,7 +70,13 @@ def test_a_folder_with_images_and_a_bad_one(tmp_path: Path, capsys: pytest.Captu
     saved(tmp_path / "masks" / "b.nii.gz", labels)
     (tmp_path / "masks" / "c.nii.gz").unlink()
     run("-p", tmp_path / "masks", "-i", tmp_path / "ct", "--continue")
-    assert "1 kept" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "1 kept" in told.out
+    assert "also has rows" not in told.err
+    (tmp_path / "masks" / "a.nii.gz").rename(tmp_path / "masks" / "d.nii.gz")
+    (tmp_path / "ct" / "a.nii.gz").rename(tmp_path / "ct" / "d.nii.gz")
+    run("-p", tmp_path / "masks", "-i", tmp_path / "ct", "--continue")
+    assert "measures.csv also has rows of a, measured before: no mask" in capsys.readouterr().err
     assert {one for case, one in rows(table) if case == "b"} == {"Right kidney", "Left kidney"}
     assert numbers(rows(table), "a") == numbers(found, "a")
 

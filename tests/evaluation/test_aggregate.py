@@ -194,6 +194,11 @@ def test_decision_rules_are_compared_where_all_folds_have_both(results: Path) ->
         "calibrated,0.900(0.000),0.700(0.000),0.800(0.000),2",
     ]
     assert (results / "out_folds.csv").is_file()
+    assert (results / "table1.csv").is_file()
+    (validation / "report_argmax.csv").unlink()
+    shutil.rmtree(results / "fine" / "previous")
+    assert main(["-d", "Small", "-o", str(results / "out.csv")]) == 0
+    assert not {path.stem for path in results.iterdir()} & {"decisions", "table1"}, "of runs that are gone"
 
 
 def test_what_is_odd_about_a_cross_validation_is_said(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,6 +119,10 @@ def test_extras_are_written_when_asked(scans: Path, tmp_path: Path) -> None:
             assert (softmax.argmax(axis=0) == mask[inside]).mean() > 0.999
     rough = sitk.ReadImage(str(tmp_path / "more" / "rough" / "both.nii.gz"))
     check_header(rough, sitk.ReadImage(str(scans / "both.nii.gz")))
+    predict(scans, tmp_path / "more")
+    assert not any((tmp_path / "more" / name).exists() for name in ("both_probabilities.npz", "rough/both.nii.gz")), (
+        "another model's may lie beside its mask, and --continue would keep them"
+    )
 
 
 def test_a_bad_file_is_a_failed_row_and_the_others_go_on(scans: Path, tmp_path: Path) -> None:

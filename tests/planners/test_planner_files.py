@@ -23,6 +23,7 @@ from bisc.planners.dataset import (
 from bisc.planners.plan import Plan
 from bisc.planners.planner import make_plan
 from bisc.planners.source import load_source, save_source
+from bisc.planners.splits import Splits
 from bisc.system.jsonfile import load_json, save_json, to_json
 from tests.support.grids import hand_case, hand_fingerprint
 
@@ -61,8 +62,9 @@ def test_a_faulty_plan_is_told_in_one_line(
     assert "\n" not in message
 
 
-def test_a_persons_change_survives_until_the_data_change(tmp_path: Path) -> None:
-    """Rerun: kept. Another memory target or another fingerprint: planned anew; splits stay while the cases do."""
+def test_a_persons_change_survives_until_the_data_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rerun: kept. Another memory target or another fingerprint: planned anew; splits stay while the cases do, and are
+    kept beside when they do not."""
     first = plan_dataset(hand_fingerprint(), tmp_path, 12.0)
     edited = msgspec.structs.replace(first, rough_in_plane_px=160)
     save_json(tmp_path / "plan.json", edited)
@@ -75,11 +77,16 @@ def test_a_persons_change_survives_until_the_data_change(tmp_path: Path) -> None
     assert load_splits(tmp_path) == mine
     assert plan_dataset(hand_fingerprint(), tmp_path, 10.0).rough_in_plane_px == 128
     save_json(tmp_path / "plan.json", edited)
+    assert capsys.readouterr().err == ""
     more = hand_fingerprint([*hand_fingerprint().cases, hand_case("case_999")])
     assert plan_dataset(more, tmp_path, 12.0).rough_in_plane_px == 128
     assert load_plan(tmp_path).n_cases == 42
     assert "case_999" in {name for fold in load_splits(tmp_path).folds for name in fold.val}
     assert (tmp_path / "fingerprint.json").read_text() == to_json(more)
+    assert load_json(tmp_path / "splits_before.json", Splits, "") == mine
+    assert (
+        "names other cases than there are now; made anew, and what it was is splits_before" in capsys.readouterr().err
+    )
 
 
 def test_a_plan_of_an_older_version_is_completed(tmp_path: Path) -> None:
