@@ -57,17 +57,8 @@ def load_source(folder: Path) -> Path:
     return Path(source.folder)
 
 
-def load_meaning(folder: Path) -> LabelMeaning | None:
-    """What the labels of a preprocessed data set mean; None where nothing said so.
-
-    Raises:
-        InputError: If source.json is missing or damaged.
-    """
-    return load_json(folder / FILE, Source, MEND).labels
-
-
 def meaning_of_source(raw: Path, folder: Path, given: LabelMeaning | None) -> LabelMeaning | None:
-    """What a data set's labels mean: as given now, else as given for an earlier run, else by its dataset.json.
+    """What a data set's labels mean: as given now, else as given for an earlier run, else by its dataset.json as it is.
 
     Raises:
         InputError: If dataset.json is needed and cannot be used.

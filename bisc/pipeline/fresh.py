@@ -10,7 +10,7 @@ from bisc.core.errors import BiscError, InputError
 from bisc.imageio.dataset import RawCase, scan_raw_dataset
 from bisc.planners.dataset import cache_settings
 from bisc.planners.plan import Plan
-from bisc.planners.source import load_meaning, load_source
+from bisc.planners.source import load_source, meaning_of_source
 from bisc.preprocessing.cache import RECORD, CacheJob, CaseRecord, cache_key, settings_digest
 from bisc.preprocessing.regions import MEND
 from bisc.system.jsonfile import load_json
@@ -18,11 +18,16 @@ from bisc.system.jsonfile import load_json
 
 def raw_cases(preprocessed: Path, names: Collection[str]) -> list[RawCase]:
     """Those of the named cases whose files are there: none where the raw data set is elsewhere, as in training on
-    caches alone."""
+    caches alone.
+
+    Raises:
+        InputError: If dataset.json, which says what labels mean, cannot be used.
+    """
     try:
-        source, meaning = load_source(preprocessed), load_meaning(preprocessed)
+        source = load_source(preprocessed)
     except BiscError:
         return []
+    meaning = meaning_of_source(source, preprocessed, None)
     return [case for case in scan_raw_dataset(source, meaning=meaning).cases if case.name in names]
 
 

@@ -19,11 +19,12 @@ from bisc.imageio import read_labels, write_image
 from bisc.network.checkpoint import load_checkpoint, save_checkpoint
 from bisc.pipeline.model_facts import validations
 from bisc.planners.dataset import load_splits
-from bisc.planners.source import FILE, Source, load_meaning
+from bisc.planners.source import FILE, Source
 from bisc.preprocessing.cache import RECORD, CaseRecord
 from bisc.system.jsonfile import load_json, save_json
 from bisc.trainers import loop
 from bisc.trainers.presets import PRESETS
+from tests.support.cached import stored_meaning
 from tests.support.training_fixtures import NAME, STORED, TINY, patient, planned, trained, use_one_thread, write_raw
 
 use_one_thread()
@@ -100,6 +101,17 @@ def test_labels_that_mean_something_else_since(home: Path, capsys: pytest.Captur
     assert "or than what labels mean, as in 3 of 3 cases" in capsys.readouterr().err
 
 
+def test_a_dataset_json_that_says_something_else_since(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Caches, and scores, are of what it said when it was planned."""
+    said, results = home / "raw" / NAME / "dataset.json", home / "results" / NAME
+    assert [one.checked for one in validations(results, [0])] == [True, True]
+    said.write_text('{"labels": {"background": 0, "kidney": 2, "tumor": 1}}')
+    assert validations(results, [0]) == []
+    capsys.readouterr()
+    assert main(["rough", "0", *SHORT]) == 2
+    assert "or than what labels mean, as in 3 of 3 cases" in capsys.readouterr().err
+
+
 def test_all_plans_of_a_data_set_read_its_labels_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,17 +122,17 @@ def test_all_plans_of_a_data_set_read_its_labels_alike(
     named = folder.with_name(f"{NAME}__low")
     low = [*PLAN, "--only-plan", "--plan", "low"]
     assert plan_main(low) == 0
-    assert load_meaning(named) is None
+    assert stored_meaning(named) is None
     assert plan_main([*low, *SWAPPED]) == 2
     assert "one meaning of labels for all plans of a data set" in capsys.readouterr().err
     assert plan_main([*PLAN, "--only-plan", *SWAPPED]) == 0
     assert plan_main(low) == 0
     assert "2 kidney" in capsys.readouterr().out
-    assert load_meaning(named) == load_meaning(folder) is not None
+    assert stored_meaning(named) == stored_meaning(folder) is not None
     shutil.rmtree(tmp_path / "preprocessed")
     assert plan_main([*low, *SWAPPED]) == 0
     assert plan_main([*PLAN, "--only-plan"]) == 0
-    assert load_meaning(folder) == load_meaning(named) is not None
+    assert stored_meaning(folder) == stored_meaning(named) is not None
 
 
 def test_voxels_that_changed_though_size_and_time_did_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

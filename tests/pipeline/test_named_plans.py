@@ -9,10 +9,10 @@ import pytest
 from bisc.cli import evaluate, export, plan_and_preprocess, predict, train
 from bisc.core.errors import InputError
 from bisc.planners.dataset import load_plan, load_splits
-from bisc.planners.source import load_meaning
 from bisc.system.jsonfile import save_json
 from bisc.system.paths import find_dataset
 from bisc.trainers import loop
+from tests.support.cached import stored_meaning
 from tests.support.training_fixtures import NAME, trained, write_raw
 
 PLANNED = ["-d", NAME, "--plan", "lowres", "-np", "1"]
@@ -70,7 +70,7 @@ def test_a_named_plan_shares_measurements_folds_and_labels(
     assert plan_and_preprocess.main([*PLANNED, "--only-plan", *VALUES]) == 0
     named = tmp_path / "preprocessed" / f"{NAME}__lowres"
     assert load_splits(named).folds == splits.folds[::-1]
-    assert load_meaning(named) == load_meaning(home) is not None
+    assert stored_meaning(named) == stored_meaning(home) is not None
     assert not (named / "fingerprint").exists()
     assert {k: v for k, v in everything_under(home).items() if k != "splits.json"} == {
         k: v for k, v in before.items() if k != "splits.json"

@@ -15,11 +15,12 @@ from bisc.core.volume import Volume, digest_of
 from bisc.imageio import files_of
 from bisc.imageio.dataset import RawCase
 from bisc.imageio.label_names import meaning_of_option
-from bisc.planners.source import load_meaning, load_source
+from bisc.planners.source import load_source
 from bisc.preprocessing.cache import CacheJob, cache_key, is_fresh
 from tests.imageio.test_label_names import dataset_json
 from tests.robustness.hostile_datasets import SOUND, sound
 from tests.robustness.hostile_kinds import run_command, voxels
+from tests.support.cached import stored_meaning
 from tests.support.grids import grid, write_itk
 from tests.support.training_fixtures import STORED, patient
 
@@ -141,7 +142,7 @@ def test_the_meaning_of_labels_stays_with_the_data_set(tmp_path: Path) -> None:
     record = (target / "fingerprint.json").read_bytes()
     again = planned(tmp_path)
     assert (again[0], "(given at an earlier run)" in again[1]) == (0, True)
-    meaning = load_meaning(target)
+    meaning = stored_meaning(target)
     assert meaning is not None
     assert ((target / "fingerprint.json").read_bytes(), meaning.key) == (record, "kidney=2,tumor=1")
     assert planned(tmp_path, "--labels", "kidney=1,tumor=2")[0] == 0
@@ -171,7 +172,7 @@ def test_a_cache_key_holds_the_stamp(tmp_path: Path) -> None:
 def test_records_of_older_versions_are_read(tmp_path: Path) -> None:
     """source.json without labels, case.json without a digest: KiTS's numbers, and stale only for --verify."""
     (tmp_path / "source.json").write_text(json.dumps({"folder": str(tmp_path)}))
-    assert (load_source(tmp_path), load_meaning(tmp_path)) == (tmp_path, None)
+    assert (load_source(tmp_path), stored_meaning(tmp_path)) == (tmp_path, None)
     (tmp_path / "case.json").write_text(json.dumps({"name": "a", "key": "k", "regions": []}))
     assert [is_fresh(tmp_path, "k"), is_fresh(tmp_path, "k", "digest"), is_fresh(tmp_path, "l")] == [True, False, False]
 
@@ -180,4 +181,4 @@ def test_records_of_older_versions_are_read(tmp_path: Path) -> None:
 def test_a_damaged_meaning_is_refused(tmp_path: Path, labels: str) -> None:
     (tmp_path / "source.json").write_text(f'{{"folder": "/", "labels": {labels}}}')
     with pytest.raises(InputError, match=r"source\.json: .*run bisc_plan_and_preprocess"):
-        load_meaning(tmp_path)
+        load_source(tmp_path)

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from bisc.imageio import CaseImage, read_image, read_labels
 from bisc.imageio.dataset import find_raw_dataset
+from bisc.imageio.label_names import LabelMeaning
+from bisc.planners.source import FILE, Source
 from bisc.preprocessing.cache import CacheJob, CacheSettings
 from bisc.preprocessing.kidneys import RoiRule
 from bisc.preprocessing.resample import Intensity
+from bisc.system.jsonfile import load_json
 
 INTENSITY = Intensity(clip_low_hu=-80.0, clip_high_hu=300.0, mean_hu=100.0, std_hu=75.0)
 ROUGH_PX = 64
@@ -39,3 +42,8 @@ def read(job: CacheJob) -> tuple[CaseImage, CaseImage]:
 def image_of(job: CacheJob) -> Path:
     assert job.case.image is not None
     return job.case.image
+
+
+def stored_meaning(preprocessed: Path) -> LabelMeaning | None:
+    """What source.json says that labels mean."""
+    return load_json(preprocessed / FILE, Source, "").labels
