@@ -267,13 +267,15 @@ def _in_case_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
     """The label map of a case's own folder, if any: by the first of `names` that is there.
 
     Raises:
-        InputError: If it is there in two formats or spellings.
+        InputError: If it is there in two formats or spellings, or a reference under two names.
     """
     by_stem: dict[str, list[Path]] = {}
     for path in entries_of(folder):
         if image_suffix(path) and path.is_file():
             by_stem.setdefault(stem_of(path).lower(), []).append(path)
     paths = next((by_stem[name] for name in names if name in by_stem), [])
+    if names == REFERENCE_NAMES:  # KiTS21's beside KiTS23's: which one counts decides the scores
+        paths = [path for name in names for path in by_stem.get(name, [])]
     if len(paths) > 1:
         raise _second(paths[1], folder.name, paths[0])
     return paths[0] if paths else None

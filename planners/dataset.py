@@ -12,6 +12,7 @@ import msgspec
 
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio.dataset import RawCase
+from bisc.planners.duplicates import same_labels, split_duplicates
 from bisc.planners.examine import Examined, examine_case, header_faults
 from bisc.planners.fingerprint import SCHEMA_VERSION, CaseFingerprint, Fingerprint
 from bisc.planners.plan import Plan, completed
@@ -48,6 +49,7 @@ class MeasuredCase(Document, frozen=True):
     notes: tuple[str, ...] = ()
     image: str = ""
     voxels: str = ""
+    labels: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,11 @@ def measure_dataset(
     faults += [(name, fault) for name, one in examined for fault in one.faults]
     found, duplicates = split_duplicates([one for _, one in examined if one.fingerprint is not None], cases)
     fingerprint = Fingerprint(schema_version=SCHEMA_VERSION, dataset=name, cases=found)
+    notes = [(name, note) for name, one in examined for note in one.notes]
     return Measured(
         fingerprint,
         tuple(sorted([*faults, *duplicates], key=lambda fault: fault[0])),
-        tuple((name, note) for name, one in examined for note in one.notes),
+        (*notes, *same_labels([(name, one) for name, one in examined if one.fingerprint in found], cases)),
         {name: one.voxels for name, one in examined if one.voxels},
     )
 
@@ -104,7 +107,7 @@ def measure_job(job: MeasureJob) -> Examined:
             known = load_json(job.record, MeasuredCase, "")
             fresh = known.stamp == job.case.stamp() and bool(known.image or job.case.image is None)
             if fresh and known.fingerprint.name == job.case.name:
-                return Examined(known.fingerprint, notes=known.notes, voxels=known.voxels, image=known.image)
+                return Examined(known.fingerprint, (), known.voxels, known.notes, known.image, known.labels)
         except BiscError:
             pass  # missing or from another version: measure
     with collecting() as notes:
@@ -116,39 +119,11 @@ def measure_job(job: MeasureJob) -> Examined:
             fingerprint=examined.fingerprint,
             notes=examined.notes,
             image=examined.image,
+            labels=examined.labels,
             voxels=examined.voxels,
         )
         save_json(job.record, known)
     return examined
-
-
-def split_duplicates(
-    found: Sequence[Examined], cases: Sequence[RawCase]
-) -> tuple[list[CaseFingerprint], list[tuple[str, InputError]]]:
-    """The cases without those of an earlier one's scan, and a fault for each of these.
-
-    Two images of the same voxels are one patient's, whatever format they are stored in and however they are labelled.
-    Where there are label maps alone, two measurements agree in the grid, every kidney's volume and extent and the
-    tumour's volume only where the maps do; those without kidney or tumour hold too little to tell.
-    """
-    paths = {case.name: case.image or case.labels for case in cases}
-    first: dict[str, str] = {}
-    kept: list[CaseFingerprint] = []
-    faults: list[tuple[str, InputError]] = []
-    for one in found:
-        case = one.fingerprint
-        assert case is not None  # a fault's is not given
-        measured = repr(msgspec.structs.replace(case, name="")) if case.n_components else ""
-        keys = [key for key in (one.image, measured) if key]
-        original = next((first[key] for key in keys if key in first), case.name)
-        if original == case.name:
-            first |= dict.fromkeys(keys, case.name)
-            kept.append(case)
-        else:
-            expected = "every patient once, else one is trained and validated on alike"
-            same = InputError(paths[case.name], f"is the same scan as {original}", expected, "remove one of them")
-            faults.append((case.name, same))
-    return kept, faults
 
 
 def plan_dataset(

@@ -18,6 +18,8 @@ from bisc.imageio.label_map import meaning_for
 from bisc.imageio.plausible import check_kidney_hu
 from bisc.imageio.slices import check_scan
 from bisc.planners.fingerprint import N_QUANTILES, CaseFingerprint, measure_labels
+from bisc.planners.mirrored import mirrored
+from bisc.system.console import notice
 
 MEDIAN: Final = N_QUANTILES // 2
 Job = TypeVar("Job")
@@ -34,6 +36,7 @@ class Examined:
         voxels: A digest of the voxels it was taken from (`digest_of`), where it was asked for.
         notes: What a user should know though it stops nothing, a line each.
         image: A digest of the image alone; empty without one.
+        labels: A digest of the label map alone; empty where nothing is labelled.
     """
 
     fingerprint: CaseFingerprint | None
@@ -41,6 +44,7 @@ class Examined:
     voxels: str = ""
     notes: tuple[str, ...] = ()
     image: str = ""
+    labels: str = ""
 
 
 def header_faults(case: RawCase) -> list[InputError]:
@@ -74,10 +78,15 @@ def examine_case(case: RawCase, with_digest: bool = False) -> Examined:
         return Examined(None, tuple(faults))
     if image is not None:
         labels = on_grid_of(image, labels)
+        if found := mirrored(image.volume.array, np.asarray(labels.volume.array, np.uint8)):
+            notice(labels.path, found, "taken as it lies; look at it on its image")
     read = [one.volume for one in (image, labels) if one is not None]
     voxels = digest_of(*read) if with_digest else ""
     of_image = "" if image is None else image_digest(image.volume)
-    return Examined(measure_labels(case.name, labels.volume, quantiles), voxels=voxels, image=of_image)
+    of_labels = image_digest(labels.volume) if labels.volume.array.any() else ""
+    return Examined(
+        measure_labels(case.name, labels.volume, quantiles), voxels=voxels, image=of_image, labels=of_labels
+    )
 
 
 def _headers(case: RawCase) -> tuple[dict[Path | None, CaseImage], list[InputError]]:

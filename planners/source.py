@@ -11,6 +11,7 @@ from bisc.imageio.label_map import meaning_of_dataset
 from bisc.imageio.label_names import LabelMeaning
 from bisc.planners.planner import LABEL_NOTE
 from bisc.system.jsonfile import Document, load_json, save_json
+from bisc.system.paths import PLAN_MARK
 
 MEND: Final = "run bisc_plan_and_preprocess"
 FILE: Final = "source.json"
@@ -67,6 +68,20 @@ def meaning_of_source(raw: Path, folder: Path, given: LabelMeaning | None) -> La
     if given is None and known is not None and known.labels is not None and known.labels.is_given:
         return known.labels
     return given or meaning_of_dataset(raw)
+
+
+def current_meaning(raw: Path, folder: Path) -> LabelMeaning | None:
+    """What the labels of a planned data set mean now, whatever they meant when this plan of it was made.
+
+    Raises:
+        InputError: If dataset.json is needed and cannot be used.
+    """
+    home = folder.with_name(folder.name.partition(PLAN_MARK)[0])
+    try:
+        is_home = load_source(home).samefile(raw)
+    except (BiscError, OSError):  # `folder` is no named plan's, or that plan is all there is
+        is_home = False
+    return meaning_of_source(raw, home if is_home else folder, None)
 
 
 def check_same_meaning(home: Path, folder: Path, given: LabelMeaning | None) -> None:

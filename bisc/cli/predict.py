@@ -38,7 +38,7 @@ from bisc.imageio.case import InputCase
 from bisc.imageio.inputs import KINDS, find_inputs
 from bisc.pipeline.parts import Part
 from bisc.system.console import say
-from bisc.system.paths import TRAINED, Folders, find_dataset
+from bisc.system.paths import TRAINED, Folders, find_dataset, name_of
 
 PROG = "bisc_predict"
 SHOWN = 8
@@ -147,6 +147,8 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase], part: Part
     from bisc.pipeline.predict import predict_cases
     from bisc.pipeline.rows import light_line
 
+    if args.model is None:
+        tell_seen(cases, name_of(trained))
     if part is not None:
         from bisc.pipeline.case_parts import predict_part
     elif args.scheduler is not None:
@@ -222,6 +224,20 @@ def predict_all(args: argparse.Namespace, cases: Sequence[InputCase], part: Part
 def tell_note(line: str) -> None:
     """One line on stderr."""
     say(f"{PROG}: note: {line}")
+
+
+def tell_seen(cases: Sequence[InputCase], dataset: str) -> None:
+    """One line on stderr for the training's own cases: who scores these masks finds them better than others will be."""
+    preprocessed = Folders.from_environment().preprocessed / dataset
+    if not preprocessed.is_dir():
+        return
+    from bisc.pipeline.seen_cases import seen_cases  # not on a plain mask's path
+
+    seen = seen_cases(cases, preprocessed)
+    if seen:
+        names = seen[0] if len(seen) == 1 else f"{seen[0]} and {len(seen) - 1} more"
+        honest = f"bisc_evaluate -d {dataset} has each by the fold that has not seen it"
+        tell_note(f"{names}: the model was trained on; scores of these masks say nothing of other patients ({honest})")
 
 
 def tell_skipped(reasons: list[str]) -> None:

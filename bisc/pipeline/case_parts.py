@@ -93,7 +93,7 @@ def _join_predictions(
     if len(joined.ways) > 1:
         found = f"its parts were computed in {' and '.join(joined.ways)}"
         notice(out, found, "masks of the two may differ in single voxels; --precision for all parts alike")
-    end_run(out, options)
+    end_run(out, options, run.before)
     return [*rows, *run.passed]
 
 

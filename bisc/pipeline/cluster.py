@@ -143,7 +143,7 @@ def predict_on_workers(
         for error in errors:
             complain(error)
         rows.append(row)
-    end_run(out, options)
+    end_run(out, options, run.before)
     return [*rows, *run.passed]
 
 

@@ -16,20 +16,20 @@ from bisc.evaluation.answers import case_table, measure_table, notes, sentence, 
 from bisc.evaluation.comparison import PRIMARY, REFERENCE, ComparedPair, adjust, compare_pair, primary_row
 from bisc.evaluation.crossval import REPORT, TRAIN, evaluate_cross_validation
 from bisc.evaluation.matched import Run, match, read_run
-from bisc.evaluation.pairs import find_pairs
-from bisc.imageio import image_suffix
+from bisc.evaluation.pairs import PREDICTION_NAMES, REFERENCE_NAMES, find_pairs
+from bisc.imageio import IMAGE_SUFFIXES
 from bisc.pipeline.evaluate import evaluate_folders, with_stale_notes
 from bisc.report.compare_page import write_compare_page
 from bisc.system.files import remove_partial
-from bisc.system.paths import Folders, absence, files_in, find_dataset, name_fault
+from bisc.system.paths import Folders, absence, find_dataset, name_fault
 
 Tell = Callable[[str], object]
 PAGE: Final = "compare.html"
 FOLDS: Final = f"fine/fold_*/{REPORT}"
 REPORT_NAME: Final = "report.csv"
 NAMES: Final = "--names"
-COPY_S: Final = 60.0
-"""Files that were copied together may be as new as this after one another."""
+COPY_S: Final = 10.0
+"""What was copied together may be newer by this."""
 EXPECTED: Final = "a report.csv, a folder that holds one, or the results of a trained data set"
 
 
@@ -142,23 +142,27 @@ def _load(name: str, path: Path, tell: Tell) -> Run:
     missing = absence(path)
     if missing:
         raise InputError(path, missing, EXPECTED)
-    if not path.is_dir():
-        return read_run(name, path)
-    if next(path.glob(FOLDS), None) is not None:
+    report = path / REPORT_NAME if path.is_dir() else path
+    if path.is_dir() and next(path.glob(FOLDS), None) is not None:
         return _folds(name, str(path), tell)
-    if not (path / REPORT_NAME).is_file():
+    if not report.is_file():
         raise InputError(path, f"holds no {REPORT_NAME}", EXPECTED, "run bisc_evaluate first, or give -r REF")
-    _tell_newer_masks(path / REPORT_NAME, tell)
-    return read_run(name, path / REPORT_NAME)
-
-
-def _tell_newer_masks(report: Path, tell: Tell) -> None:
-    """Masks that were replaced after they were scored lie beside a report that is not theirs."""
-    since = report.stat().st_mtime + COPY_S
-    newer = [path.name for path in files_in(report.parent) if image_suffix(path) and path.stat().st_mtime > since]
-    if newer:
+    run = read_run(name, report)
+    newer = [path for case in run.report["case"] for path in _masks_of(report.parent, case) if _is_newer(path, report)]
+    if newer:  # replaced after they were scored
         more = f" and {len(newer) - 1} more" if len(newer) > 1 else ""
         tell(f"{report} is older than {newer[0]}{more}: it scores masks as they were; run bisc_evaluate again")
+    return run
+
+
+def _masks_of(folder: Path, case: str) -> list[Path]:
+    """Where a case's mask may lie beside its report."""
+    stems = [case, *(f"{case}/{name}" for name in (*PREDICTION_NAMES, *REFERENCE_NAMES))]
+    return [folder / f"{stem}{suffix}" for stem in stems for suffix in IMAGE_SUFFIXES]
+
+
+def _is_newer(mask: Path, report: Path) -> bool:
+    return mask.is_file() and mask.stat().st_mtime > report.stat().st_mtime + COPY_S
 
 
 def _folds(name: str, dataset: str, tell: Tell) -> Run:

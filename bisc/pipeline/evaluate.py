@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from bisc.evaluation.pairs import Pair, Pairing, find_pairs
 from bisc.imageio import read_labels
 from bisc.imageio.label_gaps import tell_of_label_map
 from bisc.imageio.label_names import LabelMeaning
+from bisc.pipeline.options import TABLE
 from bisc.pipeline.parts import Part, stamp_of
+from bisc.pipeline.rows import mixed, read_rows
 from bisc.pipeline.workers import case_workers
 from bisc.system.files import remove_partial
 from bisc.system.paths import CHECKPOINT_LAST, Folders, find_dataset
@@ -151,6 +154,7 @@ def evaluate_folders(
         report = to_frame([_scores(case.result) for case in joined.cases])
         _tell_odd(report, tell)
         return Evaluation(report, pairing.pairs, tuple(joined.errors), tuple(write_with_summary(target, report)))
+    _tell_mixed(prediction, pairs, tell)
     # A case takes half a second, and so does starting a worker: fewer than four cases each are not worth one.
     n_workers, inputs = max(1, min(n_workers, -(-len(pairs) // 4))), [reference, prediction]
     images = (pair.reference for pair in pairs)
@@ -164,6 +168,13 @@ def evaluate_folders(
         part.keep(target.parent, target.stem, asked, faults, rows)
     written = write_with_summary(target, report) if part is None else []
     return Evaluation(report, tuple(pairs), tuple(error for _, error in faults), tuple(written))
+
+
+def _tell_mixed(prediction: Path, pairs: Sequence[Pair], tell: Tell) -> None:
+    scored = {pair.case for pair in pairs}
+    with suppress(InputError):  # another program's table
+        if found := mixed([row for row in read_rows(prediction / TABLE) if row.case in scored]):
+            tell(f"{prediction / TABLE}: {found}: the means are of them together")
 
 
 def _stamp(pair: Pair) -> str:

@@ -10,7 +10,7 @@ from bisc.core.errors import BiscError, InputError
 from bisc.imageio.dataset import RawCase, scan_raw_dataset
 from bisc.planners.dataset import cache_settings
 from bisc.planners.plan import Plan
-from bisc.planners.source import load_source, meaning_of_source
+from bisc.planners.source import current_meaning, load_source
 from bisc.preprocessing.cache import RECORD, CacheJob, CaseRecord, cache_key, settings_digest
 from bisc.preprocessing.regions import MEND
 from bisc.system.jsonfile import load_json
@@ -27,7 +27,7 @@ def raw_cases(preprocessed: Path, names: Collection[str]) -> list[RawCase]:
         source = load_source(preprocessed)
     except BiscError:
         return []
-    meaning = meaning_of_source(source, preprocessed, None)
+    meaning = current_meaning(source, preprocessed)
     return [case for case in scan_raw_dataset(source, meaning=meaning).cases if case.name in names]
 
 

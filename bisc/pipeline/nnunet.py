@@ -15,7 +15,7 @@ from bisc.imageio import files_of, image_suffix, on_grid_of, read_image, read_la
 from bisc.imageio.dataset import RawCase, find_raw_dataset
 from bisc.pipeline.workers import workers_that_fit
 from bisc.planners.dataset import load_splits
-from bisc.planners.source import load_source, meaning_of_source
+from bisc.planners.source import current_meaning, load_source
 from bisc.planners.splits import Splits
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.files import atomic_folder
@@ -68,7 +68,7 @@ def export_nnunet(preprocessed: Path, out: Path, number: int | None = None, n_wo
     splits = load_splits(preprocessed)
     wanted = {case for fold in splits.folds for case in (*fold.train, *fold.val)}
     source = load_source(preprocessed)
-    raw = find_raw_dataset(source, meaning=meaning_of_source(source, preprocessed, None))
+    raw = find_raw_dataset(source, meaning=current_meaning(source, preprocessed))
     cases = [case for case in raw.cases if case.name in wanted]
     missing = sorted(wanted - {case.name for case in cases})
     if missing:

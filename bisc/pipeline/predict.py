@@ -83,7 +83,7 @@ def predict_cases(
         found = ((i, row_of(case)) for i, case in enumerate(run.cases))
     rows = [row for _, row in sorted(track(found, "predict", len(run.cases)))]
     if whole:
-        end_run(out, options)
+        end_run(out, options, run.before)
     return [*rows, *run.passed]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
 from typing import Final
 
+from bisc._version import __version__
 from bisc.core.errors import InputError, PassedOver
 from bisc.imageio import files_of
 from bisc.imageio.case import InputCase
@@ -17,7 +18,8 @@ from bisc.imageio.formats.nifti import note_of
 from bisc.inference.model import Model
 from bisc.pipeline.dicom_cases import dicom_files, nameless, without_places
 from bisc.pipeline.options import INDEX, INDEX_MARK, MARK, MEASURES, SKIPPED, TABLE, PredictionRow, PredictOptions
-from bisc.pipeline.rows import merge_rows, read_rows
+from bisc.pipeline.rows import STAMP_MARK, merge_rows, mixed, read_rows
+from bisc.system.console import notice
 from bisc.system.files import make_output_folder, remove_partial
 from bisc.system.paths import check_nameable, exists
 
@@ -58,8 +60,11 @@ def begin_run(cases: Sequence[InputCase], out: Path, options: PredictOptions) ->
     return Run(cases, passed, there)
 
 
-def end_run(out: Path, options: PredictOptions) -> None:
-    """Write what is of all cases; an index that is there tells of this run's cases too."""
+def end_run(out: Path, options: PredictOptions, before: Collection[str] = ()) -> None:
+    """Write what is of all cases; an index that is there tells of this run's cases too. Where there were cases
+    `before`, tell of masks that were made in several ways."""
+    if before and (found := mixed(read_rows(out / TABLE))):
+        notice(out / TABLE, found, "scored together they tell of none; give each a folder of its own")
     if options.report or _is_index(out / INDEX):
         from bisc.pipeline.report import write_index  # not on a plain mask's path
 
@@ -107,21 +112,28 @@ def remove_outputs(out: Path, case: InputCase, options: PredictOptions, keep_rou
 
 
 def case_stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
-    """What a prediction depends on, in a few letters: files' sizes and times, decision, weights, what is dropped."""
+    """What a prediction depends on, in a few letters: the input's files and which of them were asked for, then
+    `way_of` the masks."""
     try:
         stats = [file.stat() for file in case.files or files_of(case.path)]
     except OSError:
         return ""
-    weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
-    smallest_ml = model.smallest_tumor_ml(options.decision)
-    ways = {
-        f"tumours from {smallest_ml} ml": smallest_ml > 0.0,
-        "mirrored": model.mirror,
+    extras = {
         "edges": any(fold.edges for fold in model.fine),
         "identifiers": options.dicom.identifiers,
     }
-    asked = [*(way for way, on in ways.items() if on), *filter(None, [options.dicom.series, options.dicom.phase])]
-    parts = [[(s.st_size, s.st_mtime_ns) for s in stats], options.decision, weights, *asked]
+    asked = [*(extra for extra, on in extras.items() if on), *filter(None, [options.dicom.series, options.dicom.phase])]
+    parts = [[(s.st_size, s.st_mtime_ns) for s in stats], *asked]
+    return f"{_digest(parts)}{STAMP_MARK}{way_of(model, options)}"
+
+
+def way_of(model: Model, options: PredictOptions) -> str:
+    """How masks are made, in a few letters: this version, the weights, the decision, what is dropped."""
+    weights = [(fold.mark, fold.offsets) for fold in (*model.rough, *model.fine)]
+    return _digest([__version__, weights, options.decision, model.smallest_tumor_ml(options.decision), model.mirror])
+
+
+def _digest(parts: Sequence[object]) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 

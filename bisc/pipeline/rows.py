@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -16,6 +18,9 @@ from bisc.pipeline.options import FAILED, SKIPPED, PredictionRow
 from bisc.system.csvfile import open_table
 from bisc.system.files import change_text
 from bisc.system.paths import check_name
+
+STAMP_MARK: Final = "-"
+"""Between a stamp's two parts: of the input, and of the way its mask was made."""
 
 
 def rows_csv(rows: Sequence[PredictionRow]) -> str:
@@ -50,6 +55,15 @@ def read_rows(path: Path) -> list[PredictionRow]:
         if row.status != SKIPPED:  # the others name no file of ours
             check_name(row.case, path, "move it")
     return rows
+
+
+def mixed(rows: Sequence[PredictionRow]) -> str:
+    """What is found where masks were made in several ways: other models, decisions or versions; empty where not."""
+    stamps = (row.stamp.partition(STAMP_MARK) for row in rows if row.status not in (FAILED, SKIPPED))
+    ways = Counter(way for _, _, way in stamps if way)
+    if len(ways) < 2:
+        return ""
+    return f"its masks are of several models, decisions or versions ({', '.join(map(str, sorted(ways.values())))})"
 
 
 def merge_rows(path: Path, rows: Sequence[PredictionRow]) -> None:

@@ -38,7 +38,7 @@ from bisc.pipeline.fresh import digest_of_cases
 from bisc.pipeline.validated import known_validation, remember_validation, validation_key, weights_of
 from bisc.planners.dataset import cache_settings, load_plan
 from bisc.planners.plan import Plan
-from bisc.planners.source import load_source, meaning_of_source
+from bisc.planners.source import current_meaning, load_source
 from bisc.preprocessing.cache import check_settings, load_regions
 from bisc.preprocessing.resample import resample_labels
 from bisc.system.console import collecting, track
@@ -227,7 +227,7 @@ def _second_pass(case: FoldCase, model: Model, offsets: Offsets, scratch: Path, 
 def fold_cases(preprocessed: Path, names: list[str]) -> list[FoldCase]:
     """These cases of the raw data set, in this order; InputError if one is not there."""
     source = load_source(preprocessed)
-    meaning = meaning_of_source(source, preprocessed, None)
+    meaning = current_meaning(source, preprocessed)
     by_name = {case.name: case for case in find_raw_dataset(source, meaning=meaning).cases}
     gone = [name for name in names if name not in by_name]
     if gone:  # a mean over the others would look like the fold's

@@ -70,11 +70,18 @@ def test_a_report_older_than_the_masks_beside_it_is_told(
 ) -> None:
     """Masks that came with it are none of them newer than a copy takes."""
     report = two[0]
-    path = mask(report.parent / "case_0.nii.gz", 2)
+    case = pd.read_csv(report, dtype=str)["case"][0]
     since = report.stat().st_mtime
-    for later, said in ((50.0, ""), (3600.0, "report.csv is older than case_0.nii.gz: it scores masks as they were")):
+    for later, place, given in (
+        (5.0, f"{case}.nii.gz", report),
+        (3600.0, f"{case}.nii.gz", report.parent),
+        (3600.0, f"{case}/prediction.nii.gz", report),
+    ):
+        path = mask(report.parent / place, 2)
         os.utime(path, (since + later, since + later))
-        assert run(report.parent, two[1], "-o", tmp_path / "out") == 0
+        said = f"report.csv is older than {path}: it scores masks as they were" if later > 10.0 else ""
+        assert run(given, two[1], "-o", tmp_path / "out") == 0
+        path.unlink()
         err = capsys.readouterr().err
         assert said in err if said else not err
 

@@ -233,6 +233,14 @@ def test_a_cases_own_folder_holds_one_label_map(kits: Path) -> None:
     assert find_label_maps(folder) == ({"case_00000": folder / "segmentation.nii.gz"}, ())
 
 
+def test_a_reference_under_two_names_is_an_error(kits: Path, tmp_path: Path) -> None:
+    """KiTS21's beside KiTS23's, as where one was unpacked over the other: which counts decides the scores."""
+    second = save(kits / "case_00000" / "aggregated_MAJ_seg.nii.gz")
+    save(tmp_path / "out" / "case_00000.nii.gz")
+    with pytest.raises(InputError, match=f"{second.name}: a second label map of case_00000, beside .*segmentation"):
+        find_pairs(kits, tmp_path / "out")
+
+
 def test_one_case_in_two_files_is_an_error(kits: Path, tmp_path: Path) -> None:
     save(tmp_path / "out" / "case_00000.nii.gz")
     save(tmp_path / "out" / "case_00000.nrrd")

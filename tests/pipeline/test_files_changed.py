@@ -112,6 +112,16 @@ def test_a_dataset_json_that_says_something_else_since(home: Path, capsys: pytes
     assert "or than what labels mean, as in 3 of 3 cases" in capsys.readouterr().err
 
 
+def test_labels_that_mean_something_else_since_for_a_named_plan(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is given for the data set counts for its plans too."""
+    low = ["--plan", "low"]
+    assert plan_main([*PLAN, *low]) == 0
+    assert plan_main([*PLAN, *SWAPPED, "--only-plan"]) == 0
+    capsys.readouterr()
+    assert main(["rough", "0", *SHORT, *low]) == 2
+    assert "or than what labels mean, as in 3 of 3 cases" in capsys.readouterr().err
+
+
 def test_all_plans_of_a_data_set_read_its_labels_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

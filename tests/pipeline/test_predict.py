@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bisc.core.choices import Decision
 from bisc.core.errors import BiscError, InputError
 from bisc.imageio import read_image, write_image
 from bisc.imageio.inputs import find_inputs
+from bisc.pipeline.evaluate import evaluate_folders
 from bisc.pipeline.options import PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
 from bisc.pipeline.rows import light_line, read_rows
@@ -263,6 +265,27 @@ def test_continue_sees_what_changed(tmp_path: Path) -> None:
     (fifth,) = predict_cases(find_inputs(tmp_path / "in"), mirrored, tmp_path / "out", options, lambda _: None)
     assert fifth.stamp != fourth.stamp
     assert third.stamp not in (first.stamp, second.stamp)
+
+
+def test_masks_of_two_models_in_one_folder_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the run that mixes them, and by the one that scores them; all predicted anew, there is nothing to tell."""
+    for name in ("p", "q"):
+        write_scan(tmp_path / "in" / f"{name}.nii.gz", tumor_at=None if name == "p" else 76.0)
+    predict(tmp_path / "in", tmp_path / "out")
+    assert "several" not in capsys.readouterr().err
+    predict(tmp_path / "in" / "p.nii.gz", tmp_path / "out", PredictOptions("calibrated"))
+    said = "predictions.csv: its masks are of several models, decisions or versions (1, 1)"
+    assert said in capsys.readouterr().err
+    masks = tmp_path / "truth"
+    shutil.copytree(tmp_path / "out", masks, ignore=shutil.ignore_patterns("*.csv"))
+    lines: list[str] = []
+    evaluate_folders(masks, tmp_path / "out", tell=lines.append)
+    assert [said in line for line in lines] == [True]
+    evaluate_folders(masks / "p.nii.gz", tmp_path / "out" / "p.nii.gz", tmp_path / "one.csv", tell=lines.append)
+    predict(tmp_path / "in", tmp_path / "out", PredictOptions("calibrated"))
+    evaluate_folders(masks, tmp_path / "out", tell=lines.append)
+    assert len(lines) == 1
+    assert "several" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("decision", ["argmax", "calibrated"])
