@@ -4,6 +4,7 @@ values."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tests.support.dicom_forms import Change, Form, both, gone, phantom, put
 from tests.support.noticed import unnoticed
 
 NO_RESCALE = gone("RescaleSlope", "RescaleIntercept")
-HALF = {"slope": lambda i: 0.5, "intercept": lambda i: -200.0}
+HALF: dict[str, Any] = {"slope": lambda i: 0.5, "intercept": lambda i: -200.0}
 """Stored values are twice the HU, from -200 on."""
 
 

@@ -44,9 +44,10 @@ class Frame:
         phase: What may tell two images of one place apart, tag by tag.
         instance: SOPInstanceUID of its file; empty where it has none.
         n_images: How many images its acquisition gave, as the file says; None where it does not.
-        number: InstanceNumber; None where it has none.
+        number: InstanceNumber; None where it has none, or its file has one for many frames.
         field_mm: ReconstructionDiameter; None likewise.
         units: Of RealWorldValueMappingSequence, where that knows others than HU alone; empty else.
+        n_in_series: How many files its series has, as the file says; None where it does not.
     """
 
     path: Path
@@ -65,12 +66,26 @@ class Frame:
     number: int | None = None
     field_mm: float | None = None
     units: str = ""
+    n_in_series: int | None = None
 
 
 PHASE_TAGS: Final = (
     "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionTime", "ContentTime",
     "EchoNumbers", "ConvolutionKernel", "KVP", "ImageType", "StackID", "ContrastBolusAgent", "AcquisitionDate",
-    "SeriesNumber", "SeriesDescription", "ProtocolName",
+    "SeriesNumber", "SeriesDescription", "ProtocolName", "AcquisitionDateTime", "SeriesTime", "SeriesDate",
+    "PatientName", "StudyDate", "PatientPosition", "ManufacturerModelName", "FilterType", "ReconstructionAlgorithm",
+    "ScanOptions",
+)  # fmt: skip
+OF_FRAMES: Final = {
+    "AcquisitionNumber": "FrameAcquisitionNumber",
+    "AcquisitionDateTime": "FrameAcquisitionDateTime",
+    "ImageType": "FrameType",
+}
+"""What an enhanced file calls them of a frame."""
+UNASSIGNED: Final = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+"""What was left of classic slices that were put into one file."""
+PHASE_MACROS: Final = (
+    "FrameContentSequence", "CTReconstructionSequence", "CTXRayDetailsSequence", "CTImageFrameTypeSequence", *UNASSIGNED
 )  # fmt: skip
 
 
@@ -127,8 +142,9 @@ def _frame(
         raise InputError(path, f"{name_of('PixelSpacing')} is {spacing[0]:g} x {spacing[1]:g}", "mm above 0", AGAIN)
     thickness = _first(path, measures, "SliceThickness", 1)
     step = _first(path, measures, "SpacingBetweenSlices", 1)
-    phase = _phase(path, [*_macro(path, groups, None, "FrameContentSequence"), data])
-    n_images, instance = text(path, data, "ImagesInAcquisition"), text(path, data, "InstanceNumber")
+    macros = {keyword: _macro(path, groups, None, keyword) for keyword in PHASE_MACROS}
+    phase = _phase(path, [*(item for found in macros.values() for item in found), data])
+    own = [*(item for keyword in UNASSIGNED for item in macros[keyword]), *placing]
     table = mapped(path, [*groups, data])
     geometry = _macro(path, groups, data, "CTGeometrySequence")
     return Frame(
@@ -144,10 +160,11 @@ def _frame(
         next((tilt for tilt in (text(path, place, "GantryDetectorTilt") for place in geometry) if tilt), ""),
         phase | ({"SliceThickness": f"{thickness[0]:g}"} if thickness else {}),
         text(path, data, "SOPInstanceUID"),
-        int(n_images) if n_images.isdecimal() else None,
-        int(instance) if instance.isdecimal() else None,
+        _count(path, [data], "ImagesInAcquisition"),
+        _count(path, own, "InstanceNumber"),
         _length(path, _macro(path, groups, data, "CTReconstructionSequence"), "ReconstructionDiameter"),
         table.units,
+        _count(path, [data], "NumberOfSeriesRelatedInstances"),
     )
 
 
@@ -171,10 +188,18 @@ def _length(path: Path, places: list[Dataset], keyword: str) -> float | None:
     return None
 
 
+def _count(path: Path, places: list[Dataset], keyword: str) -> int | None:
+    """A whole number that is compared alone: what is none is not there."""
+    found = next((value for value in (text(path, place, keyword) for place in places) if value), "")
+    return int(found) if found.isdecimal() else None
+
+
 def _phase(path: Path, places: list[Dataset]) -> dict[str, str]:
     found = {}
     for keyword in PHASE_TAGS:
-        value = next((value for value in (text(path, place, keyword) for place in places) if value), "")
+        words = [OF_FRAMES[keyword], keyword] if keyword in OF_FRAMES else [keyword]
+        told = (text(path, place, word) for place in places for word in words)
+        value = next((value for value in told if value), "")
         if value:
             found[keyword] = value
     return found
