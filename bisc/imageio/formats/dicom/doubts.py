@@ -45,14 +45,20 @@ def tell_doubts(what: Path, frames: Sequence[Frame], step_mm: float) -> None:
 
 
 def tell_unfinished(what: Path, files: Sequence[Path]) -> None:
-    """Give notice of copies beside the slices of a folder that were not finished: one at an end of the stack leaves no
-    gap."""
+    """Give notice of copies beside the slices of a folder that were not finished, and of hidden files that are named as
+    the slices are: one at an end of the stack leaves no gap."""
     shapes = {shape_of(path.name) for path in files}
     for folder in sorted({path.parent for path in files}) if what.is_dir() else ():
-        for path, whole in unfinished(entries_of(folder)).items():
+        entries = entries_of(folder)
+        for path, whole in unfinished(entries).items():
             if path not in files and shape_of(whole.name) in shapes:
                 found = f"is a copy of {whole.name} that was not finished"
                 notice(path, found, "the slices that are there are read; copy it again, or remove it")
+        for path in entries:
+            shown = path.with_name(path.name.removeprefix("."))  # macOS's companions, '._NAME', are of no shape
+            if path != shown and shown not in entries and shape_of(shown.name) in shapes:
+                found = "is hidden, and named as the slices are"
+                notice(path, found, "left out; if it is one of them, remove the dot of its name")
 
 
 def _tell_of_tilt(what: Path, frame: Frame) -> None:
