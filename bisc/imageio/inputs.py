@@ -22,6 +22,7 @@ from bisc.imageio.studies import NO_PATIENT, Holding, StudyFiles, own_name, stud
 from bisc.system.paths import absence, check_nameable, entries_of, name_fault, not_finished, unfinished, without_hidden
 
 KINDS: Final = ".nii.gz, .nii, .nrrd, .mha files, KiTS19 case folders, DICOM studies or a .zip of any of them"
+UNPACK: Final = "unpack it, convert it to .nii.gz, or give a .zip by itself"
 ROW_LIST: Final = "predictions.csv"
 """A folder that holds one is an output of bisc_predict, and no input."""
 ROW_HEAD: Final = b"case,status,"
@@ -201,7 +202,7 @@ def _files(folder: Path, entries: list[Path], parts: tuple[str, ...], names: tup
             if ours:
                 dicom.append(path)
             elif path.name.lower().endswith(OTHER_SCANS):
-                unread = InputError(path, "a form that is not read", KINDS, "unpack it, or convert it to .nii.gz")
+                unread = InputError(path, "a form that is not read inside of a folder", "", UNPACK)
                 yield _Found(path, ("_".join(rest),), unread)
             else:
                 unknown.append(path)

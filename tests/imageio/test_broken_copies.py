@@ -113,6 +113,23 @@ def test_an_unfinished_copy_of_a_slice_is_told(tmp_path: Path, name: str) -> Non
         assert [note.startswith(told_of) for note in notes] == [True]
 
 
+def test_a_hidden_slice_is_told(tmp_path: Path) -> None:
+    """At an end it leaves no gap. A backup of a slice that is there, macOS's companions and other files are silent."""
+    folder = write_ct(tmp_path / "in" / "jones", volume(), name="IM{:04d}.dcm".format)
+    for name in (".IM0003.dcm", "._IM0003.dcm", "._IM0060.dcm", ".DS_Store"):
+        (folder / name).touch()
+    with collecting(quiet=True) as notes:
+        read_image(folder)
+    assert notes == []
+    last = folder / f"IM{volume().array.shape[0] - 1:04d}.dcm"
+    last.rename(last.with_name(f".{last.name}"))
+    with collecting(quiet=True) as notes:
+        read_image(folder)
+    assert [note.split(";")[0] for note in notes] == [
+        f"{folder / f'.{last.name}'}: is hidden, and named as the slices are"
+    ]
+
+
 @pytest.mark.parametrize("name", [".d.nii.gz.Xy12Ab", "d.nii.gz.part", "d.nii.gz.filepart"])
 def test_an_unfinished_copy_of_a_patient_fails(tmp_path: Path, name: str) -> None:
     write_itk(tmp_path / "c.nii.gz", volume().array)

@@ -124,8 +124,8 @@ def test_nothing_is_passed_over_unsaid(tmp_path: Path, dicom: Path) -> None:
     sound = {name for name, fault in cases.items() if fault is None}
     assert sound == {"patient", "many_one", "many_two", "flat", "scan_7", "d", "k"}
     assert {name: fault.found for name, fault in cases.items() if fault is not None} == {
-        "zipped.zip": "a form that is not read",
-        "pair_p.img": "a form that is not read",
+        "zipped.zip": "a form that is not read inside of a folder",
+        "pair_p.img": "a form that is not read inside of a folder",
         "labelsTr": "label maps",
         "docs/readme.txt": "no image by its name",
         "masks.csv": "no image by its name",

@@ -23,8 +23,9 @@ from bisc.core.geometry import (
 from bisc.core.volume import NativeGrid, Volume
 from bisc.evaluation.cases import score_images
 from bisc.imageio import CaseImage, check_same_grid, read_image, read_labels, read_stored_geometry
+from bisc.imageio.formats.dicom.acquisitions import WORD_TAGS
 from bisc.imageio.formats.dicom.frames import Frame
-from bisc.imageio.formats.dicom.stack import WORD_TAGS, stack_of
+from bisc.imageio.formats.dicom.stack import stack_of
 from bisc.system.cases import process_pool, run_cases
 from bisc.system.console import notices_shown_by
 from tests.imageio.test_grid_faults import SHAPE, sheared
@@ -116,7 +117,8 @@ def apart(n: int, **tags: Callable[[int], str]) -> list[Frame]:
     [
         ("AcquisitionNumber", "12"), ("AcquisitionNumber", "123"), ("AcquisitionTime", "12"), ("AcquisitionDate", "12"),
         ("SeriesNumber", "12"), ("StackID", "12"), ("SliceThickness", "15"), ("ContrastBolusAgent", " O"),
-        ("SeriesDescription", "AV"), ("ProtocolName", "AV"), ("KVP", "12"),
+        ("SeriesDescription", "AV"), ("ProtocolName", "AV"), ("KVP", "12"), ("PatientName", "AB"), ("StudyDate", "12"),
+        ("PatientPosition", "HF"), ("AcquisitionDateTime", "12"), ("SeriesTime", "12"), ("ContentTime", "12"),
     ],
 )  # fmt: skip
 def test_acquisitions_between_each_other_are_refused(tag: str, values: str) -> None:
@@ -148,7 +150,7 @@ def test_times_and_kinds_of_images_are_not_told() -> None:
     """What differs along sound series is no notice; ImageType to and fro is one, and no fault."""
     with unnoticed():
         stack_of(Path("s"), apart(40, AcquisitionTime=lambda i: f"{i // 20}", AcquisitionNumber=lambda i: f"{i // 4}"))
-        stack_of(Path("s"), apart(40, ImageType=lambda i: "LOCALIZER" if not i else "AXIAL"))
+        stack_of(Path("s"), apart(40, ImageType=lambda i: f"ORIGINAL\\PRIMARY\\AXIAL\\{'SPI' if i else 'SEQ'}"))
     with noticed(r"ImageType \(0008,0008\) is by turns VMI_50 and VMI_70"):
         stack_of(Path("s"), apart(40, ImageType=lambda i: ("VMI_50", "VMI_70")[i % 2]))
 

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from unicodedata import combining, normalize
 
 from pydicom.dataset import Dataset
 
@@ -23,22 +24,28 @@ WORD_TAGS: Final = ("SeriesDescription", "ProtocolName", "AcquisitionProtocolNam
 PHASE_WORDS: Final[dict[Phase, re.Pattern[str]]] = {
     "plain": re.compile(
         r"\b(plain|nativ[aeo]?|native|non ?con\w*|unenhanced|sans|ohne|sin|senza|without|wo|w o|pre ?con\w*|nc|nect|"
-        r"basal)\b"
+        r"basale?)\b"
     ),
-    "early": re.compile(r"\b(art|arterial\w*|arteri[ae]ll?e?|early|fr(?:u|ü|ue)h\w*|cortico\w*|kortiko\w*|precoce)\b"),
+    "early": re.compile(
+        r"\b(art|arterial\w*|arteri[ae]ll?e?|arteriosa|early|frue?h\w*|cortico\w*|kortiko\w*|precoce)\b"
+    ),
     "late": re.compile(
-        r"\b(ven|ven(?:o|ö|oe|ou)s\w*|veineu\w*|pv|pvp|portal\w*|porto\w*|late|delay\w*|excret\w*|urogra\w*|"
+        r"\b(ven|ven(?:oe?|ou)s\w*|vei?neu\w*|pv|pvp|portal\w*|porto\w*|late|delay\w*|excret\w*|urogra\w*|"
         r"n[eé](?:ph|f)ro(?:(?:tomo|pyelo)?gr[aá]\w*|g[eé]n\w*|phase|excret\w*)?|"  # no nephrolithiasis, nephrostomy
-        r"sp(?:a|ä|ae)t\w*|tardi\w*|parenchym\w*)\b"
+        r"spae?t\w*|tardi\w*|parenchym\w*)\b"
     ),
 }
-BOTH: Final = re.compile(r"\blate arterial\b|\bsp(?:a|ä|ae)tarteriell\w*\b|\btardive? art\w*")
+BOTH: Final = re.compile(r"\blate arterial\b|\bspae?tarteriell\w*\b|\btardive? art\w*")
 """One phase in two words: the late part of the early one."""
 _WITH, _WITHOUT = r"(?:w|with|mit|avec|con|com)", r"(?:wo|w o|without|ohne|sans|sin|senza|sem)"
 _AND: Final = r"(?: (?:and|or|und|et|y|e))? "
 EITHER: Final = re.compile(rf"\b(?:{_WITH}{_AND}{_WITHOUT}|{_WITHOUT}{_AND}{_WITH})\b")
 """'W WO CONTRAST': the name of a study's protocol, of which each series is one or the other."""
-SHARP_WORDS: Final = re.compile(r"\b(lung\w*|bone\w*|knochen\w*|poumon\w*|os|pulmon\w*|hueso|osso|edge|sharp)\b")
+ORAL: Final = re.compile(rf"\b{_WITHOUT} (?:oral\w*|per ?oral\w*|per os|po)\b")
+"""Contrast medium by mouth, of which the blood shows nothing."""
+SHARP_WORDS: Final = re.compile(
+    r"\b(lung\w*|bone\w*|knochen\w*|poumon\w*|(?<!per )os|pulmon\w*|hueso|osso|edge|sharp)\b"
+)
 SIEMENS: Final = re.compile(r"\b[a-z]{1,2}(\d{2})[a-z]*\b")
 CANON: Final = re.compile(r"\bfc(\d{2})\b")
 SHARP_FROM: Final = 50
@@ -61,7 +68,7 @@ class About:
         label: Its number and description, for messages.
         uid: SeriesInstanceUID.
         number: SeriesNumber; large where there is none.
-        words: Its descriptions in lower case, every separator a blank.
+        words: Its descriptions in lower case, without accents, every separator a blank.
         description: Of these, the one of the series alone; the others are a protocol's, which a whole study shares.
         kernel: ConvolutionKernel likewise.
         image_type: Values of ImageType, in capitals; behind them, of an enhanced file, its frames' FrameType.
@@ -80,7 +87,7 @@ class About:
     @property
     def phase(self) -> Phase | None:
         """The contrast phase that its words name; None where they name none, or two."""
-        words = EITHER.sub(" ", BOTH.sub("arterial", self.words))
+        words = EITHER.sub(" ", BOTH.sub("arterial", ORAL.sub(" ", self.words)))
         found = [phase for phase, pattern in PHASE_WORDS.items() if pattern.search(words)]
         return found[0] if len(found) == 1 else None
 
@@ -150,4 +157,6 @@ def _kinds(path: Path, data: Dataset) -> list[list[str]]:
 
 
 def _plain(words: str) -> str:
-    return " ".join(re.sub(r"[\W_]+", " ", words.lower()).split())
+    """In lower case, letters without their accents, every separator a blank."""
+    bare = "".join(letter for letter in normalize("NFD", words.lower()) if not combining(letter))
+    return " ".join(re.sub(r"[\W_]+", " ", bare).split())

@@ -1,18 +1,15 @@
 """What a straight, even stack's tags say against it: told, and read as its positions and pixels are.
 
-Each is sound now and then (a resampled tilt, a cropped image, thick slices that overlap), so none is a fault, but for
-slices of two folders that are numbered as two scans.
+Each is sound now and then (a resampled tilt, a cropped image, thick slices that overlap), so none is a fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from bisc.core.errors import InputError
 from bisc.imageio.formats.dicom.elements import shape_of
 from bisc.imageio.formats.dicom.frames import Frame
 from bisc.imageio.formats.dicom.tags import name_of
@@ -24,8 +21,6 @@ OVERLAPPING: Final = 5.0
 TILTED_DEG: Final = 1.0
 CROPPED: Final = 0.05
 """Part of the field of view by which the pixels may span more or less."""
-LEAST_PAIRS: Final = 3
-ONE_ACQUISITION: Final = "read as one image; make sure that it is one acquisition"
 
 
 def tell_doubts(what: Path, frames: Sequence[Frame], step_mm: float) -> None:
@@ -35,9 +30,6 @@ def tell_doubts(what: Path, frames: Sequence[Frame], step_mm: float) -> None:
         what: The folder or file.
         frames: Of a straight, even stack, in its order.
         step_mm: Between its slices.
-
-    Raises:
-        InputError: Of what seem to be two scans, each in a folder of its own.
     """
     first = frames[0]
     if len(frames) > 1:
@@ -46,8 +38,6 @@ def tell_doubts(what: Path, frames: Sequence[Frame], step_mm: float) -> None:
             found = f"its slices lie {step_mm:.4g} mm apart, and {name_of('SliceThickness')} is {thin:g}"
             notice(what, found, "taken as the positions say; make sure that they are in mm")
         _tell_of_tilt(what, first)
-        _tell_of_pairs(what, frames)
-        _check_runs(what, frames)
     _tell_of_field(what, first)
     if first.units:
         found = f"{name_of('RealWorldValueMappingSequence')} makes {first.units} of its values"
@@ -55,14 +45,20 @@ def tell_doubts(what: Path, frames: Sequence[Frame], step_mm: float) -> None:
 
 
 def tell_unfinished(what: Path, files: Sequence[Path]) -> None:
-    """Give notice of copies beside the slices of a folder that were not finished: one at an end of the stack leaves no
-    gap."""
+    """Give notice of copies beside the slices of a folder that were not finished, and of hidden files that are named as
+    the slices are: one at an end of the stack leaves no gap."""
     shapes = {shape_of(path.name) for path in files}
     for folder in sorted({path.parent for path in files}) if what.is_dir() else ():
-        for path, whole in unfinished(entries_of(folder)).items():
+        entries = entries_of(folder)
+        for path, whole in unfinished(entries).items():
             if path not in files and shape_of(whole.name) in shapes:
                 found = f"is a copy of {whole.name} that was not finished"
                 notice(path, found, "the slices that are there are read; copy it again, or remove it")
+        for path in entries:
+            shown = path.with_name(path.name.removeprefix("."))  # macOS's companions, '._NAME', are of no shape
+            if path != shown and shown not in entries and shape_of(shown.name) in shapes:
+                found = "is hidden, and named as the slices are"
+                notice(path, found, "left out; if it is one of them, remove the dot of its name")
 
 
 def _tell_of_tilt(what: Path, frame: Frame) -> None:
@@ -81,45 +77,3 @@ def _tell_of_field(what: Path, frame: Frame) -> None:
     if abs(span - field_mm) > CROPPED * field_mm:
         found = f"its pixels span {span:.4g} mm, and {name_of('ReconstructionDiameter')} is {field_mm:g}"
         notice(what, found, "taken as the pixels' spacing says; they were cropped or resized, perhaps")
-
-
-def _tell_of_pairs(what: Path, frames: Sequence[Frame]) -> None:
-    """Two acquisitions on one grid, each slice of the one beside its like of the other: 1, 1, 2, 2, ..."""
-    values = _numbers(frames)
-    if not values:
-        return
-    at = 0 if values[0] == values[1] else 1  # or half a pair at an end
-    pairs = list(zip(values[at::2], values[at + 1 :: 2], strict=False))
-    if len(pairs) < LEAST_PAIRS or any(a != b for a, b in pairs) or len({*values[at::2]}) < len(pairs):
-        return
-    found = f"{name_of('InstanceNumber')} stands twice in a row along it, first at slices {at + 1} and {at + 2}"
-    notice(what, found, ONE_ACQUISITION)
-
-
-def _check_runs(what: Path, frames: Sequence[Frame]) -> None:
-    """Two scans one behind the other, under one UID by an anonymiser: 1, 2, 3, ..., 1, 2, 3, ... Those of two folders
-    are refused; a scanner may number a second range anew, too."""
-    values = _numbers(frames)
-    begins = [0]
-    for i in range(1, len(values)):
-        run = values[begins[-1] : i]
-        onward = run[-1] != values[i] if len(run) == 1 else (run[1] - run[0]) * (values[i] - run[-1]) > 0
-        begins += [] if onward else [i]
-    ends = [*begins[1:], len(values)]
-    runs = [values[a:b] for a, b in zip(begins, ends, strict=True)]
-    if len(runs) < 2 or min(map(len, runs)) < LEAST_PAIRS or len({*values}) > len(values) - LEAST_PAIRS:
-        return
-    told = ", then ".join(f"{run[0]} to {run[-1]}" for run in runs[:LEAST_PAIRS])
-    found = f"along it {name_of('InstanceNumber')} runs from {told}: {len(runs)} scans under one UID, perhaps"
-    places = [{frame.path.parent for frame in frames[a:b]} for a, b in zip(begins, ends, strict=True)]
-    if all(one.isdisjoint(other) for one, other in pairwise(places)):
-        folders = ", ".join(str(min(one)) for one in places[:LEAST_PAIRS])
-        mend = "give each folder alone; if it is one scan, put its slices into one folder"
-        raise InputError(what, f"{found}, each in a folder of its own ({folders})", "slices of one scan", mend)
-    notice(what, found, ONE_ACQUISITION)
-
-
-def _numbers(frames: Sequence[Frame]) -> list[int]:
-    """InstanceNumber along the stack; none where slices lack it, or files hold many: these have one number."""
-    values = [frame.number for frame in frames if frame.number is not None]
-    return values if len(values) == len(frames) == len({frame.path for frame in frames}) else []

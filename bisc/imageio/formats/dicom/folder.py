@@ -151,8 +151,7 @@ class _Gathered:
         self.n_copies = 0
         self.localizers: set[bool] = set()
         self.shared: dict[str, set[str]] = {tag: set() for tag in SHARED_TAGS}
-        self.patients: set[str] = set()
-        self.n_files = 0
+        self.patients: dict[str, set[str]] = {"PatientID": set(), "PatientName": set()}
         self.concatenations: dict[str, _Concatenation] = {}
         self.no_image: InputError | None = None
         self.no_ct: InputError | None = None
@@ -176,10 +175,10 @@ class _Gathered:
         except InputError as error:
             self.no_ct = self.no_ct or error
             return
-        self.n_files += 1
         for tag, values in self.shared.items():
             values.add(text(path, data, tag))
-        self.patients |= {text(path, data, "PatientID")} - {""}
+        for tag, values in self.patients.items():
+            values |= {text(path, data, tag)} - {""}
         concatenation = text(path, data, "ConcatenationUID")
         if concatenation:
             self.concatenations.setdefault(concatenation, _Concatenation()).take(path, data)
@@ -207,9 +206,10 @@ class _Gathered:
         lacking = next((one.lacking for one in self.concatenations.values() if one.lacking), "")
         if lacking:
             self.defect = self.defect or InputError(what, lacking, "all of its files", "fetch it again")
-        mingled = [(tag, len(values)) for tag, values in self.shared.items() if 1 < len(values) < self.n_files]
-        if len(self.patients) > 1:
-            mingled.insert(0, ("PatientID", len(self.patients)))
+        mingled = [(tag, len(values)) for tag, values in self.shared.items() if 1 < len(values) < len(self.frames)]
+        who = next(((tag, len(values)) for tag, values in self.patients.items() if values), ("", 0))
+        if who[1] > 1:  # names count where no slice has an ID: one's may be spelt in two ways
+            mingled.insert(0, who)
         if mingled:
             found = f"its slices have {mingled[0][1]} different {name_of(mingled[0][0])}"
             self.defect = self.defect or InputError(what, found, "slices of one scan", "put each scan into a folder")

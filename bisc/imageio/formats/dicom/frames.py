@@ -17,17 +17,11 @@ from pydicom.dataset import Dataset
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import Float, Triple
+from bisc.imageio.formats.dicom.rescale import mapped, rescale_of
 from bisc.imageio.formats.dicom.tags import AGAIN, items, name_of, number, numbers, text
 
 MAX_FRAMES: Final = 1 << 14
 """A header may promise any number; a CT of the whole body has 2000 slices."""
-HU_TYPES: Final = ("", "HU", "HU_MOD", "US")
-"""Of RescaleType: Hounsfield units, those of modified images (PS3.3, C.11.1.1.2), and 'unspecified'."""
-UNSAID_TYPES: Final = ("", "US")
-HU_CODES: Final = frozenset({"[hnsf'U]", "hnsf'U"})
-"""Hounsfield units in UCUM, whose codes units have."""
-NO_UNITS: Final = ("", "1", "{no_units}")
-GIVE_HU: Final = "give the CT in HU"
 GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 """Which of the two tells how values are shown, not what they are: rescale makes HU of both (PS3.3, C.7.6.3.1.2)."""
 
@@ -45,14 +39,15 @@ class Frame:
         spacing_mm_yx: Distance of its rows, and of its columns.
         thickness_mm: What the file says of it; None where it says nothing.
         step_mm: Distance of neighbouring slices as the file states it; None likewise.
-        rescale: Slope and intercept, HU = slope * stored + intercept; None where the file has no such tags.
+        rescale: Slope and intercept, HU = slope * stored + intercept; None where the file does not say.
         tilt: What the file says of the gantry's.
         phase: What may tell two images of one place apart, tag by tag.
         instance: SOPInstanceUID of its file; empty where it has none.
         n_images: How many images its acquisition gave, as the file says; None where it does not.
-        number: InstanceNumber; None where it has none.
+        number: InstanceNumber; None where it has none, or its file has one for many frames.
         field_mm: ReconstructionDiameter; None likewise.
         units: Of RealWorldValueMappingSequence, where that knows others than HU alone; empty else.
+        n_in_series: How many files its series has, as the file says; None where it does not.
     """
 
     path: Path
@@ -71,12 +66,26 @@ class Frame:
     number: int | None = None
     field_mm: float | None = None
     units: str = ""
+    n_in_series: int | None = None
 
 
 PHASE_TAGS: Final = (
     "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionTime", "ContentTime",
     "EchoNumbers", "ConvolutionKernel", "KVP", "ImageType", "StackID", "ContrastBolusAgent", "AcquisitionDate",
-    "SeriesNumber", "SeriesDescription", "ProtocolName",
+    "SeriesNumber", "SeriesDescription", "ProtocolName", "AcquisitionDateTime", "SeriesTime", "SeriesDate",
+    "PatientName", "StudyDate", "PatientPosition", "ManufacturerModelName", "FilterType", "ReconstructionAlgorithm",
+    "ScanOptions",
+)  # fmt: skip
+OF_FRAMES: Final = {
+    "AcquisitionNumber": "FrameAcquisitionNumber",
+    "AcquisitionDateTime": "FrameAcquisitionDateTime",
+    "ImageType": "FrameType",
+}
+"""What an enhanced file calls them of a frame."""
+UNASSIGNED: Final = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+"""What was left of classic slices that were put into one file."""
+PHASE_MACROS: Final = (
+    "FrameContentSequence", "CTReconstructionSequence", "CTXRayDetailsSequence", "CTImageFrameTypeSequence", *UNASSIGNED
 )  # fmt: skip
 
 
@@ -133,9 +142,10 @@ def _frame(
         raise InputError(path, f"{name_of('PixelSpacing')} is {spacing[0]:g} x {spacing[1]:g}", "mm above 0", AGAIN)
     thickness = _first(path, measures, "SliceThickness", 1)
     step = _first(path, measures, "SpacingBetweenSlices", 1)
-    phase = _phase(path, [*_macro(path, groups, None, "FrameContentSequence"), data])
-    n_images, instance = text(path, data, "ImagesInAcquisition"), text(path, data, "InstanceNumber")
-    units = _other_units(path, [*groups, data])
+    macros = {keyword: _macro(path, groups, None, keyword) for keyword in PHASE_MACROS}
+    phase = _phase(path, [*(item for found in macros.values() for item in found), data])
+    own = [*(item for keyword in UNASSIGNED for item in macros[keyword]), *placing]
+    table = mapped(path, [*groups, data])
     geometry = _macro(path, groups, data, "CTGeometrySequence")
     return Frame(
         path,
@@ -146,14 +156,15 @@ def _frame(
         None if spacing is None else (spacing[0], spacing[1]),
         thickness[0] if thickness else None,
         abs(step[0]) if step else None,  # some writers give a direction by its sign
-        _rescale(path, _macro(path, groups, data, "PixelValueTransformationSequence"), units),
+        rescale_of(path, _macro(path, groups, data, "PixelValueTransformationSequence"), table),
         next((tilt for tilt in (text(path, place, "GantryDetectorTilt") for place in geometry) if tilt), ""),
         phase | ({"SliceThickness": f"{thickness[0]:g}"} if thickness else {}),
         text(path, data, "SOPInstanceUID"),
-        int(n_images) if n_images.isdecimal() else None,
-        int(instance) if instance.isdecimal() else None,
+        _count(path, [data], "ImagesInAcquisition"),
+        _count(path, own, "InstanceNumber"),
         _length(path, _macro(path, groups, data, "CTReconstructionSequence"), "ReconstructionDiameter"),
-        units,
+        table.units,
+        _count(path, [data], "NumberOfSeriesRelatedInstances"),
     )
 
 
@@ -177,39 +188,18 @@ def _length(path: Path, places: list[Dataset], keyword: str) -> float | None:
     return None
 
 
-def _other_units(path: Path, places: list[Dataset]) -> str:
-    """What stored values stand for by RealWorldValueMappingSequence; empty where that says HU, or nothing of a unit."""
-    codes = [text(path, code, "CodeValue").strip() for place in places
-             for mapping in items(path, place, "RealWorldValueMappingSequence")
-             for code in items(path, mapping, "MeasurementUnitsCodeSequence")]  # fmt: skip
-    return "" if HU_CODES & {*codes} else " and ".join(dict.fromkeys(code for code in codes if code not in NO_UNITS))
-
-
-def _rescale(path: Path, places: list[Dataset], units: str) -> tuple[float, float] | None:
-    """Slope and intercept; `units` are those of another table, which count where RescaleType names none."""
-    other = InputError(path, f"its values are in {units} ({name_of('RealWorldValueMappingSequence')})", "HU", GIVE_HU)
-    for place in places:
-        slope, intercept = number(path, place, "RescaleSlope"), number(path, place, "RescaleIntercept")
-        if slope is None and intercept is None:
-            continue
-        if slope is None or intercept is None or slope == 0:
-            found = f"rescale slope {slope} and intercept {intercept}".replace("None", "missing")
-            raise InputError(path, found, "both, and a slope other than 0", AGAIN)
-        unit = text(path, place, "RescaleType").strip().upper()
-        if unit not in HU_TYPES:
-            raise InputError(path, f"its values are in {unit} ({name_of('RescaleType')})", "HU", GIVE_HU)
-        if units and unit in UNSAID_TYPES:
-            raise other
-        return slope, intercept
-    if units:
-        raise other
-    return None
+def _count(path: Path, places: list[Dataset], keyword: str) -> int | None:
+    """A whole number that is compared alone: what is none is not there."""
+    found = next((value for value in (text(path, place, keyword) for place in places) if value), "")
+    return int(found) if found.isdecimal() else None
 
 
 def _phase(path: Path, places: list[Dataset]) -> dict[str, str]:
     found = {}
     for keyword in PHASE_TAGS:
-        value = next((value for value in (text(path, place, keyword) for place in places) if value), "")
+        words = [OF_FRAMES[keyword], keyword] if keyword in OF_FRAMES else [keyword]
+        told = (text(path, place, word) for place in places for word in words)
+        value = next((value for value in told if value), "")
         if value:
             found[keyword] = value
     return found

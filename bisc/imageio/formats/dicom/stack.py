@@ -15,6 +15,7 @@ import numpy as np
 
 from bisc.core.errors import InputError
 from bisc.core.geometry import Float, Triple
+from bisc.imageio.formats.dicom.acquisitions import check_not_mixed, cited, tell_acquisitions
 from bisc.imageio.formats.dicom.axes import ASIDE_MM, axes_of, check_lean, check_turns
 from bisc.imageio.formats.dicom.doubts import tell_doubts
 from bisc.imageio.formats.dicom.frames import Frame, named, of_frame
@@ -24,19 +25,6 @@ from bisc.system.console import notice
 OFF_PLACE: Final = 0.2
 """A slice may lie this part of a slice above or below its place in the even stack. Positions written to one decimal are
 off by 0.05 mm, 0.15 of a slice of 0.33 mm. A missing slice moves some other of n >= 4 by 0.3 of a slice and more."""
-KIND_TAGS: Final = (
-    "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoNumbers", "ConvolutionKernel",
-    "KVP", "StackID", "SliceThickness", "ContrastBolusAgent", "SeriesNumber", "SeriesDescription", "ProtocolName",
-)  # fmt: skip
-"""One for all slices of an acquisition; AcquisitionNumber of a rotation, with scanners that stop for each."""
-TIME_TAGS: Final = ("AcquisitionTime", "AcquisitionDate")
-"""Of each slice its own, or of each rotation; to and fro they go for two acquisitions alone."""
-WORD_TAGS: Final = ("SeriesDescription", "ProtocolName", "ContrastBolusAgent", "StackID")
-"""May name a patient, and are not cited."""
-ANOTHER_MM: Final = 1.5
-"""Slices so many times as thick are of another reconstruction."""
-MOST_MIXED, LEAST_MIXED = 4, 6
-"""Acquisitions that may be mixed, of a series of so many slices: one that counts its slices has more."""
 SAME_PLACE: Final = 0.01
 """Slices nearer to each other than this part of the stack's step lie at the same position."""
 STEP_DOUBT: Final = 0.2
@@ -99,10 +87,10 @@ def stack_of(what: Path, frames: Sequence[Frame]) -> Stack:
         step = _thickness(what, frames[0])
     else:
         _check_once(what, frames, positions @ normal)
-        _check_not_mixed(what, frames)
+        check_not_mixed(what, frames)
         check_lean(what, frames, positions, axes)
         step = _even_step(what, frames, positions @ normal)
-        _tell_of_parts(what, frames)
+        tell_acquisitions(what, frames)
     tell_doubts(what, frames, step)
     start = positions[0] if len(frames) == 1 else _start(positions, normal, step)
     assert first.spacing_mm_yx is not None  # every frame is placed
@@ -165,7 +153,7 @@ def _check_once(what: Path, frames: Sequence[Frame], heights: Float) -> None:
         raise InputError(what, found, "one slice at each position", "keep one of the two copies")
     apart = [tag for tag in one.phase.keys() | other.phase.keys() if one.phase.get(tag) != other.phase.get(tag)]
     told = sorted(apart, key=lambda tag: (list(one.phase) + list(other.phase)).index(tag))[:1]
-    how = "".join(f"; {name_of(tag)} tells them apart: {_cited(tag, [f.phase.get(tag, '') for f in (one, other)])}"
+    how = "".join(f"; {name_of(tag)} tells them apart: {cited(tag, [f.phase.get(tag, '') for f in (one, other)])}"
                   for tag in told)  # fmt: skip
     if len(frames) > 2 and whole == 0:
         at = ", ".join(f"{mm:g}" for mm in one.position_mm_xyz or ())
@@ -174,51 +162,6 @@ def _check_once(what: Path, frames: Sequence[Frame], heights: Float) -> None:
         raise InputError(what, found, f"{name_of('ImagePositionPatient')} of each slice", mend)
     found = f"{'two phases or more in one series' if n > 1 else 'a slice is there twice'}: {found}{how}"
     raise InputError(what, found, "one slice at each position", "put each phase into a folder of its own")
-
-
-def _check_not_mixed(what: Path, frames: Sequence[Frame]) -> None:
-    """Refuse two acquisitions whose slices lie between each other's: a tag that changes to and fro along the stack.
-
-    Where ImageType alone does so it is told, no more: some makers write into it how a slice was computed.
-    """
-    for tag in (*KIND_TAGS, *TIME_TAGS, "ImageType"):
-        kinds, changes = _kinds(frames, tag)
-        # Blocks that follow each other have a change less than there are kinds.
-        if len(kinds) > MOST_MIXED or len(changes) <= len(kinds) or len(changes) < len(frames) / 2:
-            continue
-        found = f"along it {name_of(tag)} is by turns {_cited(tag, kinds)}"
-        if tag == "ImageType":
-            notice(what, found, "read as one image; make sure that it is one acquisition")
-            continue
-        found = f"two phases or more in one series: {found}"
-        raise InputError(what, found, "one acquisition", "put each phase into a folder of its own")
-
-
-def _kinds(frames: Sequence[Frame], tag: str) -> tuple[list[str], list[int]]:
-    """The values of a tag, and the slices before which it changes; none in a series too short to tell."""
-    values = [frame.phase.get(tag, "") for frame in frames]
-    if len(values) < LEAST_MIXED:
-        return [], []
-    if tag == "SliceThickness":  # some writers compute it of rounded positions
-        thick_mm = [frame.thickness_mm or 0.0 for frame in frames]
-        values = ["" if max(thick_mm) < ANOTHER_MM * min(thick_mm) else value for value in values]
-    return sorted({*values}), [i for i in range(1, len(values)) if values[i] != values[i - 1]]
-
-
-def _tell_of_parts(what: Path, frames: Sequence[Frame]) -> None:
-    """Give notice where two acquisitions seem to follow each other, or slices seem to be gone at an end."""
-    for tag in KIND_TAGS:
-        kinds, changes = _kinds(frames, tag)
-        blocks = np.diff([0, *changes, len(frames)])
-        is_rotations = tag == "AcquisitionNumber" and len({*blocks.tolist()}) == 1  # of wide detectors
-        if changes and len(kinds) <= MOST_MIXED and not is_rotations:
-            found = f"{name_of(tag)} changes along it, first behind slice {changes[0]} of {len(frames)}"
-            notice(what, found, "read as one image; make sure that it is one acquisition")
-            break
-    stated = max(frame.n_images or 0 for frame in frames)
-    if len(frames) < stated < 2 * len(frames):  # more is of several reconstructions
-        found = f"it has {len(frames)} slices of an acquisition that gave {stated} ({name_of('ImagesInAcquisition')})"
-        notice(what, found, "read as it is; make sure that it is whole")
 
 
 def _even_step(what: Path, frames: Sequence[Frame], heights: Float) -> float:
@@ -253,10 +196,6 @@ def _start(positions: Float, normal: Float, step: float) -> Float:
     n = len(positions)
     lift = float((positions @ normal).mean()) - step * (n - 1) / 2 - float(positions[0] @ normal)
     return np.asarray(positions[0] + lift * normal)
-
-
-def _cited(tag: str, values: Sequence[str]) -> str:
-    return "one and another" if tag in WORD_TAGS else " and ".join(value or "none" for value in values)
 
 
 def _size(frame: Frame) -> str:
