@@ -17,6 +17,7 @@ from bisc.core.geometry import Geometry, Triple, as_triple
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
 from bisc.imageio.formats.dicom.elements import is_dicom
+from bisc.imageio.formats.dicom.segment_frames import check_frames, check_whole, settle_bits
 from bisc.imageio.formats.dicom.segment_names import (
     VALUES,
     contradiction,
@@ -70,8 +71,8 @@ def read_segmentation(path: Path, on: Geometry | None = None) -> CaseImage:
         on: The grid of its image, which tells how far slices lie apart where the SEG does not.
 
     Raises:
-        InputError: If it is damaged or fractional, its frames make no straight stack, how far they lie apart is not
-            known, or no segment is a kidney or a tumour by its name or its code.
+        InputError: If it is damaged or holds parts of voxels, its frames make no straight stack, how far they lie apart
+            or whose they are is not known, or no segment is a kidney or a tumour by its name or its code.
     """
     import highdicom as hd
     from pydicom import dcmread
@@ -83,10 +84,15 @@ def read_segmentation(path: Path, on: Geometry | None = None) -> CaseImage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that are looked at here
             data = dcmread(path)
+            settle_bits(path, data)
             _settle_step(path, data, on)
             seg = hd.seg.Segmentation.from_dataset(data, copy=False)
+            check_frames(path, seg)
             found = _meanings(path, seg)
-            volume = seg.get_volume(segment_numbers=list(found), skip_overlap_checks=True, rtol=OFF_PLACE)
+            volume = seg.get_volume(
+                segment_numbers=list(found), skip_overlap_checks=True, rtol=OFF_PLACE, rescale_fractional=False
+            )
+            check_whole(path, seg, volume.array)
     except InputError:
         raise
     except (InvalidDicomError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, OSError) as error:
@@ -190,8 +196,6 @@ def _settle_step(path: Path, seg: Any, on: Geometry | None) -> None:
 
 def _meanings(path: Path, seg: Any) -> dict[int, str]:
     """Of each segment that is one, kidney, tumour or cyst."""
-    if str(seg.SegmentationType) == "FRACTIONAL":
-        raise InputError(path, "is a fractional segmentation", "a binary one, or a label map", "export it as binary")
     found, others, by_type, joint = {}, list[str](), list[str](), list[str]()
     for number in seg.segment_numbers:
         one = seg.get_segment_description(number)
