@@ -12,6 +12,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from bisc.imageio.formats.dicom.segmentation import read_segmentation
+from bisc.pipeline.measure_jobs import read_mask
+from bisc.system.console import collecting
 from tests.report.test_dicom_objects import Case, grid, made
 from tests.support.ct_series import write_ct
 from tests.support.grids import fault
@@ -121,6 +123,25 @@ def test_a_fractional_one_of_nothing_and_all_is_binary(
 )
 def test_what_is_not_told_is_refused(tmp_path: Path, case: Case, change: Change, line: str) -> None:
     assert line in fault(read_segmentation, changed(case, tmp_path / "bad.dcm", change))
+
+
+def test_frames_that_are_not_there_amid_a_kidney_are_told(tmp_path: Path, case: Case) -> None:
+    """Of one segment alone, or of all at one height: a SEG need not hold frames that are empty."""
+    seg = pydicom.dcmread(case.out / "seg.dcm")
+    groups, frames = list(seg.PerFrameFunctionalGroupsSequence), bits(seg)
+    heights = np.asarray([float(one.PlanePositionSequence[0].ImagePositionPatient[2]) for one in groups])
+    middle = np.unique(heights)[len(np.unique(heights)) // 2]
+    segments = np.asarray([int(one.SegmentIdentificationSequence[0].ReferencedSegmentNumber) for one in groups])
+    for lost in (heights == middle, (heights == middle) & (segments == 1)):
+
+        def change(data: Dataset, kept: npt.NDArray[np.bool_] = ~lost) -> None:
+            data.PerFrameFunctionalGroupsSequence = [groups[k] for k in np.flatnonzero(kept)]
+            data.NumberOfFrames = int(kept.sum())
+            store(data, np.packbits(frames[kept], bitorder="little"))
+
+        with collecting(quiet=True) as notes:
+            read_mask(changed(case, tmp_path / "lost.dcm", change), None)
+        assert any(f"breaks off and goes on behind an empty axial slice (z {middle:.4g} mm)" in one for one in notes)
 
 
 @pytest.mark.parametrize("keep", [3, 4])
