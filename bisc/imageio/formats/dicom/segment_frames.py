@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.uid import UID
 
 from bisc.core.errors import InputError
 
@@ -47,6 +46,8 @@ def settle_bits(path: Path, data: Any) -> None:
     Raises:
         InputError: If its length is neither's.
     """
+    from pydicom.uid import UID
+
     if int(data.BitsAllocated) != 1 or UID(data.file_meta.TransferSyntaxUID).is_encapsulated:
         return
     n, n_bits, n_bytes = int(data.NumberOfFrames), int(data.Rows) * int(data.Columns), len(data.PixelData)
