@@ -52,6 +52,8 @@ _PLURAL: Final = frozenset(w for w in _MASSES if w.endswith("masses"))
 _ORGANS: Final = ("wholekidney", "kidneyandtumor", "kidneyandtumour", "kidneywithtumor", "kidneyandmasses")
 """Regions that hold others: a value that has no narrower name is kidney."""
 
+JOINS: Final = re.compile(r"\s*(?:[+&/,;\u222a]|\b(?:and|with|plus|incl|including)\b)\s*")
+"""Between two things that a name joins: 'kidney + tumor' is no tumour of a kidney."""
 _BESIDE_NAMES: Final = (
     *("l", "r", "lt", "rt", "left", "right", "both"),
     *("segmentation", "seg", "label", "labels", "labelmap", "mask", "roi"),
@@ -202,8 +204,8 @@ def _checked(source: Path | str, regions: Regions, decided: Mapping[int, str], m
 
 
 def plain_name(name: str) -> str:
-    """As `NAMES` has it: small letters and digits alone."""
-    return re.sub(r"[\W_]+", "", name.lower())
+    """As `NAMES` has it: small letters and digits alone, and 'and' for the signs that mean it."""
+    return re.sub(r"[\W_]+", "", re.sub(r"(?<=\w)\s*[+&/,;\u222a]\s*(?=\w)", "and", name.lower()))
 
 
 def _is_side(name: str) -> bool:

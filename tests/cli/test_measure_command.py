@@ -122,7 +122,8 @@ def test_segments_of_other_things(tmp_path: Path, capsys: pytest.CaptureFixture[
     case = made(tmp_path, write_ct, grid(), kinds=("seg",))
     seg = pydicom.dcmread(case.out / "seg.dcm")
     seg.SegmentSequence[3].SegmentLabel = "Aorta"
-    seg.SegmentSequence[3].SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "Aorta"
+    kind = seg.SegmentSequence[3].SegmentedPropertyTypeCodeSequence[0]
+    kind.CodeValue, kind.CodeMeaning = "15825003", "Aorta"
     region = seg.SegmentSequence[2].AnatomicRegionSequence[0]
     region.CodeValue, region.CodeMeaning = "10200004", "Liver"
     seg.save_as(tmp_path / "one.dcm")
@@ -131,7 +132,8 @@ def test_segments_of_other_things(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert passed in capsys.readouterr().err
     assert {one for _, one in rows(tmp_path / "measures.csv")} == {"Right kidney", "Left kidney"}
     for item in seg.SegmentSequence:
-        item.SegmentLabel, item.SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "Segment_1", "Tissue"
+        kind = item.SegmentedPropertyTypeCodeSequence[0]
+        item.SegmentLabel, kind.CodeValue, kind.CodeMeaning = "Segment_1", "85756007", "Tissue"
     seg.save_as(tmp_path / "none.dcm")
     assert "segments Segment_1 / Tissue" in fault(read_segmentation, tmp_path / "none.dcm")
 

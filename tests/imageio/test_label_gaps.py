@@ -59,6 +59,36 @@ def test_one_of_two_kidneys_is_enough() -> None:
     assert "from one axial slice" in line
 
 
+@pytest.mark.parametrize("lost", [(20,), (20, 21, 22)])
+def test_a_slice_that_is_empty_amid_a_kidney_is_told_of(lost: tuple[int, ...]) -> None:
+    """At 60 mm (to 66 mm) from the first; of the kidneys, of one, or of its tumour alone."""
+    some = np.isin(np.arange(40), lost)[:, None, None]
+    where = ", ".join(f"{GRID.origin_mm_xyz[2] + 3 * z:.4g}" for z in lost)
+    (line,) = told(held(BOTH & ~some))
+    assert f"its kidney breaks off and goes on behind an empty axial slice (z {where} mm)" in line
+    (line,) = told(held(BOTH & ~(some & LEFT)))
+    assert "its kidney breaks off" in line
+
+
+def test_so_is_one_of_either_class() -> None:
+    """Where the other one is there: a SEG's segments have frames of their own."""
+    labels, there = BOTH.astype(np.uint8), (np.arange(40) != 20)[:, None, None]
+    tumour = ball(GRID, (60, 45, 20), 12)
+    labels[tumour & there] = 2
+    (line,) = told(held(labels))
+    assert "its tumour breaks off" in line
+    (line,) = told(held(np.where(tumour, 2, BOTH & there)))
+    assert "its kidney breaks off" in line
+
+
+def test_a_gap_of_a_cm_is_no_lost_slice() -> None:
+    apart = BOTH & ~np.isin(np.arange(40), (20, 21, 22, 23))[:, None, None]
+    assert told(held(apart)) == []
+    labels = BOTH.astype(np.uint8)
+    labels[ball(GRID, (60, 45, 20), 5) & ~(np.arange(40) == 20)[:, None, None]] = 2
+    assert told(held(labels)) == []  # its slices have less than 1 cm2
+
+
 def test_outlines_that_were_not_filled_are_told_of() -> None:
     outlines = np.stack([plane & ~ndimage.binary_erosion(plane) for plane in BOTH])
     (line,) = told(held(outlines))

@@ -54,6 +54,7 @@ def seg_nrrd(path: Path, segments: list[tuple[str, int]], array: npt.NDArray[Any
         ({"kidney": [1, 2, 3], "masses": [2, 3], "cyst": 3}, "kidney=1,tumor=2,cyst=3"),
         ({"background": 0, "kidney": [3, 1, 2], "tumor": [2]}, "kidney=1+3,tumor=2"),
         ({"whole kidney": [1, 2], "tumor": 2}, "kidney=1,tumor=2"),
+        ({"kidney + tumor": [1, 2], "tumor": 2}, "kidney=1,tumor=2"),
         ({"Renal_Parenchyma": 4, "RENAL-TUMOR": 7, "kidney cysts": 5}, "kidney=4,tumor=7,cyst=5"),
         ({"ren": 1, "renal lesion": 2}, "kidney=1,tumor=2"),
         ({"kidneys": 1, "renal mass": 2}, "kidney=1,tumor=2"),

@@ -10,7 +10,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from bisc.core.volume import Volume
-from bisc.imageio.formats.dicom.segmentation import meaning_of_segment, read_segmentation
+from bisc.imageio.formats.dicom.segment_names import contradiction, is_joint, meaning_of_segment
+from bisc.imageio.formats.dicom.segmentation import read_segmentation
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import open_scan
 from bisc.pipeline.measure_jobs import read_mask
@@ -69,6 +70,71 @@ KIDNEY, LIVER = ("64033007", "Kidney"), ("10200004", "Liver")
 def test_what_a_segment_is(label: str, kind: str, regions: list[tuple[str, str]], meant: str | None) -> None:
     """What is of another organ is no kidney's, whatever its type says."""
     assert meaning_of_segment(label, kind, regions) == meant
+
+
+JOINT = ("Kidney+Tumor", "Kidney & Tumor", "Left kidney/tumor", "Kidney, tumor", "Kidneys + Mass", "Kidney & cyst")
+
+
+@pytest.mark.parametrize("label", [*JOINT, "Kidney (incl. tumor)", "Tumor + kidney", "Kidney and masses"])
+def test_an_organ_with_what_lies_in_it_is_kidney(label: str) -> None:
+    """And told where the type does not say so; a type that says tumour contradicts it."""
+    assert meaning_of_segment(label, "Kidney", [], "64033007") == meaning_of_segment(label, "Tissue") == "kidney"
+    assert not is_joint(label, "Niere", "64033007")
+    assert is_joint(label, "Tissue")
+    assert contradiction(label, "Neoplasm") == "its label means kidney, its type tumor"
+    assert not contradiction(label, "Cyst")
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "code", "meant"),
+    [
+        ("Niere links", "Niere", "64033007", "kidney"),
+        ("Segment_1", "Kidney structure", "64033007", "kidney"),
+        ("Segment_1", "Left kidney", "", "kidney"),
+        ("Rein", "Rein", "T-71000", "kidney"),
+        ("Left + right kidney", "Tissue", "", "kidney"),
+        ("Whole kidney", "Tissue", "", "kidney"),
+        ("Neoplasm, Primary", "Neoplasm, Primary", "86049000", "tumor"),
+        ("Neoplasm, Primary", "Neoplasm, Primary", "", "tumor"),
+        ("Segment_2", "Malignant neoplasm of kidney", "", "tumor"),
+        *((f"{growth} kidney", "Neoplasm", "", "tumor") for growth in ("Tumor of", "Tumor left", "Mass, right")),
+        ("Tumor in the upper pole of the left kidney", "Tissue", "", "tumor"),
+        ("Lesion 1", "Cyst", "367643001", "cyst"),
+        ("Tumor margin", "Neoplasm", "108369006", None),
+        *((f"Kidney {word} tumor", "Tissue", "", None) for word in ("-", "minus", "without", "w/o")),
+        ("Tumor/cyst", "Tissue", "", None),
+        ("Tumor beside left kidney", "Tissue", "", None),
+        ("Neoplasm, Secondary", "Neoplasm, Secondary", "14799000", None),
+    ],
+)
+def test_codes_count_before_words(label: str, kind: str, code: str, meant: str | None) -> None:
+    assert meaning_of_segment(label, kind, [], code) == meant
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "code", "told"),
+    [
+        ("Kidney-Tumor", "Kidney", "64033007", False),
+        ("Kidney", "Neoplasm", "108369006", False),
+        ("Kidney & Tumor", "Neoplasm", "108369006", False),
+        ("Segment_1", "Neoplasm", "64033007", False),
+        ("Tumor", "Kidney", "64033007", True),
+    ],
+)
+def test_label_against_type(tmp_path: Path, label: str, kind: str, code: str, told: bool) -> None:
+    """Refused where the label may be the organ's or its tumour's, else told."""
+    case = made(tmp_path, write_ct, grid(), kinds=("seg",))
+    seg = pydicom.dcmread(case.out / "seg.dcm")
+    item = seg.SegmentSequence[0]
+    item.SegmentLabel, coded = label, item.SegmentedPropertyTypeCodeSequence[0]
+    coded.CodeValue, coded.CodeMeaning = code, kind
+    seg.save_as(tmp_path / "changed.dcm")
+    if told:
+        with collecting(quiet=True) as notes:
+            read_segmentation(tmp_path / "changed.dcm")
+        assert any("its label means tumor, its type kidney; counted by its label" in note for note in notes)
+    else:
+        assert f"segment {label} / {kind}: its " in fault(read_segmentation, tmp_path / "changed.dcm")
 
 
 def without_step(seg: Dataset, path: Path, planes: slice) -> Path:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,32 +17,20 @@ from bisc.core.geometry import Geometry, Triple, as_triple
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
 from bisc.imageio.formats.dicom.elements import is_dicom
-from bisc.imageio.label_names import CYST, KIDNEY, NAMES, TUMOR
+from bisc.imageio.formats.dicom.segment_frames import check_frames, check_whole, settle_bits
+from bisc.imageio.formats.dicom.segment_names import (
+    VALUES,
+    contradiction,
+    is_by_type,
+    is_clear,
+    is_joint,
+    meaning_of_segment,
+)
 from bisc.imageio.plausible import straight_grid
 from bisc.system.console import notice
 
 STORAGES: Final = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage, Label Map Segmentation Storage."""
-VALUES: Final = {KIDNEY: canonical.KIDNEY, CYST: canonical.KIDNEY, TUMOR: canonical.TUMOR}
-"""Cysts count as kidney, KiTS19's convention."""
-SIDES: Final = re.compile(r"\b(left|right|middle|lt|rt|l|r)\b|[\d()]")
-UNNAMED: Final = (
-    "", "segment", "seg", "segmentation", "newsegment", "segmentcopy", "label", "newlabel", "region", "roi", "object",
-    "mask", "annotation", "unnamed", "untitled",
-)  # fmt: skip
-"""Labels that viewers give where the reader gives none."""
-KIDNEY_CODES: Final = ("64033007", "9846003", "18639004", "T-71000")
-"""Of SNOMED CT (either, right, left) and SNOMED RT, whatever language their meaning is in."""
-KIDNEY_REGION: Final = re.compile(r"\bkidneys?\b|\brenal\b(?! (artery|vein|vessel))|\bnieren?\b|\breins?\b")
-WIDER: Final = {
-    "abdomen", "abdominal", "abdominopelvic", "retroperitoneum", "retroperitoneal", "pelvis", "trunk", "torso", "body",
-    "urinary", "genitourinary", "urogenital", "flank", "lumbar", "quadrant", "viscera",
-}  # fmt: skip
-BESIDE: Final = {
-    "chest", "thorax", "and", "of", "structure", "region", "entire", "whole", "upper", "lower", "cavity", "space",
-    "tract", "system", "as", "a", "nos",
-}  # fmt: skip
-"""Words of regions that hold the kidneys and more: these say nothing for or against one."""
 THICKER: Final = 1.2
 """Slices that lie farther apart than so many thicknesses may have others between them."""
 CUT_SLICES: Final = 2.0
@@ -84,8 +71,8 @@ def read_segmentation(path: Path, on: Geometry | None = None) -> CaseImage:
         on: The grid of its image, which tells how far slices lie apart where the SEG does not.
 
     Raises:
-        InputError: If it is damaged or fractional, its frames make no straight stack, how far they lie apart is not
-            known, or no segment is a kidney or a tumour by its name or its code.
+        InputError: If it is damaged or holds parts of voxels, its frames make no straight stack, how far they lie apart
+            or whose they are is not known, or no segment is a kidney or a tumour by its name or its code.
     """
     import highdicom as hd
     from pydicom import dcmread
@@ -97,10 +84,15 @@ def read_segmentation(path: Path, on: Geometry | None = None) -> CaseImage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that are looked at here
             data = dcmread(path)
+            settle_bits(path, data)
             _settle_step(path, data, on)
             seg = hd.seg.Segmentation.from_dataset(data, copy=False)
+            check_frames(path, seg)
             found = _meanings(path, seg)
-            volume = seg.get_volume(segment_numbers=list(found), skip_overlap_checks=True, rtol=OFF_PLACE)
+            volume = seg.get_volume(
+                segment_numbers=list(found), skip_overlap_checks=True, rtol=OFF_PLACE, rescale_fractional=False
+            )
+            check_whole(path, seg, volume.array)
     except InputError:
         raise
     except (InvalidDicomError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, OSError) as error:
@@ -204,69 +196,42 @@ def _settle_step(path: Path, seg: Any, on: Geometry | None) -> None:
 
 def _meanings(path: Path, seg: Any) -> dict[int, str]:
     """Of each segment that is one, kidney, tumour or cyst."""
-    if str(seg.SegmentationType) == "FRACTIONAL":
-        raise InputError(path, "is a fractional segmentation", "a binary one, or a label map", "export it as binary")
-    found, others, by_type = {}, list[str](), list[str]()
+    found, others, by_type, joint = {}, list[str](), list[str](), list[str]()
     for number in seg.segment_numbers:
         one = seg.get_segment_description(number)
-        label, kind = str(one.segment_label), str(one.segmented_property_type.meaning)
+        label, kind, code = (
+            str(text)
+            for text in (one.segment_label, one.segmented_property_type.meaning, one.segmented_property_type.value)
+        )
         regions = [*one.anatomic_regions, *one.primary_anatomic_structures]
         told = f"{label} / {kind}" + "".join(f" in {region.meaning}" for region in regions)
-        meant = meaning_of_segment(label, kind, [(str(region.value), str(region.meaning)) for region in regions])
+        meant = meaning_of_segment(label, kind, [(str(region.value), str(region.meaning)) for region in regions], code)
         if meant is None:
             others.append(told)
             continue
+        _tell_of_contradiction(path, told, contradiction(label, kind, code), is_clear(label))
         found[int(number)] = meant
-        if _plain(label) not in (*NAMES, *UNNAMED):
+        if is_by_type(label, kind):
             by_type.append(told)
+        if is_joint(label, kind, code):
+            joint.append(told)
     if not found:
         raise InputError(path, f"segments {'; '.join(others) or 'none'}", EXPECTED, "rename them in the viewer")
     if others:
         notice(path, f"segments {'; '.join(others)}", "passed over: no kidney, and no tumour of one, by name and code")
     if by_type:
         notice(path, f"segments {'; '.join(by_type)}", "counted by what stands after the name, which is not known")
+    if joint:
+        notice(path, f"segments {'; '.join(joint)}", "counted as kidney, with what lies in it; rename what is a tumour")
     return found
 
 
-def meaning_of_segment(label: str, kind: str, regions: Sequence[tuple[str, str]] = ()) -> str | None:
-    """Kidney, tumour or cyst, whatever side or number stands in its name; None for anything else, and what is of
-    another organ.
-
-    Args:
-        label: The segment's, which counts first.
-        kind: Its type, which counts where the label is not known. 'Neoplasm' is of any organ: it is a kidney's where
-            the region says so, or where neither label nor region says otherwise.
-        regions: Code and meaning of the anatomic regions that it lies in; they count where label and type name no
-            kidney themselves.
-    """
-    name, by_type = _plain(label), NAMES.get(_plain(kind))
-    meant = NAMES.get(name, by_type)
-    in_kidney = _is_in_kidney(regions)
-    if meant not in VALUES:
-        return None
-    if name in NAMES or name in UNNAMED:
-        words = label.lower().replace("_", " ")
-        sure = meant == KIDNEY or (name in NAMES and KIDNEY_REGION.search(words) is not None)
-        return meant if sure or in_kidney is not False else None
-    return meant if in_kidney or (meant == KIDNEY and in_kidney is None) else None
-
-
-def _is_in_kidney(regions: Iterable[tuple[str, str]]) -> bool | None:
-    """Whether one of them is a kidney; None where none is given, or those that hold more alone."""
-    found: bool | None = None
-    for code, meaning in regions:
-        if not meaning.strip(" ^") and code not in KIDNEY_CODES:
-            continue
-        words = set(re.findall(r"[^\W_]+", meaning.lower())) - {"left", "right"}
-        if code in KIDNEY_CODES or KIDNEY_REGION.search(meaning.lower()):
-            return True
-        if not (words & WIDER and words <= WIDER | BESIDE):
-            found = False
-    return found
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"\W+", "", SIDES.sub(" ", name.lower().replace("_", " ")))
+def _tell_of_contradiction(path: Path, told: str, found: str, is_clear: bool) -> None:
+    """Refuse one, but not where the label is clear: then it counts."""
+    if found and not is_clear:
+        raise InputError(path, f"segment {told}: {found}", "one meaning", "name it as its type says, in the viewer")
+    if found:
+        notice(path, f"segment {told}: {found}", "counted by its label")
 
 
 def _labels(planes: npt.NDArray[Any], found: Mapping[int, str]) -> npt.NDArray[np.uint8]:
