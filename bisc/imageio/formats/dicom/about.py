@@ -66,6 +66,7 @@ class About:
         kernel: ConvolutionKernel likewise.
         image_type: Values of ImageType, in capitals; behind them, of an enhanced file, its frames' FrameType.
         body_part: BodyPartExamined in lower case.
+        reference: FrameOfReferenceUID.
     """
 
     label: str = ""
@@ -76,6 +77,7 @@ class About:
     kernel: str = ""
     image_type: tuple[str, ...] = ()
     body_part: str = ""
+    reference: str = ""
 
     @property
     def phase(self) -> Phase | None:
@@ -126,6 +128,7 @@ def about(path: Path, data: Dataset) -> About:
         _plain(text(path, data, "ConvolutionKernel")),
         _image_type(path, data),
         _plain(text(path, data, "BodyPartExamined")),
+        text(path, data, "FrameOfReferenceUID"),
     )
 
 

@@ -13,10 +13,12 @@ from typing import Final
 from bisc.core.choices import Phase
 from bisc.core.errors import InputError, PassedOver, shortened
 from bisc.imageio.formats.dicom.folder import GIVE, Series, series_in, tell_computed
+from bisc.imageio.formats.dicom.planes import LEAST_TORN, Plane, goes_on, heights_of
 from bisc.imageio.formats.dicom.ranks import (
     Candidate,
     Wanted,
     behind,
+    is_short,
     kind_by_headers,
     kind_of,
     order_of,
@@ -29,6 +31,8 @@ from bisc.system.console import collecting, notice, tell
 LISTED: Final = 12
 PERHAPS: Final = "perhaps better, but "
 """Begins what is said of a damaged series that would be taken before the one that is."""
+GOES_ON: Final = "goes on where it ends"
+"""Begins what is said of a series that may be a part of the one that is taken."""
 Look = Callable[[Stack], Phase | None]
 """Finds the phase of a stack in its voxels."""
 
@@ -97,6 +101,10 @@ def choose(what: Path, files: Sequence[Path], wanted: Wanted, look: Look | None 
     for one, reason in others:
         if reason.startswith(PERHAPS):
             notice(what, f"{one.series.label} ({phase_told(one)}) is {reason}", f"{best.series.label} was taken")
+        if reason.startswith(GOES_ON):
+            found = f"{one.series.label} ({_n_slices(one)}) goes on where {best.series.label} ({_n_slices(best)}) ends"
+            done = "the latter alone was read; if they are one scan, write it under one SeriesInstanceUID"
+            notice(what, found, done)
     told = f"{best.series.label}: {best.told}"
     if others:
         left = [shortened(f"{one.series.label}: {reason}", 160) for one, reason in others[:LISTED]]
@@ -113,6 +121,13 @@ def judge(
     Raises:
         PassedOver, InputError: As `choose`, but for damaged files.
     """
+    (best, _), *others = _judged(what, found, wanted, look)
+    parts = {id(one) for one, _ in others if _is_part(best, one)}
+    said = f"{GOES_ON}: one scan in two series, perhaps"
+    return [(best, ""), *((one, said if id(one) in parts else reason) for one, reason in others)]
+
+
+def _judged(what: Path, found: Sequence[Candidate], wanted: Wanted, look: Look | None) -> list[tuple[Candidate, str]]:
     if wanted.series is not None:
         asked = [one for one in found if one.series.about.uid == wanted.series]
         if not asked:
@@ -122,6 +137,8 @@ def judge(
         others = [one for one in found if one is not asked[0]]
         return [(asked[0], ""), *((one, one.unfit.found if one.unfit else "not asked for") for one in others)]
     sound = [one for one in found if one.unfit is None]
+    if all(is_short(one) for one in sound):
+        _check_not_torn(what, found, max((len(one.planes) for one in sound), default=0))
     if not sound:
         raise _none_sound(what, found)
     best, *others = ranked(_looked_at(sound, wanted, look), wanted)
@@ -137,6 +154,31 @@ def judge(
         if one.unfit is not None
     ]
     return [(best, ""), *behind(best, others, wanted), *unfit]
+
+
+def _is_part(best: Candidate, one: Candidate) -> bool:
+    """Whether a series may be a part of the one that is taken, under a UID of its own."""
+    frames = {one.series.about.reference, best.series.about.reference} - {""}
+    return len(frames) < 2 and goes_on(best.planes, one.planes)
+
+
+def _check_not_torn(what: Path, found: Sequence[Candidate], n_slices: int) -> None:
+    """Refuse single slices of one grid, more than the `n_slices` of any stack, at several heights: they are of one
+    scan, whose files bear a SeriesInstanceUID each."""
+    by_grid: dict[tuple[float, ...], list[Plane]] = {}
+    for planes in (one.planes for one in found):
+        if len(planes) == 1:
+            by_grid.setdefault(planes[0].grid, []).append(planes[0])
+    most = max(by_grid.values(), key=len, default=[])
+    if len(heights_of(most)) >= max(LEAST_TORN, n_slices):
+        listed = f"{len(most)} series of one slice each, on one grid, at {len(heights_of(most))} heights"
+        mend = "write one UID into all slices of a scan; an anonymiser or script gave each file its own, perhaps"
+        raise InputError(what, listed, "one SeriesInstanceUID (0020,000E) for a scan", mend)
+
+
+def _n_slices(one: Candidate) -> str:
+    n = len(one.series.frames)
+    return "1 slice" if n == 1 else f"{n} slices"
 
 
 def _is_damaged(one: Candidate) -> bool:  # and not no stack by its kind

@@ -17,6 +17,7 @@ from bisc.core.errors import InputError
 from bisc.imageio.formats.dicom.about import About
 from bisc.imageio.formats.dicom.folder import AXIAL_COSINE, Series
 from bisc.imageio.formats.dicom.frames import cosines
+from bisc.imageio.formats.dicom.planes import Plane, plane_of
 from bisc.imageio.formats.dicom.stack import Stack
 
 LEAST_MM: Final = 100.0
@@ -59,6 +60,12 @@ class Candidate:
     by: str = "words"
     unfit: InputError | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def planes(self) -> list[Plane]:
+        """Of its slices, sound or not, as far as they are placed."""
+        found = (plane_of(f.position_mm_xyz, f.turn, f.spacing_mm_yx, f.shape_yx) for f in self.series.frames)
+        return [plane for plane in found if plane is not None]
 
     @property
     def told(self) -> str:
@@ -125,6 +132,11 @@ def _scores(one: Candidate, wanted: Wanted) -> list[tuple[float, str]]:
         (round(max(0.0, log2(step / STEPS_MM[1]), log2(STEPS_MM[0] / step)), 1), f"slices of {step:.4g} mm"),
         (-round(_length_mm(one) / LENGTH_MM), f"shorter ({_length_mm(one):.0f} mm)"),
     ]
+
+
+def is_short(one: Candidate) -> bool:
+    """Whether a sound stack shows too little of the body for a kidney."""
+    return _length_mm(one) < LEAST_MM
 
 
 def _length_mm(one: Candidate) -> float:
