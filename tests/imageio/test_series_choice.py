@@ -13,10 +13,12 @@ from bisc.core.errors import InputError, PassedOver
 from bisc.core.geometry import Geometry
 from bisc.imageio.case import InputCase
 from bisc.imageio.formats.dicom.about import About
+from bisc.imageio.formats.dicom.choice import candidates
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import list_series, open_scan
 from tests.imageio.test_studies import (
     GRID,
+    LPS,
     chosen,
     coronal,
     dose_report,
@@ -62,6 +64,11 @@ def kernel(name: str) -> Callable[[Dataset, int], None]:
     return change
 
 
+WIDE = Geometry((60, 20, 24), (2.5, 20.0, 18.0), (-216.0, -200.0, -700.0), LPS)
+"""432 mm wide."""
+TARGET = Geometry((60, 10, 12), (2.5, 15.0, 15.0), (-90.0, -75.0, -700.0), LPS)
+
+
 RANKS: dict[str, tuple[Make, Make, str]] = {
     "a reformat": (stack("1"), stack("2", number=1, change=typed("DERIVED", "SECONDARY", "MPR")), "derived of other"),
     "coronal planes": (stack("1"), stack("2", number=1, change=coronal), "coronal or sagittal"),
@@ -77,6 +84,8 @@ RANKS: dict[str, tuple[Make, Make, str]] = {
         "phase unknown",
     ),
     "a few slices": (stack("1"), stack("2", number=1, grid=grid_of(12, 2.5)), "too short"),
+    "a spine by its words": (stack("1", "ABD 5.0"), stack("2", "LUMBAR 2.0", number=1), "of another part of the body"),
+    "a target": (stack("1", grid=WIDE), stack("2", "ren izq", number=1, grid=TARGET), "a field of 180 mm alone"),
     "an early phase": (stack("1", "portal venous"), stack("2", "late arterial", number=1), "early phase by its words"),
     "no contrast": (stack("1", "cortico"), stack("2", "w/o contrast", number=1), "plain phase by its words"),
     "lung": (stack("1", change=kernel("B30f")), stack("2", number=1, change=kernel("B70f")), "a sharp kernel"),
@@ -98,6 +107,25 @@ def test_the_better_series_is_taken_with_the_reason(tmp_path: Path, worse: str) 
     assert uid_of(scan) == "1.1"
     assert f"left out: series {'5' if worse == 'nothing' else '1'}" in reason_of(scan)
     assert why in reason_of(scan).split("left out")[1]
+
+
+def test_a_narrow_field_is_taken_where_there_is_no_wider_one(tmp_path: Path) -> None:
+    """A child's, perhaps: phases count, and the width is told."""
+    child = Geometry((60, 10, 12), (2.5, 20.0, 20.0), (-120.0, -100.0, -700.0), LPS)
+    wider = Geometry((60, 10, 12), (2.5, 25.0, 25.0), (-150.0, -125.0, -700.0), LPS)
+    stack("1", "nativ", number=1, grid=wider)(tmp_path)
+    stack("2", "venous", number=2, grid=child)(tmp_path)
+    (case,) = find_inputs(tmp_path)
+    with noticed("series 2 venous shows 240 mm from left to right; read as it is; make sure that both kidneys are"):
+        assert "series 1 nativ: plain phase" in open_scan(case).told.split("left out")[1]
+
+
+@pytest.mark.parametrize(("turn", "mm"), [(coronal, 36.0), (put(ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), None)])
+def test_the_field_of_upright_planes(tmp_path: Path, turn: Callable[[Dataset, int], None], mm: float | None) -> None:
+    """Coronal planes show left and right, sagittal ones neither."""
+    stack("1", change=turn)(tmp_path)
+    (one,) = candidates(tmp_path, sorted((tmp_path / "1").iterdir()))
+    assert one.field_mm == mm
 
 
 def test_a_broken_series_is_told_and_left_for_a_sound_one(tmp_path: Path) -> None:
@@ -257,6 +285,15 @@ def test_phases_by_words(words: str, phase: Phase | None) -> None:
         ("kneecap", "", "knee", True),
         ("ctap", "chest", "", False),
         ("bws", "", "abdomen", True),
+        ("wirbelsäule 2 0", "", "abdomen", True),
+        ("rachis 2mm", "", "", True),
+        ("columna", "", "abdomen", True),
+        ("colonna lombare", "", "", True),
+        ("hüfte re", "", "abdomen", True),
+        ("sacrum", "", "", True),
+        ("isg", "", "abdomen", True),
+        ("3 0 br38", "lspine", "", True),
+        ("renal sinus", "", "", False),
         ("venous 5 0", "chest", "chest abdomen pelvis", False),
         ("axial 5mm", "chest", "cap", False),
         ("3 0 br38", "", "", False),

@@ -15,6 +15,7 @@ from bisc.core.errors import InputError, PassedOver, shortened
 from bisc.imageio.formats.dicom.folder import GIVE, Series, series_in, tell_computed
 from bisc.imageio.formats.dicom.planes import LEAST_TORN, Plane, goes_on, heights_of
 from bisc.imageio.formats.dicom.ranks import (
+    FIELD_MM,
     Candidate,
     Wanted,
     behind,
@@ -24,6 +25,7 @@ from bisc.imageio.formats.dicom.ranks import (
     order_of,
     phase_told,
     ranked,
+    told_narrow,
 )
 from bisc.imageio.formats.dicom.stack import Stack, stack_of
 from bisc.system.console import collecting, notice, tell
@@ -64,7 +66,7 @@ def candidates(what: Path, files: Sequence[Path]) -> list[Candidate]:
     Raises:
         InputError: If a file is damaged.
     """
-    found = [_candidate(what, one) for one in series_in(what, files)]
+    found = told_narrow([_candidate(what, one) for one in series_in(what, files)])
     return sorted(found, key=lambda one: (one.series.about.number, one.series.about.uid))
 
 
@@ -72,7 +74,7 @@ def _candidate(what: Path, one: Series) -> Candidate:
     unfit, stack, notes = one.unfit, None, list[str]()
     if unfit is None:
         try:
-            with collecting(quiet=True) as notes:
+            with collecting(held=True) as notes:  # told where it is taken
                 stack = stack_of(what, one.frames)
                 tell_computed(what, one.about)
         except InputError as error:
@@ -98,6 +100,9 @@ def choose(what: Path, files: Sequence[Path], wanted: Wanted, look: Look | None 
     assert best.stack is not None  # it was judged the best
     for note in best.notes:
         tell(note)
+    if best.field_mm is not None and best.field_mm < FIELD_MM:
+        found = f"{best.series.label} shows {best.field_mm:.0f} mm from left to right"
+        notice(what, found, "read as it is; make sure that both kidneys are in it")
     for one, reason in others:
         if reason.startswith(PERHAPS):
             notice(what, f"{one.series.label} ({phase_told(one)}) is {reason}", f"{best.series.label} was taken")

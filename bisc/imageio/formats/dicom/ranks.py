@@ -6,7 +6,7 @@ how it was reconstructed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 from typing import Final
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from bisc.core.choices import PHASES, Phase
 from bisc.core.errors import InputError
-from bisc.imageio.formats.dicom.about import About
 from bisc.imageio.formats.dicom.folder import AXIAL_COSINE, Series
 from bisc.imageio.formats.dicom.frames import cosines
 from bisc.imageio.formats.dicom.planes import Plane, plane_of
@@ -24,6 +23,10 @@ LEAST_MM: Final = 100.0
 """Of the body along the stack; a kidney is 11 cm long. Test injections and biopsies show less."""
 STEPS_MM: Final = (0.8, 3.5)
 """Slices within are as good as each other: thinner ones are noisy and many, thicker ones blur a small tumour."""
+FIELD_MM: Final = 250.0
+"""From left to right; a narrower field is a child's, or a target's (a spine, a hip), which may lack a kidney."""
+NARROW: Final = 0.75
+"""Of the widest series' field: what shows less of one body is a target."""
 LENGTH_MM: Final = 20.0
 """Stacks whose lengths differ by less show the same."""
 
@@ -52,6 +55,7 @@ class Candidate:
         by: What told the phase, in words.
         unfit: Why it cannot be predicted; None where it can.
         notes: What its stack gave notice of.
+        narrow: Whether its field of view is a target's, beside the others of its study.
     """
 
     series: Series
@@ -60,6 +64,17 @@ class Candidate:
     by: str = "words"
     unfit: InputError | None = None
     notes: tuple[str, ...] = ()
+    narrow: bool = False
+
+    @property
+    def field_mm(self) -> float | None:
+        """What its slices show from left to right; None for sagittal ones, and where nothing tells."""
+        for frame in self.series.frames:
+            if frame.turn is not None and frame.spacing_mm_yx is not None:
+                across = [abs(float(axis[0])) for axis in cosines(frame.turn)]  # rows run along columns' index
+                sides = frame.shape_yx[1] * frame.spacing_mm_yx[1], frame.shape_yx[0] * frame.spacing_mm_yx[0]
+                return next((mm for part, mm in zip(across, sides, strict=True) if part > AXIAL_COSINE), None)
+        return None
 
     @property
     def planes(self) -> list[Plane]:
@@ -86,7 +101,7 @@ def order_of(wanted: Wanted) -> list[Phase | None]:
 
 def kind_by_headers(one: Candidate) -> tuple[int, ...]:
     """What a damaged stack would be, as far as its words and planes tell."""
-    return _rank(one.series.about, *_extent(one.series))
+    return _rank(one, *_extent(one.series))
 
 
 def _extent(series: Series) -> tuple[float, float]:
@@ -103,13 +118,14 @@ def _extent(series: Series) -> tuple[float, float]:
 def kind_of(one: Candidate) -> tuple[int, ...]:
     """What a stack is, the less the better."""
     assert one.stack is not None  # it is sound
-    return _rank(one.series.about, float(np.reshape(one.stack.direction, (3, 3))[2, 2]), _length_mm(one))
+    return _rank(one, float(np.reshape(one.stack.direction, (3, 3))[2, 2]), _length_mm(one))
 
 
-def _rank(about: About, normal_z: float, length_mm: float) -> tuple[int, ...]:
-    made, upright = about.computed, abs(normal_z) < AXIAL_COSINE
-    rank = 0 if made is None else made.rank
-    return rank, int(about.is_derived), int(upright), int(about.is_elsewhere), int(length_mm < LEAST_MM)
+def _rank(one: Candidate, normal_z: float, length_mm: float) -> tuple[int, ...]:
+    about, upright = one.series.about, abs(normal_z) < AXIAL_COSINE
+    rank = 0 if about.computed is None else about.computed.rank
+    is_short = length_mm < LEAST_MM
+    return rank, *map(int, (about.is_derived, upright, about.is_elsewhere, is_short, one.narrow))
 
 
 def _scores(one: Candidate, wanted: Wanted) -> list[tuple[float, str]]:
@@ -124,6 +140,7 @@ def _scores(one: Candidate, wanted: Wanted) -> list[tuple[float, str]]:
         "coronal or sagittal",
         "of another part of the body",
         "too short",
+        f"a field of {one.field_mm or 0.0:.0f} mm alone",
     )
     return [
         *((float(value), words) for value, words in zip(kind_of(one), kinds, strict=True)),
@@ -132,6 +149,13 @@ def _scores(one: Candidate, wanted: Wanted) -> list[tuple[float, str]]:
         (round(max(0.0, log2(step / STEPS_MM[1]), log2(STEPS_MM[0] / step)), 1), f"slices of {step:.4g} mm"),
         (-round(_length_mm(one) / LENGTH_MM), f"shorter ({_length_mm(one):.0f} mm)"),
     ]
+
+
+def told_narrow(found: list[Candidate]) -> list[Candidate]:
+    """The candidates of a study, those marked whose field is a target's beside the widest of a stack."""
+    widest = max((one.field_mm or 0.0 for one in found if one.stack is not None), default=0.0)
+    limit = min(FIELD_MM, NARROW * widest)
+    return [replace(one, narrow=one.field_mm is not None and one.field_mm < limit) for one in found]
 
 
 def is_short(one: Candidate) -> bool:
