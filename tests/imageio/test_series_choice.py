@@ -120,7 +120,7 @@ def test_a_narrow_field_is_taken_where_there_is_no_wider_one(tmp_path: Path) -> 
         assert "series 1 nativ: plain phase" in open_scan(case).told.split("left out")[1]
 
 
-@pytest.mark.parametrize(("turn", "mm"), [(coronal, 36.0), (put(ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), None)])
+@pytest.mark.parametrize(("turn", "mm"), [(coronal, 252.0), (put(ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), None)])
 def test_the_field_of_upright_planes(tmp_path: Path, turn: Callable[[Dataset, int], None], mm: float | None) -> None:
     """Coronal planes show left and right, sagittal ones neither."""
     stack("1", change=turn)(tmp_path)
