@@ -223,6 +223,15 @@ def doubt_of_scan(image: CaseImage) -> str:
     )
 
 
+def doubt_of_extent(image: CaseImage) -> str:
+    """Why no number of an image's mask is an organ's, in one line; empty where it has more than one axial slice."""
+    geometry = image.volume.geometry
+    if geometry.shape_zyx[0] > 1:
+        return ""
+    thick_mm = geometry.spacing_mm_zyx[0]
+    return f"implausible: one axial slice of {thick_mm:.4g} mm alone, and a kidney is 110 mm long; give the whole scan"
+
+
 def check_kidney_hu(path: Path, median_hu: float) -> None:
     """Refuse a training image whose labelled kidneys are no tissue: it is no CT in HU, or another patient's.
 

@@ -75,7 +75,8 @@ def open_scan(
         if series is not None:
             raise PassedOver(case.path, "no DICOM", f"--series {series}")
         return Scan(case.path)
-    from bisc.imageio.formats.dicom.choice import Wanted, choose
+    from bisc.imageio.formats.dicom.choice import choose
+    from bisc.imageio.formats.dicom.ranks import Wanted
 
     def phase_of(stack: Stack) -> Phase | None:
         try:
@@ -99,7 +100,8 @@ def scans_of(case: InputCase, phase: Phase | None = None) -> list[Scan]:
     Raises:
         InputError: As `bisc.imageio.formats.dicom.choice.choose`.
     """
-    from bisc.imageio.formats.dicom.choice import Choice, Wanted, candidates, judge
+    from bisc.imageio.formats.dicom.choice import Choice, candidates, judge
+    from bisc.imageio.formats.dicom.ranks import Wanted
 
     found = []
     for one, _ in judge(case.path, candidates(case.path, case.files), Wanted(phase=phase)):
@@ -133,7 +135,8 @@ def list_series(case: InputCase, series: str | None = None, phase: Phase | None 
     Raises:
         InputError: If a file is damaged.
     """
-    from bisc.imageio.formats.dicom.choice import Wanted, candidates, judge
+    from bisc.imageio.formats.dicom.choice import candidates, judge
+    from bisc.imageio.formats.dicom.ranks import Wanted
 
     found = candidates(case.path, case.files)
     try:

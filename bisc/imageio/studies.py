@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from bisc.imageio.formats.dicom.belonging import by_person, is_one_scan, torn_scans
+from bisc.imageio.formats.dicom.planes import EVEN, LEAST_TORN
 from bisc.system.console import track
 from bisc.system.files import PARTIAL
 
@@ -26,10 +28,6 @@ NO_PATIENT: Final = re.compile(
     r"(dicom|dcm|images?|scans?|ct|study|series|st|se|pa|dir|cd|dvd|dis[ck])[ _-]*\d*", re.IGNORECASE
 )
 """Folders of a medium that name no patient, unless no other does."""
-EVEN: Final = 0.1
-"""Steps of a stack that differ by less are even: positions may be rounded."""
-LEAST_TORN: Final = 4
-"""Slices of several patients that may be one stack's; fewer lie evenly by chance."""
 READ_ALL: Final = 200
 """Files whose headers are read without a bar."""
 
@@ -89,8 +87,8 @@ def studies_of(holdings: Sequence[Holding]) -> list[StudyFiles]:
     """The studies that the files make, in the order of their first folders.
 
     A study may lie in any folders. But uppermost folders seem to name patients: a study is spread over several of these
-    only where it says all that a real one does (`_is_one_study`), or where the parts of its series fit together slice
-    by slice. A file that cannot be read goes with its folder; one without a PatientID is of the only patient whom
+    only where it says all that a real one does (`_is_one_study`), or where its series or the parts of one fit together
+    slice by slice. A file that cannot be read goes with its folder; one without a PatientID is of the only patient whom
     others of its series name, else others of its study.
     """
     from bisc.imageio.formats.dicom.mark import mark_of  # pydicom: only where there is DICOM
@@ -101,15 +99,15 @@ def studies_of(holdings: Sequence[Holding]) -> list[StudyFiles]:
     series = _by_series([_File(holding, path, mark) for holding, path, mark in marks if mark is not None])
     torn = _torn(series)
     groups: dict[tuple[str, ...], list[_File]] = {}
+    one_by_one = torn_scans({key: [file.mark for file in files] for key, files in series.items()})
+    homes = _homes(series, one_by_one)
     for key, files in series.items():
-        studies = {file.mark.study for file in files}
-        # Some writers give every slice a study of its own, which tells nothing.
-        study = studies.pop() if len(studies) == 1 else ""
-        groups.setdefault((key[1], study) if study else ("", *key), []).extend(files)
+        groups.setdefault(homes[key], []).extend(files)
+    whole = {homes[keys[0]] for keys in one_by_one}  # one case, which tells what became of its UIDs
     divided = [
         (files, rest or next((torn[file.mark.series] for file in files if file.mark.series in torn), None))
-        for group in groups.values()
-        for files, rest in _by_patient(group)
+        for home, group in groups.items()
+        for files, rest in ([(group, None)] if home in whole else _by_person_and_patient(group))
     ]
     return _numbered(divided, [(holding, path) for holding, path, mark in marks if mark is None])
 
@@ -136,6 +134,22 @@ def _by_series(files: Sequence[_File]) -> dict[tuple[str, str], list[_File]]:
     return found
 
 
+def _homes(
+    series: dict[tuple[str, str], list[_File]], one_by_one: list[list[tuple[str, str]]]
+) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The study of each series, by patient and UID; of slices that bear a series each, whatever studies, one."""
+    homes: dict[tuple[str, str], tuple[str, ...]] = {}
+    for key, files in series.items():
+        studies = {file.mark.study for file in files}
+        # Some writers give every slice a study of its own, which tells nothing.
+        study = studies.pop() if len(studies) == 1 else ""
+        homes[key] = (key[1], study) if study else ("", *key)
+    for keys in one_by_one:
+        same = {homes[key] for key in keys}
+        homes = {key: min(same) if home in same else home for key, home in homes.items()}
+    return homes
+
+
 def _torn(series: dict[tuple[str, str], list[_File]]) -> dict[str, Path]:
     """Folders of the series whose slices bear several PatientIDs and make one even stack all the same: each part would
     pass for a patient."""
@@ -151,6 +165,11 @@ def _torn(series: dict[tuple[str, str], list[_File]]) -> dict[str, Path]:
     return torn
 
 
+def _by_person_and_patient(files: list[_File]) -> list[tuple[list[_File], Path | None]]:
+    persons = by_person([file.mark for file in files])
+    return [part for person in persons for part in _by_patient([files[i] for i in person])]
+
+
 def _by_patient(files: list[_File]) -> list[tuple[list[_File], Path | None]]:
     """The files of one study, divided by their uppermost folders where a series lies under several that may name
     patients: copies, or programs that give everyone the same UIDs. With each part, the folder that holds another part
@@ -163,7 +182,8 @@ def _by_patient(files: list[_File]) -> list[tuple[list[_File], Path | None]]:
     is_medium = all(NO_PATIENT.fullmatch(top[0]) for top in tops if top)
     if len(tops) < 2 or (is_medium and not any(_shared(by_top.values()) for by_top in several)):
         return [(files, None)]
-    if _fit_together(files, under) if several else _is_one_study(files):
+    parts = [(file.holding.parts[:1], file.mark) for file in files]
+    if _fit_together(files, under) if several else _is_one_study(files) or is_one_scan(parts):
         return [(files, None)]
     divided: list[tuple[list[_File], Path | None]] = []
     for top in tops:

@@ -17,7 +17,7 @@ from bisc.core.labels import MAX_KIDNEY_ML, TUMOR
 from bisc.core.volume import Box, NativeGrid
 from bisc.imageio import CaseImage, StoredImage, image_suffix, read_header, read_image, write_image
 from bisc.imageio.given import Axes, image_given
-from bisc.imageio.plausible import doubt_of_scan
+from bisc.imageio.plausible import doubt_of_extent, doubt_of_scan
 from bisc.imageio.slices import check_scan
 from bisc.inference.cascade import CascadeResult, Status, offsets_of, run_cascade, status_of
 from bisc.inference.flags import flags_of
@@ -265,7 +265,7 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
         rois=tuple(Roi(r.kidney.side, n.box) for r, n in zip(result.rois, result.native, strict=True)),
         kidney_ml=kidney_ml,
         tumor_ml=round(np.count_nonzero(labels == TUMOR) * ml, 3),
-        doubt=doubt_of(kidney_ml) or ("" if result.rois else doubt_of_scan(image)),
+        doubt=doubt_of(kidney_ml) or doubt_of_extent(image) or ("" if result.rois else doubt_of_scan(image)),
         flags=flags_of(result, labels, kidneys, offsets_of(model.rough, decision), offsets),
         native=image.native,
     ), result

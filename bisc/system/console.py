@@ -67,14 +67,16 @@ def tell(text: str) -> None:
 
 
 @contextmanager
-def collecting(quiet: bool = False) -> Iterator[list[str]]:
+def collecting(quiet: bool = False, held: bool = False) -> Iterator[list[str]]:
     """The texts of the notices that this thread gives while the block runs, each once; blocks may nest.
 
     Args:
         quiet: Show none of them: somebody else will, by `tell`.
+        held: Nor tell the blocks around: perhaps nobody will.
     """
     notes: list[str] = []
-    collectors, hushed = _collectors.set((*_collectors.get(), notes)), _quiet.set(quiet or _quiet.get())
+    around = () if held else _collectors.get()
+    collectors, hushed = _collectors.set((*around, notes)), _quiet.set(quiet or held or _quiet.get())
     try:
         yield notes
     finally:

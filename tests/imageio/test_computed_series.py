@@ -16,12 +16,14 @@ from bisc.system.console import collecting
 from tests.imageio.test_series_choice import stack, typed
 from tests.imageio.test_studies import chosen, reason, volume
 from tests.support.ct_series import write_ct
+from tests.support.dicom_forms import put
+from tests.support.noticed import noticed
 
 AXIAL = ("ORIGINAL", "PRIMARY", "AXIAL")
 SERIES = {
     "iodine, by type": (("MAT_SPECIFIC",), "Iodine no water portal venous", "a map of one material"),
     "electron density, by type": (("ELECTRON_DENSITY",), "portal venous", "a map of electron densities"),
-    "iodine, by its words": ((), "Iodine(Water) portal venous", "a map of a material, by its description"),
+    "iodine, by its words": ((), "Iodine(Water) portal venous", "a map of a material, by its words"),
     "without contrast, by type": (("MAT_REMOVED",), "portal venous 1.0", "a virtual image without contrast medium"),
     "without contrast, by its words": ((), "VNC portal venous", "a virtual image without contrast medium"),
     "monoenergetic": (("VMI",), "MonoE 40keV portal venous", "a virtual monoenergetic image of 40 keV"),
@@ -29,11 +31,15 @@ SERIES = {
     "a subtraction": (("SUBTRACTION",), "portal venous", "a subtraction of two images, whose values are no HU"),
     "deviations": (("STD_DEVIATION",), "portal venous", "a map of standard deviations"),
     "a quotient": (("DIVISION",), "portal venous", "a quotient of images"),
-    "a subtraction, by its words": ((), "Sub portal venous - nat", "a subtraction of two images, by its description"),
+    "a subtraction, by its words": ((), "Sub portal venous - nat", "a subtraction of two images, by its words"),
     "perfusion, by type": (("PERFUSION",), "portal venous", "a map of perfusion, or of a series"),
     "perfusion, by its words": ((), "CBV portal venous", "a map of perfusion, or of a series"),
     "a projection": (("MIP",), "portal venous", "a projection of a slab"),
     "a projection, by its words": ((), "MIP 10/3 portal venous", "a projection of a slab"),
+    "a maximum": (("MAXIMUM",), "portal venous", "a projection of a slab"),
+    "a maker's projection": (("CSA MIP",), "portal venous", "a projection of a slab"),
+    "a maker's word for no contrast": (("CT_SOM7 DE VNC",), "portal venous", "a virtual image without contrast medium"),
+    "one tube": ((), "portal venous A_80KV", "an image of one of two tubes"),
 }
 
 
@@ -80,10 +86,48 @@ def test_alone_it_is_refused_or_told(tmp_path: Path, name: str) -> None:
         "diep perforator cta",
         "subject 12 abdomen",
         "submandibular to pelvis",
+        "iodinated contrast venous",
+        "abdomen iodixanol",
+        "hap 2 0",
+        "sn100kv venous",
+        "abd ven f 0 5",
     ],
 )
 def test_words_of_a_ct(description: str) -> None:
     assert computed(AXIAL, description) is None
+
+
+MATERIALS = (
+    "iodkarte", "jodkarte venoes", "iodine map contrast", "cartographie iode", "mapa de yodo", "uric acid",
+    "harnsaeure", "purecalcium", "purelumen", "hap water", "water hap", "fat map", "electron dens",
+)  # fmt: skip
+CHANGED = ("calcium suppressed 50", "casupp index 25", "ca supp", "bone removed", "knochenentfernung")
+REMOVED = ("virtual nc", "virtuell nativ", "virtual non contrast", "virtual unenhanced 2 0", "vnc")
+SLABS = ("tmip", "avip 10 3", "ave ip", "aip", "thick mip", "csa mip", "mip thick", "cvrt")
+KINDS = {MATERIALS: "map of a material", CHANGED: "HU changed", REMOVED: "without contrast", SLABS: "of a slab"}
+
+
+@pytest.mark.parametrize(("words", "what"), [(words, what) for kind, what in KINDS.items() for words in kind])
+def test_words_by_kind(words: str, what: str) -> None:
+    """In the description, and in ImageType behind its third value."""
+    for found in (computed(AXIAL, words), computed((*AXIAL, words.upper().replace(" ", "_")), "venous")):
+        assert found is not None
+        assert what in found.what
+        assert not found.is_map
+
+
+def test_modified_hu_stand_behind_hu(tmp_path: Path) -> None:
+    """By RescaleType; alone they are told, and beside HU nothing is said of having read them."""
+    stack("1", "Portal", number=7, change=put(RescaleType="HU"))(tmp_path / "s")
+    stack("2", "Portal", number=2, change=put(RescaleType="HU_MOD"))(tmp_path / "s")
+    (case,) = find_inputs(tmp_path / "s")
+    with collecting(quiet=True) as notes:
+        assert "series 2 Portal: an image of modified HU" in open_scan(case).told.split("left out")[1]
+    assert not [note for note in notes if "modified HU" in note]
+    stack("2", "Portal", number=2, change=put(RescaleType="HU_MOD"))(tmp_path / "lone")
+    (lone,) = find_inputs(tmp_path / "lone")
+    with noticed("series 2 Portal is an image of modified HU, by its RescaleType; read as a CT"):
+        open_scan(lone)
 
 
 def test_what_is_derived_for_perfusion_is_a_map() -> None:

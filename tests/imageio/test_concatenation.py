@@ -10,7 +10,8 @@ import pytest
 
 from bisc.core.errors import InputError
 from bisc.imageio import read_image
-from bisc.imageio.formats.dicom.choice import Wanted, choose
+from bisc.imageio.formats.dicom.choice import choose
+from bisc.imageio.formats.dicom.ranks import Wanted
 from tests.imageio.test_studies import volume
 from tests.support.ct_series import STEM, write_ct, write_enhanced
 from tests.support.grids import fault

@@ -20,6 +20,7 @@ from bisc.imageio.plausible import (
     SAMPLES_PER_AXIS,
     check_hu,
     check_kidney_hu,
+    doubt_of_extent,
     doubt_of_scan,
     sample,
     straight_grid,
@@ -89,6 +90,12 @@ def test_scans_without_a_patient_are_doubted_not_refused() -> None:
     almost = np.zeros((2, 200, 200))
     almost[1, 101, 101] = 40  # not among the sampled voxels
     assert doubt_of_scan(held(almost)) == ""
+
+
+def test_one_slice_alone_is_doubted() -> None:
+    """Two are stacks, cut off as flags tell."""
+    assert "implausible: one axial slice of" in doubt_of_extent(held(np.zeros((1, 9, 10))))
+    assert doubt_of_extent(held(np.zeros((2, 9, 10)))) == ""
 
 
 def test_the_sample_is_small_and_spread() -> None:

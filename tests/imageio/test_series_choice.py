@@ -12,11 +12,12 @@ from bisc.core.choices import Phase
 from bisc.core.errors import InputError, PassedOver
 from bisc.core.geometry import Geometry
 from bisc.imageio.case import InputCase
-from bisc.imageio.formats.dicom.about import About
+from bisc.imageio.formats.dicom.choice import candidates
 from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import list_series, open_scan
 from tests.imageio.test_studies import (
     GRID,
+    LPS,
     chosen,
     coronal,
     dose_report,
@@ -62,6 +63,11 @@ def kernel(name: str) -> Callable[[Dataset, int], None]:
     return change
 
 
+WIDE = Geometry((60, 20, 24), (2.5, 20.0, 18.0), (-216.0, -200.0, -700.0), LPS)
+"""432 mm wide."""
+TARGET = Geometry((60, 10, 12), (2.5, 15.0, 15.0), (-90.0, -75.0, -700.0), LPS)
+
+
 RANKS: dict[str, tuple[Make, Make, str]] = {
     "a reformat": (stack("1"), stack("2", number=1, change=typed("DERIVED", "SECONDARY", "MPR")), "derived of other"),
     "coronal planes": (stack("1"), stack("2", number=1, change=coronal), "coronal or sagittal"),
@@ -77,6 +83,8 @@ RANKS: dict[str, tuple[Make, Make, str]] = {
         "phase unknown",
     ),
     "a few slices": (stack("1"), stack("2", number=1, grid=grid_of(12, 2.5)), "too short"),
+    "a spine by its words": (stack("1", "ABD 5.0"), stack("2", "LUMBAR 2.0", number=1), "of another part of the body"),
+    "a target": (stack("1", grid=WIDE), stack("2", "ren izq", number=1, grid=TARGET), "a field of 180 mm alone"),
     "an early phase": (stack("1", "portal venous"), stack("2", "late arterial", number=1), "early phase by its words"),
     "no contrast": (stack("1", "cortico"), stack("2", "w/o contrast", number=1), "plain phase by its words"),
     "lung": (stack("1", change=kernel("B30f")), stack("2", number=1, change=kernel("B70f")), "a sharp kernel"),
@@ -98,6 +106,25 @@ def test_the_better_series_is_taken_with_the_reason(tmp_path: Path, worse: str) 
     assert uid_of(scan) == "1.1"
     assert f"left out: series {'5' if worse == 'nothing' else '1'}" in reason_of(scan)
     assert why in reason_of(scan).split("left out")[1]
+
+
+def test_a_narrow_field_is_taken_where_there_is_no_wider_one(tmp_path: Path) -> None:
+    """A child's, perhaps: phases count, and the width is told."""
+    child = Geometry((60, 10, 12), (2.5, 20.0, 20.0), (-120.0, -100.0, -700.0), LPS)
+    wider = Geometry((60, 10, 12), (2.5, 25.0, 25.0), (-150.0, -125.0, -700.0), LPS)
+    stack("1", "nativ", number=1, grid=wider)(tmp_path)
+    stack("2", "venous", number=2, grid=child)(tmp_path)
+    (case,) = find_inputs(tmp_path)
+    with noticed("series 2 venous shows 240 mm from left to right; read as it is; make sure that both kidneys are"):
+        assert "series 1 nativ: plain phase" in open_scan(case).told.split("left out")[1]
+
+
+@pytest.mark.parametrize(("turn", "mm"), [(coronal, 252.0), (put(ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), None)])
+def test_the_field_of_upright_planes(tmp_path: Path, turn: Callable[[Dataset, int], None], mm: float | None) -> None:
+    """Coronal planes show left and right, sagittal ones neither."""
+    stack("1", change=turn)(tmp_path)
+    (one,) = candidates(tmp_path, sorted((tmp_path / "1").iterdir()))
+    assert one.field_mm == mm
 
 
 def test_a_broken_series_is_told_and_left_for_a_sound_one(tmp_path: Path) -> None:
@@ -206,78 +233,6 @@ def test_what_a_study_holds_is_listed(tmp_path: Path) -> None:
     ]
     assert listed[0].told == "60 slices of 2.5 mm, late phase by its words"
     assert listed[0].uid == f"{STEM}.2.1.1"
-
-
-@pytest.mark.parametrize(
-    ("words", "phase"),
-    [
-        ("abd nativ 3 0 b30f", "plain"),
-        ("non contrast", "plain"),
-        ("abdomen w o", "plain"),
-        ("late arterial 1 0", "early"),
-        ("kortikomedullaer", "early"),
-        ("spaetarteriell", "early"),
-        ("portalvenoes", "late"),
-        ("urographic phase", "late"),
-        ("delayed 10 min", "late"),
-        ("nephrographic", "late"),
-        ("abd nephro 3 mm", "late"),
-        ("néphrographique", "late"),
-        ("nephrophase", "late"),
-        ("nephrolithiasis low dose", None),
-        ("nephrostomy", None),
-        ("nephroureterectomy", None),
-        ("artifact reduction", None),
-        ("abdomen 3 mm", None),
-        ("arterial and venous", None),
-        ("with contrast", None),
-        ("axial 3 mm c ct abdomen w wo contrast", None),
-        ("abd pel w w o", None),
-        ("with and without contrast", None),
-        ("portal venous ct abdomen w wo", "late"),
-        ("mit und ohne km", None),
-    ],
-)
-def test_phases_by_words(words: str, phase: Phase | None) -> None:
-    assert About(words=words).phase == phase
-
-
-@pytest.mark.parametrize(
-    ("description", "body_part", "protocol", "elsewhere"),
-    [
-        ("abdomen", "", "01 neuro polytrauma", False),
-        ("head 4 0", "head", "01 neuro polytrauma", True),
-        ("head 4 0", "abdomen", "abdomen", True),
-        ("3 0 br38", "abdomen", "neuro", False),
-        ("3 0 br38", "", "neuro abd", False),
-        ("3 0 br38", "", "reinforced chest", True),
-        ("reins", "", "thorax", False),
-        ("thorax liver", "", "", False),
-        ("chest for delivery", "", "", True),
-        ("kneecap", "", "knee", True),
-        ("ctap", "chest", "", False),
-        ("bws", "", "abdomen", True),
-        ("venous 5 0", "chest", "chest abdomen pelvis", False),
-        ("axial 5mm", "chest", "cap", False),
-        ("3 0 br38", "", "", False),
-    ],
-)
-def test_parts_of_the_body(description: str, body_part: str, protocol: str, elsewhere: bool) -> None:
-    """What a series says of itself counts before its protocol."""
-    says = About(words=f"{description} {protocol}", description=description, body_part=body_part)
-    assert says.is_elsewhere is elsewhere
-
-
-@pytest.mark.parametrize(
-    ("name", "sharp"),
-    [
-        ("b30f", False), ("br40d 3", False), ("i26f 3", False), ("b70f", True), ("br64", True), ("fc08", False),
-        ("fc18", False), ("fc52", True), ("fc81", True), ("lung", True), ("boneplus", True), ("standard", False),
-        ("soft", False), ("", False),
-    ],
-)  # fmt: skip
-def test_kernels(name: str, sharp: bool) -> None:
-    assert About(kernel=name).is_sharp is sharp
 
 
 def test_a_file_that_is_no_dicom_has_no_series(tmp_path: Path) -> None:

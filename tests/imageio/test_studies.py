@@ -18,7 +18,7 @@ from bisc.system.console import collecting
 from tests.support.ct_series import STEM, write_ct
 
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-GRID = Geometry((60, 10, 12), (2.5, 3.0, 3.0), (-15.0, -12.0, -700.0), LPS)
+GRID = Geometry((60, 10, 14), (2.5, 18.0, 18.0), (-126.0, -90.0, -700.0), LPS)
 
 
 def volume(grid: Geometry = GRID, seed: int = 0) -> Volume:
@@ -28,7 +28,7 @@ def volume(grid: Geometry = GRID, seed: int = 0) -> Volume:
 
 
 def grid_of(n: int, step: float) -> Geometry:
-    return Geometry((n, 10, 12), (step, 3.0, 3.0), (-15.0, -12.0, -700.0), LPS)
+    return Geometry((n, 10, 14), (step, 18.0, 18.0), (-126.0, -90.0, -700.0), LPS)
 
 
 def coronal(data: Dataset, i: int) -> None:

@@ -115,7 +115,7 @@ BAD_IMAGES: tuple[CaseKind, ...] = (
 BAD_IMAGES += BAD_DICOM
 ODD_IMAGES: tuple[CaseKind, ...] = (
     CaseKind("gzip padded with zeros", spoilt(lambda raw: raw + bytes(5000))),
-    CaseKind("a single slice", thin(1)),
+    CaseKind("a single slice (noted in predictions.csv)", thin(1)),
     CaseKind("2000 slices", thin(2000)),
     CaseKind("every voxel the same (noted in predictions.csv)", values(np.zeros_like)),
     CaseKind("nothing but air (noted in predictions.csv)", values(lambda a: (a // 50 - 1000).astype(np.int16))),

@@ -51,8 +51,12 @@ CANON: Final = re.compile(r"\bfc(\d{2})\b")
 SHARP_FROM: Final = 50
 """Of Siemens' kernel numbers (B30 soft, B70 lung) and of Canon's (FC51 to 56 and 80 on are for lung and bone)."""
 ELSEWHERE: Final = re.compile(
-    r"\b(head|skull|brain|neuro\w*|kopf|sch(?:a|ä|ae)del|crane|crâne|neck|hals|cou|chest|thorax|torax|lung\w*|spine|hws|bws|"
-    r"lws|leg|knee|foot|hand|arm|shoulder|heart|cardiac|coronar\w*|extremity)\b"
+    r"\b(head|skull|brain|neuro\w*|kopf|sch(?:a|ä|ae)del|crane|crâne|cr[aá]neo|cranio|neck|hals|cou|cuello|collo|"
+    r"sinus\w*|nnh|felsenbein\w*|rochers?|chest|thorax|torax|torace|lung\w*|heart|herz|coeur|cardiac|coronar\w*|"
+    r"[clst]?spin[ea]\w*|[hbl]?ws|wirbel\w*|rachis|rachide|colonne|column\w*|colonna|vert[eé]br\w*|"
+    r"lumb[aoá]\w*|lomb[aoé]\w*|sa[ck]r[aouá]\w*|isg|iliosa[ck]\w*|si joints?|"
+    r"hips?|h(?:u|ü|ue)ft\w*|hanches?|caderas?|anca|anche|femur|f[eé]mur|leg|bein|knee|knie|genou|rodilla|ginocchio|"
+    r"foot|fu(?:ß|ss)|pied|pie|piede|hand|arm|shoulder|schulter|[eé]paule|hombro|spalla|elbow|ellenbogen|extremity)\b"
 )
 TRUNK: Final = re.compile(
     r"(abd(?!uct)|kidney|renal|niere|\breins?\b|pelv|becken|trunk|rumpf|\bc?t?n?[tc]ap\b|\b(ct)?uro|bauch|\bliver\b|"
@@ -73,6 +77,8 @@ class About:
         kernel: ConvolutionKernel likewise.
         image_type: Values of ImageType, in capitals; behind them, of an enhanced file, its frames' FrameType.
         body_part: BodyPartExamined in lower case.
+        reference: FrameOfReferenceUID.
+        units: Values of RescaleType, in capitals.
     """
 
     label: str = ""
@@ -83,6 +89,8 @@ class About:
     kernel: str = ""
     image_type: tuple[str, ...] = ()
     body_part: str = ""
+    reference: str = ""
+    units: tuple[str, ...] = ()
 
     @property
     def phase(self) -> Phase | None:
@@ -102,7 +110,7 @@ class About:
     @property
     def computed(self) -> Computed | None:
         """What it was computed to be; None where nothing says that it is no CT as it was scanned."""
-        return computed(self.image_type, self.description)
+        return computed((*self.image_type, *self.units), self.description)
 
     @property
     def is_derived(self) -> bool:
@@ -133,6 +141,8 @@ def about(path: Path, data: Dataset) -> About:
         _plain(text(path, data, "ConvolutionKernel")),
         _image_type(path, data),
         _plain(text(path, data, "BodyPartExamined")),
+        text(path, data, "FrameOfReferenceUID"),
+        _units(path, data),
     )
 
 
@@ -140,6 +150,14 @@ def is_localizer(path: Path, data: Dataset) -> bool:
     """Whether a file says that it is a localizer: by its ImageType, or by FrameType in all of its frames."""
     own, *frames = _kinds(path, data)
     return "LOCALIZER" in own or (bool(frames) and all("LOCALIZER" in frame for frame in frames))
+
+
+def _units(path: Path, data: Dataset) -> tuple[str, ...]:
+    """Of the file, and of its groups."""
+    groups = [group for keyword in GROUPS for group in items(path, data, keyword)]
+    places = [data, *(one for group in groups for one in items(path, group, "PixelValueTransformationSequence"))]
+    found = (text(path, place, "RescaleType").strip().upper() for place in places)
+    return tuple(dict.fromkeys(unit for unit in found if unit))
 
 
 def _image_type(path: Path, data: Dataset) -> tuple[str, ...]:
