@@ -7,7 +7,7 @@ Of real CT with tumours single slices are at hand, no volumes. A slice repeated 
 and networks find little in it. Here it shrinks about the kidney's middle with the distance from the slice as the
 sections of an ellipsoid do (`inflated`), so that a kidney becomes a body with two poles, and so does a tumour. ROIs are
 placed by the labels, as the fine stage is trained: what the rough stage would miss is not told. Air and fat read 0 HU
-in these slices and are set to fat. Dice is of the slices' own pixels at target spacing, by argmax, all slices of a
+in these slices and are set to fat. Dice is of the slices' own pixels at target spacing, all slices of a
 patient together, then the mean over patients with 95 % by bootstrap; of further models the paired difference from the
 first too. Pictures hold real pixels (CC BY-NC-SA): they are for looking at, never for committing.
 """
@@ -31,8 +31,9 @@ from scipy import ndimage
 
 from benchmarks.race_table import interval
 from benchmarks.realism.slices import Case, Slice, read_real, simulate
+from bisc.core.choices import DECISIONS, Decision
 from bisc.core.geometry import IntTriple, Triple
-from bisc.inference.cascade import NO_OFFSETS, decide
+from bisc.inference.cascade import decide, offsets_of
 from bisc.inference.model import Model, load_model
 from bisc.inference.windows import softmax_volume
 from bisc.network.device import choose_device
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, default=shared / "kits19_more_slices", help="(default: %(default)s)")
     parser.add_argument("--simulated", type=int, default=0, metavar="N", help="of N simulated patients instead")
     parser.add_argument("--seed", type=int, default=77001, help="the simulator's (default: %(default)s)")
+    parser.add_argument("--decision", choices=DECISIONS, default="argmax", help="(default: %(default)s)")
     parser.add_argument("-o", dest="out", type=Path, default=Path("bench_out/real_slices"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -102,23 +104,23 @@ def main() -> None:
     for path in args.models:
         model = load_model(path, None, device)
         if args.simulated:
-            tables |= of_simulated(path.stem, model, args.simulated, args.seed)
+            tables |= of_simulated(path.stem, model, args.simulated, args.seed, args.decision)
         else:
             regions = [place for s in read_real(args.real) for place in places(s, model.plan)]
-            found = [(place, labels_of(inflated(place), model)) for place in regions]
+            found = [(place, labels_of(inflated(place), model, args.decision)) for place in regions]
             tables[path.stem] = pd.DataFrame([scored(*one) for one in found])
             draw(found, args.out / f"{path.stem}.png")
     pd.concat(tables, names=["model"]).to_csv(args.out / "real_slices.csv")
     print(table_of(tables))
 
 
-def of_simulated(name: str, model: Model, n: int, seed: int) -> dict[str, pd.DataFrame]:
+def of_simulated(name: str, model: Model, n: int, seed: int, decision: Decision) -> dict[str, pd.DataFrame]:
     """Slices of simulated patients made into volumes, and the same in the volumes that they were cut from."""
     made, whole = [], []
     for slices, case in simulate(n, seed, lossy_share=0.0):
         for place in (place for s in slices for place in places(s, model.plan)):
-            made.append(scored(place, labels_of(inflated(place), model)))
-            whole.append(scored(place, labels_of(within(place, case), model)))
+            made.append(scored(place, labels_of(inflated(place), model, decision)))
+            whole.append(scored(place, labels_of(within(place, case), model, decision)))
     return {f"{name}, of slices": pd.DataFrame(made), f"{name}, in their volumes": pd.DataFrame(whole)}
 
 
@@ -163,10 +165,10 @@ def within(place: Place, case: Case) -> Pixels:
     ).astype(np.float32)
 
 
-def labels_of(hu: Pixels, model: Model) -> npt.NDArray[np.uint8]:
+def labels_of(hu: Pixels, model: Model, decision: Decision) -> npt.NDArray[np.uint8]:
     """(y, x) labels of the ROI's middle slice."""
     softmax = softmax_volume(model.fine, normalise(hu, model.plan.intensity), model.plan.intensity.air)
-    return np.asarray(decide(softmax, NO_OFFSETS)[len(hu) // 2])
+    return np.asarray(decide(softmax, offsets_of(model.fine, decision))[len(hu) // 2])
 
 
 def scored(place: Place, found: npt.NDArray[np.uint8]) -> dict[str, object]:

@@ -14,12 +14,14 @@ from bisc.imageio.inputs import find_inputs
 from bisc.imageio.scan import open_scan
 from bisc.system.console import collecting
 from tests.imageio.test_series_choice import stack, typed
-from tests.imageio.test_studies import chosen, reason, volume
+from tests.imageio.test_studies import grid_of, opened, reason_of, uid_of, volume
 from tests.support.ct_series import write_ct
 from tests.support.dicom_forms import put
 from tests.support.noticed import noticed
 
 AXIAL = ("ORIGINAL", "PRIMARY", "AXIAL")
+FEW = grid_of(25, 5.0)
+"""Slices that may show a kidney."""
 SERIES = {
     "iodine, by type": (("MAT_SPECIFIC",), "Iodine no water portal venous", "a map of one material"),
     "electron density, by type": (("ELECTRON_DENSITY",), "portal venous", "a map of electron densities"),
@@ -47,17 +49,18 @@ SERIES = {
 def test_the_ct_beside_it_is_taken(tmp_path: Path, name: str) -> None:
     """Though it has a lower number, and the phase in its words."""
     values, description, what = SERIES[name]
-    stack("1", "Abdomen", number=7)(tmp_path / "s")
-    stack("2", description, number=2, change=typed(*AXIAL, *values))(tmp_path / "s")
-    assert chosen(tmp_path / "s") == "1.1"
-    assert what in reason(tmp_path / "s")
+    stack("1", "Abdomen", number=7, grid=FEW)(tmp_path / "s")
+    stack("2", description, number=2, grid=FEW, change=typed(*AXIAL, *values))(tmp_path / "s")
+    scan = opened(tmp_path / "s")
+    assert uid_of(scan) == "1.1"
+    assert what in reason_of(scan)
 
 
 @pytest.mark.parametrize("name", SERIES)
 def test_alone_it_is_refused_or_told(tmp_path: Path, name: str) -> None:
     """Refused where a program says that its values are no HU; as a study and as one folder of slices."""
     values, description, what = SERIES[name]
-    write_ct(tmp_path / "s", volume(), series="1", description=description, change=typed(*AXIAL, *values))
+    write_ct(tmp_path / "s", volume(FEW), series="1", description=description, change=typed(*AXIAL, *values))
     (case,) = find_inputs(tmp_path / "s")
     reads: tuple[Callable[[], CaseImage], ...] = (lambda: open_scan(case).read(), lambda: read_image(tmp_path / "s"))
     for read in reads:
