@@ -153,6 +153,7 @@ def patches(n_patients: int, seed: int, sigma: float = 0.0) -> Patches:
     return Patches(hu, np.arange(len(hu)) % len(PLACES), np.repeat(np.arange(n_patients), 8))
 
 
+@pytest.mark.long
 def test_the_classifier_finds_nothing_where_there_is_nothing() -> None:
     """Two draws of one distribution, and two halves of one draw: 0.5 lies in the interval."""
     same = tell_apart(patches(12, seed=1), patches(12, seed=2), seed=0, epochs=2).all

@@ -92,6 +92,7 @@ def test_continue_makes_what_is_missing_and_keeps_the_rest(scans: Path, tmp_path
     assert (tmp_path / "both_report.html").is_file()
 
 
+@pytest.mark.long
 def test_an_older_masks_measures_and_page_go(scans: Path, tmp_path: Path) -> None:
     """Predicted anew without them, or failed: nothing beside the new mask, or none, is of the old one."""
     source, out = tmp_path / "in", tmp_path / "out"

@@ -104,7 +104,8 @@ def trained(factory: pytest.TempPathFactory) -> Path:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("BISC_HOME", str(home))
             patch.setattr(loop, "VALIDATION_BATCHES", 2)
-            brief = ["--preset", "quick", "--epochs", "1", "--iterations", "2", "--device", "cpu"]
+            patch.setitem(PRESETS, "tiny", TINY)
+            brief = ["--preset", "tiny", "--epochs", "1", "--iterations", "2", "--device", "cpu"]
             assert train.main(["rough", "0", *brief]) == 0
             assert train.main(["fine", "0", *brief]) == 0
         _MADE["trained"] = home

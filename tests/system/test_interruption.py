@@ -112,8 +112,8 @@ def test_killed_after_its_first_checkpoint(
 @pytest.mark.parametrize(
     ("precision", "signum", "more"),
     [
-        pytest.param("fp32", signal.SIGINT, ["--workers", "1"], id="Ctrl-C with a loader process"),
-        pytest.param("fp32", signal.SIGTERM, [], id="SIGTERM", marks=pytest.mark.long),
+        pytest.param("fp32", signal.SIGINT, ["--workers", "1"], id="Ctrl-C with loaders", marks=pytest.mark.long),
+        pytest.param("fp32", signal.SIGTERM, [], id="SIGTERM"),
         pytest.param(
             "bf16",
             signal.SIGTERM,

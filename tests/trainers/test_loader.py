@@ -184,6 +184,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_stuck_worker_ends_the_wait_and_the_process(folder: Path, tmp_path: Path) -> None:
     """Its batch would take an hour: a WorkError comes, and the interpreter ends instead of waiting for the worker."""
     script = tmp_path / "hang.py"

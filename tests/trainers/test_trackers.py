@@ -78,6 +78,7 @@ def mlflow_curves(database: Path) -> tuple[Any, dict[str, dict[int, float]]]:
     return run, curves
 
 
+@pytest.mark.long
 def test_interrupted_and_gone_on_with_tensorboard_has_each_step_once(
     fold: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
