@@ -33,6 +33,7 @@ from benchmarks.race_table import interval
 from benchmarks.realism.slices import Case, Slice, read_real, simulate
 from bisc.core.choices import DECISIONS, Decision
 from bisc.core.geometry import IntTriple, Triple
+from bisc.core.labels import HALF_LENGTH_MM
 from bisc.inference.cascade import decide, offsets_of
 from bisc.inference.model import Model, load_model
 from bisc.inference.windows import softmax_volume
@@ -41,8 +42,6 @@ from bisc.planners.plan import Plan
 from bisc.preprocessing.kidneys import next_multiple
 from bisc.preprocessing.resample import normalise
 
-HALF_LENGTH_MM: Final = 55.0
-"""Of the body that a slice is made into: a kidney is some 11 cm long."""
 LEAST_SCALE: Final = 0.15
 """Beyond the poles a slice is seen shrunk as far as this."""
 FAT_HU: Final = -100.0
@@ -88,7 +87,7 @@ class Place:
 
 
 def main() -> None:
-    """Score every model on every slice, print the table, draw the first model's."""
+    """Score every model on every slice, draw what each found, print the table."""
     shared = Path(os.environ.get("BISC_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, nargs="+")
@@ -185,7 +184,7 @@ def scored(place: Place, found: npt.NDArray[np.uint8]) -> dict[str, object]:
 
 
 def by_patient(rows: pd.DataFrame) -> pd.DataFrame:
-    """Dice of each patient's slices together, and the tumour's area found over the true one; NaN without a tumour."""
+    """Dice of each patient's slices together; the tumour's is NaN without one."""
     sums = rows.groupby("patient").sum()
     dice = {name: 2 * sums[f"{name}_both"] / (sums[f"{name}_found"] + sums[f"{name}_truth"]) for name in DICE}
     out = pd.DataFrame(dice)

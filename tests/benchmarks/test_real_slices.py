@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.real_slices import DICE, FAT_HU, HALF_LENGTH_MM, by_patient, inflated, places, scored, table_of, within
+from benchmarks.real_slices import DICE, FAT_HU, by_patient, inflated, places, scored, table_of, within
 from benchmarks.realism.slices import Case, Slice
+from bisc.core.labels import HALF_LENGTH_MM
 from tests.support.stub_model import PLAN
 
 RADIUS_MM, PIXEL_MM = 30.0, 1.0

@@ -7,6 +7,7 @@ how it was reconstructed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import log2
 from typing import Final
 
@@ -76,7 +77,7 @@ class Candidate:
                 return next((mm for part, mm in zip(across, sides, strict=True) if part > AXIAL_COSINE), None)
         return None
 
-    @property
+    @cached_property
     def planes(self) -> list[Plane]:
         """Of its slices, sound or not, as far as they are placed."""
         found = (plane_of(f.position_mm_xyz, f.turn, f.spacing_mm_yx, f.shape_yx) for f in self.series.frames)
@@ -124,8 +125,7 @@ def kind_of(one: Candidate) -> tuple[int, ...]:
 def _rank(one: Candidate, normal_z: float, length_mm: float) -> tuple[int, ...]:
     about, upright = one.series.about, abs(normal_z) < AXIAL_COSINE
     rank = 0 if about.computed is None else about.computed.rank
-    is_short = length_mm < LEAST_MM
-    return rank, *map(int, (about.is_derived, upright, about.is_elsewhere, is_short, one.narrow))
+    return rank, *map(int, (about.is_derived, upright, about.is_elsewhere, length_mm < LEAST_MM, one.narrow))
 
 
 def _scores(one: Candidate, wanted: Wanted) -> list[tuple[float, str]]:

@@ -15,8 +15,8 @@ from bisc.imageio.formats.dicom.tags import AGAIN, items, name_of, number, text
 
 HU_TYPES: Final = ("HU", "HU_MOD", "H.U.", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS")
 """Of RescaleType: Hounsfield units, those of modified images (PS3.3, C.11.1.1.2), and what some write in words."""
-UNSPECIFIED: Final = "US"
-UNSAID_TYPES: Final = ("", UNSPECIFIED)
+UNSAID_TYPES: Final = ("", "US")
+"""None, and 'unspecified'."""
 HU_CODES: Final = frozenset({"[hnsf'U]", "hnsf'U"})
 """Hounsfield units in UCUM, whose codes units have."""
 NO_UNITS: Final = ("", "1", "{no_units}")

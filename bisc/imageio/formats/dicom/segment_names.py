@@ -107,7 +107,7 @@ def _meaning(name: str) -> str | None:
     classes = _classes(name)
     if KIDNEY in classes and classes <= set(VALUES):
         return KIDNEY
-    return classes.copy().pop() if len(classes) == 1 else None
+    return next(iter(classes)) if len(classes) == 1 else None
 
 
 def _classes(name: str) -> set[str]:

@@ -226,9 +226,9 @@ def _meanings(path: Path, seg: Any) -> dict[int, str]:
     return found
 
 
-def _tell_of_contradiction(path: Path, told: str, found: str, is_clear: bool) -> None:
+def _tell_of_contradiction(path: Path, told: str, found: str, counts: bool) -> None:
     """Refuse one, but not where the label is clear: then it counts."""
-    if found and not is_clear:
+    if found and not counts:
         raise InputError(path, f"segment {told}: {found}", "one meaning", "name it as its type says, in the viewer")
     if found:
         notice(path, f"segment {told}: {found}", "counted by its label")
