@@ -18,7 +18,7 @@ from bisc.pipeline.dicom_cases import nameless, without_places
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.parts import Part, PartCase, stamp_of
 from bisc.pipeline.predict import Complain, predict_cases
-from bisc.pipeline.predict_run import Outputs, begin_run, case_stamp, end_run
+from bisc.pipeline.predict_run import Outputs, begin_run, case_stamp, end_run, made_stamp
 from bisc.pipeline.report import PageJob, ReportOptions, Run, begin_pages, end_pages, page_or_fault
 from bisc.pipeline.report_rows import page_path, row_in
 from bisc.pipeline.rows import merge_rows
@@ -54,7 +54,9 @@ def predict_part(
         complain(error)
 
     rows = predict_cases(mine, model, out, options, note, whole=False)
-    stamps = {row.case: row.stamp or case_stamp(case, model, options) for case, row in zip(mine, rows, strict=True)}
+    stamps = {
+        row.case: made_stamp(row) or case_stamp(case, model, options) for case, row in zip(mine, rows, strict=True)
+    }
     stamps = {name: _asked(stamp, options) for name, stamp in stamps.items()}
     how = f"{model.device.precision} on {model.device.kind}"
     part.keep(out, ROWS, stamps, errors, {row.case: asdict(row) for row in rows}, how)

@@ -29,13 +29,16 @@ from bisc.pipeline.predict_run import (
     case_stamp,
     end_run,
     has_companions,
+    made_stamp,
+    mask_changed,
+    mask_mark,
     remove_companions,
     remove_outputs,
 )
-from bisc.pipeline.rows import merge_rows
+from bisc.pipeline.rows import STAMP_MARK, merge_rows
 from bisc.pipeline.segment import segment_case
 from bisc.pipeline.study import open_study
-from bisc.system.console import collecting, track
+from bisc.system.console import collecting, notice, track
 from bisc.system.files import atomic_file
 
 if TYPE_CHECKING:
@@ -96,16 +99,30 @@ def predict_or_keep(
     before: PredictionRow | None,
     room: Room | None = None,
 ) -> PredictionRow:
-    """One case of a run, or its row of `before` where that is kept; the table is up to date afterwards."""
+    """One case of a run, or its row of `before` where that is kept; the table is up to date afterwards.
+
+    A mask that was corrected by hand is kept, whatever else is asked for.
+    """
     row, stamp = before if options.resume else None, case_stamp(case, model, options)
-    done = row is not None and row.status not in (FAILED, SKIPPED) and row.stamp in ("", stamp)
+    done = row is not None and row.status not in (FAILED, SKIPPED) and made_stamp(row) in ("", stamp)
     outputs = Outputs(out, case, options)
+    if row is not None and mask_changed(row, outputs.mask):
+        mend = (
+            "bisc_measure and bisc_report make them anew" if has_companions(options) else "its volumes there are older"
+        )
+        notice(
+            outputs.mask,
+            "changed since it was predicted",
+            f"kept, and nothing beside it is made or brought up to date; {mend}",
+        )
+        return row
     if row is None or not done or not outputs.are_there(row):
         remove_companions(out, case)
         outputs.remove_parts()
         for path in dicom_files(out, case.name, options.dicom) if before is not None else ():
             path.unlink(missing_ok=True)  # of an older mask, of which this run may make fewer
         row = _predict_or_fail(case, model, out, options, complain, room)
+        stamp = STAMP_MARK.join(filter(None, (stamp, mask_mark(outputs.mask))))
         row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
         if options.dicom.deidentify:  # descriptions and places may name a patient
             row = replace(row, source="", notes="", choice="", error=without_places(row.error, case))

@@ -18,7 +18,7 @@ from bisc.imageio.formats.nifti import note_of
 from bisc.inference.model import Model
 from bisc.pipeline.dicom_cases import dicom_files, nameless, without_places
 from bisc.pipeline.options import INDEX, INDEX_MARK, MARK, MEASURES, SKIPPED, TABLE, PredictionRow, PredictOptions
-from bisc.pipeline.rows import STAMP_MARK, merge_rows, mixed, read_rows
+from bisc.pipeline.rows import STAMP_MARK, merge_rows, mixed, read_rows, stamp_parts
 from bisc.system.console import notice
 from bisc.system.files import make_output_folder, remove_partial
 from bisc.system.paths import check_nameable, exists
@@ -50,7 +50,7 @@ def begin_run(cases: Sequence[InputCase], out: Path, options: PredictOptions) ->
         passed = [replace(row, error=without_places(row.error, case)) for row, case in zip(passed, none, strict=True)]
     cases = [case for case in cases if case not in none]
     there = {row.case: row for row in read_rows(out / TABLE)}  # also where all is done anew: known before the work
-    check_targets(cases, out, there)
+    check_targets(cases, out, there, options.resume)
     if options.measure and (out / MEASURES).exists():
         from bisc.measurement.table import read_table  # not on a plain mask's path
 
@@ -71,12 +71,15 @@ def end_run(out: Path, options: PredictOptions, before: Collection[str] = ()) ->
         write_index(out)
 
 
-def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, PredictionRow]) -> None:
+def check_targets(
+    cases: Sequence[InputCase], out: Path, there: Mapping[str, PredictionRow], keeps: bool = False
+) -> None:
     """Refuse a run that would write over a file that is no mask of this input, before anything is computed.
 
     Raises:
-        InputError: If a mask would take the place of an input, of another input's mask, or of a file that is no mask
-            of ours: by no row of predictions.csv, nor by its own header.
+        InputError: If a mask would take the place of an input, of another input's mask, of a file that is no mask
+            of ours (by no row of predictions.csv, nor by its own header), or, unless the run `keeps` such, of a mask
+            that was changed since it was predicted.
     """
     # realpath: unlike resolve, it minds no link loops
     inputs = {os.path.realpath(path): path for case in cases for path in (case.path, *case.others)}
@@ -94,6 +97,9 @@ def check_targets(cases: Sequence[InputCase], out: Path, there: Mapping[str, Pre
             found = f"would be written over the mask of {row.source}, which has the same name"
             mend = "choose another output folder, or rename one of the two"
             raise InputError(case.path, found, "one name for each patient", mend)
+        elif not keeps and mask_changed(row, target):
+            found = "was changed since it was predicted, and would be written over"
+            raise InputError(target, found, "the mask as it was predicted", "move it away; --continue keeps it")
 
 
 def remove_outputs(out: Path, case: InputCase, options: PredictOptions, keep_rough: bool = False) -> None:
@@ -109,6 +115,25 @@ def remove_outputs(out: Path, case: InputCase, options: PredictOptions, keep_rou
     for path in files.asked.keys() - ({files.rough} if keep_rough else set()):
         path.unlink(missing_ok=True)
     remove_companions(out, case)
+
+
+def mask_changed(row: PredictionRow, mask: Path) -> bool:
+    """Whether a mask is there that is another than the one its row tells of: corrected by hand, most likely."""
+    known = stamp_parts(row)[2]
+    return bool(known) and known != mask_mark(mask) != ""
+
+
+def mask_mark(mask: Path) -> str:
+    """A mask file's content in a few letters; empty where there is none."""
+    try:
+        return hashlib.blake2b(mask.read_bytes(), digest_size=8).hexdigest()
+    except OSError:
+        return ""
+
+
+def made_stamp(row: PredictionRow) -> str:
+    """A row's stamp as `case_stamp` gives it, without the mask's mark."""
+    return STAMP_MARK.join(filter(None, stamp_parts(row)[:2]))
 
 
 def case_stamp(case: InputCase, model: Model, options: PredictOptions) -> str:

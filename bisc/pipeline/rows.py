@@ -57,10 +57,16 @@ def read_rows(path: Path) -> list[PredictionRow]:
     return rows
 
 
+def stamp_parts(row: PredictionRow) -> tuple[str, str, str]:
+    """A stamp's parts: what the input is, how masks are made, what the mask is; each may be empty."""
+    parts = [*row.stamp.split(STAMP_MARK), "", ""]
+    return parts[0], parts[1], parts[2]
+
+
 def mixed(rows: Sequence[PredictionRow]) -> str:
     """What is found where masks were made in several ways: other models, decisions or versions; empty where not."""
-    stamps = (row.stamp.partition(STAMP_MARK) for row in rows if row.status not in (FAILED, SKIPPED))
-    ways = Counter(way for _, _, way in stamps if way)
+    ways = Counter(stamp_parts(row)[1] for row in rows if row.status not in (FAILED, SKIPPED))
+    del ways[""]
     if len(ways) < 2:
         return ""
     return f"its masks are of several models, decisions or versions ({', '.join(map(str, sorted(ways.values())))})"

@@ -97,7 +97,8 @@ def test_the_smaller_of_equal_offsets_wins() -> None:
     than it serves."""
     fit = OffsetFit()
     p = np.asarray([[0.6, 0.9], [0.0, 0.0], [0.4, 0.1]], np.float32).reshape(3, 1, 1, 2)
-    fit.add([p], [np.asarray([[[2, 0]]], np.uint8)])
+    for _ in range(2):
+        fit.add([p], [np.asarray([[[2, 0]]], np.uint8)])
     background, kidney, tumor = fit.fit()
     assert (background, kidney) == (0.0, 0.0)
     assert 0.405 < tumor <= 0.51
@@ -119,13 +120,61 @@ def test_score_by_hand() -> None:
     assert rough.score(NO_OFFSETS) == pytest.approx(0.8 * 4 / 6)
 
 
-def test_a_case_without_a_tumour_is_right_where_none_is_found() -> None:
-    """Nothing there and nothing found counts 1."""
-    p = np.asarray([0.2, 0.7, 0.1], np.float32).reshape(3, 1, 1, 1)
-    fit = OffsetFit()
-    fit.add([p], [np.ones((1, 1, 1), np.uint8)])
+def certain(found: list[int], true: list[int]) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.uint8]]]:
+    """A case whose network gives each voxel 0.8 of one class; p = 0.8 falls to another at an offset of log 8."""
+    p = np.full((3, len(found)), 0.1, np.float32)
+    p[found, np.arange(len(found))] = 0.8
+    return [p.reshape(3, 1, 1, -1)], [np.asarray(true, np.uint8).reshape(1, 1, -1)]
+
+
+def test_a_case_without_a_tumour_counts_by_what_is_called_one() -> None:
+    """Median tumour 4 voxels (of 2 and 6): 3 false ones cost what they would beside 4 right ones, 8 / (8 + 3)."""
+    fit = OffsetFit(kidney_weight=0.0)
+    fit.add(*certain([2] * 2, [2] * 2))
+    fit.add(*certain([2] * 6, [2] * 6))
     assert fit.score(NO_OFFSETS) == 1.0
-    assert fit.score((0.0, 0.0, 5.0)) == 0.5
+    fit.add(*certain([1, 2, 2, 2], [1] * 4))
+    assert fit.score(NO_OFFSETS) == pytest.approx((1 + 1 + 8 / 11) / 3)
+
+
+def test_where_no_case_has_a_tumour_the_kidney_counts_alone() -> None:
+    """What a tumour would lose is not known: nothing is gained by calling none."""
+    p = np.asarray([[0.05, 0.05, 0.9], [0.9, 0.15, 0.05], [0.05, 0.8, 0.05]], np.float32).reshape(3, 1, 1, 3)
+    fit = OffsetFit()
+    for _ in range(4):
+        fit.add([p], [np.asarray([[[1, 1, 0]]], np.uint8)])
+    assert decide(p, NO_OFFSETS).tolist() == [[[1, 2, 0]]]
+    assert decide(p, (0.0, 0.0, -2.0)).tolist() == [[[1, 1, 0]]]
+    assert fit.score(NO_OFFSETS) == fit.score((0.0, 0.0, -2.0)) == 1.0
+    assert fit.fit() == NO_OFFSETS
+
+
+def test_patients_without_a_tumour_do_not_outvote_those_with_one() -> None:
+    """Three of four have none, and a stray voxel each, for which all of the fourth's faint tumour would be given up."""
+    fit, rng = OffsetFit(), np.random.default_rng(0)
+    for i in range(40):
+        true = rng.normal(size=(3, 4, 8, 8))
+        true[2] -= 2.0 if i % 4 == 0 else 5.0
+        labels = true.argmax(axis=0).astype(np.uint8)
+        if i % 4:
+            labels[labels == 2] = 1
+            true[:, 0, 0, 0] = 0.0, 0.0, 3.0
+        fit.add([softmax(true)], [labels])
+    assert fit.fit() == NO_OFFSETS
+    assert fit.score(NO_OFFSETS) > fit.score((0.0, 0.0, -4.0)) + 0.05
+
+
+def test_offsets_that_only_fit_their_own_cases_are_not_taken() -> None:
+    """Labels at random: what is best on these cases is chance, and one case alone proves nothing."""
+    rng = np.random.default_rng(4)
+    fit = OffsetFit()
+    for _ in range(6):
+        true = rng.normal(size=(3, 2, 6, 6))
+        fit.add([softmax(true + rng.normal(size=true.shape))], [true.argmax(axis=0).astype(np.uint8)])
+    assert fit.fit() == NO_OFFSETS
+    alone = OffsetFit()
+    alone.add(*certain([0, 0, 2, 1], [0, 1, 2, 1]))
+    assert alone.fit() == NO_OFFSETS
 
 
 def test_several_rois_are_one_case() -> None:

@@ -99,16 +99,18 @@ def test_a_voxelwise_network_gives_the_same_in_any_windows(
     assert np.allclose(out.sum(axis=0), 1.0, atol=1e-5)
 
 
-def test_the_network_sees_multiples_of_16_filled_with_air() -> None:
-    """(5, 17, 33) becomes (16, 32, 48), its voxels at the front."""
+def test_the_network_sees_multiples_filled_with_air() -> None:
+    """(5, 17, 33) becomes (8, 32, 48), its voxels at the front; 24 slices, as some patches have, stay 24."""
     network, image = Voxelwise(), image_of(5, 17, 33)
     softmax_volume([fold(network, None)], image, AIR)
     (seen,) = network.seen
-    assert seen.shape == (1, 1, 16, 32, 48)
+    assert seen.shape == (1, 1, 8, 32, 48)
     assert np.array_equal(seen[0, 0, :5, :17, :33].numpy(), image)
     rest = torch.ones(seen.shape[2:], dtype=torch.bool)
     rest[:5, :17, :33] = False
     assert bool((seen[0, 0][rest] == AIR).all())
+    softmax_volume([fold(network, (24, 32, 32))], image_of(60, 32, 32), AIR)
+    assert {tuple(x.shape[2:]) for x in network.seen[1:]} == {(24, 32, 32)}
 
 
 def test_windows_are_the_folds_own_and_whole_volumes_are_seen_once() -> None:
@@ -119,7 +121,7 @@ def test_windows_are_the_folds_own_and_whole_volumes_are_seen_once() -> None:
     assert sum(len(x) for x in network.seen) == len(window_starts(50, 16)) * 2
     network.seen.clear()
     softmax_volume([fold(network, None)], image_of(50, 16, 16), AIR)
-    assert [tuple(x.shape[2:]) for x in network.seen] == [(64, 16, 16)]
+    assert [tuple(x.shape[2:]) for x in network.seen] == [(56, 16, 16)]
 
 
 def test_batches_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
+from bisc.core.errors import InputError
 from bisc.imageio.inputs import find_inputs
 from bisc.pipeline.evaluate import evaluate_folders
 from bisc.pipeline.options import PredictOptions
@@ -38,6 +40,35 @@ def test_continue_sees_what_changed(tmp_path: Path) -> None:
     (fifth,) = predict_cases(find_inputs(tmp_path / "in"), mirrored, tmp_path / "out", options, lambda _: None)
     assert fifth.stamp != fourth.stamp
     assert third.stamp not in (first.stamp, second.stamp)
+
+
+def test_a_mask_corrected_by_hand_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--continue keeps it, with all that differs, and says so; else the run is refused before it begins."""
+    write_scan(tmp_path / "in" / "p.nii.gz")
+    resume = PredictOptions("argmax", resume=True)
+    first = predict(tmp_path / "in", tmp_path / "out", resume)[0]["p"]
+    mask = tmp_path / "out" / "p.nii.gz"
+    image = sitk.ReadImage(str(mask))
+    corrected = image * sitk.Cast(image != 2, image.GetPixelID())
+    sitk.WriteImage(corrected, str(mask))
+    kept = mask.read_bytes()
+    capsys.readouterr()
+    for options in (
+        resume,
+        PredictOptions("argmax", resume=True, measure=True),
+        PredictOptions("calibrated", resume=True),
+    ):
+        assert predict(tmp_path / "in", tmp_path / "out", options)[0]["p"] == first
+        said = capsys.readouterr().err
+        assert "p.nii.gz: changed since it was predicted; kept, " in said
+        assert ("bisc_measure" in said) == options.measure
+        assert mask.read_bytes() == kept
+    with pytest.raises(InputError, match=r"changed since it was predicted, and would be written over.* --continue"):
+        predict(tmp_path / "in", tmp_path / "out")
+    assert mask.read_bytes() == kept
+    mask.unlink()
+    again = predict(tmp_path / "in", tmp_path / "out", resume)[0]["p"]
+    assert (again.stamp, again.tumor_ml) == (first.stamp, first.tumor_ml)
 
 
 def test_masks_of_two_models_in_one_folder_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
