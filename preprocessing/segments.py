@@ -105,12 +105,20 @@ def divide(
     inside, sides = labels[box.to_slices()], np.zeros(box.shape_zyx, np.uint8)
     x_mm = _x_of(grid)[box.start_zyx[2] : box.stop_zyx[2]]
     named: set[Side] = set()
+    tissue = (inside > 0) & (inside != TUMOR)
+    with_tissue = {*np.unique(components[tissue]).tolist()}
+    loose = []
     for one in found:
+        if one.label not in with_tissue and kidneys and not any(one.box.contains(kidney.box) for kidney in kidneys):
+            loose.append(one.label)  # tumour alone, beside kidneys that are others
+            continue
         own = components == one.label
         for side, part in _sides_of(one, kidneys, x_mm, grid, body_middle_mm):
             sides[own & part] = SIDES.index(side) + 1
             named.add(side)
-    if len(named) == 1 and is_two((inside > 0) & (inside != TUMOR), grid):
+    if loose and sides.any():
+        _join_nearest(sides, components, loose, grid)
+    if len(named) == 1 and is_two(tissue, grid):
         sides[sides > 0] = SIDES.index("middle") + 1
     inner = numbered[box.to_slices()]
     segments: list[Segment] = []
@@ -175,6 +183,20 @@ def _sides_of(
         is_high = x_mm[None, None, :] > (centre_mm[low] + centre_mm[high]) / 2
         return [(low.side, ~is_high), (high.side, is_high)]
     return [(min(kidneys, key=lambda kidney: abs(centre_mm[kidney] - at_mm)).side, everywhere)]
+
+
+def _join_nearest(
+    sides: npt.NDArray[np.uint8], components: npt.NDArray[np.int32], loose: Sequence[int], grid: Geometry
+) -> None:
+    """Give components the side of the kidney whose surface is nearest: by their centres a large tumour of one kidney
+    takes what lies beside the other."""
+    mm, nearest = ndimage.distance_transform_edt(
+        sides == 0, sampling=grid.spacing_mm_zyx, return_distances=True, return_indices=True
+    )
+    side_of = np.zeros(int(components.max()) + 1, np.uint8)
+    for label, at in zip(loose, ndimage.minimum_position(mm, components, loose), strict=True):
+        side_of[label] = sides[tuple(nearest[:, *at])]
+    sides += side_of[components]
 
 
 def _tumors(mask: npt.NDArray[np.bool_], grid: Geometry) -> tuple[npt.NDArray[np.int32], list[int]]:

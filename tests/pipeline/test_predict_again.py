@@ -53,16 +53,13 @@ def test_a_mask_corrected_by_hand_is_never_written_over(tmp_path: Path, capsys: 
     sitk.WriteImage(corrected, str(mask))
     kept = mask.read_bytes()
     capsys.readouterr()
-    for options in (
-        resume,
-        PredictOptions("argmax", resume=True, measure=True),
-        PredictOptions("calibrated", resume=True),
-    ):
+    for options in (resume, PredictOptions("argmax", resume=True, measure=True)):
         assert predict(tmp_path / "in", tmp_path / "out", options)[0]["p"] == first
         said = capsys.readouterr().err
         assert "p.nii.gz: changed since it was predicted; kept, " in said
         assert ("bisc_measure" in said) == options.measure
-        assert mask.read_bytes() == kept
+    assert predict(tmp_path / "in", tmp_path / "out", PredictOptions("calibrated", resume=True))[0]["p"] == first
+    assert mask.read_bytes() == kept
     with pytest.raises(InputError, match=r"changed since it was predicted, and would be written over.* --continue"):
         predict(tmp_path / "in", tmp_path / "out")
     assert mask.read_bytes() == kept

@@ -51,6 +51,25 @@ def test_two_kidneys_and_two_tumours() -> None:
     assert numbered[20, 40, 79] == 2
 
 
+def test_a_tumour_by_itself_goes_with_the_nearest_kidney() -> None:
+    """By surfaces: 12 mm from the left kidney, whose other tumour draws the left side's centre 25 mm away from it."""
+    small, large = (2, (0.0, 0.0, 20.0), 8.0), (2, (0.0, 0.0, 122.0), 26.0)
+    labels = patient(RIGHT, LEFT, large, small)
+    numbered, segments = divide(labels, GRID, 5.0)
+    check(labels, numbered, segments)
+    names = [one.name for one in segments]
+    assert names == ["Right kidney", "Left kidney", "Tumour 1 (left)", "Tumour 2 (left)"]
+    low = patient(RIGHT, LEFT, (2, (44.0, 0.0, 30.0), 18.0))  # and below a pole, nearer the middle
+    assert [one.name for one in divide(low, GRID, 5.0)[1]][-1] == "Tumour 1 (left)"
+
+
+def test_a_kidney_that_is_all_tumour_keeps_its_side() -> None:
+    """It is a kidney by its size, and goes with no other."""
+    labels = patient(RIGHT, (2, (0.0, 0.0, 70.0), 28.0))
+    names = [one.name for one in divide(labels, GRID, 5.0)[1]]
+    assert names == ["Right kidney", "Tumour 1 (left)"]
+
+
 def test_a_solitary_kidney_has_its_side() -> None:
     labels = patient(LEFT)
     assert [one.name for one in divide(labels, GRID, 5.0, body_middle_mm=0.0)[1]] == ["Left kidney"]
