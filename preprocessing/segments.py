@@ -195,7 +195,7 @@ def _join_nearest(
     )
     side_of = np.zeros(int(components.max()) + 1, np.uint8)
     for label, at in zip(loose, ndimage.minimum_position(mm, components, loose), strict=True):
-        side_of[label] = sides[tuple(nearest[:, *at])]
+        side_of[label] = sides[tuple(axis[at] for axis in nearest)]
     sides += side_of[components]
 
 

@@ -75,7 +75,11 @@ def choose_passes(
         InputError: If the batch cannot be cut so, or `last` is no checkpoint.
     """
     if asked is not None:
-        return in_passes(settings, asked)
+        cut = in_passes(settings, asked)
+        if cut.norm != settings.norm:
+            found = f"parts of {settings.batch_size // asked} patches are too few for {settings.norm} norm"
+            notice(f"--passes {asked}", found, f"another network is trained: of {cut.norm} norm")
+        return cut
     if last is not None and last.exists():  # whatever is free today: its weights are of that many
         begun = load_checkpoint(last).settings.get("passes", 1)
         fits = isinstance(begun, int) and begun > 0 and settings.batch_size % begun == 0

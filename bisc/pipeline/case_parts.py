@@ -18,10 +18,10 @@ from bisc.pipeline.dicom_cases import nameless, without_places
 from bisc.pipeline.options import FAILED, SKIPPED, TABLE, PredictionRow, PredictOptions
 from bisc.pipeline.parts import Part, PartCase, stamp_of
 from bisc.pipeline.predict import Complain, predict_cases
-from bisc.pipeline.predict_run import Outputs, begin_run, case_stamp, end_run, made_stamp
+from bisc.pipeline.predict_run import Outputs, begin_run, case_stamp, end_run
 from bisc.pipeline.report import PageJob, ReportOptions, Run, begin_pages, end_pages, page_or_fault
 from bisc.pipeline.report_rows import page_path, row_in
-from bisc.pipeline.rows import merge_rows
+from bisc.pipeline.rows import made_stamp, merge_rows
 from bisc.report.patient.index import IndexRow
 from bisc.system.console import notice, track
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from bisc.core.choices import DICOM_EXTRAS
 from bisc.core.errors import BiscError, InputError
+from bisc.core.flags import Flags
 from bisc.core.geometry import Geometry
 from bisc.core.volume import Box, Volume
 from bisc.evaluation.diameters import axial_diameter_mm, diameter_mm
@@ -122,7 +123,7 @@ def results_of(
         row |= identifiers_of(study)
     if kinds_of(options.dicom):
         try:
-            write_dicom(out, case.name, study or Scan(case.path), image, parts, model, options.dicom)
+            write_dicom(out, case.name, study or Scan(case.path), image, parts, model, options.dicom, found.flags)
         except InputError as error:
             complain(error)
             row["error"] = " | ".join(filter(None, [found.doubt, str(error)]))
@@ -225,15 +226,28 @@ def dicom_files(out: Path, case: str, options: DicomOptions) -> dict[Path, bool]
     return {path: kind in kinds_of(options) for kind, path in _paths(out, case).items()}
 
 
+def result_files(out: Path, case: str) -> list[Path]:
+    """Where a case's DICOM objects lie, whichever there are."""
+    return [*_paths(out, case).values()]
+
+
 def _paths(out: Path, case: str) -> dict[Kind, Path]:
     kinds: tuple[Kind, ...] = ("seg", *DICOM_EXTRAS)
     return {kind: out / f"{case}_{kind}.dcm" for kind in kinds}
 
 
 def write_dicom(
-    out: Path, case: str, scan: Scan, image: CaseImage, found: Divided, model: Model, options: DicomOptions
+    out: Path,
+    case: str,
+    scan: Scan,
+    image: CaseImage,
+    found: Divided,
+    model: Model,
+    options: DicomOptions,
+    flags: Flags,
 ) -> list[Path]:
-    """Write a case's objects, each whole or not at all; none for a case without a kidney, but for the picture.
+    """Write a case's objects, each whole or not at all; none for a case without a kidney, but for the picture. Returns
+    the files.
 
     Args:
         out: Their folder.
@@ -243,15 +257,14 @@ def write_dicom(
         found: What was found in it.
         model: What found it.
         options: Which objects.
-
-    Returns:
-        The files that were written.
+        flags: What picture and report say of the mask's trustworthiness.
 
     Raises:
         InputError: If the source is no DICOM, or lacks or says what an object cannot be made with.
     """
     from bisc.report.dicom.objects import make_objects, save_objects
     from bisc.report.dicom.origin import NIFTI_ALONE, Maker, origin_of
+    from bisc.report.patient.words import checked
 
     if scan.choice is None:
         raise InputError(scan.path, NO_SOURCE, "a DICOM series", NIFTI_ALONE)
@@ -266,6 +279,7 @@ def write_dicom(
             Maker(model.plan.dataset, checksum_of(model)),
             kinds_of(options),
             options.labelmap,
+            checked(flags),
         )
         return save_objects(made, _paths(out, case), options.deidentify)
     except (OSError, MemoryError):

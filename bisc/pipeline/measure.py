@@ -19,7 +19,8 @@ from bisc.measurement.measure import measure as measure_segments
 from bisc.measurement.measures import CaseMeasures
 from bisc.measurement.table import TABLE, put_cases, put_rows, read_table, rows_of
 from bisc.pipeline.measure_jobs import Job, find_jobs, read_pair
-from bisc.pipeline.meshes import case_of, mesh_files, meshes_in, remove_meshes, write_meshes
+from bisc.pipeline.meshes import mesh_files, remove_meshes, write_meshes
+from bisc.pipeline.older import is_older, older_than
 from bisc.pipeline.options import MeshOptions
 from bisc.pipeline.parts import Part, stamp_of
 from bisc.pipeline.workers import case_workers
@@ -95,7 +96,7 @@ def measure_folders(
     kept = [job.case for job in jobs if resume and _is_there(job, known.get(job.case, []))]
     skipped = {*kept}
     jobs = [job for job in jobs if job.case not in skipped]
-    _tell_old_meshes(jobs, tell)
+    _tell_older(jobs, tell)
     n_workers, inputs = max(1, min(n_workers, len(jobs))), [masks] if images is None else [masks, images]
     with case_workers((job.mask for job in jobs), n_workers, tell, scheduler, table.parent, inputs) as pool:
         done = run_cases(_measure_and_note, jobs, pool, "measuring", name=_name)
@@ -205,21 +206,15 @@ def _is_there(job: Job, rows: Sequence[Mapping[str, str]]) -> bool:
         return True
     names = [row["structure"] for row in rows]
     files = mesh_files(job.table.parent, job.case, names, job.mesh.form, job.mesh.space)
-    return all(file.exists() and not _is_older(file, job.mask) for file in files)
+    return all(file.exists() and not is_older(file, job.mask) for file in files)
 
 
-def _is_older(mesh: Path, mask: Path) -> bool:
-    return mesh.stat().st_mtime_ns < mask.stat().st_mtime_ns
-
-
-def _tell_old_meshes(jobs: Sequence[Job], tell: Tell) -> None:
-    """Surfaces of the mask as it was before it was edited lie beside its new numbers."""
-    by_case = {job.case: job for job in jobs if job.mesh is None}
-    for mesh in sorted(meshes_in(jobs[0].table.parent)) if by_case else ():
-        job = by_case.get(case_of(mesh))
-        if job is not None and _is_older(mesh, job.mask):
-            del by_case[job.case]
-            tell(f"{mesh} is older than {job.mask.name}: it shows the mask as it was; --mesh makes it anew")
+def _tell_older(jobs: Sequence[Job], tell: Tell) -> None:
+    """What shows the mask as it was before it was edited lies beside its new numbers."""
+    for job in jobs:
+        for line in older_than(job.mask, job.case, job.table.parent):
+            if job.mesh is None or "--mesh" not in line:  # these are made now
+                tell(line)
 
 
 def _tell_other_rows(table: Path, cases: Collection[str], tell: Tell) -> None:

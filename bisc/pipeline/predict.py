@@ -29,13 +29,10 @@ from bisc.pipeline.predict_run import (
     case_stamp,
     end_run,
     has_companions,
-    made_stamp,
-    mask_changed,
-    mask_mark,
     remove_companions,
     remove_outputs,
 )
-from bisc.pipeline.rows import STAMP_MARK, merge_rows
+from bisc.pipeline.rows import STAMP_MARK, made_stamp, mask_changed, mask_mark, merge_rows
 from bisc.pipeline.segment import segment_case
 from bisc.pipeline.study import open_study
 from bisc.system.console import collecting, notice, track
@@ -106,12 +103,12 @@ def predict_or_keep(
     row, stamp = before if options.resume else None, case_stamp(case, model, options)
     done = row is not None and row.status not in (FAILED, SKIPPED) and made_stamp(row) in ("", stamp)
     outputs = Outputs(out, case, options)
-    if row is not None and mask_changed(row, outputs.mask):
+    if row is not None and mask_changed(row, outputs.told):
         mend = (
             "bisc_measure and bisc_report make them anew" if has_companions(options) else "its volumes there are older"
         )
         notice(
-            outputs.mask,
+            outputs.told,
             "changed since it was predicted",
             f"kept, and nothing beside it is made or brought up to date; {mend}",
         )
@@ -122,7 +119,7 @@ def predict_or_keep(
         for path in dicom_files(out, case.name, options.dicom) if before is not None else ():
             path.unlink(missing_ok=True)  # of an older mask, of which this run may make fewer
         row = _predict_or_fail(case, model, out, options, complain, room)
-        stamp = STAMP_MARK.join(filter(None, (stamp, mask_mark(outputs.mask))))
+        stamp = STAMP_MARK.join(filter(None, (stamp, mask_mark(outputs.told))))
         row = replace(row, source=os.path.realpath(case.origin or case.path), stamp=stamp)
         if options.dicom.deidentify:  # descriptions and places may name a patient
             row = replace(row, source="", notes="", choice="", error=without_places(row.error, case))

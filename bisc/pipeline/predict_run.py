@@ -18,7 +18,7 @@ from bisc.imageio.formats.nifti import note_of
 from bisc.inference.model import Model
 from bisc.pipeline.dicom_cases import dicom_files, nameless, without_places
 from bisc.pipeline.options import INDEX, INDEX_MARK, MARK, MEASURES, SKIPPED, TABLE, PredictionRow, PredictOptions
-from bisc.pipeline.rows import STAMP_MARK, merge_rows, mixed, read_rows, stamp_parts
+from bisc.pipeline.rows import STAMP_MARK, mask_changed, merge_rows, mixed, read_rows
 from bisc.system.console import notice
 from bisc.system.files import make_output_folder, remove_partial
 from bisc.system.paths import check_nameable, exists
@@ -85,6 +85,7 @@ def check_targets(
     inputs = {os.path.realpath(path): path for case in cases for path in (case.path, *case.others)}
     for case in cases:
         target, source = out / f"{case.name}.nii.gz", os.path.realpath(case.origin or case.path)
+        edited = [path for path in (target, out / f"{case.name}_seg.dcm") if path.exists()][:1]
         if os.path.realpath(target) in inputs:
             found, what = "would be overwritten by its own prediction", inputs[os.path.realpath(target)]
             raise InputError(what, found, "an output folder of its own")
@@ -97,9 +98,9 @@ def check_targets(
             found = f"would be written over the mask of {row.source}, which has the same name"
             mend = "choose another output folder, or rename one of the two"
             raise InputError(case.path, found, "one name for each patient", mend)
-        elif not keeps and mask_changed(row, target):
+        elif not keeps and edited and mask_changed(row, edited[0]):
             found = "was changed since it was predicted, and would be written over"
-            raise InputError(target, found, "the mask as it was predicted", "move it away; --continue keeps it")
+            raise InputError(edited[0], found, "the mask as it was predicted", "move it away; --continue keeps it")
 
 
 def remove_outputs(out: Path, case: InputCase, options: PredictOptions, keep_rough: bool = False) -> None:
@@ -115,25 +116,6 @@ def remove_outputs(out: Path, case: InputCase, options: PredictOptions, keep_rou
     for path in files.asked.keys() - ({files.rough} if keep_rough else set()):
         path.unlink(missing_ok=True)
     remove_companions(out, case)
-
-
-def mask_changed(row: PredictionRow, mask: Path) -> bool:
-    """Whether a mask is there that is another than the one its row tells of: corrected by hand, most likely."""
-    known = stamp_parts(row)[2]
-    return bool(known) and known != mask_mark(mask) != ""
-
-
-def mask_mark(mask: Path) -> str:
-    """A mask file's content in a few letters; empty where there is none."""
-    try:
-        return hashlib.blake2b(mask.read_bytes(), digest_size=8).hexdigest()
-    except OSError:
-        return ""
-
-
-def made_stamp(row: PredictionRow) -> str:
-    """A row's stamp as `case_stamp` gives it, without the mask's mark."""
-    return STAMP_MARK.join(filter(None, stamp_parts(row)[:2]))
 
 
 def case_stamp(case: InputCase, model: Model, options: PredictOptions) -> str:
@@ -169,6 +151,8 @@ class Outputs:
         self.out, self.case, self.options = out, case.name, options
         self.mask, self.rough = out / f"{case.name}.nii.gz", out / ROUGH / f"{case.name}.nii.gz"
         self.probabilities = out / f"{case.name}_probabilities.npz"
+        self.told = self.mask if options.dicom.form != "dicomseg" else out / f"{case.name}_seg.dcm"
+        """The file that the row's stamp tells of."""
         self.asked = {self.mask: options.dicom.form != "dicomseg", self.rough: options.save_rough}
         self.asked |= {self.probabilities: options.save_probabilities}
         self.asked |= dicom_files(out, case.name, options.dicom) if case.files else {}

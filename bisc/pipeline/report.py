@@ -18,6 +18,7 @@ from bisc.pipeline.dicom_cases import identifiers_of, nameless, without_places
 from bisc.pipeline.mask_scans import row_beside, scan_of_mask
 from bisc.pipeline.measure import measure_labels
 from bisc.pipeline.measure_jobs import SEG_ENDS, SEG_SUFFIX, fit_to_measure, read_mask, tell_if_edited
+from bisc.pipeline.older import tell_older
 from bisc.pipeline.options import FAILED, INDEX, SKIPPED, TABLE, PredictionRow
 from bisc.pipeline.report_rows import (
     EDITED,
@@ -253,13 +254,15 @@ def _written_page(job: PageJob, mask: Path) -> IndexRow:
         fits = fit_to_measure(image, labels) is not None
     if not options.identify:
         said = [without_places(words.replace(str(mask), mask.name), job.case) for words in said]
-    edited = is_edited(labels, row)
+    edited = is_edited(labels, row, mask)
     provenance = {"Mask": mask.name} | ({"Edited": EDITED} if edited else {}) | dict(options.provenance)
     flags, identity = None if edited else flags_of(row), _identity(scan) if options.identify else None
     page, made = report_case(
         image, labels, name, flags=flags, identity=identity, provenance=provenance, remarks=said, hu=fits
     )
-    return write_page(job.folder, name, page, made, row)
+    listed = write_page(job.folder, name, page, made, row)
+    tell_older(mask, page.measures)
+    return listed
 
 
 def write_page(folder: Path, name: str, page: PatientPage, made: MadePage, row: PredictionRow | None) -> IndexRow:

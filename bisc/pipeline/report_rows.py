@@ -16,6 +16,7 @@ from bisc.core.labels import TUMOR
 from bisc.imageio.case import CaseImage
 from bisc.measurement.measures import Measure
 from bisc.pipeline.options import FAILED, PredictionRow
+from bisc.pipeline.rows import mask_changed
 from bisc.preprocessing.segments import Segment
 from bisc.report.patient.index import DONE, IndexRow
 from bisc.report.patient.key_slices import AXIAL
@@ -44,10 +45,13 @@ def flags_of(row: PredictionRow | None) -> Flags | None:
     return msgspec.convert({"light": light, "risk": getattr(row, "risk", None), "flags": flags}, Flags)
 
 
-def is_edited(labels: CaseImage, row: PredictionRow | None) -> bool:
-    """Whether a mask is not the one that was predicted, as far as volumes tell: its flags are not this one's."""
+def is_edited(labels: CaseImage, row: PredictionRow | None, mask: Path) -> bool:
+    """Whether a mask is not the one that was predicted: its flags are not this one's. By the row's mark of the file;
+    where it has none, or of another file of the same mask, by volumes."""
     if row is None or row.kidney_ml is None:
         return False
+    if mask.name == f"{row.case}.nii.gz" and mask_changed(row, mask):
+        return True
     array, voxel_ml = labels.volume.array, labels.volume.geometry.voxel_volume_ml
     now_ml = [np.count_nonzero(array >= lowest) * voxel_ml for lowest in (1, TUMOR)]
     return not np.allclose(now_ml, [row.kidney_ml, row.tumor_ml or 0.0], rtol=1e-4, atol=ROUNDED_ML)

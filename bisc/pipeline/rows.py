@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from bisc.system.files import change_text
 from bisc.system.paths import check_name
 
 STAMP_MARK: Final = "-"
-"""Between a stamp's two parts: of the input, and of the way its mask was made."""
+"""Between a stamp's parts: of the input, of the way its mask was made, and of the mask."""
 
 
 def rows_csv(rows: Sequence[PredictionRow]) -> str:
@@ -61,6 +62,25 @@ def stamp_parts(row: PredictionRow) -> tuple[str, str, str]:
     """A stamp's parts: what the input is, how masks are made, what the mask is; each may be empty."""
     parts = [*row.stamp.split(STAMP_MARK), "", ""]
     return parts[0], parts[1], parts[2]
+
+
+def mask_changed(row: PredictionRow, mask: Path) -> bool:
+    """Whether a mask is there that is another than the one its row tells of: corrected by hand, most likely."""
+    known = stamp_parts(row)[2]
+    return bool(known) and known != mask_mark(mask) != ""
+
+
+def mask_mark(mask: Path) -> str:
+    """A mask file's content in a few letters; empty where there is none."""
+    try:
+        return hashlib.blake2b(mask.read_bytes(), digest_size=8).hexdigest()
+    except OSError:
+        return ""
+
+
+def made_stamp(row: PredictionRow) -> str:
+    """A row's stamp without the mask's mark."""
+    return STAMP_MARK.join(filter(None, stamp_parts(row)[:2]))
 
 
 def mixed(rows: Sequence[PredictionRow]) -> str:

@@ -8,6 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from bisc.core.errors import InputError
+from bisc.core.flags import Flags
 from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
 from bisc.imageio.inputs import find_inputs
@@ -18,6 +19,8 @@ from tests.report.test_dicom_objects import grid, patient
 from tests.support.ct_series import write_ct
 from tests.support.stub_model import stub_model
 
+NONE = Flags("green", None, ())
+
 
 def write(tmp_path: Path, kind: str = "1.2.3.4") -> None:
     """The SEG of a series of a class that highdicom does not know, or of `kind`."""
@@ -26,7 +29,7 @@ def write(tmp_path: Path, kind: str = "1.2.3.4") -> None:
     (case,) = find_inputs(tmp_path / "in")
     image = CaseImage(case.path, volume, NativeGrid.of(volume.geometry))
     found = divided(labels, volume.geometry, 1.0, None)
-    write_dicom(tmp_path, "a", open_scan(case), image, found, stub_model(), DicomOptions("both"))
+    write_dicom(tmp_path, "a", open_scan(case), image, found, stub_model(), DicomOptions("both"), NONE)
 
 
 def test_highdicoms_exception_costs_the_objects(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -21,10 +22,16 @@ WIDTH, HEAD, MARGIN, GAP, LINE = 1200, 76, 16, 12, 30
 PICTURE: Final = (WIDTH - 2 * MARGIN - GAP) // 2
 MOST_HIGH: Final = 900
 MOST_ROWS: Final = 12
+MOST_LETTERS: Final = 130
 
 
 def page(
-    image: Volume, labels: npt.NDArray[np.uint8], segments: Sequence[Segment], sizes: Mapping[int, Sizes], maker: Maker
+    image: Volume,
+    labels: npt.NDArray[np.uint8],
+    segments: Sequence[Segment],
+    sizes: Mapping[int, Sizes],
+    maker: Maker,
+    told: Sequence[str] = (),
 ) -> npt.NDArray[np.uint8]:
     """The picture, (height, width, 3) uint8.
 
@@ -34,6 +41,7 @@ def page(
         segments: The rows of the table; none says that no kidney was found.
         sizes: By segment number.
         maker: Named at the foot.
+        told: Sentences on its trustworthiness, under the table.
     """
     views = display_slices(image, choose_slice([labels]), choose_box([labels], image.geometry))
     outlines = display_slices(
@@ -42,7 +50,8 @@ def page(
     heights = [min(MOST_HIGH, round(PICTURE * view.height_mm / view.width_mm)) for view in views]
     shown = segments[:MOST_ROWS]
     rows = max(1, len(shown)) + (len(segments) > MOST_ROWS)
-    canvas = Canvas(WIDTH, HEAD + max(heights) + 2 * MARGIN + LINE * (rows + 2))
+    said = [line for words in told for line in textwrap.wrap(words, MOST_LETTERS)]
+    canvas = Canvas(WIDTH, HEAD + max(heights) + 2 * MARGIN + LINE * (rows + 2 + len(said)))
     canvas.text(MARGIN, 14, "Kidneys and kidney tumours, segmented automatically", 24, "bold")
     canvas.text(MARGIN, 46, f"{NOT_FOR_CARE}; outlines: kidney with tumour, tumour", 16, colour=FAINT_COLOUR)
     canvas.legend(WIDTH - MARGIN, 18)
@@ -70,23 +79,28 @@ def page(
             canvas.text(at, y, "" if mm is None else f"{least}{mm:.0f} mm", 18)
     if len(segments) > MOST_ROWS:
         canvas.text(MARGIN, top + rows * LINE, f"and {len(segments) - MOST_ROWS} more, see the report", 16)
+    for k, line in enumerate(said, start=1):
+        canvas.text(MARGIN, top + (rows + k) * LINE, line, 16)
     foot = f"{MANUFACTURER} {maker.version}, model {maker.model} ({maker.checksum})"
-    canvas.text(MARGIN, top + (rows + 1) * LINE, foot, 13, colour=FAINT_COLOUR)
+    canvas.text(MARGIN, top + (rows + 1 + len(said)) * LINE, foot, 13, colour=FAINT_COLOUR)
     return canvas.pixels()
 
 
-def secondary_capture(origin: Origin, pixels: npt.NDArray[np.uint8], maker: Maker, seg_uid: str) -> Dataset:
+def secondary_capture(
+    origin: Origin, pixels: npt.NDArray[np.uint8], maker: Maker, seg_uid: str, told: Sequence[str] = ()
+) -> Dataset:
     """The picture as a Secondary Capture object (PS3.3, A.8.1); no name is burnt into it.
 
     Args:
         origin: The source series.
         pixels: (height, width, 3) uint8.
         maker: Who drew it.
-        seg_uid: Of the same mask's SEG, from which this one's UID is derived.
+        seg_uid: Of the same mask's SEG, from which, and from what is `told`, this one's UID is derived.
+        told: As of `page`.
     """
     import highdicom as hd
 
-    uid = derived_uid("capture", seg_uid)
+    uid = derived_uid("capture", seg_uid, *told)
     made: Dataset = hd.sc.SCImage.from_ref_dataset(
         ref_dataset=origin.first,
         pixel_array=pixels,

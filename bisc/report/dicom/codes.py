@@ -27,6 +27,8 @@ AT_LEAST: Final = {
 """Of a structure that the image shows in part; no standard code says so."""
 ML: Final = Code("ml", "UCUM", "milliliter")
 MM: Final = Code("mm", "UCUM", "millimeter")
+EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
+COMMENT: Final = Code("121106", "DCM", "Comment")
 CT: Final = Code("25045-6", "LN", "CT unspecified body region")
 COLOURS_RGB: Final = {"kidney": (86, 180, 233), "tumor": (255, 176, 0)}
 

@@ -34,6 +34,7 @@ def make_objects(
     maker: Maker,
     kinds: Sequence[Kind],
     labelmap: bool = False,
+    told: Sequence[str] = (),
 ) -> dict[Kind, Dataset]:
     """The objects of one mask.
 
@@ -47,6 +48,7 @@ def make_objects(
         maker: Who found them.
         kinds: Which objects.
         labelmap: The SEG's form.
+        told: What picture and report say of the mask's trustworthiness, a sentence each.
     """
     stored = np.ascontiguousarray(native.to_stored(numbered))
     uid = seg_uid(origin, stored, maker, labelmap)
@@ -54,13 +56,14 @@ def make_objects(
     if segments:
         made["seg"] = segmentation(origin, stored, segments, maker, labelmap)
         if "sr" in kinds:
-            made["sr"] = structured_report(origin, made["seg"], segments, sizes, maker)
+            made["sr"] = structured_report(origin, made["seg"], segments, sizes, maker, told)
         if "rtstruct" in kinds:
             made["rtstruct"] = structure_set(origin, stored, segments, maker, uid)
     if "capture" in kinds:
         tumors = [one.number for one in segments if one.organ == "tumor"]
         labels = (numbered > 0).astype(np.uint8) + np.isin(numbered, tumors).astype(np.uint8)
-        made["capture"] = secondary_capture(origin, page(image, labels, segments, sizes, maker), maker, uid)
+        pixels = page(image, labels, segments, sizes, maker, told)
+        made["capture"] = secondary_capture(origin, pixels, maker, uid, told)
     for dataset in made.values():
         origin.put_patient(dataset)
     return {kind: made[kind] for kind in kinds if kind in made}

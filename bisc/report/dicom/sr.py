@@ -12,8 +12,10 @@ from bisc.report.dicom.codes import (
     AT_LEAST,
     AXIAL_DIAMETER,
     CATEGORY,
+    COMMENT,
     CT,
     DIAMETER,
+    EVALUATIONS,
     KIDNEY,
     ML,
     MM,
@@ -27,7 +29,12 @@ from bisc.report.dicom.seg import tracking_uid
 
 
 def structured_report(
-    origin: Origin, seg: Dataset, segments: Sequence[Segment], sizes: Mapping[int, Sizes], maker: Maker
+    origin: Origin,
+    seg: Dataset,
+    segments: Sequence[Segment],
+    sizes: Mapping[int, Sizes],
+    maker: Maker,
+    told: Sequence[str] = (),
 ) -> Dataset:
     """A Comprehensive SR (PS3.16, TID 1500) with one measurement group (TID 1411) for each segment.
 
@@ -37,10 +44,13 @@ def structured_report(
         segments: Its segments.
         sizes: By segment number.
         maker: Who measured.
+        told: Comments on the whole, under 'Qualitative Evaluations' (row 12 of the template).
     """
     import highdicom as hd
 
-    uid = derived_uid("sr", str(seg.SOPInstanceUID), maker.version, *(str(sizes[one.number]) for one in segments))
+    uid = derived_uid(
+        "sr", str(seg.SOPInstanceUID), maker.version, *(str(sizes[one.number]) for one in segments), *told
+    )
     device = hd.sr.ObserverContext(
         observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
@@ -83,6 +93,13 @@ def structured_report(
         procedure_reported=CT,
         imaging_measurements=groups,
     )
+    if told:
+        contains = hd.sr.RelationshipTypeValues.CONTAINS
+        said = hd.sr.ContainerContentItem(EVALUATIONS, relationship_type=contains)
+        said.ContentSequence = hd.sr.ContentSequence(
+            [hd.sr.TextContentItem(COMMENT, words, relationship_type=contains) for words in told]
+        )
+        report[0].ContentSequence.append(said)
     made: Dataset = hd.sr.ComprehensiveSR(
         evidence=[*origin.images, seg],
         content=report,

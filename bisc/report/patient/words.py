@@ -163,6 +163,12 @@ def reasons(flags: Flags | None) -> list[str]:
     return [] if flags is None else [flag.words for flag in flags.raised]
 
 
+def checked(flags: Flags) -> list[str]:
+    """The light and its reasons, a sentence each: for who sees numbers without the page."""
+    risk = "" if flags.risk is None else f" Estimated risk that the mask is wrong: {flags.risk:.0%}."
+    return [f"Automatic check: {LIGHTS[flags.light][1]}.{risk}", *reasons(flags)]
+
+
 def totals(segments: Sequence[Segment], found: CaseMeasures) -> str:
     """The two volumes of predictions.csv, 'at least' where something is cut off; empty where nothing was found."""
     if not segments:
