@@ -119,6 +119,9 @@ def run(args: argparse.Namespace) -> int:
     part = part_of(args)
     if args.format != "nifti":
         need_extra("--format", "dicom", ("highdicom",))
+    elif args.extras or args.labelmap:
+        asked = "--also" if args.extras else "--labelmap"
+        raise InputError(asked, "given without a DICOM SEG", "--format both or dicomseg", "add it, or leave this out")
     if args.plan is not None and args.model is not None:
         raise InputError("--plan", "given with -m, whose model has its plan in it", "one of the two", "leave one out")
     if args.identifiers and args.deidentify:

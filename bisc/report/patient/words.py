@@ -166,7 +166,10 @@ def reasons(flags: Flags | None) -> list[str]:
 def checked(flags: Flags) -> list[str]:
     """The light and its reasons, a sentence each: for who sees numbers without the page."""
     risk = "" if flags.risk is None else f" Estimated risk that the mask is wrong: {flags.risk:.0%}."
-    return [f"Automatic check: {LIGHTS[flags.light][1]}.{risk}", *reasons(flags)]
+    return [
+        f"Automatic check: {LIGHTS[flags.light][1]}.{risk}",
+        *(f"{why[0].upper()}{why[1:]}." for why in reasons(flags)),
+    ]
 
 
 def totals(segments: Sequence[Segment], found: CaseMeasures) -> str:
