@@ -17,7 +17,7 @@ from bisc.core.volume import NativeGrid
 from bisc.imageio.case import CaseImage
 from bisc.imageio.formats.nifti_header import LAYOUTS, NIFTI1_BYTES, NIFTI2_BYTES, check_place
 from bisc.imageio.images import as_hu
-from bisc.imageio.plausible import AGAIN, straight_grid
+from bisc.imageio.plausible import AGAIN, check_rounding, straight_grid
 from bisc.system.console import notice
 
 Axes = Literal["zyx", "xyz", "canonical"]
@@ -127,6 +127,8 @@ def _made(
     hu, n_bad = as_hu(array)
     if n_bad:
         raise InputError(name, f"{n_bad} voxels are NaN or infinite", "finite HU", "repair them")
+    if array.dtype.kind == "f":
+        check_rounding(name, float(array.min()), float(array.max()))
     try:
         spacing_mm_xyz = as_triple(spacing_mm_zyx)[::-1]
     except (TypeError, ValueError) as error:

@@ -22,7 +22,7 @@ from bisc.imageio.formats.nifti import leave_place_open, unpacked_bytes
 from bisc.imageio.formats.text_headers import data_files
 from bisc.imageio.label_map import LabelReader, meaning_for
 from bisc.imageio.label_names import LabelMeaning
-from bisc.imageio.plausible import HU_LIMITS
+from bisc.imageio.plausible import HU_LIMITS, check_rounding
 from bisc.system.console import collecting
 from bisc.system.files import atomic_file
 from bisc.system.paths import absence, check_nameable
@@ -65,16 +65,21 @@ def read_image(path: str | Path) -> CaseImage:
 def image_of(path: Path, stored: Stored) -> CaseImage:
     """An image that was opened, as `read_image` gives it; `path` is named in errors, which are the same."""
     n_bad = 0
+    ends: list[float] = []
 
     def converted(slab: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
         nonlocal n_bad
         hu, n = as_hu(slab)
         n_bad += n
+        if slab.dtype.kind == "f":
+            ends.extend((float(slab.min()), float(slab.max())))
         return hu
 
     image = _converted(path, stored, converted, np.int16)
     if n_bad:
         raise InputError(path, f"{n_bad} voxels are NaN or infinite", "finite HU", "repair the export")
+    if ends:
+        check_rounding(path, min(ends), max(ends))
     return image
 
 

@@ -198,6 +198,17 @@ def check_hu(image: CaseImage) -> None:
         raise InputError(image.path, f"{shown}, none below 0: no fat and no air", HU, "export the CT unclipped")
 
 
+def check_rounding(path: Path, low: float, high: float) -> None:
+    """Refuse voxels whose least and greatest value differ, and are one when rounded to HU: what was read is empty.
+
+    Raises:
+        InputError: Saying what stands there.
+    """
+    if low < high and round(low) == round(high):
+        mend = "export the CT before it was normalised"
+        raise InputError(path, f"voxels of {low:.3g} to {high:.3g}: normalised", HU, mend)
+
+
 def tell_of_lost_grid(image: CaseImage) -> None:
     """Give notice of a grid that a program writes where it knows of none: 1 mm along each axis, from 0 mm on."""
     grid = image.native.geometry

@@ -114,14 +114,12 @@ def cuts(labels: Labels | None, box: Box | None, image: Volume | None) -> Number
     around = box.padded((0, 1, 1)).clipped(image.geometry.shape_zyx)
     assert around is not None  # it holds the mask
     filled = beyond_field(image, around)
-    edge = 0
+    beside = np.zeros(around.shape_zyx, bool) if filled is None else _beside(filled)
     for axis in (1, 2):
-        edge += sum(
-            int(np.count_nonzero(labels.take(at, axis))) for at in (0, labels.shape[axis] - 1) if labels.shape[axis] > 1
-        )
-    if filled is not None:
-        own = labels[around.to_slices()] > 0
-        edge += int(np.count_nonzero(own & _beside(filled)))
+        for place, ends_there in ((0, around.start_zyx[axis] == 0), (-1, around.stop_zyx[axis] == labels.shape[axis])):
+            if ends_there and labels.shape[axis] > 1:
+                np.moveaxis(beside, axis, 0)[place] = True
+    edge = int(np.count_nonzero((labels[around.to_slices()] > 0) & beside))
     return {"cut_by_slices": float(max(ends)) / int(areas.max()), "cut_by_field": edge / total}
 
 

@@ -265,7 +265,7 @@ def segment_case(image: CaseImage, model: Cascade, decision: Decision) -> tuple[
         rois=tuple(Roi(r.kidney.side, n.box) for r, n in zip(result.rois, result.native, strict=True)),
         kidney_ml=kidney_ml,
         tumor_ml=round(np.count_nonzero(labels == TUMOR) * ml, 3),
-        doubt=doubt_of(kidney_ml) or doubt_of_extent(image) or ("" if result.rois else doubt_of_scan(image)),
+        doubt=doubt_of(kidney_ml) or doubt_of_extent(image) or doubt_of_scan(image),
         flags=flags_of(result, labels, kidneys, offsets_of(model.rough, decision), offsets),
         native=image.native,
     ), result

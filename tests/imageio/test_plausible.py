@@ -135,3 +135,14 @@ def test_negative_hu_that_lost_their_sign_get_a_mend_that_mends(tmp_path: Path) 
         with pytest.raises(InputError, match="store the same bits as int16"):
             check_hu(read_image(tmp_path / "ct.nii.gz"))
     check_hu(held(hu.astype(np.uint16).view(np.int16)))
+
+
+def test_numbers_that_are_lost_when_rounded_are_refused(tmp_path: Path) -> None:
+    """0.006 to 0.3 is all 0 HU; an even image is an empty scan, and one of 0 and 1 is a picture."""
+    wide = np.linspace(0.006, 0.3, 6 * 8 * 9, dtype=np.float32).reshape(6, 8, 9)
+    path = tmp_path / "a.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(wide), str(path))
+    with pytest.raises(InputError, match=r"voxels of 0\.006 to 0\.3: normalised"):
+        read_image(path)
+    sitk.WriteImage(sitk.GetImageFromArray(np.full((6, 8, 9), 0.3, np.float32)), str(path))
+    assert not read_image(path).volume.array.any()

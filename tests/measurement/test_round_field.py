@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -104,3 +106,10 @@ def test_slices_that_end_earlier_elsewhere_cut_too() -> None:
     found = measured(labels, image, GRID)
     assert of(found, KIDNEY)["volume_ml"].value is None
     assert of(found, "Right kidney")["volume_ml"].value is not None
+
+
+def test_the_share_at_the_border_counts_a_voxel_once() -> None:
+    """A mask that fills the slices, 4 x 4: twelve of sixteen voxels lie at their border, corners too."""
+    labels = np.ones((3, 4, 4), np.uint8)
+    image = Volume(np.full((3, 4, 4), 40, np.int16), replace(GRID, shape_zyx=(3, 4, 4)))
+    assert cuts(labels, Box.of_mask(labels), image)["cut_by_field"] == 12 / 16

@@ -149,6 +149,7 @@ SHEAR[0, 1] = 0.2
     [
         (np.random.default_rng(0).random((8, 9, 10)), MM, "scaled to 0..1"),
         ((HU + 1000) / 300.0 - 2.0, MM, "normalised"),
+        ((HU + 1024) / 1e4, MM, "normalised"),  # rounded to HU there is nothing left of it
         (HU + 1024, MM, "no CT in HU"),
         (NAN, MM, "1 voxels are NaN or infinite"),
         (HU > 0, MM, "voxels of type bool"),
