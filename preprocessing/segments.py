@@ -194,8 +194,8 @@ def _join_nearest(
         sides == 0, sampling=grid.spacing_mm_zyx, return_distances=True, return_indices=True
     )
     side_of = np.zeros(int(components.max()) + 1, np.uint8)
-    for label, at in zip(loose, ndimage.minimum_position(mm, components, loose), strict=True):
-        side_of[label] = sides[tuple(nearest[:, *at])]
+    for label, (z, y, x) in zip(loose, ndimage.minimum_position(mm, components, loose), strict=True):
+        side_of[label] = sides[tuple(nearest[:, z, y, x])]
     sides += side_of[components]
 
 
