@@ -24,6 +24,7 @@ model: $(VENV)/.installed
 	$(BIN)/bisc_plan_and_preprocess -d Simulated
 	$(BIN)/bisc_train rough 0 -d Simulated --preset best --minutes $(ROUGH_MINUTES) --continue
 	$(BIN)/bisc_train fine 0 -d Simulated --preset best --decoys 0.15 --minutes $(FINE_MINUTES) --continue
+	$(BIN)/bisc_evaluate -d Simulated
 	$(BIN)/bisc_model export -d Simulated -o $(MODEL)/model.zip
 	@echo "$(MODEL)/model.zip: see docs/reference/model_card.md for what it is and is not tried on"
 

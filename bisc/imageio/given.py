@@ -122,6 +122,8 @@ def _made(
     """The image of a stored (z, y, x) array, if its voxels can be HU and its grid a scan's."""
     if array.ndim != 3 or 0 in array.shape:
         raise InputError(name, f"of shape {array.shape}", "three axes, none of them empty", "give one volume")
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(name, "a masked array", "a plain one", "give it .filled(-1000), or what lies under its mask")
     if array.dtype.kind not in "iuf":
         raise InputError(name, f"voxels of type {array.dtype}", "HU, whole or floating numbers", "convert it")
     hu, n_bad = as_hu(array)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.geometry import as_int_triple
+from bisc.core.geometry import Geometry, as_int_triple
 from bisc.core.volume import Box, NativeGrid
 from bisc.inference.cascade import BACKGROUND_FILL, NativeRoi, Probabilities
 
@@ -24,10 +24,19 @@ def roi_arrays(rois: Sequence[NativeRoi], dtype: npt.DTypeLike = np.float32) -> 
     return arrays
 
 
+def grid_arrays(grid: Geometry) -> dict[str, npt.NDArray[Any]]:
+    """Where the arrays of `roi_arrays` lie: the canonical grid's spacing, origin and direction (LPS)."""
+    return {
+        "spacing_mm_zyx": np.asarray(grid.spacing_mm_zyx),
+        "origin_mm_xyz": np.asarray(grid.origin_mm_xyz),
+        "direction": np.asarray(grid.direction),
+    }
+
+
 def rois_of_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> list[NativeRoi]:
     """The ROIs that `roi_arrays` put there."""
     rois = []
-    for i in range(len(arrays) // 2):
+    for i in range(sum(name.startswith("roi_") for name in arrays)):
         softmax, start = arrays[f"roi_{i}"], as_int_triple(arrays[f"start_{i}"])
         rois.append(NativeRoi(Box.of_shape(as_int_triple(softmax.shape[1:])).shifted(start), softmax))
     return rois

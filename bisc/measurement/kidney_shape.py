@@ -1,9 +1,9 @@
 """One kidney as a surgeon speaks of it: its outline without the tumour's bulge, poles, polar lines, sinus, hilum.
 
 All of it from the label map, by conventions that docs/reference/measurements.md states:
-the outline is the convex hull of the parenchyma (a tumour beyond it is exophytic); the sinus is what the hull of an
-axial slice holds beside the kidney on the medial side, or in its midst; the polar lines bound the slices in which it is
-at least 5 mm deep, where the parenchyma's medial lip is open.
+the outline is the convex hull of the parenchyma and of a pole that a tumour took (a tumour beyond it is exophytic); the
+sinus is what the hull of an axial slice holds beside the kidney on the medial side, or in its midst; the polar lines
+bound the slices in which it is at least 5 mm deep, where the parenchyma's medial lip is open.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from bisc.core.geometry import Triple
 from bisc.measurement.hull import hull_of, hull_of_slices
+from bisc.measurement.poles import lost_pole
 
 Mask = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float64]
@@ -49,8 +50,15 @@ class KidneyShape:
 
     @cached_property
     def outline(self) -> Mask:
-        """The kidney filled: without what bulges, with the sinus."""
-        return hull_of(self.parenchyma, self.spacing_mm_zyx)
+        """The kidney filled: without what bulges, with the sinus and a pole that a tumour took."""
+        return hull_of(self.parenchyma | self.lost, self.spacing_mm_zyx) if self.lost.any() else self._hull
+
+    @cached_property
+    def lost(self) -> Mask:
+        """What tumours took of a pole; nothing where they outgrew the rest, which then tells too little."""
+        if np.count_nonzero(self.tumors) > np.count_nonzero(self.parenchyma):
+            return np.zeros_like(self.tumors)
+        return lost_pole(self._hull, self.tumors, self.spacing_mm_zyx)
 
     @cached_property
     def depth_mm(self) -> Float:
@@ -125,6 +133,10 @@ class KidneyShape:
 
     def _weight(self, low: int, high: int) -> float:
         return float(self._dent_depth_mm[low:high].sum())
+
+    @cached_property
+    def _hull(self) -> Mask:
+        return hull_of(self.parenchyma, self.spacing_mm_zyx)
 
     @cached_property
     def _hulls(self) -> Mask:

@@ -29,6 +29,7 @@ FAT_SHARE: Final = 0.1
 """Of the sinus; noise alone makes up to a twentieth of other tissue as dark."""
 APART: Final = f"it lies more than {APART_MM:.0f} mm from the kidney"
 GUESS: Final = "the tumour is larger than what is left of the kidney, whose former outline is a guess"
+POLE: Final = "a tumour took the kidney's pole, which is a guess: the rest carried on as an ellipsoid"
 REST: Final = f"it stands for all tumours from the {MOST_TUMORS}th on"
 THICK_SHARE: Final = 0.6
 """Of the radius of a ball of a tumour's volume: on thicker slices its contact surface comes out too small by 7 to 45 %,
@@ -113,7 +114,7 @@ def _kidney(
     if shape is None:
         sheet.hold(OF["kidney"], side.odd or NO_KIDNEY)
         return sheet.done()
-    why = GUESS if side.near_tumor_ml > segment.volume_ml else ""
+    why = GUESS if side.near_tumor_ml > segment.volume_ml else POLE if shape.lost.any() else ""
     longest = line((shape.parenchyma | shape.tumors) & shape.outline, mm)
     assert longest is not None  # there is a kidney
     sheet.put("length_mm", longest.length_mm, why=why, ends=_ends(longest, side.grid))
@@ -151,6 +152,8 @@ def _tumor(segment: Segment, side: Side, shape: KidneyShape | None) -> Structure
         why = APART
     if not why and side.kidney is not None and side.near_tumor_ml > side.kidney.volume_ml:
         why = GUESS
+    if not why and shape is not None and (own & shape.lost).any():
+        why = POLE
     shape = None if why in (CUT, APART) else shape
     place = None if shape is None else place_of(own, shape)
     if place is not None:  # what is written is what is graded, here and below

@@ -264,7 +264,6 @@ def write_dicom(
     """
     from bisc.report.dicom.objects import make_objects, save_objects
     from bisc.report.dicom.origin import NIFTI_ALONE, Maker, origin_of
-    from bisc.report.patient.words import checked
 
     if scan.choice is None:
         raise InputError(scan.path, NO_SOURCE, "a DICOM series", NIFTI_ALONE)
@@ -279,7 +278,7 @@ def write_dicom(
             Maker(model.plan.dataset, checksum_of(model)),
             kinds_of(options),
             options.labelmap,
-            checked(flags),
+            flags,
         )
         return save_objects(made, _paths(out, case), options.deidentify)
     except (OSError, MemoryError):

@@ -197,6 +197,7 @@ def _describe(
         "input": "image: (1, 1, z, y, x) float32, one channel, LPS: z to the head, y to the back, x to the left",
         "edges_are_multiples_of": MULTIPLE,
         "spacing_mm_zyx": plan.target_spacing_mm_zyx,
+        "resampling": "linear; where spacing_mm_zyx is n >= 2 times the image's, first averaged over floor(n) voxels",
         "normalisation": "(clip(HU, clip_low_hu, clip_high_hu) - mean_hu) / std_hu",
         "clip_low_hu": intensity.clip_low_hu,
         "clip_high_hu": intensity.clip_high_hu,

@@ -18,7 +18,7 @@ from bisc.imageio import read_image, write_image
 from bisc.imageio.case import InputCase
 from bisc.imageio.scan import Scan
 from bisc.inference.cascade import RoughExcess, offsets_of, upsample_labels
-from bisc.inference.kept import roi_arrays
+from bisc.inference.kept import grid_arrays, roi_arrays
 from bisc.inference.model import Model
 from bisc.inference.windows import within_memory
 from bisc.pipeline.dicom_cases import dicom_files, results_of, without_places
@@ -181,7 +181,8 @@ def _predicted(
         save_rough(result.rough)
     if options.save_probabilities:
         with atomic_file(files.probabilities) as scratch:
-            np.savez_compressed(scratch, **roi_arrays(result.native, np.float16))  # type: ignore[arg-type]
+            arrays = roi_arrays(result.native, np.float16) | grid_arrays(image.volume.geometry)
+            np.savez_compressed(scratch, **arrays)  # type: ignore[arg-type]
     more = {"error": found.doubt}
     if options.dicom.form != "dicomseg":
         found.save(files.mask)  # first: what is of it is never older than it is

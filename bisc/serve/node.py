@@ -19,10 +19,11 @@ from bisc.imageio.inputs import find_inputs
 from bisc.inference.cascade import RoughExcess
 from bisc.inference.model import Model
 from bisc.pipeline.dicom_cases import dicom_files
-from bisc.pipeline.options import FAILED, SKIPPED, TABLE, DicomOptions, PredictionRow, PredictOptions
+from bisc.pipeline.options import BETWEEN_NOTES, FAILED, SKIPPED, TABLE, DicomOptions, PredictionRow, PredictOptions
 from bisc.pipeline.predict import predict_cases
+from bisc.pipeline.rows import merge_rows
 from bisc.serve.config import NodeConfig
-from bisc.serve.queue import GIVE_UP_S, TAKEN, Queue, remove
+from bisc.serve.queue import COMING, GIVE_UP_S, TAKEN, Queue, remove
 from bisc.serve.send import SendError, Waits, send_job
 from bisc.serve.status import StatusServer
 from bisc.serve.store import Counts, Receiver
@@ -142,16 +143,34 @@ class Node:
             log(f"{job.name}: {type(transient[0]).__name__}, tried again")
             time.sleep(TICK_S)
             return
+        doubts = self._doubts(job) if whole else []
+        if doubts:
+            merge_rows(
+                out / TABLE,
+                [replace(row, notes=BETWEEN_NOTES.join(filter(None, [row.notes, *doubts]))) for row in done],
+            )
         if config.keep is not None:
-            _keep(out, config.keep / job.name)
+            try:
+                _keep(out, config.keep / job.name)
+            except (InputError, OSError) as error:
+                log(f"{job.name}: cannot be kept in 'keep' ({type(error).__name__}); its masks stay in the queue")
         self.work.predicted += len(whole)
         self.work.failed += len(done) - len(whole) or not whole
         log(f"{job.name}: {_told(done, whole, errors)}, {time.perf_counter() - begin:.1f} s")
-        n_before = self.queue.came_before(job)
-        if whole and n_before:
-            said = f"predicted without what came earlier of its study, as a job of its own ({n_before} objects)"
+        for said in doubts:
             log(f"{job.name}: {said}; send the whole study again, or raise quiet_seconds")
         self.queue.move(job, "outgoing" if whole else "failed")
+
+    def _doubts(self, job: Path) -> list[str]:
+        """Why a job may be a part of its study."""
+        n_before = self.queue.came_before(job)
+        doubts = {
+            f"predicted without what came earlier of its study, as a job of its own ({n_before} objects)": n_before,
+            "predicted although the association that brought it was cut off: it may be a part": (
+                job / "in" / COMING
+            ).exists(),
+        }
+        return [said for said, holds in doubts.items() if holds]
 
     def _send_all(self) -> None:
         """Send what is to be sent, for ever; what was not taken is tried again, more and more seldom."""

@@ -42,8 +42,13 @@ MEASURED_S: Final = 5.0
 """How old a measurement of the folder may be."""
 REFUSED: Final = ".refused-"
 """Begins the name of a mark in `incoming/KEY`, one for each object that there was no room for."""
+COMING: Final = ".coming"
+"""A mark in `incoming/KEY` from an object on until its association ends as it should: that may be cut off, or we be."""
+ON_ITS_WAY: Final = "the object that was on its way"
+"""In an instance's place, where an association was ended amid one."""
 GIVE_UP_S: Final = 900.0
-"""A study with such a mark and without a new file for so long stays incomplete: a part of a kidney is no result."""
+"""A study with a `REFUSED` mark and without a new file for so long stays incomplete: a part of a kidney is no result.
+One that was cut off waits as long for the rest; some senders never end an association, so it is predicted then."""
 
 
 class Queue:
@@ -75,7 +80,8 @@ class Queue:
         """Move the oldest study without a new file for so long to `ready`, if there is one; after a start the silence
         is counted anew. One at a time: the others still grow while they wait."""
         for folder in self.folders("incoming"):
-            if time.time() - max(self.began, _changed(folder)) < quiet_s:
+            wait_s = max(quiet_s, GIVE_UP_S) if (folder / COMING).exists() else quiet_s
+            if time.time() - max(self.began, _changed(folder)) < wait_s:
                 continue
             if not any(p.is_file() and not p.name.startswith(".") for p in folder.rglob("*")):
                 continue
@@ -100,6 +106,11 @@ class Queue:
         folder.rename(staging / "in")  # files that come from now on make a folder, and a job, of their own
         return staging.rename(job)
 
+    def whole(self, study: str) -> None:
+        """Note that an association that brought objects of a study, if it still waits, ended as it should."""
+        for mark in (COMING, f"{REFUSED}{digest(ON_ITS_WAY)}"):
+            (self.folder / "incoming" / digest(study) / mark).unlink(missing_ok=True)
+
     def refuse(self, study: str, instance: str) -> None:
         """Note that an object of a study was not taken, until it comes again."""
         (self.place_for(study) / f"{REFUSED}{digest(instance)}").touch()
@@ -107,6 +118,7 @@ class Queue:
     def took(self, study: str, instance: str, n_bytes: int) -> None:
         """Note that an object was taken."""
         (self.place_for(study) / f"{REFUSED}{digest(instance)}").unlink(missing_ok=True)
+        (self.place_for(study) / COMING).touch()
         when, used = self._used
         self._used = when, used + n_bytes
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import filecmp
+import hashlib
 import shutil
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +23,7 @@ from bisc.core.errors import InputError
 from bisc.imageio.formats.dicom.elements import elements_fit
 from bisc.imageio.formats.dicom.tags import read_header, text
 from bisc.serve.config import NodeConfig, Tls
-from bisc.serve.queue import Queue, digest
+from bisc.serve.queue import ON_ITS_WAY, Queue, digest
 from bisc.system.files import atomic_file
 
 SUCCESS, OUT_OF_RESOURCES, NOT_UNDERSTOOD, NOT_FOR_US = 0x0000, 0xA700, 0xC000, 0x0124
@@ -29,8 +32,8 @@ PERMANENT, BY_USER, UNKNOWN_CALLER = 0x01, 0x01, 0x03
 """Of a rejected association (PS3.8, 9.3.4)."""
 PDUS: Final = 512
 """So many (8 MB or more) come between two looks at the quota."""
-STUDY: Final = "bisc_study"
-"""An association's attribute: the study of its last object."""
+STUDIES: Final = "bisc_studies"
+"""An association's attribute: of each study that it brought objects of, when the last one came."""
 HANDSHAKE_S: Final = 5.0
 IDLE_S: Final = 60.0
 """An association on which nothing comes for so long is ended."""
@@ -80,6 +83,7 @@ class Receiver:
             (evt.EVT_REQUESTED, self._asked),
             (evt.EVT_C_STORE, self._stored),
             (evt.EVT_PDU_RECV, self._came),
+            *((kind, self._ended) for kind in (evt.EVT_RELEASED, evt.EVT_ABORTED, evt.EVT_CONN_CLOSE)),
         ]
         address = (self.config.host, self.config.port)
         context = server_context(self.config.tls) if self.config.tls else None
@@ -110,11 +114,23 @@ class Receiver:
         self._pdus += 1
         if self._pdus % PDUS == 0 and not self.queue.has_room(0):
             self.log("ended an association: the queue's disk quota is used up")
-            study = getattr(event.assoc, STUDY, None)
-            if study is not None:
-                with self.moving:
-                    self.queue.refuse(study, "the object that was on its way")
+            with self.moving:
+                for study in getattr(event.assoc, STUDIES, {}):
+                    self.queue.refuse(study, ON_ITS_WAY)
             event.assoc.abort()
+
+    def _ended(self, event: Any) -> None:
+        """Note of whole studies that they are; we end an association ourselves where it lies idle."""
+        studies: dict[str, float] = getattr(event.assoc, STUDIES, {})
+        released = event.event is evt.EVT_RELEASED
+        idle = bool(studies) and time.monotonic() - max(studies.values()) > IDLE_S / 2
+        with self.moving:
+            for study in studies:
+                if released or idle:
+                    self.queue.whole(study)
+        if studies and not released and not idle:
+            self.log(f"an association was cut off: studies wait for the rest ({len(studies)})")
+        setattr(event.assoc, STUDIES, {})  # the connection is closed after all else
 
     def _asked(self, event: Any) -> None:
         """Reject who is not named in the file, or calls from elsewhere."""
@@ -147,7 +163,7 @@ class Receiver:
             self.log("refused an object: it is damaged")
             return NOT_UNDERSTOOD
         study = text(path, data, "StudyInstanceUID") or text(path, data, "SeriesInstanceUID") or instance
-        setattr(association, STUDY, study)
+        setattr(association, STUDIES, {**getattr(association, STUDIES, {}), study: time.monotonic()})
         with self.moving:
             n_bytes = path.stat().st_size
             if not self.queue.has_room(n_bytes):
@@ -155,6 +171,10 @@ class Receiver:
                 self.log("refused an object: the queue's disk quota is used up")
                 return OUT_OF_RESOURCES
             target = self.queue.place_for(study) / f"{digest(instance)}.dcm"
+            if target.exists() and not filecmp.cmp(path, target, shallow=False):  # the reader finds out what it is
+                target = target.with_name(
+                    f"{target.stem}-{hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()}.dcm"
+                )
             with atomic_file(target) as scratch:
                 shutil.copyfile(path, scratch)
             self.queue.took(study, instance, n_bytes)

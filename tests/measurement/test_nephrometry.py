@@ -50,8 +50,9 @@ def test_scores_of_known_kidneys(ball: Ball, expected: dict[str, object], side: 
     assert {name: found[name].value for name in expected} == expected
     assert found["renal_n"].value is None  # no CT
     parts = [found[f"renal_{part}"] for part in "rel"]
-    low = sum(points(one) for one in parts)
-    assert (found["renal"].value, found["renal"].high) == (None, low + 3)
+    low = sum(int(one.low or points(one)) for one in parts)  # with a pole that is a guess E and L may be anything
+    most = sum(int(one.high or points(one)) for one in parts)
+    assert (found["renal"].value, found["renal"].high) == (None, most + 3)
     assert found["renal"].low in (low + 1, low + 2, low + 3)
 
 

@@ -153,6 +153,7 @@ SHEAR[0, 1] = 0.2
         (HU + 1024, MM, "no CT in HU"),
         (NAN, MM, "1 voxels are NaN or infinite"),
         (HU > 0, MM, "voxels of type bool"),
+        (np.ma.masked_less(HU, -500), MM, "a masked array"),  # type: ignore[no-untyped-call]
         (HU.astype(object), MM, "voxels of type object"),
         (HU.astype(complex), MM, "voxels of type complex"),
         (HU[0], MM, "of shape (9, 10)"),

@@ -216,21 +216,6 @@ def test_a_report_holds_the_tables_numbers(tmp_path: Path) -> None:
         assert group.reference_type.meaning == "Referenced Segment"
 
 
-def test_report_and_picture_say_how_far_to_trust_the_mask(tmp_path: Path) -> None:
-    """A sentence each, under 'Qualitative Evaluations' and under the table; told otherwise they are other objects."""
-    told = ["Automatic check: Amber.", "The tumour's border is blurred."]
-    plain, case = (made(tmp_path / name, write_ct, grid(), told=words) for name, words in (("a", []), ("b", told)))
-    (said,) = [
-        item for item in case.objects["sr"].ContentSequence
-        if item.ConceptNameCodeSequence[0].CodeMeaning == "Qualitative Evaluations"
-    ]  # fmt: skip
-    assert [item.TextValue for item in said.ContentSequence] == told
-    assert case.objects["capture"].Rows == plain.objects["capture"].Rows + 2 * 30
-    for kind, other in plain.objects.items():
-        assert (other.SOPInstanceUID != case.objects[kind].SOPInstanceUID) == (kind in ("sr", "capture"))
-    assert len(hd.sr.srread(case.out / "sr.dcm").content.get_volumetric_roi_measurement_groups()) == 4
-
-
 def test_what_is_cut_off_is_at_least_so_large(tmp_path: Path) -> None:
     """Of three slices of a patient no volume and no diameter stands in a report as if it were the whole one's."""
     case = made(tmp_path, write_ct, grid(3), ("seg", "sr"))

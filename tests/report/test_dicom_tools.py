@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from bisc.core.flags import Flags
 from tests.report.test_dicom_objects import FORMS, made
 
 pytestmark = pytest.mark.long
@@ -31,7 +32,7 @@ def faults(path: Path) -> list[str]:
 @pytest.mark.usefixtures("tools")
 def test_dciodvfy_finds_no_error(tmp_path: Path, form: str, labelmap: bool) -> None:
     write, on = FORMS[form]
-    case = made(tmp_path, write, on, labelmap=labelmap, told=["Automatic check: Amber."])
+    case = made(tmp_path, write, on, labelmap=labelmap, flags=Flags("red", 0.9, ()))
     kinds = ["capture", "rtstruct"] + ([] if labelmap else ["seg", "sr"])  # it knows no LABELMAP, nor a report of one
     assert {kind: faults(case.out / f"{kind}.dcm") for kind in kinds} == {kind: [] for kind in kinds}
 

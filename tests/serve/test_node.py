@@ -20,6 +20,7 @@ from pynetdicom import AE, _config
 
 from bisc.core.errors import InputError, WorkError
 from bisc.pipeline.options import TABLE, PredictionRow
+from bisc.pipeline.rows import merge_rows, read_rows
 from bisc.serve import store
 from bisc.serve.config import Destination, Tls
 from bisc.serve.node import Node
@@ -224,10 +225,12 @@ def test_what_cannot_be_written_or_predicted_is_no_success(
     """Beside a sound study, one that no SEG can refer to, whose mask stays; a broken one; one without a kidney."""
 
     def predicted(_: object, model: object, out: Path, *rest: object) -> list[PredictionRow]:
-        for name in ("k-1_1_seg.dcm", "k-1_1_sr.dcm", "k-1_2.nii.gz", TABLE):
+        for name in ("k-1_1_seg.dcm", "k-1_1_sr.dcm", "k-1_2.nii.gz"):
             (out / name).touch()
         statuses = enumerate(["ok", "one_kidney", "failed", "no_kidney", "skipped"])
-        return [PredictionRow(f"k-1_{i + 1}", status, light="red" if i < 2 else "") for i, status in statuses]
+        rows = [PredictionRow(f"k-1_{i + 1}", status, light="red" if i < 2 else "") for i, status in statuses]
+        merge_rows(out / TABLE, rows)
+        return rows
 
     monkeypatch.setattr("bisc.serve.node.find_inputs", lambda *_: [])
     monkeypatch.setattr("bisc.serve.node.predict_cases", predicted)
@@ -246,6 +249,8 @@ def test_what_cannot_be_written_or_predicted_is_no_success(
     assert "k-1: predicted without what came earlier of its study, as a job of its own (1 objects)" in told
     left = sorted(p.name for p in node.queue.move(tmp_path / "queue" / "outgoing" / "k-1", "done").glob("out/*"))
     assert left == [*["k-1_2.nii.gz"][kept:], TABLE]
+    rows = read_rows(tmp_path / "queue" / "done" / "k-1" / "out" / TABLE)
+    assert ["came earlier" in row.notes for row in rows] == [True, True, True, True, False]
     assert (tmp_path / "keep" / "k-1" / "k-1_2.nii.gz").exists() == kept
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from bisc.core.flags import Flags
 from bisc.core.volume import NativeGrid, Volume
 from bisc.preprocessing.segments import Segment, Sizes
 from bisc.report.dicom.capture import page, secondary_capture
@@ -18,6 +19,7 @@ from bisc.report.dicom.origin import Maker, Origin
 from bisc.report.dicom.rtstruct import structure_set
 from bisc.report.dicom.seg import seg_uid, segmentation
 from bisc.report.dicom.sr import structured_report
+from bisc.report.patient.words import checked
 from bisc.system.files import atomic_file
 
 Kind = Literal["seg", "sr", "capture", "rtstruct"]
@@ -34,7 +36,7 @@ def make_objects(
     maker: Maker,
     kinds: Sequence[Kind],
     labelmap: bool = False,
-    told: Sequence[str] = (),
+    flags: Flags | None = None,
 ) -> dict[Kind, Dataset]:
     """The objects of one mask.
 
@@ -48,13 +50,14 @@ def make_objects(
         maker: Who found them.
         kinds: Which objects.
         labelmap: The SEG's form.
-        told: What picture and report say of the mask's trustworthiness, a sentence each.
+        flags: What all of them say of the mask's trustworthiness; None: nothing.
     """
     stored = np.ascontiguousarray(native.to_stored(numbered))
     uid = seg_uid(origin, stored, maker, labelmap)
+    told = checked(flags) if flags else []
     made: dict[Kind, Dataset] = {}
     if segments:
-        made["seg"] = segmentation(origin, stored, segments, maker, labelmap)
+        made["seg"] = segmentation(origin, stored, segments, maker, labelmap, flags.light if flags else "green", told)
         if "sr" in kinds:
             made["sr"] = structured_report(origin, made["seg"], segments, sizes, maker, told)
         if "rtstruct" in kinds:

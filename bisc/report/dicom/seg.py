@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
+from bisc.core.flags import Light
 from bisc.preprocessing.segments import Segment
 from bisc.report.dicom.codes import AI, CATEGORY, COLOURS_RGB, KIDNEY, SIDES, type_of
 from bisc.report.dicom.identity import derived_uid
 from bisc.report.dicom.origin import MANUFACTURER, NOT_FOR_CARE, Maker, Origin
 
+LIGHT: Final[dict[Light, str]] = {"green": "", "amber": ", amber: look before use", "red": ", red: do not use unseen"}
+MOST_LETTERS: Final = 1024
+"""Of a text (VR ST)."""
+
 
 def segmentation(
-    origin: Origin, numbered: npt.NDArray[np.uint8], segments: Sequence[Segment], maker: Maker, labelmap: bool = False
+    origin: Origin,
+    numbered: npt.NDArray[np.uint8],
+    segments: Sequence[Segment],
+    maker: Maker,
+    labelmap: bool = False,
+    light: Light = "green",
+    told: Sequence[str] = (),
 ) -> Dataset:
     """A Segmentation object (PS3.3, A.51) of every segment.
 
@@ -28,6 +39,8 @@ def segmentation(
         segments: At least one; none is empty.
         maker: Who found them.
         labelmap: One plane of numbers (LABELMAP, run-length coded) instead of one plane of bits for each segment.
+        light: The series' name bears it where it is not green.
+        told: Why, a sentence each, for each segment's description.
     """
     import highdicom as hd
 
@@ -38,11 +51,11 @@ def segmentation(
         source_images=list(origin.images),
         pixel_array=frames,
         segmentation_type="LABELMAP" if labelmap else "BINARY",
-        segment_descriptions=[_described(segment, uid, maker) for segment in segments],
+        segment_descriptions=[_described(segment, uid, maker, told) for segment in segments],
         **maker.of_object("seg", uid),
         content_label="KIDNEY_TUMOR",
         content_description=f"Kidneys and tumours, {NOT_FOR_CARE}",
-        series_description="Kidneys and tumours (BiSC-UNet)",
+        series_description="Kidneys and tumours (BiSC-UNet)" + LIGHT[light],
         transfer_syntax_uid=RLELossless if labelmap else ExplicitVRLittleEndian,
         omit_empty_frames=True,
     )
@@ -61,7 +74,7 @@ def tracking_uid(segment: Segment, uid: str) -> str:
     return derived_uid("segment", uid, str(segment.number))
 
 
-def _described(segment: Segment, uid: str, maker: Maker) -> Any:
+def _described(segment: Segment, uid: str, maker: Maker, told: Sequence[str]) -> Any:
     import highdicom as hd
 
     algorithm = hd.AlgorithmIdentificationSequence(
@@ -83,6 +96,8 @@ def _described(segment: Segment, uid: str, maker: Maker) -> Any:
         anatomic_regions=None if segment.organ == "kidney" else [KIDNEY],
         display_color=hd.color.CIELabColor.from_rgb(*COLOURS_RGB[segment.organ]),
     )
+    if told:
+        described.SegmentDescription = " ".join(told)[:MOST_LETTERS]
     if segment.side in SIDES:
         side = hd.sr.CodedConcept.from_code(SIDES[segment.side])
         if segment.organ == "kidney":
