@@ -7,7 +7,7 @@ from pathlib import Path
 import highdicom as hd
 
 from bisc.core.flags import Flag, Flags
-from tests.report.test_dicom_objects import made
+from tests.report.test_dicom_objects import grid, made
 from tests.support.ct_series import write_ct
 
 
