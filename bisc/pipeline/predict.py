@@ -103,7 +103,7 @@ def predict_or_keep(
     row, stamp = before if options.resume else None, case_stamp(case, model, options)
     done = row is not None and row.status not in (FAILED, SKIPPED) and made_stamp(row) in ("", stamp)
     outputs = Outputs(out, case, options)
-    if row is not None and mask_changed(row, outputs.told):
+    if row is not None and mask_changed(row, out):
         mend = (
             "bisc_measure and bisc_report make them anew" if has_companions(options) else "its volumes there are older"
         )

@@ -85,7 +85,6 @@ def check_targets(
     inputs = {os.path.realpath(path): path for case in cases for path in (case.path, *case.others)}
     for case in cases:
         target, source = out / f"{case.name}.nii.gz", os.path.realpath(case.origin or case.path)
-        edited = [path for path in (target, out / f"{case.name}_seg.dcm") if path.exists()][:1]
         if os.path.realpath(target) in inputs:
             found, what = "would be overwritten by its own prediction", inputs[os.path.realpath(target)]
             raise InputError(what, found, "an output folder of its own")
@@ -98,9 +97,10 @@ def check_targets(
             found = f"would be written over the mask of {row.source}, which has the same name"
             mend = "choose another output folder, or rename one of the two"
             raise InputError(case.path, found, "one name for each patient", mend)
-        elif not keeps and edited and mask_changed(row, edited[0]):
+        elif not keeps and mask_changed(row, out):
             found = "was changed since it was predicted, and would be written over"
-            raise InputError(edited[0], found, "the mask as it was predicted", "move it away; --continue keeps it")
+            mask = target if target.exists() else target.with_name(f"{case.name}_seg.dcm")
+            raise InputError(mask, found, "the mask as it was predicted", "move it away; --continue keeps it")
 
 
 def remove_outputs(out: Path, case: InputCase, options: PredictOptions, keep_rough: bool = False) -> None:

@@ -50,7 +50,7 @@ def is_edited(labels: CaseImage, row: PredictionRow | None, mask: Path) -> bool:
     where it has none, or of another file of the same mask, by volumes."""
     if row is None or row.kidney_ml is None:
         return False
-    if mask.name == f"{row.case}.nii.gz" and mask_changed(row, mask):
+    if mask.name == f"{row.case}.nii.gz" and mask_changed(row, mask.parent):
         return True
     array, voxel_ml = labels.volume.array, labels.volume.geometry.voxel_volume_ml
     now_ml = [np.count_nonzero(array >= lowest) * voxel_ml for lowest in (1, TUMOR)]

@@ -64,10 +64,11 @@ def stamp_parts(row: PredictionRow) -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2]
 
 
-def mask_changed(row: PredictionRow, mask: Path) -> bool:
-    """Whether a mask is there that is another than the one its row tells of: corrected by hand, most likely."""
+def mask_changed(row: PredictionRow, folder: Path) -> bool:
+    """Whether a mask is there, and none that its row tells of: it was corrected by hand, most likely."""
     known = stamp_parts(row)[2]
-    return bool(known) and known != mask_mark(mask) != ""
+    there = {mask_mark(folder / f"{row.case}{end}") for end in (".nii.gz", "_seg.dcm")} - {""}
+    return bool(known and there) and known not in there
 
 
 def mask_mark(mask: Path) -> str:

@@ -160,6 +160,14 @@ def test_objects_alone(tmp_path: Path) -> None:
     (out / "jones_sr.dcm").unlink()
     run(tmp_path, "--format", "dicomseg", "--also", "sr", "capture", "rtstruct", "--continue")
     assert (out / "jones_sr.dcm").is_file()
+    (out / "jones_sr.dcm").unlink()
+    edited = pydicom.dcmread(out / "jones_seg.dcm")
+    edited.SegmentSequence[0].SegmentLabel = "Right kidney, corrected"
+    edited.save_as(out / "jones_seg.dcm")
+    kept = (out / "jones_seg.dcm").read_bytes()
+    run(tmp_path, "--format", "dicomseg", "--also", "sr", "--continue")
+    run(tmp_path, "--format", "dicomseg", "--also", "sr", status=2)
+    assert (out / "jones_seg.dcm").read_bytes() == kept
 
 
 def test_what_no_seg_can_refer_to_is_nifti(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
