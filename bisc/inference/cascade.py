@@ -22,6 +22,7 @@ from bisc.planners.plan import Plan
 from bisc.preprocessing.kidneys import Kidney, drop_apart, drop_strays, find_kidneys, map_box, roi_box, seen_box
 from bisc.preprocessing.midline import body_middle_mm, hides_middle
 from bisc.preprocessing.resample import normalise, resample, rough_grid
+from bisc.preprocessing.wide_field import within_body
 
 Offsets = tuple[float, ...]
 NO_OFFSETS: Final[Offsets] = (0.0,) * N_CLASSES
@@ -139,7 +140,8 @@ def run_cascade(image: Volume, model: Model, decision: Decision, known: CascadeR
 
 
 def run_rough(image: Volume, plan: Plan, networks: Sequence[FoldNetwork]) -> Volume:
-    """The rough stage alone."""
+    """The rough stage alone; of a very wide field it sees what holds the body."""
+    image = within_body(image)
     grid = rough_grid(image.geometry, plan.target_spacing_mm_zyx[0], plan.rough_in_plane_px)
     return _softmax_on(grid, image, plan, networks)
 
