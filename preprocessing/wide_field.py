@@ -1,4 +1,4 @@
-"""A field of view far wider than its body, as of PET/CT: the rough stage looks at what holds the body. Pure functions."""
+"""A field of view far wider than its body (PET/CT): the rough stage looks at what holds the body. Pure functions."""
 
 from __future__ import annotations
 

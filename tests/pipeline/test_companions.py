@@ -196,7 +196,7 @@ def test_a_page_has_the_status_of_its_row(tmp_path: Path) -> None:
     row = read_rows(tmp_path / "out" / "predictions.csv")[0]
     write_image(mask, labels, NativeGrid.of(GRID))
     ml = np.count_nonzero(labels) * GRID.voxel_volume_ml
-    merge_rows(tmp_path / "out" / "predictions.csv", [replace(row, kidney_ml=ml, tumor_ml=ml)])
+    merge_rows(tmp_path / "out" / "predictions.csv", [replace(row, kidney_ml=ml, tumor_ml=ml, stamp="")])
     assert report.main(["-i", str(tmp_path / "in"), "-p", str(tmp_path / "out")]) == 0
     listed = row_in(tmp_path / "out" / "both_report.html")
     assert listed is not None
