@@ -1,4 +1,5 @@
-"""The middle of a body in its scan, which a lone kidney's side is told by. Pure functions."""
+"""A body in its scan: its middle, which a lone kidney's side is told by, and what holds it of a far wider field of view
+(PET/CT), which is what the rough stage looks at. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bisc.core.volume import Volume
+from bisc.core.geometry import as_int_triple
+from bisc.core.volume import Box, Volume
 from bisc.preprocessing.field import AIR_HU, is_round, round_mm
 
 TISSUE_HU: Final = -300.0
@@ -23,6 +25,12 @@ SEEN_MM: Final = 300.0
 """Tissue as wide as this is no half of a body: though it is cut, its middle is near the body's."""
 BORDER_VOXELS: Final = 2.5
 """A body that comes as near as this to a round field of view's end goes on beyond it."""
+WIDEST_MM: Final = 600.0
+"""Up to here the whole field is seen, as in training (KiTS19: 500 mm at most). A kidney is a few pixels of 128 in a
+wider one: with air around them to 700 mm, two scans lost half of their kidneys, to 600 mm none."""
+ROOM_MM: Final = 20.0
+LEAST_SHARE: Final = 0.02
+"""Of the most tissue in any row or column; less is noise, a cable, the edge of a table."""
 
 
 def body_middle_mm(image: Volume) -> float | None:
@@ -53,6 +61,27 @@ def hides_middle(image: Volume) -> bool:
         float(np.mean(_ends_abruptly(*(part[seen][:, turned] for part in (rows, tissue, border))))) > CUT_SHARE
         for turned in (slice(None), slice(None, None, -1))
     )
+
+
+def within_body(image: Volume) -> Volume:
+    """The part of a canonical HU image that holds its body, in plane and with `ROOM_MM` around it, as a view; the image
+    itself where it is no wider than `WIDEST_MM`, or shows no body."""
+    sides_mm = image.geometry.extent_mm_zyx[1:]
+    if max(sides_mm) <= WIDEST_MM:
+        return image
+    steps = [max(1, n // SAMPLES) for n in image.array.shape]
+    tissue = image.array[tuple(slice(step // 2, None, step) for step in steps)] > TISSUE_HU
+    ends = [(0, image.array.shape[0])]
+    for axis in (1, 2):
+        share = tissue.sum(axis=tuple({0, 1, 2} - {axis}))
+        seen = np.flatnonzero(share > LEAST_SHARE * share.max())
+        if not len(seen):
+            return image
+        room = int(np.ceil(ROOM_MM / image.geometry.spacing_mm_zyx[axis])) + steps[axis]
+        low, high = seen[0] * steps[axis] - room, (seen[-1] + 1) * steps[axis] + room
+        ends.append((max(0, int(low)), min(image.array.shape[axis], int(high))))
+    start, stop = (as_int_triple(places) for places in zip(*ends, strict=True))
+    return image.cropped(Box(start, stop))
 
 
 def _ends_abruptly(

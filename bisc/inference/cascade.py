@@ -20,9 +20,8 @@ from bisc.inference.signs import excess_of_foreground, excess_of_rois
 from bisc.inference.windows import softmax_volume
 from bisc.planners.plan import Plan
 from bisc.preprocessing.kidneys import Kidney, drop_apart, drop_strays, find_kidneys, map_box, roi_box, seen_box
-from bisc.preprocessing.midline import body_middle_mm, hides_middle
+from bisc.preprocessing.midline import body_middle_mm, hides_middle, within_body
 from bisc.preprocessing.resample import normalise, resample, rough_grid
-from bisc.preprocessing.wide_field import within_body
 
 Offsets = tuple[float, ...]
 NO_OFFSETS: Final[Offsets] = (0.0,) * N_CLASSES

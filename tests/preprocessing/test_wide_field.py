@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bisc.core.volume import Volume
-from bisc.preprocessing.wide_field import WIDEST_MM, within_body
+from bisc.preprocessing.midline import WIDEST_MM, within_body
 from tests.support.grids import grid
 
 

@@ -69,6 +69,7 @@ def test_two_objects_of_one_uid_are_both_kept(tmp_path: Path) -> None:
         assert len(list((tmp_path / "queue" / "incoming").rglob("*.dcm"))) == 2
 
 
+@pytest.mark.long
 def test_a_place_to_keep_that_is_away_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The study is sent all the same, the next one too, and masks stay in the queue."""
     files = sorted(write_ct(tmp_path / "ct", patient()).iterdir())
