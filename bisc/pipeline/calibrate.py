@@ -45,6 +45,8 @@ class OffsetFit:
         self.cases: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]] = []
         self.sampled: list[float] = []
         """Per case, the share of its voxels that was kept."""
+        self.tumors: list[float] = []
+        """And its tumours' voxels, all of them."""
         self._known: dict[Offsets, npt.NDArray[np.float64]] = {}
 
     def add(self, probabilities: Sequence[npt.NDArray[np.float32]], labels: Sequence[npt.NDArray[np.uint8]]) -> None:
@@ -55,6 +57,7 @@ class OffsetFit:
         open_ = (y > 0) | (log_p[1:].max(axis=0) + self.MOST >= log_p[0])
         log_p, y = log_p[:, open_], y[open_]
         self.sampled.append(min(1.0, self.MAX_VOXELS / max(y.size, 1)))
+        self.tumors.append(float(np.count_nonzero(y == 2)))
         if y.size > self.MAX_VOXELS:
             picks = np.random.default_rng(len(self.cases)).choice(y.size, self.MAX_VOXELS, replace=False)
             log_p, y = log_p[:, picks], y[picks]
@@ -103,8 +106,7 @@ class OffsetFit:
     def _each(self, offsets: Offsets) -> npt.NDArray[np.float64]:
         """Every case's score, computed once."""
         if offsets not in self._known:
-            sizes = [np.count_nonzero(y == 2) / share for (_, y), share in zip(self.cases, self.sampled, strict=True)]
-            median = float(np.median([n for n in sizes if n] or [0.0]))
+            median = float(np.median([n for n in self.tumors if n] or [0.0]))
             self._known[offsets] = np.asarray(
                 [
                     self._weighted(log_p, y, offsets, median * share)
