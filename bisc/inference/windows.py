@@ -24,7 +24,7 @@ from bisc.core.limits import MULTIPLE
 from bisc.imageio import StoredImage, read_size
 from bisc.inference.model import MOST_NETWORK_GB, FoldNetwork, Model
 from bisc.network.device import Device
-from bisc.network.sc_unet import RegionNetwork
+from bisc.network.sc_unet import DIVISOR, RegionNetwork
 from bisc.system.console import check
 from bisc.system.memory import GIB, free_gb, resident_gb
 
@@ -34,8 +34,6 @@ LEAST_NETWORK_GB: Final = 0.9
 """A rough window of 64 x 128 x 128 voxels at f = 32 of a network that cannot be folded."""
 BYTES_PER_IMAGE_VOXEL: Final = 6.0
 """Of a scan's voxels, int16 all along: its mask three times while it is written, and one mask more to count voxels."""
-POOLED: Final = 8
-"""Slices are poolable in multiples of 8: three poolings. In plane packing may halve once more, and ROIs are of 16."""
 BATCH_VOXELS = 600_000
 """Windows go through the network together up to this many voxels, so that memory stays bounded."""
 TURNS: Final[defaultdict[str, threading.Lock]] = defaultdict(threading.Lock)
@@ -147,7 +145,7 @@ def _one_pass(
     rough stage a fifth of its tumours.
     """
     pad: list[int] = []
-    for n, multiple in zip(reversed(windows.shape[1:]), (MULTIPLE, MULTIPLE, POOLED), strict=True):
+    for n, multiple in zip(reversed(windows.shape[1:]), (MULTIPLE, MULTIPLE, DIVISOR), strict=True):
         pad += [0, _padded(n, multiple) - n]
     x = F.pad(device.put(np.ascontiguousarray(windows)[:, None]), pad, value=air)
     with device.autocast():
@@ -217,7 +215,7 @@ def window_that_fits(shape_zyx: IntTriple, bytes_per_voxel: float, gb: float) ->
     per_slice = bytes_per_voxel * prod(_padded(n, MULTIPLE) for n in shape_zyx[1:])
     slices = (gb - FORWARD_FIXED_GB) * GIB / max(per_slice, 1.0)
     z, y, x = shape_zyx
-    if _padded(z, POOLED) <= slices:
+    if _padded(z, DIVISOR) <= slices:
         return shape_zyx
     return (max(MULTIPLE, int(slices) // MULTIPLE * MULTIPLE), y, x)
 

@@ -212,9 +212,8 @@ def _is_there(job: Job, rows: Sequence[Mapping[str, str]]) -> bool:
 def _tell_older(jobs: Sequence[Job], tell: Tell) -> None:
     """What shows the mask as it was before it was edited lies beside its new numbers."""
     for job in jobs:
-        for line in older_than(job.mask, job.case, job.table.parent):
-            if job.mesh is None or "--mesh" not in line:  # these are made now
-                tell(line)
+        for line in older_than(job.mask, job.case, job.table.parent, with_meshes=job.mesh is None):
+            tell(line)
 
 
 def _tell_other_rows(table: Path, cases: Collection[str], tell: Tell) -> None:

@@ -15,12 +15,12 @@ from bisc.pipeline.report_rows import page_path
 from bisc.system.console import tell
 
 
-def older_than(mask: Path, case: str, folder: Path) -> list[str]:
+def older_than(mask: Path, case: str, folder: Path, with_meshes: bool = True) -> list[str]:
     """A line for each kind of file in `folder` that shows a case's mask as it was, and how it is made anew.
 
     Times tell: a prediction writes the mask first.
     """
-    meshes = [path for path in meshes_in(folder) if case_of(path) == case]
+    meshes = [path for path in meshes_in(folder) if case_of(path) == case] if with_meshes else []
     kinds = (
         ([page_path(folder, case)], "bisc_report makes it anew"),
         (meshes, "bisc_measure --mesh makes it anew"),
